@@ -1,1 +1,42 @@
-//! (being written)
+//! The **World**: every project, network, subnetwork, instance, firewall, route, peering and Redis instance
+//! of a lab, as one immutable value, and every change that can be made to it.
+//!
+//! ```text
+//!   World --apply(&Change, now)--> World'      the change is as Google's API would have accepted it
+//!                              \-> Refusal     one variant per Google error, in Google's words
+//! ```
+//!
+//! The crate is pure: no clock (time is an argument), no randomness, no I/O. A [`World`] is a snapshot that is
+//! cheap to clone (its maps share structure), so a refused change costs nothing and leaves nothing behind.
+//!
+//! One file per noun; the same noun keeps the same file name in the other crates.
+
+pub mod change;
+pub mod firewall;
+pub mod instance;
+pub mod key;
+pub mod network;
+pub mod peering;
+pub mod project;
+pub mod range;
+pub mod redis;
+pub mod refusal;
+pub mod region;
+pub mod route;
+pub mod subnetwork;
+pub mod time;
+pub mod world;
+
+pub use change::Change;
+pub use firewall::{Action, Direction, Firewall, FirewallSpec, L4, PortRange, Protocol};
+pub use instance::{Instance, InstanceSpec, Nic, NicSpec};
+pub use key::{FirewallKey, InstanceKey, NetworkKey, RedisKey, RouteKey, SubnetworkKey};
+pub use network::{Network, NetworkSpec};
+pub use peering::{Peering, PeeringSpec, PeeringState};
+pub use project::Project;
+pub use redis::{Redis, RedisSpec, RedisTier};
+pub use refusal::Refusal;
+pub use route::{NextHop, Route, RouteSpec};
+pub use subnetwork::{Subnetwork, SubnetworkSpec};
+pub use time::Timestamp;
+pub use world::World;

@@ -1,0 +1,95 @@
+//! Every mutation of a World, as one enum: what an API request, a line of a topology file or a fix becomes.
+
+use crate::{
+    FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, NetworkKey, NetworkSpec, PeeringSpec, RedisKey,
+    RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, fmt};
+
+/// One mutation of a World. It is made whole or not at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Change {
+    /// Create a project.
+    ProjectCreate(String),
+    /// Enable a service in a project.
+    ServiceEnable {
+        /// The project's id.
+        project: String,
+        /// The service, such as `redis.googleapis.com`.
+        service: String,
+    },
+    /// Create a network.
+    NetworkInsert(NetworkSpec),
+    /// Delete a network.
+    NetworkDelete(NetworkKey),
+    /// Create a subnetwork.
+    SubnetworkInsert(SubnetworkSpec),
+    /// Delete a subnetwork.
+    SubnetworkDelete(SubnetworkKey),
+    /// Create an instance.
+    InstanceInsert(InstanceSpec),
+    /// Replace an instance's network tags.
+    InstanceSetTags {
+        /// The instance.
+        instance: InstanceKey,
+        /// All its tags from now on.
+        tags: BTreeSet<String>,
+    },
+    /// Delete an instance.
+    InstanceDelete(InstanceKey),
+    /// Create a firewall rule.
+    FirewallInsert(FirewallSpec),
+    /// Delete a firewall rule.
+    FirewallDelete(FirewallKey),
+    /// Create a static route.
+    RouteInsert(RouteSpec),
+    /// Delete a route.
+    RouteDelete(RouteKey),
+    /// Add a peering to a network.
+    PeeringAdd(PeeringSpec),
+    /// Remove a peering from a network.
+    PeeringRemove {
+        /// The local network.
+        network: NetworkKey,
+        /// The peering's name.
+        name: String,
+    },
+    /// Create a Redis instance.
+    RedisInsert(RedisSpec),
+    /// Delete a Redis instance.
+    RedisDelete(RedisKey),
+}
+
+/// A line that says what the change does, for people.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ProjectCreate(id) => write!(f, "create project {id}"),
+            Self::ServiceEnable { project, service } => write!(f, "enable {service} in {project}"),
+            Self::NetworkInsert(s) => write!(f, "create network {}", s.key.name),
+            Self::NetworkDelete(k) => write!(f, "delete network {}", k.name),
+            Self::SubnetworkInsert(s) => write!(f, "create subnetwork {} {}", s.key.name, s.range),
+            Self::SubnetworkDelete(k) => write!(f, "delete subnetwork {}", k.name),
+            Self::InstanceInsert(s) => write!(f, "create instance {} in {}", s.key.name, s.key.zone),
+            Self::InstanceSetTags { instance, tags } => {
+                let tags: Vec<_> = tags.iter().map(String::as_str).collect();
+                write!(f, "set tags of {} to {}", instance.name, tags.join(","))
+            }
+            Self::InstanceDelete(k) => write!(f, "delete instance {}", k.name),
+            Self::FirewallInsert(s) => write!(f, "create firewall rule {}", s.key.name),
+            Self::FirewallDelete(k) => write!(f, "delete firewall rule {}", k.name),
+            Self::RouteInsert(s) => write!(f, "create route {} to {}", s.key.name, s.dest_range),
+            Self::RouteDelete(k) => write!(f, "delete route {}", k.name),
+            Self::PeeringAdd(s) => {
+                write!(f, "create peering {} from {} to {}", s.name, s.network.name, s.peer.name)
+            }
+            Self::PeeringRemove { network, name } => write!(f, "delete peering {name} of {}", network.name),
+            Self::RedisInsert(s) => {
+                write!(f, "create redis {} for {}", s.key.name, s.authorized_network.name)
+            }
+            Self::RedisDelete(k) => write!(f, "delete redis {}", k.name),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! VM instances and their network interfaces.
+//!
+//! Addresses, MACs and names are Google's: the first instance of a subnetwork gets `.2`, the MAC is `42:01:`
+//! followed by the address in hex, the internal name is `NAME.ZONE.c.PROJECT.internal` (zonal DNS).
+
+use crate::{
+    InstanceKey, NetworkKey, Refusal, SubnetworkKey, Timestamp, World, key, network, project, range, region,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::{net::Ipv4Addr, sync::Arc};
+
+/// The most interfaces that a machine type can have on Google Cloud.
+pub const MAX_NICS: usize = 10;
+
+/// A VM instance, running.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instance {
+    /// A number that no other resource of the World ever has.
+    pub id: u64,
+    /// When it was made.
+    pub creation_timestamp: Timestamp,
+    /// Its interfaces: `nic0` first. Never empty.
+    pub nics: Vec<Nic>,
+    /// Its network tags.
+    pub tags: BTreeSet<String>,
+    /// Whether it may send packets whose source is not its own address, and receive others' packets.
+    pub can_ip_forward: bool,
+    /// Its metadata; `startup-script` is run at boot.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A network interface of an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Nic {
+    /// The network that it is in.
+    pub network: NetworkKey,
+    /// The subnetwork that its address is from.
+    pub subnetwork: SubnetworkKey,
+    /// Its internal address (`networkIP`).
+    pub address: Ipv4Addr,
+}
+
+/// What a user says of a new instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceSpec {
+    /// Which instance.
+    pub key: InstanceKey,
+    /// Its interfaces, at least one.
+    pub nics: Vec<NicSpec>,
+    /// Its network tags.
+    pub tags: BTreeSet<String>,
+    /// `canIpForward`.
+    pub can_ip_forward: bool,
+    /// Its metadata.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What a user says of an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NicSpec {
+    /// The subnetwork; it must be in the instance's region.
+    pub subnetwork: SubnetworkKey,
+    /// A certain address (`networkIP`); the first free one when not said.
+    pub address: Option<Ipv4Addr>,
+}
+
+/// The MAC address that Google gives to an interface with this address: `42:01:` and the address in hex.
+pub fn mac_of(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0x42, 0x01, a, b, c, d]
+}
+
+/// Creates an instance and gives its interfaces their addresses.
+pub(crate) fn insert(world: &mut World, spec: &InstanceSpec, now: Timestamp) -> Result<(), Refusal> {
+    let InstanceKey { project, zone, name } = &spec.key;
+    project::require(world, project, project::COMPUTE)?;
+    key::check_name("name", name)?;
+    let region =
+        region::Region::of_zone(zone).ok_or_else(|| Refusal::invalid("zone", zone, "Unknown zone."))?;
+    if world.instances.contains_key(&spec.key) {
+        return Err(Refusal::already_exists(&spec.key));
+    }
+    if !(1..=MAX_NICS).contains(&spec.nics.len()) {
+        let expected = format!("At least one and at most {MAX_NICS} network interfaces are expected.");
+        return Err(Refusal::invalid("networkInterfaces", spec.nics.len(), expected));
+    }
+    check_tags(&spec.tags)?;
+    let mut nics: Vec<Nic> = Vec::new();
+    for (i, nic) in spec.nics.iter().enumerate() {
+        let nic = place(world, project, region.name, nic, i)?;
+        if nics.iter().any(|other| other.network == nic.network) {
+            let field = format!("networkInterfaces[{i}].network");
+            return Err(Refusal::invalid(
+                &field,
+                &nic.network,
+                "Networks must be distinct for NICs attached to a VM.",
+            ));
+        }
+        nics.push(nic);
+    }
+    let instance = Instance {
+        id: world.fresh_id(),
+        creation_timestamp: now,
+        nics,
+        tags: spec.tags.clone(),
+        can_ip_forward: spec.can_ip_forward,
+        metadata: spec.metadata.clone(),
+    };
+    world.instances.insert(spec.key.clone(), Arc::new(instance));
+    Ok(())
+}
+
+/// Finds the subnetwork of interface number `i` and an address in it.
+fn place(world: &World, project: &str, region: &str, spec: &NicSpec, i: usize) -> Result<Nic, Refusal> {
+    let field = |name: &str| format!("networkInterfaces[{i}].{name}");
+    let key = &spec.subnetwork;
+    if key.region != region {
+        let expected = format!("The subnetwork must be in the instance's region '{region}'.");
+        return Err(Refusal::invalid(&field("subnetwork"), key, expected));
+    }
+    let missing =
+        || Refusal::invalid(&field("subnetwork"), key, "The referenced subnetwork resource cannot be found.");
+    let subnetwork = world.subnetworks.get(key).filter(|_| key.project == project).ok_or_else(missing)?;
+    network::get_user(world, &subnetwork.network)?;
+    let taken = |address| {
+        world.instances.values().flat_map(|i| &i.nics).any(|n| n.subnetwork == *key && n.address == address)
+    };
+    let address = match spec.address {
+        None => range::first_free(subnetwork.range, taken)
+            .ok_or_else(|| Refusal::AddressesExhausted { subnetwork: key.clone() })?,
+        Some(address) => {
+            if !subnetwork.range.contains(&address) || range::reserved(subnetwork.range).contains(&address) {
+                let expected = format!("The address must be an unreserved one of '{}'.", subnetwork.range);
+                return Err(Refusal::invalid(&field("networkIP"), address, expected));
+            }
+            if taken(address) {
+                return Err(Refusal::AddressInUse { address });
+            }
+            address
+        }
+    };
+    Ok(Nic { network: subnetwork.network.clone(), subnetwork: key.clone(), address })
+}
+
+/// Replaces the network tags of an instance.
+pub(crate) fn set_tags(world: &mut World, key: &InstanceKey, tags: &BTreeSet<String>) -> Result<(), Refusal> {
+    project::require(world, &key.project, project::COMPUTE)?;
+    check_tags(tags)?;
+    let instance = world.instances.get_mut(key).ok_or_else(|| Refusal::not_found(key))?;
+    Arc::make_mut(instance).tags = tags.clone();
+    Ok(())
+}
+
+/// Deletes an instance. A route whose next hop it was stays, and drops what it matches, as in Google's cloud.
+pub(crate) fn delete(world: &mut World, key: &InstanceKey) -> Result<(), Refusal> {
+    project::require(world, &key.project, project::COMPUTE)?;
+    world.instances.remove(key).map(drop).ok_or_else(|| Refusal::not_found(key))
+}
+
+/// At most 64 tags, each an RFC 1035 name.
+fn check_tags(tags: &BTreeSet<String>) -> Result<(), Refusal> {
+    if tags.len() > 64 {
+        return Err(Refusal::invalid("tags.items", tags.len(), "At most 64 tags are allowed."));
+    }
+    tags.iter().enumerate().try_for_each(|(i, tag)| key::check_name(&format!("tags.items[{i}]"), tag))
+}

@@ -1,0 +1,150 @@
+//! Keys: what names a resource, once and for all, in Google's partial-URL form.
+//!
+//! A key prints as the resource path that Google's messages use (`projects/p/global/networks/n`), parses from
+//! the same text, and is that text when serialized, so that maps of resources are JSON objects.
+
+use crate::refusal::Refusal;
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// Defines a key type whose text form is a path with placeholders.
+macro_rules! key {
+    ($(#[$doc:meta])* $name:ident { $($field:ident),+ } $path:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(into = "String", try_from = "String")]
+        pub struct $name {
+            $(#[doc = concat!("The resource's ", stringify!($field), ".")] pub $field: String,)+
+        }
+
+        impl $name {
+            /// Makes the key from its parts, in the order of the path. The parts are not checked here;
+            /// [`crate::World::apply`] does.
+            pub fn new($($field: impl Into<String>),+) -> Self {
+                Self { $($field: $field.into()),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, $path, $($field = self.$field),+)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(key: $name) -> String {
+                key.to_string()
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                let parts = parse_path($path, text)
+                    .ok_or_else(|| format!("'{text}' is not of the form {}", $path))?;
+                let mut parts = parts.into_iter();
+                Ok(Self { $($field: parts.next().unwrap_or_default()),+ })
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+            fn try_from(text: String) -> Result<Self, String> {
+                text.parse()
+            }
+        }
+    };
+}
+
+key!(
+    /// A VPC network, global to its project.
+    NetworkKey { project, name } "projects/{project}/global/networks/{name}"
+);
+key!(
+    /// A subnetwork, regional.
+    SubnetworkKey { project, region, name } "projects/{project}/regions/{region}/subnetworks/{name}"
+);
+key!(
+    /// A VM instance, zonal.
+    InstanceKey { project, zone, name } "projects/{project}/zones/{zone}/instances/{name}"
+);
+key!(
+    /// A VPC firewall rule, global.
+    FirewallKey { project, name } "projects/{project}/global/firewalls/{name}"
+);
+key!(
+    /// A route, global.
+    RouteKey { project, name } "projects/{project}/global/routes/{name}"
+);
+key!(
+    /// A Memorystore for Redis instance, regional.
+    RedisKey { project, region, name } "projects/{project}/locations/{region}/instances/{name}"
+);
+
+/// Matches `text` against a path pattern segment by segment and returns what stood at the placeholders.
+fn parse_path(pattern: &str, text: &str) -> Option<Vec<String>> {
+    let (mut want, mut have) = (pattern.split('/'), text.split('/'));
+    let mut found = Vec::new();
+    loop {
+        match (want.next(), have.next()) {
+            (None, None) => return Some(found),
+            (Some(w), Some(h)) if w.starts_with('{') && !h.is_empty() => found.push(h.to_owned()),
+            (Some(w), Some(h)) if w == h => {}
+            _ => return None,
+        }
+    }
+}
+
+/// Checks a resource name as compute does: RFC 1035, 1 to 63 characters.
+pub fn check_name(field: &str, name: &str) -> Result<(), Refusal> {
+    let bytes = name.as_bytes();
+    let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
+    let good = matches!(bytes.first(), Some(b) if b.is_ascii_lowercase())
+        && bytes.len() <= 63
+        && bytes.iter().all(inner)
+        && bytes.last() != Some(&b'-');
+    if good {
+        return Ok(());
+    }
+    let expected = "Must be a match of regex '(?:[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?)'";
+    Err(Refusal::invalid(field, name, expected))
+}
+
+/// Checks a project id: 6 to 30 lowercase letters, digits and hyphens, beginning with a letter and not ending
+/// with a hyphen (resource manager's documentation of `projectId`).
+pub fn check_project_id(id: &str) -> Result<(), Refusal> {
+    if (6..=30).contains(&id.len()) && check_name("project_id", id).is_ok() {
+        return Ok(());
+    }
+    let expected =
+        "Must be 6 to 30 lowercase letters, digits or hyphens, start with a letter and not end with a hyphen";
+    Err(Refusal::invalid("project_id", id, expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_its_path_both_ways() {
+        let key = SubnetworkKey::new("project-i-1", "us-central1", "subnet-1");
+        let path = "projects/project-i-1/regions/us-central1/subnetworks/subnet-1";
+        assert_eq!(key.to_string(), path);
+        assert_eq!(path.parse(), Ok(key));
+        assert!("projects/p/global/networks".parse::<NetworkKey>().is_err());
+        assert!("projects//global/networks/n".parse::<NetworkKey>().is_err());
+        assert!("projects/p/global/networks/n/x".parse::<NetworkKey>().is_err());
+    }
+
+    #[test]
+    fn names_are_rfc_1035() {
+        for good in ["a", "vpc-1", "a1", &"a".repeat(63)] {
+            assert!(check_name("name", good).is_ok(), "{good}");
+        }
+        for bad in ["", "1a", "-a", "a-", "A", "a_b", "a.b", &"a".repeat(64), "é"] {
+            assert!(check_name("name", bad).is_err(), "{bad}");
+        }
+        assert!(check_project_id("abc").is_err());
+        assert!(check_project_id("project-i-1").is_ok());
+    }
+}

@@ -1,0 +1,157 @@
+//! VPC networks, and the network `default` that a new project has.
+
+use crate::firewall::{Action, Direction, FirewallSpec, L4, PortRange, Protocol};
+use crate::{
+    FirewallKey, NetworkKey, NextHop, Peering, Refusal, Route, RouteKey, SubnetworkKey, SubnetworkSpec,
+    Timestamp, World, firewall, key, project, region, subnetwork,
+};
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Google's default MTU of a network.
+pub const DEFAULT_MTU: u16 = 1460;
+
+/// A VPC network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Network {
+    /// A number that no other resource of the World ever has.
+    pub id: u64,
+    /// When it was made.
+    pub creation_timestamp: Timestamp,
+    /// Whether it has a subnetwork in every region by itself.
+    pub auto_create_subnetworks: bool,
+    /// Bytes, 1300 to 8896.
+    pub mtu: u16,
+    /// Its side of its peerings, in the order in which they were made.
+    pub peerings: Vec<Peering>,
+    /// True for the hidden network of a managed service: in a project that no user sees, with rules of its own.
+    pub google_managed: bool,
+}
+
+/// What a user says of a new network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkSpec {
+    /// Which network.
+    pub key: NetworkKey,
+    /// Auto mode (true) or custom mode (false).
+    pub auto_create_subnetworks: bool,
+    /// Bytes; [`DEFAULT_MTU`] when not said.
+    pub mtu: Option<u16>,
+}
+
+/// Creates a network with its default route and, in auto mode, its subnetworks.
+pub(crate) fn insert(world: &mut World, spec: &NetworkSpec, now: Timestamp) -> Result<(), Refusal> {
+    project::require(world, &spec.key.project, project::COMPUTE)?;
+    key::check_name("name", &spec.key.name)?;
+    let mtu = spec.mtu.unwrap_or(DEFAULT_MTU);
+    if !(1300..=8896).contains(&mtu) {
+        return Err(Refusal::invalid("mtu", mtu, "Must be between 1300 and 8896."));
+    }
+    if world.networks.contains_key(&spec.key) {
+        return Err(Refusal::already_exists(&spec.key));
+    }
+    let network = Network {
+        id: world.fresh_id(),
+        creation_timestamp: now,
+        auto_create_subnetworks: spec.auto_create_subnetworks,
+        mtu,
+        peerings: Vec::new(),
+        google_managed: false,
+    };
+    let id = network.id;
+    world.networks.insert(spec.key.clone(), Arc::new(network));
+    insert_default_route(world, &spec.key, id, now);
+    if spec.auto_create_subnetworks {
+        for region in region::REGIONS {
+            let key = SubnetworkKey::new(&spec.key.project, region.name, &spec.key.name);
+            let range = region.auto_range();
+            subnetwork::insert_checked(world, SubnetworkSpec { key, network: spec.key.clone(), range }, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// The route to the internet that every new network has.
+fn insert_default_route(world: &mut World, network: &NetworkKey, network_id: u64, now: Timestamp) {
+    let key = RouteKey::new(&network.project, format!("default-route-{network_id:016x}"));
+    let route = Route {
+        id: world.fresh_id(),
+        creation_timestamp: now,
+        description: "Default route to the Internet.".into(),
+        network: network.clone(),
+        dest_range: Ipv4Net::default(),
+        priority: 1000,
+        next_hop: NextHop::InternetGateway,
+    };
+    world.routes.insert(key, Arc::new(route));
+}
+
+/// The auto-mode network `default` with its four rules.
+pub(crate) fn create_default(world: &mut World, project: &str, now: Timestamp) -> Result<(), Refusal> {
+    let network = NetworkKey::new(project, "default");
+    insert(world, &NetworkSpec { key: network.clone(), auto_create_subnetworks: true, mtu: None }, now)?;
+    let port = |p| vec![PortRange { first: p, last: p }];
+    let all_ports = || vec![PortRange { first: 0, last: 65535 }];
+    let internal = vec![
+        L4::new(Protocol::TCP, all_ports()),
+        L4::new(Protocol::UDP, all_ports()),
+        L4::all_of(Protocol::ICMP),
+    ];
+    let rules = [
+        ("default-allow-internal", "10.128.0.0/9", internal),
+        ("default-allow-ssh", "0.0.0.0/0", vec![L4::new(Protocol::TCP, port(22))]),
+        ("default-allow-rdp", "0.0.0.0/0", vec![L4::new(Protocol::TCP, port(3389))]),
+        ("default-allow-icmp", "0.0.0.0/0", vec![L4::all_of(Protocol::ICMP)]),
+    ];
+    for (name, source, matches) in rules {
+        let mut spec = FirewallSpec::new(FirewallKey::new(project, name), network.clone());
+        spec.direction = Direction::Ingress;
+        spec.action = Action::Allow;
+        spec.priority = 65534;
+        spec.matches = matches;
+        spec.source_ranges = source.parse().into_iter().collect();
+        firewall::insert(world, &spec, now)?;
+    }
+    Ok(())
+}
+
+/// Deletes a network that nothing uses any more.
+pub(crate) fn delete(world: &mut World, key: &NetworkKey) -> Result<(), Refusal> {
+    project::require(world, &key.project, project::COMPUTE)?;
+    let network = get_user(world, key)?;
+    if let Some((user, _)) = world.firewalls.iter().find(|(_, f)| f.network == *key) {
+        return Err(Refusal::in_use("network", key, user));
+    }
+    if let Some((user, _)) = world.instances.iter().find(|(_, i)| i.nics.iter().any(|n| n.network == *key)) {
+        return Err(Refusal::in_use("network", key, user));
+    }
+    if let Some((user, _)) = world.redis.iter().find(|(_, r)| r.authorized_network == *key) {
+        return Err(Refusal::in_use("network", key, user));
+    }
+    let user_route = |r: &Route| r.network == *key && r.next_hop != NextHop::InternetGateway;
+    if let Some((user, _)) = world.routes.iter().find(|(_, r)| user_route(r)) {
+        return Err(Refusal::in_use("network", key, user));
+    }
+    // An auto-mode network takes its own subnetworks along; a custom one must have none.
+    let own: Vec<_> =
+        world.subnetworks.iter().filter(|(_, s)| s.network == *key).map(|(k, _)| k.clone()).collect();
+    if let (false, Some(user)) = (network.auto_create_subnetworks, own.first()) {
+        return Err(Refusal::in_use("network", key, user));
+    }
+    if let Some(peering) = network.peerings.first() {
+        return Err(Refusal::in_use("network", key, format!("{key}/peerings/{}", peering.name)));
+    }
+    own.iter().for_each(|k| drop(world.subnetworks.remove(k)));
+    world.routes =
+        world.routes.iter().filter(|(_, r)| r.network != *key).map(|(k, r)| (k.clone(), r.clone())).collect();
+    world.networks.remove(key);
+    Ok(())
+}
+
+/// The network if it exists and is a user's own: a managed service's network cannot be named by anyone.
+pub(crate) fn get_user<'w>(world: &'w World, key: &NetworkKey) -> Result<&'w Arc<Network>, Refusal> {
+    world.networks.get(key).filter(|n| !n.google_managed).ok_or_else(|| Refusal::not_found(key))
+}

@@ -1,0 +1,63 @@
+//! Projects and the services enabled in them.
+
+use crate::{Refusal, Timestamp, World, key, network};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// The service of VPC networks and VMs.
+pub const COMPUTE: &str = "compute.googleapis.com";
+/// The service of Memorystore for Redis.
+pub const REDIS: &str = "redis.googleapis.com";
+
+/// A project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Project {
+    /// Its number, unique in the World.
+    pub number: u64,
+    /// When it was made.
+    pub create_time: Timestamp,
+    /// The enabled services, such as `compute.googleapis.com`.
+    pub services: BTreeSet<String>,
+}
+
+/// Creates an empty project with no service enabled.
+pub(crate) fn create(world: &mut World, id: &str, now: Timestamp) -> Result<(), Refusal> {
+    key::check_project_id(id)?;
+    if world.projects.contains_key(id) {
+        return Err(Refusal::already_exists(format!("projects/{id}")));
+    }
+    let project = Project { number: world.fresh_id(), create_time: now, services: BTreeSet::new() };
+    world.projects.insert(id.to_owned(), Arc::new(project));
+    Ok(())
+}
+
+/// Enables a service. Enabling compute for the first time creates the network `default`, as Google does.
+pub(crate) fn enable(world: &mut World, id: &str, service: &str, now: Timestamp) -> Result<(), Refusal> {
+    let project = get(world, id)?;
+    if project.services.contains(service) {
+        return Ok(());
+    }
+    if ![COMPUTE, REDIS].contains(&service) {
+        return Err(Refusal::not_found(format!("services/{service}")));
+    }
+    let mut changed = (**project).clone();
+    changed.services.insert(service.to_owned());
+    world.projects.insert(id.to_owned(), Arc::new(changed));
+    if service == COMPUTE { network::create_default(world, id, now) } else { Ok(()) }
+}
+
+/// The project, or why there is none.
+fn get<'w>(world: &'w World, id: &str) -> Result<&'w Arc<Project>, Refusal> {
+    world.projects.get(id).ok_or_else(|| Refusal::not_found(format!("projects/{id}")))
+}
+
+/// Checks that the project exists and has the service enabled.
+pub(crate) fn require(world: &World, id: &str, service: &'static str) -> Result<(), Refusal> {
+    if get(world, id)?.services.contains(service) {
+        return Ok(());
+    }
+    let title =
+        if service == REDIS { "Google Cloud Memorystore for Redis API" } else { "Compute Engine API" };
+    Err(Refusal::ServiceDisabled { title, service, project: id.to_owned() })
+}

@@ -1,0 +1,201 @@
+//! Memorystore for Redis instances.
+//!
+//! ```text
+//!   vpc-2 (authorizedNetwork) ==peering redis-peer-N== tenant network (Google-managed) -- /29 -- redis-server
+//! ```
+//!
+//! The instance lives in a network that belongs to a hidden tenant project, one for each authorized network. The
+//! peering between the two is made with the first instance and remade with every further one if a user deleted
+//! it. Since peering is not transitive, only the authorized network reaches the instance.
+//! Source: Google's documentation of Memorystore for Redis ("Networking"), recorded instances.
+
+use crate::{Network, key, network, peering, project, range, region, subnetwork};
+use crate::{NetworkKey, PeeringSpec, RedisKey, Refusal, SubnetworkKey, SubnetworkSpec, Timestamp, World};
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{net::Ipv4Addr, sync::Arc};
+
+/// The port that instances without TLS listen on.
+pub const PORT: u16 = 6379;
+
+/// A Redis instance's tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RedisTier {
+    /// One server.
+    #[default]
+    Basic,
+}
+
+/// A Memorystore for Redis instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Redis {
+    /// A number that no other resource of the World ever has.
+    pub id: u64,
+    /// When it was made.
+    pub create_time: Timestamp,
+    /// The network whose instances reach it.
+    pub authorized_network: NetworkKey,
+    /// The hidden network that it is in.
+    pub tenant_network: NetworkKey,
+    /// Its /29 in the tenant network (`reservedIpRange`).
+    pub reserved_ip_range: Ipv4Net,
+    /// Its address.
+    pub host: Ipv4Addr,
+    /// Its port.
+    pub port: u16,
+    /// Its tier.
+    pub tier: RedisTier,
+    /// Memory limit in GiB.
+    pub memory_size_gb: u32,
+    /// `REDIS_7_0` and so on; what runs is the redis-server of the machine.
+    pub redis_version: String,
+}
+
+/// What a user says of a new instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisSpec {
+    /// Which instance.
+    pub key: RedisKey,
+    /// The network whose instances are to reach it.
+    pub authorized_network: NetworkKey,
+    /// A certain /29; one that is free is chosen when not said.
+    pub reserved_ip_range: Option<Ipv4Net>,
+    /// See [`Redis`].
+    pub tier: RedisTier,
+    /// See [`Redis`].
+    pub memory_size_gb: u32,
+}
+
+/// Creates an instance, its tenant network and its peering where these are missing.
+pub(crate) fn insert(world: &mut World, spec: &RedisSpec, now: Timestamp) -> Result<(), Refusal> {
+    project::require(world, &spec.key.project, project::REDIS)?;
+    check(world, spec)?;
+    let tenant = tenant_of(&spec.authorized_network);
+    ensure_tenant(world, &spec.authorized_network, &tenant, now);
+    let range = match spec.reserved_ip_range {
+        Some(range) => range,
+        None => choose_range(world, spec)?,
+    };
+    // The tenant network is an active peer of the authorized network, so this refuses every overlap.
+    let key = SubnetworkKey::new(&tenant.project, &spec.key.region, format!("redis-{}", spec.key.name));
+    subnetwork::insert_checked(world, SubnetworkSpec { key, network: tenant.clone(), range }, now)?;
+    let redis = Redis {
+        id: world.fresh_id(),
+        create_time: now,
+        authorized_network: spec.authorized_network.clone(),
+        tenant_network: tenant,
+        reserved_ip_range: range,
+        host: range::nth(range, 3),
+        port: PORT,
+        tier: spec.tier,
+        memory_size_gb: spec.memory_size_gb,
+        redis_version: "REDIS_7_0".into(),
+    };
+    world.redis.insert(spec.key.clone(), Arc::new(redis));
+    Ok(())
+}
+
+/// Checks what can be checked before anything is made.
+fn check(world: &World, spec: &RedisSpec) -> Result<(), Refusal> {
+    key::check_name("instance_id", &spec.key.name)?;
+    if region::Region::find(&spec.key.region).is_none() {
+        return Err(Refusal::invalid("location", &spec.key.region, "Unknown region."));
+    }
+    if world.redis.contains_key(&spec.key) {
+        return Err(Refusal::already_exists(&spec.key));
+    }
+    if spec.authorized_network.project != spec.key.project {
+        return Err(Refusal::AuthorizedNetworkElsewhere);
+    }
+    network::get_user(world, &spec.authorized_network)?;
+    if !(1..=300).contains(&spec.memory_size_gb) {
+        return Err(Refusal::invalid("memorySizeGb", spec.memory_size_gb, "Must be between 1 and 300."));
+    }
+    if let Some(range) = spec.reserved_ip_range {
+        range::check_subnet_range("reservedIpRange", range)?;
+        if range.prefix_len() != 29 || !range::is_private(range.network()) {
+            return Err(Refusal::invalid("reservedIpRange", range, "Must be a /29 of a private range."));
+        }
+    }
+    Ok(())
+}
+
+/// The hidden network that serves an authorized network: its project's name looks like Google's
+/// (`b93fa6acd2c17ef5f-tp`), and follows from the authorized network's name.
+fn tenant_of(authorized: &NetworkKey) -> NetworkKey {
+    let digest = Sha256::digest(authorized.to_string());
+    let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+    let first = char::from(b'a' + digest[31] % 6); // a project id begins with a letter
+    NetworkKey::new(format!("{first}{}-tp", &hex[..16]), "redis-tenant")
+}
+
+/// Makes the tenant network and both sides of its peering where they are missing.
+fn ensure_tenant(world: &mut World, authorized: &NetworkKey, tenant: &NetworkKey, now: Timestamp) {
+    if !world.networks.contains_key(tenant) {
+        let network = Network {
+            id: world.fresh_id(),
+            creation_timestamp: now,
+            auto_create_subnetworks: false,
+            mtu: network::DEFAULT_MTU,
+            peerings: Vec::new(),
+            google_managed: true,
+        };
+        world.networks.insert(tenant.clone(), Arc::new(network));
+    }
+    let number = world.networks.get(authorized).map_or(0, |n| n.id);
+    let name = format!("redis-peer-{number}");
+    for (local, peer) in [(authorized, tenant), (tenant, authorized)] {
+        let known = world.networks.get(local).is_some_and(|n| n.peerings.iter().any(|p| p.peer == *peer));
+        if !known {
+            let spec = PeeringSpec { network: local.clone(), name: name.clone(), peer: peer.clone() };
+            peering::link(world, &spec, now);
+        }
+    }
+}
+
+/// A free /29 of 10.0.0.0/8: where the search starts follows from the instance's name, so that the same lab gets
+/// the same address every time.
+fn choose_range(world: &World, spec: &RedisSpec) -> Result<Ipv4Net, Refusal> {
+    const BLOCKS: u32 = 1 << (29 - 8);
+    let digest = Sha256::digest(format!("{} {}", spec.key, spec.authorized_network));
+    let start = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) % BLOCKS;
+    let used = ranges_near(world, &spec.authorized_network);
+    let block = |i: u32| {
+        let base = u32::from(Ipv4Addr::new(10, 0, 0, 0)) + ((start + i) % BLOCKS) * 8;
+        Ipv4Net::new_assert(Ipv4Addr::from(base), 29)
+    };
+    (0..BLOCKS).map(block).find(|range| used.iter().all(|u| !range::overlap(u, range))).ok_or_else(|| {
+        Refusal::invalid("reservedIpRange", "", "There is no free /29 range in 10.0.0.0/8 for the instance.")
+    })
+}
+
+/// The ranges that a new range in the tenant network must avoid: those of the authorized network, of its active
+/// peers, and of its static routes.
+fn ranges_near(world: &World, authorized: &NetworkKey) -> Vec<Ipv4Net> {
+    let networks = std::iter::once(authorized).chain(peering::active_peers(world, authorized));
+    let subnets = networks.flat_map(|n| subnetwork::ranges_of(world, n).map(|(_, r)| r).collect::<Vec<_>>());
+    let statics = world.routes.values().filter(|r| r.network == *authorized && r.dest_range.prefix_len() > 0);
+    subnets.chain(statics.map(|r| r.dest_range)).collect()
+}
+
+/// Deletes an instance; the tenant network and its peering go with the last one.
+pub(crate) fn delete(world: &mut World, key: &RedisKey) -> Result<(), Refusal> {
+    project::require(world, &key.project, project::REDIS)?;
+    let redis = world.redis.remove(key).ok_or_else(|| Refusal::not_found(key))?;
+    let tenant = &redis.tenant_network;
+    world.subnetworks.remove(&SubnetworkKey::new(
+        &tenant.project,
+        &key.region,
+        format!("redis-{}", key.name),
+    ));
+    if world.redis.values().all(|r| r.tenant_network != *tenant) {
+        world.networks.remove(tenant);
+        let authorized = &redis.authorized_network;
+        peering::edit(world, authorized, |peerings| peerings.retain(|p| p.peer != *tenant));
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! The World itself: an immutable snapshot, and how a change makes the next one.
+
+use crate::{
+    Change, Firewall, FirewallKey, Instance, InstanceKey, Network, NetworkKey, PeeringState, Project, Redis,
+    RedisKey, Refusal, Route, RouteKey, Subnetwork, SubnetworkKey, Timestamp, firewall, instance, network,
+    peering, project, redis, route, subnetwork,
+};
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Everything that exists, by key. A clone shares structure with its original, so snapshots are cheap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct World {
+    /// Projects by id.
+    pub projects: OrdMap<String, Arc<Project>>,
+    /// Networks, those of managed services (see [`Network::google_managed`]) among them.
+    pub networks: OrdMap<NetworkKey, Arc<Network>>,
+    /// Subnetworks, those of managed services among them.
+    pub subnetworks: OrdMap<SubnetworkKey, Arc<Subnetwork>>,
+    /// Instances.
+    pub instances: OrdMap<InstanceKey, Arc<Instance>>,
+    /// Firewall rules; the implied ones are not resources.
+    pub firewalls: OrdMap<FirewallKey, Arc<Firewall>>,
+    /// Default and static routes.
+    pub routes: OrdMap<RouteKey, Arc<Route>>,
+    /// Memorystore for Redis instances.
+    pub redis: OrdMap<RedisKey, Arc<Redis>>,
+    /// How many ids were given out.
+    pub(crate) ids: u64,
+}
+
+impl World {
+    /// The World after the change, or why it was refused; `self` stays as it is.
+    pub fn apply(&self, change: &Change, now: Timestamp) -> Result<World, Refusal> {
+        let mut next = self.clone();
+        next.make(change, now)?;
+        Ok(next)
+    }
+
+    /// Makes the change in place. On refusal `self` may be half-changed: for [`World::apply`] only.
+    fn make(&mut self, change: &Change, now: Timestamp) -> Result<(), Refusal> {
+        match change {
+            Change::ProjectCreate(id) => project::create(self, id, now),
+            Change::ServiceEnable { project, service } => project::enable(self, project, service, now),
+            Change::NetworkInsert(spec) => network::insert(self, spec, now),
+            Change::NetworkDelete(key) => network::delete(self, key),
+            Change::SubnetworkInsert(spec) => subnetwork::insert(self, spec, now),
+            Change::SubnetworkDelete(key) => subnetwork::delete(self, key),
+            Change::InstanceInsert(spec) => instance::insert(self, spec, now),
+            Change::InstanceSetTags { instance, tags } => instance::set_tags(self, instance, tags),
+            Change::InstanceDelete(key) => instance::delete(self, key),
+            Change::FirewallInsert(spec) => firewall::insert(self, spec, now),
+            Change::FirewallDelete(key) => firewall::delete(self, key),
+            Change::RouteInsert(spec) => route::insert(self, spec, now),
+            Change::RouteDelete(key) => route::delete(self, key),
+            Change::PeeringAdd(spec) => peering::add(self, spec, now),
+            Change::PeeringRemove { network, name } => peering::remove(self, network, name, now),
+            Change::RedisInsert(spec) => redis::insert(self, spec, now),
+            Change::RedisDelete(key) => redis::delete(self, key),
+        }
+    }
+
+    /// The state of the peering by which `local` names `peer`.
+    pub fn peering_state(&self, local: &NetworkKey, peer: &NetworkKey) -> PeeringState {
+        peering::state(self, local, peer)
+    }
+
+    /// The networks that `network` exchanges subnet routes with: those that it names and that name it.
+    pub fn active_peers<'w>(&'w self, network: &'w NetworkKey) -> impl Iterator<Item = &'w NetworkKey> {
+        peering::active_peers(self, network)
+    }
+
+    /// The instances with this name, in whatever project and zone.
+    pub fn instances_named<'w>(
+        &'w self,
+        name: &'w str,
+    ) -> impl Iterator<Item = (&'w InstanceKey, &'w Arc<Instance>)> {
+        self.instances.iter().filter(move |(k, _)| k.name == name)
+    }
+
+    /// A number that was not given out before.
+    pub(crate) fn fresh_id(&mut self) -> u64 {
+        self.ids += 1;
+        self.ids
+    }
+}
