@@ -1,0 +1,166 @@
+//! The table itself: parsed once from `commands.txt`, found by a hash of the lower-case name.
+
+use std::sync::LazyLock;
+
+use super::keys::KeySpec;
+use super::{Command, Flags, STATEFUL};
+
+const TEXT: &str = include_str!("commands.txt");
+/// A power of two, some times the number of names, so that probes are short.
+const SLOTS: usize = 2048;
+/// Longer than any name in the table.
+const MAX_NAME: usize = 48;
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(TEXT));
+
+/// The command that `name` and, where it has subcommands, `sub` name, in any case of letters. A
+/// container's own entry is returned when the subcommand is missing or unknown.
+pub fn lookup(name: &[u8], sub: Option<&[u8]>) -> Option<&'static Command> {
+    let table = &*TABLE;
+    let (command, container) = table.find(&Name::of(name, None)?)?;
+    match sub {
+        Some(sub) if container => {
+            let found = Name::of(name, Some(sub)).and_then(|full| table.find(&full));
+            Some(found.map_or(command, |(command, _)| command))
+        }
+        _ => Some(command),
+    }
+}
+
+struct Table {
+    entries: Vec<Entry>,
+    /// Index into `entries` plus 1, by hash, linearly probed; 0 is free.
+    slots: Vec<u16>,
+}
+
+struct Entry {
+    command: Command,
+    container: bool,
+}
+
+impl Table {
+    fn parse(text: &'static str) -> Table {
+        let mut table = Table { entries: Vec::new(), slots: vec![0; SLOTS] };
+        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            table.insert(parse_line(line));
+        }
+        table
+    }
+
+    fn insert(&mut self, command: Command) {
+        if let Some((container, _)) = command.name.split_once('|')
+            && let Some(entry) = self.entries.iter_mut().find(|entry| entry.command.name == container)
+        {
+            entry.container = true;
+        }
+        let mut slot = hash(command.name.as_bytes()) % SLOTS;
+        while self.slots[slot] != 0 {
+            slot = (slot + 1) % SLOTS;
+        }
+        self.entries.push(Entry { command, container: false });
+        self.slots[slot] = self.entries.len() as u16;
+    }
+
+    fn find(&self, name: &Name) -> Option<(&Command, bool)> {
+        let name = name.bytes();
+        let mut slot = hash(name) % SLOTS;
+        loop {
+            let entry = self.entries.get(usize::from(self.slots[slot]).checked_sub(1)?)?;
+            if entry.command.name.as_bytes() == name {
+                return Some((&entry.command, entry.container));
+            }
+            slot = (slot + 1) % SLOTS;
+        }
+    }
+}
+
+fn hash(name: &[u8]) -> usize {
+    name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    }) as usize
+}
+
+/// A name in lower case, without an allocation.
+struct Name {
+    bytes: [u8; MAX_NAME],
+    len: usize,
+}
+
+impl Name {
+    fn of(name: &[u8], sub: Option<&[u8]>) -> Option<Name> {
+        let mut full = Name { bytes: [0; MAX_NAME], len: 0 };
+        full.push(name)?;
+        if let Some(sub) = sub {
+            full.push(b"|")?;
+            full.push(sub)?;
+        }
+        Some(full)
+    }
+
+    fn push(&mut self, part: &[u8]) -> Option<()> {
+        let target = self.bytes.get_mut(self.len..self.len + part.len())?;
+        for (to, from) in target.iter_mut().zip(part) {
+            *to = from.to_ascii_lowercase();
+        }
+        self.len += part.len();
+        Some(())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// `name arity flags keys`; the file is ours and tested whole, so a bad line is a bug.
+fn parse_line(line: &'static str) -> Command {
+    let mut fields = line.split(' ');
+    let mut field = || fields.next().expect("commands.txt: four fields in a line");
+    let name = field();
+    let arity = field().parse().expect("commands.txt: an arity is a number");
+    let mut flags = field().split(',').map(Flags::named).fold(Flags::default(), Flags::with);
+    if STATEFUL.contains(&name) {
+        flags = flags.with(Flags::STATEFUL);
+    }
+    let keys = field();
+    let keys = if keys == "-" { Vec::new() } else { keys.split(',').map(KeySpec::parse).collect() };
+    Command { name, arity, flags, keys }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_any_case() {
+        let name = |name: &str, sub: Option<&str>| {
+            lookup(name.as_bytes(), sub.map(str::as_bytes)).map(|command| command.name)
+        };
+        assert_eq!(name("GET", None), Some("get"));
+        assert_eq!(name("gEt", Some("encoding")), Some("get"));
+        assert_eq!(name("OBJECT", Some("EnCoding")), Some("object|encoding"));
+        assert_eq!(name("object", Some("nonsense")), Some("object"));
+        assert_eq!(name("object|encoding", None), Some("object|encoding"));
+        assert_eq!(name("nonsense", None), None);
+        assert_eq!(name("", None), None);
+        assert_eq!(name(&"x".repeat(100), None), None);
+    }
+
+    #[test]
+    fn every_stateful_command_is_in_the_table() {
+        for name in STATEFUL {
+            let command = lookup(name.as_bytes(), None).unwrap_or_else(|| panic!("{name} is unknown"));
+            assert!(command.flags.contains(Flags::STATEFUL), "{name}");
+        }
+    }
+
+    #[test]
+    fn flags_come_from_the_file() {
+        let flags = |name: &str| lookup(name.as_bytes(), None).expect(name).flags;
+        assert!(flags("blpop").contains(Flags::BLOCKING));
+        assert!(flags("set").contains(Flags::WRITE));
+        assert!(flags("get").contains(Flags::READONLY));
+        assert!(flags("subscribe").contains(Flags::PUBSUB));
+        assert!(flags("save").contains(Flags::ADMIN));
+        assert!(!flags("get").contains(Flags::STATEFUL));
+    }
+}
