@@ -1,1 +1,108 @@
-//! (being written)
+//! The agent: owns the lab's namespaces and runs programs in its VMs.
+//!
+//! ```text
+//! server ──lease──→ agent (pid 1 of the lab: own user, mnt, pid, net, uts, ipc)
+//!                     ├ network namespaces, held as descriptors
+//!                     └ per VM in which something runs: init (pid 1 of the VM) ─ programs
+//! ```
+//! When the lease closes, or any of these processes is killed in whatever way, the kernel takes down all
+//! below it. Nothing of the host's (network, mounts, process table) is touched, so nothing can be left behind.
+//!
+//! Who reads what: a server starts with [`Agent`]; requests are in [`message`]; a new request goes into
+//! `dispatch.rs`; how a VM looks from the inside is in `init/`.
+
+mod advice;
+mod agent;
+mod bootstrap;
+mod client;
+mod detached;
+mod dispatch;
+mod fd;
+mod init;
+mod lab;
+pub mod message;
+pub mod netns;
+pub mod proto;
+mod session;
+mod spawn;
+mod terminal;
+mod userns;
+mod vm;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub use bootstrap::{LabError, enter_lab};
+pub use client::own_stdio;
+pub use lab::Lab;
+pub use message::{
+    ExecStatus, LogText, ProcessInfo, ProcessState, Program, Request, Response, VmSpec, WinSize,
+};
+pub use proto::{Conn, ProtoError};
+pub use session::{Outcome, Session};
+pub use spawn::{Agent, AgentError, SpawnOptions};
+pub use terminal::{attach, terminal_size};
+
+use message::Hello;
+
+/// The hidden subcommand `agent --lease-fd N [--listen PATH]`. `args` are those after the subcommand's name.
+///
+/// To be called before the process has any other thread.
+pub fn main_agent(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let options = match agent_options(args) {
+        Ok(options) => options,
+        Err(message) => return fail(&message),
+    };
+    let lease = match fd::adopt(options.lease).and_then(|lease| {
+        fd::to_null(0)?;
+        Ok(Conn::new(lease))
+    }) {
+        Ok(lease) => lease,
+        Err(error) => return fail(&format!("--lease-fd {}: {error}", options.lease)),
+    };
+    let result = enter_lab().map_err(Into::into).and_then(|()| agent::run(&lease, options.listen));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let message = format!("{error:#}");
+            // Through the lease when somebody holds it, and to a terminal otherwise.
+            match lease.send(&Hello::Failed { message: message.clone() }, &[]) {
+                Ok(()) => ExitCode::FAILURE,
+                Err(_) => fail(&message),
+            }
+        }
+    }
+}
+
+/// The hidden subcommand `vm-init`, which only the agent starts.
+pub fn main_vm_init(_args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match init::main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("vm-init: {error:#}")),
+    }
+}
+
+struct AgentOptions {
+    lease: i32,
+    listen: Option<PathBuf>,
+}
+
+fn agent_options(args: impl IntoIterator<Item = OsString>) -> Result<AgentOptions, String> {
+    let (mut lease, mut listen) = (None, None);
+    let mut args = args.into_iter();
+    while let Some(flag) = args.next() {
+        let value = args.next().ok_or_else(|| format!("{} needs a value", flag.display()))?;
+        match flag.to_str() {
+            Some("--lease-fd") => lease = value.to_str().and_then(|text| text.parse().ok()),
+            Some("--listen") => listen = Some(PathBuf::from(value)),
+            _ => return Err(format!("unknown flag {}", flag.display())),
+        }
+    }
+    Ok(AgentOptions { lease: lease.ok_or("--lease-fd must name the lease's descriptor")?, listen })
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("tombolo agent: {message}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,71 @@
+//! What a user can do when the kernel refuses a lab.
+
+use std::fs;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+/// A setting that keeps ordinary users from having namespaces, the value that does so, and one that does not.
+const SETTINGS: [(&str, &str, &str); 4] = [
+    ("kernel.unprivileged_userns_clone", "0", "1"),
+    ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
+    ("user.max_user_namespaces", "0", "63000"),
+    ("user.max_net_namespaces", "0", "63000"),
+];
+
+/// Lines to put behind an error; empty when there is nothing to advise.
+pub(crate) fn text(errno: Errno) -> String {
+    lines(errno, |name| {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        fs::read_to_string(path).ok().map(|value| value.trim().to_owned())
+    })
+}
+
+fn lines(errno: Errno, read: impl Fn(&str) -> Option<String>) -> String {
+    if !matches!(errno, Errno::EPERM | Errno::EACCES | Errno::ENOSPC | Errno::EUSERS | Errno::ENOSYS) {
+        return String::new();
+    }
+    let mut text = String::new();
+    for (name, bad, good) in SETTINGS {
+        if let Some(value) = read(name) {
+            text += &format!("\n  {name} is {value}");
+            if value == bad {
+                text += &format!(", which forbids it; as root: sysctl -w {name}={good}");
+            }
+        }
+    }
+    if in_container() {
+        text += "\n  this looks like a container: its seccomp profile or masked /proc may forbid namespaces; \
+                 docker: --security-opt seccomp=unconfined --security-opt systempaths=unconfined \
+                 --security-opt apparmor=unconfined";
+    }
+    if text.is_empty() {
+        text += "\n  user namespaces must be allowed for this user (see user_namespaces(7))";
+    }
+    text
+}
+
+fn in_container() -> bool {
+    Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_setting_at_fault_is_named_with_its_value_and_remedy() {
+        let ubuntu =
+            |name: &str| (name == "kernel.apparmor_restrict_unprivileged_userns").then(|| "1".to_owned());
+        let text = lines(Errno::EPERM, ubuntu);
+        assert!(text.contains("restrict_unprivileged_userns is 1"), "{text}");
+        assert!(text.contains("sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"), "{text}");
+
+        let debian = |name: &str| (name == "kernel.unprivileged_userns_clone").then(|| "0".to_owned());
+        assert!(lines(Errno::EPERM, debian).contains("sysctl -w kernel.unprivileged_userns_clone=1"));
+
+        let fine = |name: &str| (name == "user.max_user_namespaces").then(|| "9".to_owned());
+        assert!(lines(Errno::ENOSPC, fine).contains("user.max_user_namespaces is 9"));
+        assert_eq!(lines(Errno::ENOMEM, ubuntu), "");
+    }
+}

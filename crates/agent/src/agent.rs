@@ -1,0 +1,146 @@
+//! Pid 1 of the lab: a thread per connection, until the lease closes.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::geteuid;
+
+use crate::dispatch::dispatch;
+use crate::lab::Lab;
+use crate::message::{ExecEvent, Hello, Request, Response};
+use crate::proto::{Conn, ProtoError};
+
+/// Serves until the lease closes or somebody asks for the end. The caller must then end the process, which
+/// ends everything in the lab.
+pub(crate) fn run(lease: &Conn, listen: Option<PathBuf>) -> Result<()> {
+    end_on_sigterm()?;
+    // One descriptor per VM and network, and then some.
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+    let lab = Arc::new(Lab::default());
+    if let Some(path) = &listen {
+        let listener = bind(path).with_context(|| format!("listen on {}", path.display()))?;
+        let lab = Arc::clone(&lab);
+        thread::Builder::new().name("listen".into()).spawn(move || accept(&lab, &listener))?;
+    }
+    lease.send(&Hello::Ready { version: env!("CARGO_PKG_VERSION").into() }, &[])?;
+    while let Next::Request = serve_one(&lab, lease, true) {}
+    if let Some(path) = listen {
+        let _ = fs::remove_file(path);
+    }
+    Ok(())
+}
+
+/// Serves a connection until it closes.
+pub(crate) fn serve_on_thread(lab: &Arc<Lab>, conn: Conn) -> io::Result<()> {
+    let lab = Arc::clone(lab);
+    let serve = move || while let Next::Request = serve_one(&lab, &conn, false) {};
+    thread::Builder::new().name("connection".into()).spawn(serve).map(drop)
+}
+
+enum Next {
+    Request,
+    End,
+}
+
+fn serve_one(lab: &Arc<Lab>, conn: &Conn, lease: bool) -> Next {
+    let (request, fds) = match conn.recv() {
+        Ok(received) => received,
+        Err(ProtoError::Decode(error)) => {
+            return answer(conn, failed(format!("not understood: {error}")), vec![]);
+        }
+        Err(_) => return Next::End,
+    };
+    match request {
+        Request::Exec { vm, program, tty, detach } => {
+            let result = match lease {
+                // Its end means the end of the lab, so it cannot be handed to a VM.
+                true => Err(anyhow::anyhow!("a program needs a connection of its own")),
+                false => lab.vm(&vm).and_then(|vm| vm.launch(lab, program, tty, detach, conn, &fds)),
+            };
+            if let Err(error) = result {
+                let _ = conn.send(&ExecEvent::Failed { code: 125, message: format!("{error:#}") }, &[]);
+            }
+            if lease { Next::Request } else { Next::End }
+        }
+        Request::Shutdown => {
+            let _ = answer(conn, Response::Done, vec![]);
+            if !lease {
+                std::process::exit(0);
+            }
+            Next::End
+        }
+        request => match dispatch(lab, request, fds) {
+            Ok(reply) => answer(conn, reply.response, reply.fds),
+            Err(error) => answer(conn, failed(format!("{error:#}")), vec![]),
+        },
+    }
+}
+
+fn failed(message: String) -> Response {
+    Response::Failed { message }
+}
+
+fn answer(conn: &Conn, response: Response, fds: Vec<OwnedFd>) -> Next {
+    use std::os::fd::AsFd;
+    match conn.send(&response, &fds.iter().map(AsFd::as_fd).collect::<Vec<_>>()) {
+        Ok(()) => Next::Request,
+        Err(_) => Next::End,
+    }
+}
+
+fn accept(lab: &Arc<Lab>, listener: &UnixListener) {
+    loop {
+        // Out of descriptors, most likely: somebody will close one.
+        let Ok((stream, _)) = listener.accept() else {
+            thread::sleep(std::time::Duration::from_millis(100));
+            continue;
+        };
+        let same_user =
+            getsockopt(&stream, sockopt::PeerCredentials).is_ok_and(|peer| peer.uid() == geteuid().as_raw());
+        if same_user {
+            let _ = serve_on_thread(lab, Conn::new(stream.into()));
+        }
+    }
+}
+
+/// A socket that only this user can reach: 0600 in a directory that is 0700.
+fn bind(path: &Path) -> Result<UnixListener> {
+    let dir = path.parent().context("no directory")?;
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let meta = fs::metadata(dir)?;
+    if meta.uid() != geteuid().as_raw() || meta.mode() & 0o077 != 0 {
+        bail!("{} must belong to this user and be closed to others (chmod 700)", dir.display());
+    }
+    if UnixStream::connect(path).is_ok() {
+        bail!("another agent listens there");
+    }
+    // Left behind by one that was killed.
+    let _ = fs::remove_file(path);
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// The kernel keeps default actions from pid 1, so the signal that asks it to end needs a handler.
+fn end_on_sigterm() -> Result<()> {
+    extern "C" fn end(_: libc::c_int) {
+        // SAFETY: _exit is async-signal-safe.
+        unsafe { libc::_exit(0) }
+    }
+    let action = SigAction::new(SigHandler::Handler(end), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler calls nothing but _exit.
+    unsafe { sigaction(Signal::SIGTERM, &action) }.context("handle SIGTERM")?;
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! The agent's requests as methods.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::PoisonError;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::message::{ExecEvent, LogText, ProcessInfo, Program, Request, Response, VmSpec, WinSize};
+use crate::proto::Conn;
+use crate::session::Session;
+use crate::spawn::{Agent, AgentError};
+
+impl Agent {
+    /// One request and its answer on the shared connection, with descriptors both ways.
+    pub fn call<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        request: &Q,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(A, Vec<OwnedFd>), AgentError> {
+        let conn = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        conn.send(request, fds)?;
+        Ok(conn.recv()?)
+    }
+
+    /// Checks that the agent answers; its version.
+    pub fn ping(&self) -> Result<String, AgentError> {
+        match self.request(&Request::Ping)? {
+            Response::Pong { version } => Ok(version),
+            _ => Err(AgentError::Confused("Ping")),
+        }
+    }
+
+    /// A connection of one's own, for requests that take long.
+    pub fn new_connection(&self) -> Result<Conn, AgentError> {
+        match self.call(&Request::NewConnection, &[])? {
+            (Response::Done, fds) => fds.into_iter().next().map(Conn::new),
+            (Response::Failed { message }, _) => return Err(AgentError::Refused(message)),
+            _ => None,
+        }
+        .ok_or(AgentError::Confused("NewConnection"))
+    }
+
+    /// Declares the full list of VMs; those no longer listed are killed.
+    pub fn set_vms(&self, vms: Vec<VmSpec>) -> Result<(), AgentError> {
+        self.done("SetVms", &Request::SetVms { vms })
+    }
+
+    /// An empty network namespace with `lo` up.
+    pub fn make_netns(&self, name: &str) -> Result<(), AgentError> {
+        self.done("MakeNetns", &Request::MakeNetns { name: name.into() })
+    }
+
+    /// Runs a program on these stdin, stdout and stderr. Dropping the session kills it.
+    pub fn exec(
+        &self,
+        vm: &str,
+        program: Program,
+        stdio: [BorrowedFd<'_>; 3],
+    ) -> Result<Session, AgentError> {
+        self.launch(vm, program, None, &stdio, false)
+    }
+
+    /// Like [`Agent::exec`], but the program outlives the session.
+    pub fn exec_detached(
+        &self,
+        vm: &str,
+        program: Program,
+        stdio: [BorrowedFd<'_>; 3],
+    ) -> Result<Session, AgentError> {
+        self.launch(vm, program, None, &stdio, true)
+    }
+
+    /// Runs a program on a terminal of its own, whose master the session holds.
+    pub fn exec_tty(&self, vm: &str, program: Program, size: WinSize) -> Result<Session, AgentError> {
+        self.launch(vm, program, Some(size), &[], false)
+    }
+
+    fn launch(
+        &self,
+        vm: &str,
+        program: Program,
+        tty: Option<WinSize>,
+        stdio: &[BorrowedFd<'_>],
+        detach: bool,
+    ) -> Result<Session, AgentError> {
+        let conn = self.new_connection()?;
+        conn.send(&Request::Exec { vm: vm.into(), program, tty, detach }, stdio)?;
+        let (first, fds) = conn.recv::<ExecEvent>()?;
+        Ok(Session::new(conn, first, fds.into_iter().next()))
+    }
+
+    /// Starts a program that outlives this connection; its output is read with [`Agent::read_log`].
+    pub fn start_detached(
+        &self,
+        vm: &str,
+        log: &str,
+        program: Program,
+        stdin: Option<Vec<u8>>,
+    ) -> Result<(), AgentError> {
+        let (vm, log) = (vm.into(), log.into());
+        self.done("StartDetached", &Request::StartDetached { vm, log, program, stdin })
+    }
+
+    /// Ends a detached program and returns once it has ended. One that has ended already is no error.
+    pub fn stop_detached(&self, vm: &str, log: &str) -> Result<(), AgentError> {
+        let request = Request::StopDetached { vm: vm.into(), log: log.into() };
+        self.done_on(&self.new_connection()?, "StopDetached", &request)
+    }
+
+    /// What a detached program printed last.
+    pub fn read_log(&self, vm: &str, log: &str) -> Result<LogText, AgentError> {
+        match self.request(&Request::ReadLog { vm: vm.into(), log: log.into() })? {
+            Response::Log(text) => Ok(text),
+            _ => Err(AgentError::Confused("ReadLog")),
+        }
+    }
+
+    /// The detached programs of a VM, running and ended.
+    pub fn processes(&self, vm: &str) -> Result<Vec<ProcessInfo>, AgentError> {
+        match self.request(&Request::Processes { vm: vm.into() })? {
+            Response::Processes(list) => Ok(list),
+            _ => Err(AgentError::Confused("Processes")),
+        }
+    }
+
+    /// Ends the lab, also when somebody else holds its lease.
+    pub fn shutdown(&self) -> Result<(), AgentError> {
+        self.done("Shutdown", &Request::Shutdown)
+    }
+
+    fn request(&self, request: &Request) -> Result<Response, AgentError> {
+        match self.call(request, &[])?.0 {
+            Response::Failed { message } => Err(AgentError::Refused(message)),
+            response => Ok(response),
+        }
+    }
+
+    fn done(&self, name: &'static str, request: &Request) -> Result<(), AgentError> {
+        let conn = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        self.done_on(&conn, name, request)
+    }
+
+    fn done_on(&self, conn: &Conn, name: &'static str, request: &Request) -> Result<(), AgentError> {
+        conn.send(request, &[])?;
+        match conn.recv()?.0 {
+            Response::Done => Ok(()),
+            Response::Failed { message } => Err(AgentError::Refused(message)),
+            _ => Err(AgentError::Confused(name)),
+        }
+    }
+}
+
+/// The standard descriptors of this process, for [`Agent::exec`].
+pub fn own_stdio() -> [BorrowedFd<'static>; 3] {
+    // SAFETY: the standard descriptors stay open for the life of the process.
+    unsafe { [BorrowedFd::borrow_raw(0), BorrowedFd::borrow_raw(1), BorrowedFd::borrow_raw(2)] }
+}
+
+impl AsFd for Agent {
+    /// The connection, for polling whether the agent is gone. Not for reading.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        let conn = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let raw = std::os::fd::AsRawFd::as_raw_fd(&conn.as_fd());
+        // SAFETY: the connection is never replaced, so its descriptor lives as long as `self`.
+        unsafe { BorrowedFd::borrow_raw(raw) }
+    }
+}

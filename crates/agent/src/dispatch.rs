@@ -1,0 +1,54 @@
+//! One request, one answer. A new kind of request gets its arm here.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use crate::agent;
+use crate::detached;
+use crate::lab::Lab;
+use crate::message::{Request, Response};
+use crate::proto::Conn;
+
+/// An answer and the descriptors that go with it.
+pub(crate) struct Reply {
+    pub(crate) response: Response,
+    pub(crate) fds: Vec<OwnedFd>,
+}
+
+impl From<Response> for Reply {
+    fn from(response: Response) -> Self {
+        Self { response, fds: Vec::new() }
+    }
+}
+
+/// Carries a request out. An error becomes [`Response::Failed`]; the connection goes on.
+///
+/// [`Request::Exec`] and [`Request::Shutdown`] concern the connection itself and are dealt with before.
+pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> Result<Reply> {
+    Ok(match request {
+        Request::Ping => Response::Pong { version: env!("CARGO_PKG_VERSION").into() }.into(),
+        Request::NewConnection => {
+            let (ours, theirs) = Conn::pair()?;
+            agent::serve_on_thread(lab, ours)?;
+            Reply { response: Response::Done, fds: vec![theirs.into_fd()] }
+        }
+        Request::SetVms { vms } => done(lab.set_vms(vms)?),
+        Request::MakeNetns { name } => done(lab.make_netns(&name)?),
+        Request::StartDetached { vm, log, program, stdin } => {
+            done(detached::start(lab, &*lab.vm(&vm)?, log, program, stdin)?)
+        }
+        Request::ReadLog { vm, log } => Response::Log(detached::find(&*lab.vm(&vm)?, &log)?.text()).into(),
+        Request::Processes { vm } => Response::Processes(detached::list(&*lab.vm(&vm)?)).into(),
+        Request::StopDetached { vm, log } => {
+            detached::find(&*lab.vm(&vm)?, &log)?.stop();
+            Response::Done.into()
+        }
+        Request::Exec { .. } | Request::Shutdown => unreachable!("dealt with by the connection"),
+    })
+}
+
+fn done((): ()) -> Reply {
+    Response::Done.into()
+}

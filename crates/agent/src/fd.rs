@@ -1,0 +1,30 @@
+//! Descriptors inherited from the process that started this one.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// Takes ownership of an inherited descriptor and puts a close-on-exec copy above the standard ones.
+pub(crate) fn adopt(fd: i32) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC makes a new descriptor; a bad `fd` is an error, not undefined behaviour.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if fd > 2 {
+        // SAFETY: by the caller's contract nothing in this process owns the inherited number.
+        unsafe { libc::close(fd) };
+    }
+    // SAFETY: just made, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Points a standard descriptor (0, 1 or 2) at /dev/null.
+pub(crate) fn to_null(fd: i32) -> io::Result<()> {
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    // SAFETY: replaces a standard descriptor, which no Rust object of this process closes.
+    match unsafe { libc::dup2(null.as_raw_fd(), fd) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,87 @@
+//! What the agent holds: network namespaces by name and VMs by key.
+//!
+//! Locks are held for look-ups only, never while something starts or ends; a VM has locks of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::take;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result, bail};
+
+use crate::message::VmSpec;
+use crate::netns;
+use crate::vm::Vm;
+
+/// The lab's state.
+#[derive(Debug, Default)]
+pub struct Lab {
+    netns: Mutex<BTreeMap<String, Arc<OwnedFd>>>,
+    vms: Mutex<BTreeMap<String, Arc<Vm>>>,
+    /// One [`Lab::set_vms`] at a time.
+    changing: Mutex<()>,
+}
+
+impl Lab {
+    /// All network namespaces, for changes of several.
+    pub fn netns(&self) -> MutexGuard<'_, BTreeMap<String, Arc<OwnedFd>>> {
+        lock(&self.netns)
+    }
+
+    /// One network namespace. The holder keeps it alive.
+    pub fn netns_of(&self, name: &str) -> Option<Arc<OwnedFd>> {
+        self.netns().get(name).cloned()
+    }
+
+    /// Makes an empty network namespace unless there is one of that name.
+    pub fn make_netns(&self, name: &str) -> Result<()> {
+        if self.netns_of(name).is_none() {
+            let made = netns::create().with_context(|| format!("make network namespace {name}"))?;
+            self.netns().entry(name.to_owned()).or_insert(Arc::new(made));
+        }
+        Ok(())
+    }
+
+    /// The VM of this key.
+    pub(crate) fn vm(&self, key: &str) -> Result<Arc<Vm>> {
+        lock(&self.vms).get(key).cloned().with_context(|| format!("the lab has no VM {key}"))
+    }
+
+    /// Declares all VMs. Those that are gone, or whose network namespace is another, are killed; those whose
+    /// names and addresses changed learn of it while they run.
+    pub fn set_vms(&self, specs: Vec<VmSpec>) -> Result<()> {
+        let _changing = lock(&self.changing);
+        let keys: BTreeSet<&str> = specs.iter().map(|spec| &*spec.key).collect();
+        if keys.len() != specs.len() {
+            bail!("two VMs have the same key");
+        }
+        let gone: Vec<Arc<Vm>> = {
+            let mut vms = lock(&self.vms);
+            let (kept, gone) = take(&mut *vms).into_iter().partition(|(key, _)| keys.contains(&**key));
+            *vms = kept;
+            BTreeMap::into_values(gone).collect()
+        };
+        gone.iter().for_each(|vm| vm.remove());
+        for spec in specs {
+            let known = lock(&self.vms).get(&spec.key).cloned();
+            match known {
+                Some(vm) => vm.update(spec),
+                None => drop(lock(&self.vms).insert(spec.key.clone(), Arc::new(Vm::new(spec)))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends whatever runs in a VM, for example before its network namespace is replaced. It starts anew with
+    /// the next program.
+    pub fn stop_vm(&self, key: &str) {
+        if let Ok(vm) = self.vm(key) {
+            vm.stop();
+        }
+    }
+}
+
+/// A panic of another request must not end the lab: the maps are whole between any two statements.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

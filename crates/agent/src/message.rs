@@ -1,0 +1,256 @@
+//! What is said over a connection to the agent.
+//!
+//! Requests and responses alternate, except after [`Request::Exec`]: that connection is handed to the VM's
+//! init, which sends [`ExecEvent`]s and takes [`ExecControl`]s until the program ends.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A VM as the agent needs to know it. Nothing runs and nothing is mounted for it until a program does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmSpec {
+    /// Unique name such as `project/zone/vm-1`.
+    pub key: String,
+    /// Name of its network namespace in the lab.
+    pub netns: String,
+    /// What `hostname` prints.
+    pub hostname: String,
+    /// The whole of /etc/hosts.
+    pub hosts: String,
+    /// The whole of /etc/resolv.conf.
+    pub resolv_conf: String,
+    /// Host binaries to show as `/run/tombolo/bin/<file name>`.
+    pub bin: Vec<PathBuf>,
+    /// Environment of every program, over the defaults (PATH, HOME, USER, …).
+    pub env: Vec<(String, String)>,
+}
+
+/// What to run in a VM.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Program and arguments; the program is looked up in the VM's PATH.
+    pub argv: Vec<String>,
+    /// Environment, over the VM's.
+    pub env: Vec<(String, String)>,
+    /// Working directory, if it exists in the VM; /root otherwise.
+    pub cwd: Option<String>,
+}
+
+impl Program {
+    /// A program with its arguments and nothing else set.
+    pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
+        Self { argv: argv.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+}
+
+/// Size of a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WinSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters per line.
+    pub cols: u16,
+}
+
+/// The first frame the agent sends on its lease.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Hello {
+    /// The lab exists.
+    Ready {
+        /// Version of the agent's binary.
+        version: String,
+    },
+    /// It could not be made.
+    Failed {
+        /// Why, and what the user can do.
+        message: String,
+    },
+}
+
+/// A request to the agent.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Are you there?
+    Ping,
+    /// Another connection, as the response's descriptor.
+    NewConnection,
+    /// The full list of VMs; those no longer listed are killed.
+    SetVms {
+        /// All of them.
+        vms: Vec<VmSpec>,
+    },
+    /// Runs a program; takes the connection over. Three descriptors (stdin, stdout, stderr) unless `tty`.
+    Exec {
+        /// Key of the VM.
+        vm: String,
+        /// What to run.
+        program: Program,
+        /// A terminal of its own, whose master comes back with [`ExecEvent::Started`].
+        tty: Option<WinSize>,
+        /// Keep running when the connection closes.
+        detach: bool,
+    },
+    /// Runs a program that only [`Request::StopDetached`] or the VM's end ends; its output is kept in a ring.
+    StartDetached {
+        /// Key of the VM.
+        vm: String,
+        /// Name of the program and of its log, unique in the VM.
+        log: String,
+        /// What to run.
+        program: Program,
+        /// What it reads from its stdin; empty by default.
+        stdin: Option<Vec<u8>>,
+    },
+    /// What a detached program printed last.
+    ReadLog {
+        /// Key of the VM.
+        vm: String,
+        /// Name of the program.
+        log: String,
+    },
+    /// The detached programs of a VM.
+    Processes {
+        /// Key of the VM.
+        vm: String,
+    },
+    /// Ends a detached program: TERM, then KILL.
+    StopDetached {
+        /// Key of the VM.
+        vm: String,
+        /// Name of the program.
+        log: String,
+    },
+    /// An empty network namespace with `lo` up. An existing one of that name stays as it is.
+    MakeNetns {
+        /// Name in the lab.
+        name: String,
+    },
+    /// Ends the lab.
+    Shutdown,
+}
+
+/// The answer to a request.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Response {
+    /// It is so.
+    Done,
+    /// To [`Request::Ping`].
+    Pong {
+        /// Version of the agent's binary.
+        version: String,
+    },
+    /// To [`Request::ReadLog`].
+    Log(LogText),
+    /// To [`Request::Processes`].
+    Processes(Vec<ProcessInfo>),
+    /// It could not be done.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}
+
+/// The kept end of a program's output.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogText {
+    /// Both stdout and stderr, in the order of arrival; invalid UTF-8 replaced.
+    pub text: String,
+    /// Bytes before `text` that are no longer kept.
+    pub dropped: u64,
+}
+
+/// A detached program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessInfo {
+    /// Its name in the VM.
+    pub log: String,
+    /// What it was started as.
+    pub argv: Vec<String>,
+    /// Whether it runs.
+    pub state: ProcessState,
+}
+
+/// Whether a detached program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProcessState {
+    /// It does.
+    Running {
+        /// Its pid in the VM.
+        pid: i32,
+    },
+    /// It ended.
+    Ended(ExecStatus),
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExecStatus {
+    /// By itself, with this status.
+    Exited {
+        /// 0 to 255.
+        code: i32,
+    },
+    /// By a signal.
+    Signaled {
+        /// Its number.
+        signal: i32,
+    },
+}
+
+impl ExecStatus {
+    /// As a shell reports it: the status, or 128 + the signal.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Exited { code } => code,
+            Self::Signaled { signal } => 128 + signal,
+        }
+    }
+}
+
+/// From the VM to whoever asked for a program.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ExecEvent {
+    /// It runs. With a tty, the master is attached.
+    Started {
+        /// Its pid in the VM.
+        pid: i32,
+    },
+    /// It ended.
+    Ended(ExecStatus),
+    /// It never ran.
+    Failed {
+        /// As a shell's: 127 not found, 126 not executable, 125 anything else.
+        code: i32,
+        /// Why.
+        message: String,
+    },
+}
+
+/// From whoever asked for a program to the VM.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ExecControl {
+    /// Sends the program's process group a signal; KILL goes to its whole session.
+    Signal {
+        /// Its number.
+        signal: i32,
+    },
+}
+
+/// From the agent to a VM's init.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum InitRequest {
+    /// The first message, with the network namespace attached.
+    Setup(VmSpec),
+    /// Runs a program. Descriptors: the requester's connection, then stdin, stdout, stderr unless `tty`.
+    Launch { program: Program, tty: Option<WinSize>, detach: bool },
+    /// Names or addresses changed.
+    Refresh(VmSpec),
+}
+
+/// From a VM's init to the agent, once.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum InitHello {
+    Ready,
+    Failed { message: String },
+}

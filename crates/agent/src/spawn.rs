@@ -1,0 +1,115 @@
+//! Starting an agent, or finding one that runs: how a server or a test gets its [`Agent`].
+//!
+//! ```text
+//! this process ── lease ──────────────┐            the lease's end, however it comes, ends the lab
+//!   └ `tombolo agent` (stub: waits) ──└─ agent, pid 1 of the lab
+//!                                          ├ VM ├ VM …
+//! ```
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use crate::message::Hello;
+use crate::proto::{Conn, ProtoError};
+
+/// Why a call to the agent failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The agent's binary could not be started, or its socket not reached.
+    #[error("cannot reach the agent: {0}")]
+    Start(#[source] io::Error),
+    /// The agent started but could not make the lab; the text says what to do about it.
+    #[error("{0}")]
+    Bootstrap(String),
+    /// The connection failed; [`ProtoError::Closed`] when the agent is gone.
+    #[error("agent: {0}")]
+    Connection(#[from] ProtoError),
+    /// The agent refused or failed the request.
+    #[error("{0}")]
+    Refused(String),
+    /// The agent answered something else than the request's answer.
+    #[error("the agent gave an answer of the wrong kind to {0}")]
+    Confused(&'static str),
+}
+
+impl From<io::Error> for AgentError {
+    fn from(error: io::Error) -> Self {
+        Self::Connection(error.into())
+    }
+}
+
+/// How to start an agent.
+#[derive(Clone, Debug, Default)]
+pub struct SpawnOptions {
+    /// Also listen on this socket, in a directory that only this user can enter (made when absent).
+    pub listen: Option<PathBuf>,
+    /// Arguments of the binary before `agent`.
+    pub prefix: Vec<OsString>,
+}
+
+/// A connection to an agent. The one that started it holds its lease: dropping that ends the lab.
+#[derive(Debug)]
+pub struct Agent {
+    pub(crate) control: Mutex<Conn>,
+    child: Option<Child>,
+}
+
+impl Agent {
+    /// Starts `exe agent` and waits until the lab exists.
+    pub fn spawn(exe: &Path, options: &SpawnOptions) -> Result<Self, AgentError> {
+        let (ours, theirs) = Conn::pair().map_err(AgentError::Start)?;
+        let mut command = Command::new(exe);
+        // The lease is the agent's stdin: inherited without a descriptor that is open across exec here.
+        command.args(&options.prefix).args(["agent", "--lease-fd", "0"]);
+        if let Some(path) = &options.listen {
+            command.arg("--listen").arg(std::path::absolute(path).map_err(AgentError::Start)?);
+        }
+        command.stdin(Stdio::from(theirs.into_fd())).stdout(Stdio::null());
+        let mut child = command.spawn().map_err(AgentError::Start)?;
+        // Only the child may hold its end, or its death would go unnoticed.
+        drop(command);
+
+        let failure = match ours.recv() {
+            Ok((Hello::Ready { .. }, _)) => {
+                return Ok(Self { control: Mutex::new(ours), child: Some(child) });
+            }
+            Ok((Hello::Failed { message }, _)) => AgentError::Bootstrap(message),
+            Err(error) => error.into(),
+        };
+        drop(ours);
+        match (child.wait(), failure) {
+            (Ok(status), AgentError::Connection(ProtoError::Closed)) => {
+                Err(AgentError::Bootstrap(format!("the agent ended before the lab was ready ({status})")))
+            }
+            (_, failure) => Err(failure),
+        }
+    }
+
+    /// Connects to an agent that listens on `path`.
+    pub fn connect(path: &Path) -> Result<Self, AgentError> {
+        let stream = UnixStream::connect(path).map_err(AgentError::Start)?;
+        Ok(Self { control: Mutex::new(Conn::new(stream.into())), child: None })
+    }
+
+    /// Pid of the process to wait for, when this agent was started here.
+    pub fn child_id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // The lease must close before the wait; shutting the socket down does so for every copy of it.
+        let conn = self.control.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = nix::sys::socket::shutdown(
+            std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(conn)),
+            nix::sys::socket::Shutdown::Both,
+        );
+        let _ = child.wait();
+    }
+}

@@ -1,0 +1,180 @@
+//! What a program in a VM sees, and what it cannot reach.
+
+use std::fs;
+
+use tombolo_agent::Program;
+
+use crate::Test;
+use crate::support::{Lab, ran, vm};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("names_are_the_vms", names_are_the_vms),
+    ("names_change_while_it_runs", names_change_while_it_runs),
+    ("processes_are_the_vms", processes_are_the_vms),
+    ("host_files_are_read_only_or_hidden", host_files_are_read_only_or_hidden),
+    ("tmp_is_private_and_lasts", tmp_is_private_and_lasts),
+    ("host_configuration_is_found", host_configuration_is_found),
+    ("kernel_settings_are_out_of_reach", kernel_settings_are_out_of_reach),
+    ("capabilities_are_dropped", capabilities_are_dropped),
+    ("nothing_is_inherited", nothing_is_inherited),
+    ("extra_binaries_are_in_path", extra_binaries_are_in_path),
+    ("network_is_the_vms", network_is_the_vms),
+];
+
+fn names_are_the_vms() {
+    let lab = Lab::new();
+    assert_eq!(lab.sh("a", "hostname; cat /etc/hostname"), ran(0, "vm-a\nvm-a\n"));
+    assert_eq!(lab.sh("a", "cat /etc/hosts"), ran(0, &vm("a").hosts));
+    assert_eq!(lab.sh("b", "cat /etc/resolv.conf"), ran(0, "nameserver 169.254.169.254\n"));
+    assert_eq!(lab.sh("a", "id -un; echo $HOME $USER $LAB; pwd"), ran(0, "root\n/root root yes\n/root\n"));
+    let ids = lab.sh("a", "cat /etc/machine-id").out + &lab.sh("b", "cat /etc/machine-id").out;
+    let ids: Vec<&str> = ids.lines().collect();
+    assert!(ids.len() == 2 && ids[0] != ids[1] && ids.iter().all(|id| id.len() == 32), "{ids:?}");
+}
+
+fn names_change_while_it_runs() {
+    let lab = Lab::new();
+    assert_eq!(lab.sh("a", "touch /tmp/mark").code, 0);
+    let mut changed = vm("a");
+    changed.hosts = "10.9.9.9 new\n".into();
+    changed.hostname = "renamed".into();
+    lab.agent.set_vms(vec![changed]).unwrap();
+    assert_eq!(lab.sh("a", "cat /etc/hosts; hostname; ls /tmp"), ran(0, "10.9.9.9 new\nrenamed\nmark\n"));
+    assert_eq!(lab.sh("b", "true").code, 125, "a VM that is not listed any more");
+}
+
+fn processes_are_the_vms() {
+    let lab = Lab::new();
+    assert_eq!(lab.sh("a", "cat /proc/1/comm").out, "init\n");
+    let count = lab.sh("a", "ls /proc | grep -c '^[0-9]'").out;
+    assert!(count.trim().parse::<u32>().unwrap() <= 4, "{count}");
+    let orphan =
+        lab.sh("a", "(sh -c 'sleep 0.01; exit 3' &) ; sleep 0.2; cat /proc/[0-9]*/stat | grep -c ' Z '");
+    assert_eq!(orphan.out, "0\n", "init reaps orphans");
+    assert_eq!(lab.sh("a", "kill -9 1; kill 1; cat /proc/1/comm").out, "init\n");
+}
+
+fn host_files_are_read_only_or_hidden() {
+    let lab = Lab::new();
+    let marker = tempfile::NamedTempFile::new_in("/tmp").unwrap();
+    let script =
+        format!("ls {} 2>&1; ls -A /tmp /run/user /root /var/log 2>/dev/null", marker.path().display());
+    let out = lab.sh("a", &script).out;
+    assert!(out.contains("No such file"), "{out}");
+    assert!(!out.contains(".cargo") && !out.contains(".ssh"), "{out}");
+    for dir in ["/usr", "/usr/bin", "/home", "/opt", "/run/host/etc"] {
+        let out = lab.sh("a", &format!("touch {dir}/tombolo-was-here")).out;
+        assert!(out.contains("Read-only file system"), "{dir}: {out}");
+    }
+    let out = lab.sh("a", "mount -o remount,rw /usr || mount -t tmpfs x /mnt || umount /usr || echo no").out;
+    assert!(out.ends_with("no\n"), "{out}");
+    assert_eq!(lab.sh("a", "mknod /tmp/disk b 254 0 2>/dev/null || echo no").out, "no\n");
+    let entries = lab.sh("a", "ls -A /run /dev").out;
+    assert_eq!(lab.sh("a", "ls -A /run").out, "host\nlock\ntombolo\n", "{entries}");
+}
+
+fn tmp_is_private_and_lasts() {
+    let lab = Lab::new();
+    assert_eq!(lab.sh("a", "echo kept > /tmp/f; echo log > /var/log/l; echo > /etc/own").code, 0);
+    assert_eq!(lab.sh("a", "cat /tmp/f /var/log/l; ls /etc/own"), ran(0, "kept\nlog\n/etc/own\n"));
+    assert_ne!(lab.sh("b", "cat /tmp/f").code, 0);
+    assert_eq!(lab.sh("b", "stat -c %a /tmp /var/tmp /dev/shm /root").out, "1777\n1777\n1777\n700\n");
+}
+
+/// Links in /etc lead where they do on the host, also relative ones, also into directories.
+fn host_configuration_is_found() {
+    let lab = Lab::new();
+    assert_eq!(lab.sh("a", "getent passwd root").out.trim(), "root:x:0:0:root:/root:/bin/bash");
+    assert_eq!(lab.sh("a", "getent hosts vm-a.internal").code, 0);
+    let links: Vec<String> = ["/etc/os-release", "/etc/ssl/certs", "/etc/ld.so.cache", "/etc/localtime"]
+        .into_iter()
+        .chain(["/etc/alternatives", "/etc/nsswitch.conf", "/etc/rc2.d", "/etc/profile"])
+        .filter(|path| fs::metadata(path).is_ok())
+        .map(Into::into)
+        .collect();
+    for link in &links {
+        assert_eq!(lab.sh("a", &format!("test -e {link}")).code, 0, "{link}");
+    }
+    // Every link of the host's /etc that leads somewhere leads there in a VM, unless it leads into what is hidden.
+    let broken = "find -L /etc -maxdepth 3 -type l 2>/dev/null | while read l; do readlink -m $l; done \
+                  | grep -v -e ^/var -e ^/run -e ^/tmp -e ^/proc -e ^/root -e ^/dev";
+    let host = std::process::Command::new("sh").args(["-c", broken]).output().unwrap();
+    let host = String::from_utf8(host.stdout).unwrap();
+    let known: Vec<&str> = host.lines().map(|line| line.rsplit('/').next().unwrap()).collect();
+    let vm = lab.sh("a", broken).out;
+    let new: Vec<&str> =
+        vm.lines().filter(|line| !known.contains(&line.rsplit('/').next().unwrap())).collect();
+    assert!(new.is_empty(), "{new:?}");
+}
+
+fn kernel_settings_are_out_of_reach() {
+    let lab = Lab::new();
+    for file in [
+        "/proc/sys/kernel/core_pattern",
+        "/proc/sys/vm/swappiness",
+        "/proc/sysrq-trigger",
+        "/sys/power/state",
+    ] {
+        assert_ne!(lab.sh("a", &format!("test -w {file} && echo x > {file}")).code, 0, "{file}");
+    }
+    assert_eq!(
+        lab.sh("a", "sysctl -qw net.ipv4.ip_forward=1 && cat /proc/sys/net/ipv4/ip_forward").out,
+        "1\n"
+    );
+    let escape = "unshare -Urmpf --mount-proc sh -c 'echo x > /proc/sys/kernel/core_pattern'";
+    assert_ne!(lab.sh("a", escape).code, 0, "not through a user namespace of its own either");
+}
+
+fn capabilities_are_dropped() {
+    let lab = Lab::new();
+    let status = lab.sh("a", "cat /proc/self/status").out;
+    let set = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        u64::from_str_radix(line.split_whitespace().last().unwrap(), 16).unwrap()
+    };
+    // SYS_MODULE SYS_RAWIO SYS_PTRACE SYS_ADMIN SYS_BOOT SYS_TIME MKNOD AUDIT_CONTROL MAC_OVERRIDE MAC_ADMIN
+    // SYSLOG WAKE_ALARM BLOCK_SUSPEND PERFMON BPF CHECKPOINT_RESTORE LINUX_IMMUTABLE
+    let gone = [16, 17, 19, 21, 22, 25, 27, 30, 32, 33, 34, 35, 36, 38, 39, 40, 9];
+    let kept = [0, 1, 3, 5, 6, 7, 10, 12, 13, 18];
+    for name in ["CapEff", "CapPrm", "CapBnd"] {
+        let found: Vec<u32> = gone.into_iter().filter(|cap| set(name) & (1 << cap) != 0).collect();
+        assert!(found.is_empty(), "{name} has {found:?}");
+        assert!(kept.iter().all(|cap| set(name) & (1 << cap) != 0), "{name} is {:x}", set(name));
+    }
+    assert_eq!((set("CapInh"), set("CapAmb")), (0, 0));
+}
+
+fn nothing_is_inherited() {
+    let lab = Lab::new();
+    assert_eq!(lab.sh("a", "echo /proc/$$/fd/*").out.split_whitespace().count(), 3);
+    // The descriptor of the directory itself is the fourth.
+    assert_eq!(lab.run("a", Program::new(["ls", "/proc/self/fd"]), b"").out, "0\n1\n2\n3\n");
+    assert_eq!(lab.sh("a", "ls /proc/1/fd 2>&1 | grep -c 'Permission denied'").out, "1\n");
+    assert_eq!(lab.sh("a", "readlink /proc/1/exe; cat /proc/1/environ 2>/dev/null").out, "");
+    // Seen from outside: nothing of the host's, only its socket, its signals and /dev/null.
+    let init = crate::support::children(lab.pid1())[0];
+    let fds = fs::read_dir(format!("/proc/{init}/fd"))
+        .unwrap()
+        .filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+    let mut fds: Vec<String> =
+        fds.map(|fd| fd.display().to_string().split(':').next().unwrap().to_owned()).collect();
+    fds.sort();
+    assert_eq!(fds, ["/dev/null", "/dev/null", "/dev/null", "anon_inode", "socket"]);
+}
+
+fn extra_binaries_are_in_path() {
+    let lab = Lab::new();
+    let name = std::env::current_exe().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    assert_eq!(lab.run("a", Program::new([&*name, "--list"]), b"").code, 0);
+    assert_eq!(lab.sh("a", "ls /run/tombolo/bin").out, format!("{name}\n"));
+}
+
+fn network_is_the_vms() {
+    let lab = Lab::new();
+    let links = "sed 's/:.*//; s/ //g; 1,2d' /proc/net/dev";
+    assert_eq!(lab.sh("a", links).out, "lo\n");
+    assert_eq!(lab.sh("a", "cat /sys/class/net/lo/flags").out, "0x9\n", "up");
+    let inode = |vm| lab.sh(vm, "readlink /proc/self/ns/net").out;
+    assert_ne!(inode("a"), inode("b"));
+    assert_ne!(inode("a").trim(), fs::read_link("/proc/self/ns/net").unwrap().to_str().unwrap());
+}
