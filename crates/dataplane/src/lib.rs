@@ -1,1 +1,28 @@
-//! (being written)
+//! From a Fabric to the kernel: **render → observe → plan → apply**.
+//!
+//! ```text
+//!   Fabric --render--> Desired --+
+//!                                +--plan--> Plan: edits, each with its reason --apply--> kernel
+//!   kernel --observe-> Observed -+
+//! ```
+//!
+//! `render` and `plan` are pure. A [`State`] is plain data that both the wish and the observation are
+//! made of, so a converged kernel plans nothing. One namespace is one router or one endpoint:
+//!
+//! ```text
+//!   vm-1 (namespace)            vpc-1 (router namespace)                       vpc-2 (router)
+//!   eth0 10.1.0.2/32 ---veth--- v0a010002   gates, routes   p<vpc-2> ---veth--- p<vpc-1>
+//! ```
+//!
+//! The host's own namespaces are never touched: all this happens inside the agent's.
+
+pub mod linux;
+pub mod plan;
+pub mod render;
+pub mod rules;
+pub mod state;
+
+pub use plan::{Edit, Op, Plan, plan};
+pub use render::render;
+pub use rules::Ruleset;
+pub use state::{Desired, Link, Namespace, Neighbour, Route, RouteVia, State};

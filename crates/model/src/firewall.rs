@@ -311,7 +311,7 @@ fn check(spec: &FirewallSpec) -> Result<(), Refusal> {
         if !l4.ports.is_empty() && !l4.protocol.has_ports() {
             let expected =
                 format!("Ports may only be specified on TCP, UDP or SCTP, not on '{}'.", l4.protocol);
-            return Err(Refusal::invalid(&format!("{entries}[{i}].ports"), &l4.ports[0], expected));
+            return Err(Refusal::invalid(&format!("{entries}[{i}].ports"), l4.ports[0], expected));
         }
     }
     let misplaced = match spec.direction {

@@ -1,0 +1,241 @@
+//! The difference between what is wanted and what is observed, as edits in a safe order, each with its reason.
+//!
+//! The order keeps boundaries closed throughout: what must go goes first; a router's rules are there before any
+//! of its links; links come before the routes that use them. A converged kernel gives an empty plan.
+
+use crate::rules::Ruleset;
+use crate::state::{Desired, Link, Namespace, Neighbour, Route, State};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// Edits in the order in which to make them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The edits.
+    pub edits: Vec<Edit>,
+}
+
+/// One edit of the kernel's state, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// What to do.
+    pub op: Op,
+    /// Why: what was observed that should not be, or not observed that should.
+    pub why: &'static str,
+}
+
+/// What an edit does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the namespace's name and the thing itself")]
+pub enum Op {
+    /// Deletes one end of a veth pair, and so the other.
+    DeleteLink { namespace: String, link: String },
+    /// Deletes a route.
+    DeleteRoute { namespace: String, route: Route },
+    /// Deletes a neighbour.
+    DeleteNeighbour { namespace: String, neighbour: Neighbour },
+    /// Deletes an address.
+    DeleteAddress { namespace: String, link: String, address: Ipv4Addr },
+    /// Lets go of a namespace.
+    DeleteNamespace { namespace: String },
+    /// Makes a namespace; a router's forwards, and drops everything until its rules are there.
+    CreateNamespace { namespace: String, router: bool },
+    /// Replaces a router's rules, in one transaction.
+    LoadRules { namespace: String, rules: Ruleset },
+    /// Makes a veth pair, both ends up.
+    CreateLink { a: (String, String, Link), b: (String, String, Link) },
+    /// Sets the reverse-path filter of a link.
+    SetStrictSource { namespace: String, link: String, strict: bool },
+    /// Adds a /32 address.
+    AddAddress { namespace: String, link: String, address: Ipv4Addr },
+    /// Adds a permanent neighbour.
+    AddNeighbour { namespace: String, neighbour: Neighbour },
+    /// Adds a route.
+    AddRoute { namespace: String, route: Route },
+}
+
+/// `add route 10.2.0.0/16 in projects/…/vpc-1`
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Op::DeleteLink { namespace, link } => write!(f, "delete link {link} in {namespace}"),
+            Op::DeleteRoute { namespace, route } => {
+                write!(f, "delete route {} in {namespace}", route.destination)
+            }
+            Op::DeleteNeighbour { namespace, neighbour } => {
+                write!(f, "delete neighbour {} in {namespace}", neighbour.address)
+            }
+            Op::DeleteAddress { namespace, address, .. } => {
+                write!(f, "delete address {address} in {namespace}")
+            }
+            Op::DeleteNamespace { namespace } => write!(f, "delete namespace {namespace}"),
+            Op::CreateNamespace { namespace, .. } => write!(f, "create namespace {namespace}"),
+            Op::LoadRules { namespace, .. } => write!(f, "load rules in {namespace}"),
+            Op::CreateLink { a, b } => write!(f, "create link {}/{} - {}/{}", a.0, a.1, b.0, b.1),
+            Op::SetStrictSource { namespace, link, .. } => {
+                write!(f, "set source filter of {link} in {namespace}")
+            }
+            Op::AddAddress { namespace, address, .. } => write!(f, "add address {address} in {namespace}"),
+            Op::AddNeighbour { namespace, neighbour } => {
+                write!(f, "add neighbour {} in {namespace}", neighbour.address)
+            }
+            Op::AddRoute { namespace, route } => write!(f, "add route {} in {namespace}", route.destination),
+        }
+    }
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.edits.is_empty()
+    }
+
+    /// Adds an edit.
+    fn push(&mut self, op: Op, why: &'static str) {
+        self.edits.push(Edit { op, why });
+    }
+}
+
+/// The edits that lead from what is observed to what is desired.
+pub fn plan(desired: &Desired, observed: &State) -> Plan {
+    let mut plan = Plan::default();
+    let none = Namespace::default();
+    let pairs: Vec<_> = desired
+        .state
+        .namespaces
+        .iter()
+        .map(|(name, want)| (name, want, observed.namespaces.get(name).unwrap_or(&none)))
+        .collect();
+    let broken = broken_links(desired, observed);
+    for (name, have) in &observed.namespaces {
+        let want = desired.state.namespaces.get(name).filter(|want| want.router == have.router);
+        remove(&mut plan, name, want, have, &broken);
+    }
+    for (name, want, have) in &pairs {
+        let known = observed.namespaces.get(*name).is_some_and(|have| have.router == want.router);
+        if !known {
+            plan.push(
+                Op::CreateNamespace { namespace: (*name).clone(), router: want.router },
+                "it does not exist",
+            );
+        }
+        if let Some(rules) = desired.rules.get(*name).filter(|_| want.rules != have.rules || !known) {
+            let why = if known { "its rules are not these" } else { "it has no rules" };
+            plan.push(Op::LoadRules { namespace: (*name).clone(), rules: rules.clone() }, why);
+        }
+    }
+    create_links(&mut plan, desired, &broken);
+    for (name, want, have) in &pairs {
+        add(&mut plan, name, want, have, &broken);
+    }
+    plan
+}
+
+/// An end of a link: namespace and interface.
+type End = (String, String);
+
+/// The ends of wanted links of which either end is missing or not as it should be: to be made anew as pairs.
+fn broken_links(desired: &Desired, observed: &State) -> BTreeSet<End> {
+    let good = |end: &End| {
+        let want = desired.state.namespaces.get(&end.0);
+        let have = observed.namespaces.get(&end.0);
+        let (Some(want), Some(have)) = (want, have) else { return false };
+        let links = want.links.get(&end.1).zip(have.links.get(&end.1));
+        want.router == have.router && links.is_some_and(|(w, h)| w.mac == h.mac && w.mtu == h.mtu)
+    };
+    let mut broken = BTreeSet::new();
+    for (name, namespace) in &desired.state.namespaces {
+        for (link, want) in &namespace.links {
+            let here = (name.clone(), link.clone());
+            let there = want.peer.clone();
+            if !good(&here) || there.as_ref().is_some_and(|end| !good(end)) {
+                broken.insert(here);
+                broken.extend(there);
+            }
+        }
+    }
+    broken
+}
+
+/// Removes what is observed in a namespace and not wanted. What hangs on a link goes with it.
+fn remove(plan: &mut Plan, name: &str, want: Option<&Namespace>, have: &Namespace, broken: &BTreeSet<End>) {
+    let namespace = || name.to_owned();
+    let stays = |link: &str| {
+        let wanted = want.is_some_and(|w| w.links.contains_key(link) || link == "lo");
+        wanted && !broken.contains(&(namespace(), link.to_owned()))
+    };
+    for link in have.links.keys().filter(|link| !stays(link)) {
+        let why = if want.is_some_and(|w| w.links.contains_key(link)) {
+            "it is not as it should be"
+        } else {
+            "nothing wants it"
+        };
+        plan.push(Op::DeleteLink { namespace: namespace(), link: link.clone() }, why);
+    }
+    let Some(want) = want else {
+        return plan.push(Op::DeleteNamespace { namespace: namespace() }, "nothing wants it");
+    };
+    for route in have.routes.difference(&want.routes).filter(|r| r.via.link().is_none_or(stays)) {
+        plan.push(Op::DeleteRoute { namespace: namespace(), route: route.clone() }, "nothing wants it");
+    }
+    for neighbour in have.neighbours.difference(&want.neighbours).filter(|n| stays(&n.link)) {
+        plan.push(
+            Op::DeleteNeighbour { namespace: namespace(), neighbour: neighbour.clone() },
+            "nothing wants it",
+        );
+    }
+    for (link, address) in have.addresses.difference(&want.addresses).filter(|(link, _)| stays(link)) {
+        let op = Op::DeleteAddress { namespace: namespace(), link: link.clone(), address: *address };
+        plan.push(op, "nothing wants it");
+    }
+}
+
+/// Makes the broken links, each pair once.
+fn create_links(plan: &mut Plan, desired: &Desired, broken: &BTreeSet<End>) {
+    let link = |end: &End| desired.state.namespaces.get(&end.0).and_then(|n| n.links.get(&end.1));
+    for here in broken {
+        let Some(mine) = link(here) else { continue };
+        let Some(there) = mine.peer.as_ref().filter(|there| here < *there) else { continue };
+        let Some(theirs) = link(there) else { continue };
+        let side = |end: &End, link: &Link| (end.0.clone(), end.1.clone(), link.clone());
+        plan.push(Op::CreateLink { a: side(here, mine), b: side(there, theirs) }, "it does not exist");
+    }
+}
+
+/// Adds what is wanted in a namespace and not observed.
+fn add(plan: &mut Plan, name: &str, want: &Namespace, have: &Namespace, broken: &BTreeSet<End>) {
+    let namespace = || name.to_owned();
+    let fresh = |link: &str| broken.contains(&(namespace(), link.to_owned())) || want.router != have.router;
+    for (link, wanted) in &want.links {
+        // A new link is strict by itself in a router: its namespace's default says so.
+        let seen = have.links.get(link).filter(|_| !fresh(link)).map_or(want.router, |l| l.strict_source);
+        if wanted.strict_source != seen {
+            let op = Op::SetStrictSource {
+                namespace: namespace(),
+                link: link.clone(),
+                strict: wanted.strict_source,
+            };
+            plan.push(op, if wanted.strict_source { "it may not forward" } else { "it may forward" });
+        }
+    }
+    for pair in &want.addresses {
+        if fresh(&pair.0) || !have.addresses.contains(pair) {
+            let op = Op::AddAddress { namespace: namespace(), link: pair.0.clone(), address: pair.1 };
+            plan.push(op, "it is missing");
+        }
+    }
+    for neighbour in &want.neighbours {
+        if fresh(&neighbour.link) || !have.neighbours.contains(neighbour) {
+            plan.push(
+                Op::AddNeighbour { namespace: namespace(), neighbour: neighbour.clone() },
+                "it is missing",
+            );
+        }
+    }
+    for route in &want.routes {
+        if route.via.link().is_some_and(fresh) || !have.routes.contains(route) {
+            plan.push(Op::AddRoute { namespace: namespace(), route: route.clone() }, "it is missing");
+        }
+    }
+}

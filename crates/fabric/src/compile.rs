@@ -1,0 +1,236 @@
+//! World to Fabric. The only place where tags become addresses and peerings become routes.
+
+use crate::fabric::{Fabric, Network, Nic, Owner};
+use crate::firewall::{Rule, Rules, Targets};
+use crate::route::{self, Route, Via};
+use crate::{IAP_CLIENT, METADATA_SERVER};
+use ipnet::Ipv4Net;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use tombolo_model::firewall::IMPLIED_PRIORITY;
+use tombolo_model::{
+    Action, Direction, Firewall, FirewallKey, InstanceKey, L4, NetworkKey, NextHop, PortRange, Protocol,
+    World, range, redis,
+};
+
+/// The network that the World means.
+pub fn compile(world: &World) -> Fabric {
+    let mut networks: BTreeMap<NetworkKey, Network> =
+        world.networks.iter().map(|(key, n)| (key.clone(), empty(n))).collect();
+    add_instances(world, &mut networks);
+    add_redis(world, &mut networks);
+    add_iap_clients(&mut networks);
+    for (key, subnetwork) in &world.subnetworks {
+        if let Some(network) = networks.get_mut(&subnetwork.network) {
+            network.ranges.insert(subnetwork.range);
+            network.routes.push(subnet_route(subnetwork.range, Via::Subnetwork, &key.name));
+        }
+    }
+    add_peers(world, &mut networks);
+    add_routes(world, &mut networks);
+    add_rules(world, &mut networks);
+    networks.values_mut().for_each(|n| route::sort(&mut n.routes));
+    Fabric { networks }
+}
+
+/// A network with nothing in it.
+fn empty(network: &tombolo_model::Network) -> Network {
+    Network {
+        google_managed: network.google_managed,
+        mtu: network.mtu,
+        nics: BTreeMap::new(),
+        ranges: BTreeSet::new(),
+        peers: BTreeSet::new(),
+        routes: Vec::new(),
+        egress: Vec::new(),
+        ingress: Vec::new(),
+    }
+}
+
+/// A route to a subnetwork's range.
+fn subnet_route(destination: Ipv4Net, via: Via, name: &str) -> Route {
+    Route { destination, priority: 0, via, name: name.to_owned() }
+}
+
+/// Puts the interfaces of every instance where they belong.
+fn add_instances(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
+    for (key, instance) in &world.instances {
+        for (index, nic) in instance.nics.iter().enumerate() {
+            let Some(subnetwork) = world.subnetworks.get(&nic.subnetwork) else { continue };
+            let Some(network) = networks.get_mut(&nic.network) else { continue };
+            let compiled = Nic {
+                owner: Owner::Instance(key.clone()),
+                index: index as u8,
+                address: nic.address,
+                range: subnetwork.range,
+                subnetwork: nic.subnetwork.name.clone(),
+                gateway: subnetwork.gateway(),
+                can_ip_forward: instance.can_ip_forward,
+            };
+            network.nics.insert(nic.address, compiled);
+        }
+    }
+}
+
+/// Puts every Redis instance into its tenant network.
+fn add_redis(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
+    for (key, redis) in &world.redis {
+        let Some(network) = networks.get_mut(&redis.tenant_network) else { continue };
+        let range = redis.reserved_ip_range;
+        let nic = Nic {
+            owner: Owner::Redis(key.clone()),
+            index: 0,
+            address: redis.host,
+            range,
+            subnetwork: key.name.clone(),
+            gateway: range::gateway(range),
+            can_ip_forward: false,
+        };
+        network.nics.insert(redis.host, nic);
+    }
+}
+
+/// Gives every network of a user its client of Identity-Aware Proxy, unless it uses that very address itself.
+fn add_iap_clients(networks: &mut BTreeMap<NetworkKey, Network>) {
+    for (key, network) in networks.iter_mut().filter(|(_, n)| !n.google_managed) {
+        let nic = Nic {
+            owner: Owner::Iap(key.clone()),
+            index: 0,
+            address: IAP_CLIENT,
+            range: Ipv4Net::new_assert(IAP_CLIENT, 32),
+            subnetwork: "iap".into(),
+            gateway: METADATA_SERVER,
+            can_ip_forward: false,
+        };
+        network.nics.entry(IAP_CLIENT).or_insert(nic);
+    }
+}
+
+/// Active peerings: the peer's own subnet routes, and nothing that the peer learnt elsewhere.
+fn add_peers(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
+    for (key, network) in networks.iter_mut() {
+        for peer in world.active_peers(key) {
+            network.peers.insert(peer.clone());
+            let name = route::peering_name(world, key, peer);
+            let ranges = world.subnetworks.values().filter(|s| s.network == *peer).map(|s| s.range);
+            // Privately used public ranges are exported but, by default, not imported.
+            let private = ranges.filter(|r| range::is_private(r.network()));
+            network.routes.extend(private.map(|r| subnet_route(r, Via::Peer(peer.clone()), &name)));
+        }
+    }
+}
+
+/// Default and static routes.
+fn add_routes(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
+    for (key, route) in &world.routes {
+        let Some(network) = networks.get_mut(&route.network) else { continue };
+        let via = match &route.next_hop {
+            NextHop::InternetGateway => Via::Internet,
+            NextHop::Address(address) => forwarder(network, |nic| nic.address == *address),
+            NextHop::Instance(instance) => forwarder(network, |nic| belongs_to(nic, instance)),
+        };
+        let (destination, priority) = (route.dest_range, route.priority);
+        network.routes.push(Route { destination, priority, via, name: key.name.clone() });
+    }
+}
+
+/// Whether the interface is one of the instance.
+fn belongs_to(nic: &Nic, instance: &InstanceKey) -> bool {
+    matches!(&nic.owner, Owner::Instance(key) if key == instance)
+}
+
+/// The next hop that a description leads to: an interface that may forward, or nowhere.
+fn forwarder(network: &Network, wanted: impl Fn(&Nic) -> bool) -> Via {
+    let found = network.nics.values().find(|nic| nic.can_ip_forward && wanted(nic));
+    found.map_or(Via::Blackhole, |nic| Via::Nic(nic.address))
+}
+
+/// Rules, tags resolved, in the order in which they win.
+fn add_rules(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
+    for (key, firewall) in world.firewalls.iter().filter(|(_, f)| !f.disabled) {
+        let Some(network) = networks.get_mut(&firewall.network) else { continue };
+        let rule = resolve(world, key, firewall);
+        match firewall.direction {
+            Direction::Ingress => network.ingress.push(rule),
+            Direction::Egress => network.egress.push(rule),
+        }
+    }
+    for network in networks.values_mut() {
+        if network.google_managed {
+            let hosts = network.nics.keys().copied().collect();
+            (network.egress, network.ingress) = managed_rules(hosts);
+        }
+        let order = |rule: &Rule| (rule.priority, rule.action, rule.name.clone());
+        network.egress.sort_by_key(order);
+        network.ingress.sort_by_key(order);
+        network.egress.push(implied("default-allow-egress", Action::Allow));
+        network.ingress.push(implied("default-deny-ingress", Action::Deny));
+    }
+}
+
+/// A rule with its tags turned into the addresses of the network's instances that have them.
+fn resolve(world: &World, key: &FirewallKey, firewall: &Firewall) -> Rule {
+    let tagged = |tags: &BTreeSet<String>| -> BTreeSet<Ipv4Addr> {
+        let instances = world.instances.values().filter(|i| !i.tags.is_disjoint(tags));
+        instances.flat_map(|i| &i.nics).filter(|n| n.network == firewall.network).map(|n| n.address).collect()
+    };
+    let sources = tagged(&firewall.source_tags).into_iter().map(|a| Ipv4Net::new_assert(a, 32));
+    let ranges = match firewall.direction {
+        Direction::Ingress => &firewall.source_ranges,
+        Direction::Egress => &firewall.destination_ranges,
+    };
+    let targets = if firewall.target_tags.is_empty() {
+        Targets::All
+    } else {
+        Targets::Nics(tagged(&firewall.target_tags))
+    };
+    Rule {
+        name: key.name.clone(),
+        implied: false,
+        priority: firewall.priority,
+        action: firewall.action,
+        matches: firewall.matches.clone(),
+        far: ranges.iter().copied().chain(sources).collect(),
+        targets,
+    }
+}
+
+/// A rule that matches everything, last.
+fn implied(name: &str, action: Action) -> Rule {
+    Rule {
+        implied: true,
+        ..managed(name, IMPLIED_PRIORITY, action, L4::all_of(Protocol::All), Ipv4Net::default())
+    }
+}
+
+/// The rules of a Memorystore tenant network: only the instances' port, never from 172.17.0.0/16 (Google's
+/// documentation of Memorystore networking: clients there cannot connect), and no connection from an instance.
+fn managed_rules(hosts: BTreeSet<Ipv4Addr>) -> (Rules, Rules) {
+    let port = PortRange { first: redis::PORT, last: redis::PORT };
+    let bridge = Ipv4Net::new_assert(Ipv4Addr::new(172, 17, 0, 0), 16);
+    let all = || L4::all_of(Protocol::All);
+    let mut allow = managed(
+        "memorystore-allow-redis",
+        1000,
+        Action::Allow,
+        L4::new(Protocol::TCP, vec![port]),
+        Ipv4Net::default(),
+    );
+    allow.targets = Targets::Nics(hosts);
+    let ingress = vec![managed("memorystore-deny-172-17", 900, Action::Deny, all(), bridge), allow];
+    let egress = vec![managed("memorystore-deny-egress", 1000, Action::Deny, all(), Ipv4Net::default())];
+    (egress, ingress)
+}
+
+/// A rule of one match and one range that acts everywhere.
+fn managed(name: &str, priority: u16, action: Action, l4: L4, far: Ipv4Net) -> Rule {
+    Rule {
+        name: name.into(),
+        implied: false,
+        priority,
+        action,
+        matches: vec![l4],
+        far: BTreeSet::from([far]),
+        targets: Targets::All,
+    }
+}

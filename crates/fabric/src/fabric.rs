@@ -1,0 +1,111 @@
+//! What a Fabric is made of.
+
+use crate::{firewall::Rules, route::Route};
+use ipnet::Ipv4Net;
+use std::collections::{BTreeMap, BTreeSet};
+use std::{fmt, net::Ipv4Addr};
+use tombolo_model::{InstanceKey, NetworkKey, RedisKey};
+
+/// All networks of a World, compiled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fabric {
+    /// By key; networks of managed services among them.
+    pub networks: BTreeMap<NetworkKey, Network>,
+}
+
+/// One network: its interfaces, where it sends packets, and the rules at its interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Hidden from users: the network of a managed service.
+    pub google_managed: bool,
+    /// Bytes.
+    pub mtu: u16,
+    /// Its interfaces by address, which is unique in a network.
+    pub nics: BTreeMap<Ipv4Addr, Nic>,
+    /// The ranges of its own subnetworks: what is in them goes to one of `nics` or nowhere.
+    pub ranges: BTreeSet<Ipv4Net>,
+    /// The networks that it has an active peering with.
+    pub peers: BTreeSet<NetworkKey>,
+    /// In the order in which they win; see [`crate::route`].
+    pub routes: Vec<Route>,
+    /// The egress gate's rules, in the order in which they win, the implied one last.
+    pub egress: Rules,
+    /// The ingress gate's rules, in the order in which they win, the implied one last.
+    pub ingress: Rules,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nic {
+    /// What it belongs to.
+    pub owner: Owner,
+    /// `nicN` in Google's words, `ethN` inside the VM.
+    pub index: u8,
+    /// Its own address.
+    pub address: Ipv4Addr,
+    /// The range that its address is from.
+    pub range: Ipv4Net,
+    /// The range's name, such as `subnet-1`.
+    pub subnetwork: String,
+    /// Its gateway's address: the first usable one of the range.
+    pub gateway: Ipv4Addr,
+    /// Whether packets with other sources may leave it, and packets to others enter it.
+    pub can_ip_forward: bool,
+}
+
+/// What an interface belongs to. Its text form names the endpoint everywhere: namespaces, status, errors.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// A user's VM.
+    Instance(InstanceKey),
+    /// A Memorystore for Redis instance.
+    Redis(RedisKey),
+    /// The network's client of Identity-Aware Proxy, by which people ssh to VMs without an external address.
+    Iap(NetworkKey),
+}
+
+impl Owner {
+    /// The short name that people use: `vm-1`.
+    pub fn name(&self) -> &str {
+        match self {
+            Owner::Instance(key) => &key.name,
+            Owner::Redis(key) => &key.name,
+            Owner::Iap(_) => "iap",
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Instance(key) => write!(f, "{key}"),
+            Owner::Redis(key) => write!(f, "{key}"),
+            Owner::Iap(key) => write!(f, "{key}/iap"),
+        }
+    }
+}
+
+impl Fabric {
+    /// The interfaces of an owner, `nic0` first, each with the network that it is in.
+    pub fn nics_of<'f>(&'f self, owner: &'f Owner) -> Vec<(&'f NetworkKey, &'f Nic)> {
+        let mut found: Vec<_> = self
+            .networks
+            .iter()
+            .flat_map(|(key, network)| network.nics.values().map(move |nic| (key, nic)))
+            .filter(|(_, nic)| nic.owner == *owner)
+            .collect();
+        found.sort_by_key(|(_, nic)| nic.index);
+        found
+    }
+
+    /// The interface by which the owner's kernel sends to `destination`: one whose subnetwork has it, else `nic0`,
+    /// which has the guest's default route.
+    pub fn nic_towards<'f>(
+        &'f self,
+        owner: &'f Owner,
+        destination: Ipv4Addr,
+    ) -> Option<(&'f NetworkKey, &'f Nic)> {
+        let nics = self.nics_of(owner);
+        nics.iter().find(|(_, nic)| nic.range.contains(&destination)).or(nics.first()).copied()
+    }
+}

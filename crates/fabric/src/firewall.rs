@@ -1,0 +1,81 @@
+//! The two gates: how a packet's rule is found.
+//!
+//! A packet passes an egress gate where it is sent and an ingress gate where it is received, and both must let it
+//! through. At each the first rule in order (priority, deny before allow, name; the implied rule last) that acts at
+//! the interface and matches the packet decides.
+
+use ipnet::Ipv4Net;
+use std::{collections::BTreeSet, net::Ipv4Addr};
+use tombolo_model::{Action, L4, Protocol};
+
+/// The rules of one gate of a network, in the order in which they win. The last matches everything.
+pub type Rules = Vec<Rule>;
+
+/// A firewall rule whose tags have become addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name; for an implied rule Google's name for that.
+    pub name: String,
+    /// True for the two rules that every network has though nobody made them.
+    pub implied: bool,
+    /// 0 to 65535.
+    pub priority: u16,
+    /// Allow or deny.
+    pub action: Action,
+    /// Protocols and destination ports.
+    pub matches: Vec<L4>,
+    /// The far end's addresses: sources at the ingress gate, destinations at the egress gate. Sorted, not merged.
+    pub far: BTreeSet<Ipv4Net>,
+    /// The interfaces that it acts at.
+    pub targets: Targets,
+}
+
+/// The interfaces that a rule acts at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Targets {
+    /// Every interface of the network.
+    All,
+    /// These, by address.
+    Nics(BTreeSet<Ipv4Addr>),
+}
+
+impl Targets {
+    /// Whether the rule acts at the interface.
+    pub fn contains(&self, nic: Ipv4Addr) -> bool {
+        match self {
+            Targets::All => true,
+            Targets::Nics(nics) => nics.contains(&nic),
+        }
+    }
+}
+
+/// What of a packet a gate looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// The other end's address: source at the ingress gate, destination at the egress gate.
+    pub far: Ipv4Addr,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Destination port; ignored for protocols without ports.
+    pub port: u16,
+}
+
+impl Rule {
+    /// Whether the rule matches the packet at the interface.
+    pub fn matches(&self, nic: Ipv4Addr, packet: &Packet) -> bool {
+        self.targets.contains(nic)
+            && self.matches.iter().any(|l4| l4_matches(l4, packet))
+            && self.far.iter().any(|range| range.contains(&packet.far))
+    }
+}
+
+/// Whether an entry of `allowed` or `denied` matches the packet.
+fn l4_matches(l4: &L4, packet: &Packet) -> bool {
+    let protocol = l4.protocol == Protocol::All || l4.protocol == Protocol::Number(packet.protocol);
+    protocol && (l4.ports.is_empty() || l4.ports.iter().any(|range| range.contains(packet.port)))
+}
+
+/// The rule that decides about a packet at an interface; `None` only where the implied rule is missing.
+pub fn decide<'r>(rules: &'r Rules, nic: Ipv4Addr, packet: &Packet) -> Option<&'r Rule> {
+    rules.iter().find(|rule| rule.matches(nic, packet))
+}

@@ -1,0 +1,279 @@
+//! What would make an unreachable flow reachable: candidate changes, each tried on a copy of the World and traced
+//! again before it is offered.
+//!
+//! A candidate is a list of [`Change`]s that a user could make. What no user can do (peer a network that Google
+//! manages) is listed as impossible where people would look for it, with the reason.
+
+use crate::fabric::{Fabric, Nic, Owner};
+use crate::trace::{State, Trace};
+use crate::{Flow, compile, trace};
+use ipnet::Ipv4Net;
+use std::net::Ipv4Addr;
+use tombolo_model::{
+    Action, Change, Direction, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey, NicSpec,
+    PeeringSpec, PeeringState, PortRange, Protocol, RedisKey, RedisSpec, SubnetworkKey, Timestamp, World,
+};
+
+/// A way to make a flow reachable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fix {
+    /// What to do, in a line.
+    pub title: String,
+    /// What it costs: `1 VM, 1 rule`; or why it is not possible.
+    pub cost: String,
+    /// False for what people try and cannot do.
+    pub possible: bool,
+    /// The changes, in order; empty where it is not possible.
+    pub changes: Vec<Change>,
+    /// What the changes make reachable: the flow itself, or the two legs through a proxy.
+    pub opens: Vec<Flow>,
+}
+
+/// Fixes for a flow that `trace` says is dropped, cheapest first. Empty for one that arrives.
+pub fn fixes(world: &World, found: &Trace, now: Timestamp) -> Vec<Fix> {
+    if found.cause().is_none() {
+        return Vec::new();
+    }
+    let fabric = compile(world);
+    let mut candidates = vec![open_gates(world, &found.flow, Vec::new(), now)];
+    if let Some((target, nic)) = destination(&fabric, &found.flow) {
+        candidates.push(peer(world, &fabric, &found.flow, target, now));
+        if let Owner::Redis(key) = &nic.owner {
+            candidates.push(proxy(world, &found.flow, key, nic.address, now));
+            candidates.push(recreate(world, &found.flow, key));
+        }
+    }
+    let mut fixes: Vec<Fix> = candidates.into_iter().flatten().filter(|fix| holds(world, fix, now)).collect();
+    fixes.sort_by_key(|fix| fix.changes.len());
+    fixes.extend(impossible(&fabric, &found.flow));
+    fixes
+}
+
+/// Whether the fix can be made and does what it says.
+fn holds(world: &World, fix: &Fix, now: Timestamp) -> bool {
+    let fixed = fix.changes.iter().try_fold(world.clone(), |w, change| w.apply(change, now));
+    fixed.is_ok_and(|world| {
+        let fabric = compile(&world);
+        !fix.changes.is_empty() && fix.opens.iter().all(|flow| trace(&fabric, flow).reachable())
+    })
+}
+
+/// The interface that has the flow's destination; `None` where several unrelated networks have it.
+fn destination<'f>(fabric: &'f Fabric, flow: &Flow) -> Option<(&'f NetworkKey, &'f Nic)> {
+    let mut found = fabric.networks.iter().filter_map(|(key, network)| {
+        let nic = network.nics.get(&flow.destination).filter(|nic| !matches!(nic.owner, Owner::Iap(_)))?;
+        Some((key, nic))
+    });
+    found.next().filter(|_| found.next().is_none())
+}
+
+/// After `first`, allow rules at whatever gates still drop the flow (two at most: one at each end).
+fn open_gates(world: &World, flow: &Flow, first: Vec<Change>, now: Timestamp) -> Option<Fix> {
+    let mut changes = first;
+    let mut fixed = changes.iter().try_fold(world.clone(), |w, c| w.apply(c, now)).ok()?;
+    for _ in 0..3 {
+        let seen = trace(&compile(&fixed), flow);
+        if seen.cause().is_none() {
+            break;
+        }
+        let rule = Change::FirewallInsert(allow_rule(&fixed, &seen)?);
+        fixed = fixed.apply(&rule, now).ok()?;
+        changes.push(rule);
+    }
+    let rules: Vec<String> = changes.iter().filter_map(rule_title).collect();
+    let title = format!("allow {flow}: {}", rules.join(" and "));
+    Some(Fix { title, cost: count(&changes), possible: true, changes, opens: vec![flow.clone()] })
+}
+
+/// `ingress to vm-2 from 10.1.0.0/16`
+fn rule_title(change: &Change) -> Option<String> {
+    let Change::FirewallInsert(rule) = change else { return None };
+    let (way, ranges) = match rule.direction {
+        Direction::Ingress => ("ingress", &rule.source_ranges),
+        Direction::Egress => ("egress", &rule.destination_ranges),
+    };
+    let ranges: Vec<_> = ranges.iter().map(ToString::to_string).collect();
+    Some(format!("{way} rule in {}, {}", rule.network.name, ranges.join(",")))
+}
+
+/// The rule that opens the gate at which the trace ends; `None` where it ends elsewhere, or in a network whose
+/// rules are not the user's.
+fn allow_rule(world: &World, seen: &Trace) -> Option<FirewallSpec> {
+    let step = seen.steps.last()?;
+    let ingress = match step.state {
+        State::ApplyIngressFirewallRule => true,
+        State::ApplyEgressFirewallRule => false,
+        _ => return None,
+    };
+    world.networks.get(&step.network).filter(|n| !n.google_managed)?;
+    // Deny wins at equal priority, so the new rule goes just before the one that decided.
+    let decided = world.firewalls.iter().find(|(k, f)| f.network == step.network && k.name == step.what);
+    let priority = decided.map_or(Some(1000), |(_, f)| f.priority.checked_sub(1))?;
+    let flow = &seen.flow;
+    let mut rule = allow(world, &step.network, flow, priority);
+    let far = if ingress { flow.source } else { flow.destination };
+    let far = range_of(world, far);
+    if ingress {
+        rule.source_ranges.insert(far);
+    } else {
+        rule.direction = Direction::Egress;
+        rule.destination_ranges.insert(far);
+    }
+    Some(rule)
+}
+
+/// A rule in `network` that allows the flow's protocol and port, with a name that is free.
+fn allow(world: &World, network: &NetworkKey, flow: &Flow, priority: u16) -> FirewallSpec {
+    let protocol = Protocol::Number(flow.protocol);
+    let ports =
+        if protocol.has_ports() { vec![PortRange { first: flow.port, last: flow.port }] } else { Vec::new() };
+    let base = format!("allow-{}", flow.to_string().replace('/', "-"));
+    let key = |n: u32| {
+        let name = if n == 0 { base.clone() } else { format!("{base}-{n}") };
+        FirewallKey::new(&network.project, name)
+    };
+    let key = (0..).map(key).find(|k| !world.firewalls.contains_key(k)).unwrap_or_else(|| key(0));
+    let mut rule = FirewallSpec::new(key, network.clone());
+    (rule.action, rule.priority, rule.matches) = (Action::Allow, priority, vec![L4::new(protocol, ports)]);
+    rule
+}
+
+/// The subnetwork range that an address is in, or the address alone.
+fn range_of(world: &World, address: Ipv4Addr) -> Ipv4Net {
+    let range = world.subnetworks.values().map(|s| s.range).find(|r| r.contains(&address));
+    range.unwrap_or(Ipv4Net::new_assert(address, 32))
+}
+
+/// Whatever sides of a peering between the two networks are missing, and then the rules.
+fn peer(world: &World, fabric: &Fabric, flow: &Flow, target: &NetworkKey, now: Timestamp) -> Option<Fix> {
+    let managed = fabric.networks.get(target)?.google_managed;
+    if managed
+        || *target == flow.network
+        || world.peering_state(&flow.network, target) == PeeringState::Active
+    {
+        return None;
+    }
+    let side = |from: &NetworkKey, to: &NetworkKey| {
+        let named = world.networks.get(from)?.peerings.iter().any(|p| p.peer == *to);
+        let name = format!("{}-to-{}", from.name, to.name);
+        (!named).then(|| Change::PeeringAdd(PeeringSpec { network: from.clone(), name, peer: to.clone() }))
+    };
+    let sides: Vec<Change> =
+        [side(&flow.network, target), side(target, &flow.network)].into_iter().flatten().collect();
+    let what = match sides.as_slice() {
+        [Change::PeeringAdd(one)] => {
+            format!("the missing side of the peering: {} to {}", one.network.name, one.peer.name)
+        }
+        _ => format!("a peering between {} and {}", flow.network.name, target.name),
+    };
+    let fix = open_gates(world, flow, sides, now)?;
+    let rules = fix.changes.iter().filter(|c| matches!(c, Change::FirewallInsert(_))).count();
+    let title = if rules == 0 { what } else { format!("{what} + allow {flow}") };
+    Some(Fix { title, ..fix })
+}
+
+/// A VM with tombolo-proxy in the network that the Redis instance is authorised on.
+fn proxy(world: &World, flow: &Flow, redis: &RedisKey, host: Ipv4Addr, now: Timestamp) -> Option<Fix> {
+    let authorized = &world.redis.get(redis)?.authorized_network;
+    if *authorized == flow.network {
+        return None;
+    }
+    let (subnet, _) =
+        world.subnetworks.iter().find(|(k, s)| s.network == *authorized && k.region == redis.region)?;
+    let vm = proxy_vm(world, redis, subnet, host);
+    let inserted = world.apply(&Change::InstanceInsert(vm.clone()), now).ok()?;
+    let address = inserted.instances.get(&vm.key)?.nics.first()?.address;
+    let leg = Flow { destination: address, ..flow.clone() };
+    let second = Flow { network: authorized.clone(), nic: address, source: address, ..flow.clone() };
+    let fix = open_gates(world, &leg, vec![Change::InstanceInsert(vm)], now)?;
+    let rule = match fix.changes.get(1) {
+        Some(_) => format!(" + allow {flow} from {}", range_of(world, flow.source)),
+        None => String::new(),
+    };
+    let title = format!("a proxy VM in {}{rule}", authorized.name);
+    Some(Fix { title, opens: vec![leg, second], ..fix })
+}
+
+/// The VM of [`proxy`], which runs tombolo-proxy from its startup script.
+fn proxy_vm(world: &World, redis: &RedisKey, subnet: &SubnetworkKey, host: Ipv4Addr) -> InstanceSpec {
+    let zone = format!("{}-{}", redis.region, first_zone(&redis.region));
+    let name =
+        |n: u32| if n == 0 { format!("{}-proxy", redis.name) } else { format!("{}-proxy-{n}", redis.name) };
+    let key = |n| InstanceKey::new(&subnet.project, &zone, name(n));
+    let key = (0..).map(key).find(|k| !world.instances.contains_key(k)).unwrap_or_else(|| key(0));
+    let config =
+        format!("{}:\n  listen: 0.0.0.0:6379\n  redis: true\n  servers:\n   - {host}:6379:1\n", redis.name);
+    let script = format!(
+        "#!/bin/sh\ncat >/etc/nutcracker.yaml <<EOF\n{config}EOF\nexec tombolo-proxy --conf-file /etc/nutcracker.yaml\n"
+    );
+    InstanceSpec {
+        key,
+        nics: vec![NicSpec { subnetwork: subnet.clone(), address: None }],
+        tags: Default::default(),
+        can_ip_forward: false,
+        metadata: [("startup-script".to_owned(), script)].into(),
+    }
+}
+
+/// The first zone of a region.
+fn first_zone(region: &str) -> char {
+    tombolo_model::region::Region::find(region).and_then(|r| r.zones.chars().next()).unwrap_or('a')
+}
+
+/// The instance again, empty, authorised on the flow's own network.
+fn recreate(world: &World, flow: &Flow, redis: &RedisKey) -> Option<Fix> {
+    let old = world.redis.get(redis)?;
+    if old.authorized_network == flow.network {
+        return None;
+    }
+    let spec = RedisSpec {
+        key: RedisKey::new(&flow.network.project, &redis.region, &redis.name),
+        authorized_network: flow.network.clone(),
+        reserved_ip_range: Some(old.reserved_ip_range),
+        tier: old.tier,
+        memory_size_gb: old.memory_size_gb,
+    };
+    let project = &flow.network.project;
+    let service = "redis.googleapis.com";
+    let enabled = world.projects.get(project)?.services.contains(service);
+    let enable = Change::ServiceEnable { project: project.clone(), service: service.into() };
+    let mut changes = vec![Change::RedisDelete(redis.clone())];
+    changes.extend((!enabled).then_some(enable));
+    changes.push(Change::RedisInsert(spec));
+    let title = format!("recreate {} authorised on {}", redis.name, flow.network.name);
+    Some(Fix {
+        title,
+        cost: "new, empty instance".into(),
+        possible: true,
+        changes,
+        opens: vec![flow.clone()],
+    })
+}
+
+/// What people try first and no user can do.
+fn impossible(fabric: &Fabric, flow: &Flow) -> Option<Fix> {
+    let (target, _) = destination(fabric, flow)?;
+    let network = fabric.networks.get(target).filter(|n| n.google_managed)?;
+    if network.peers.contains(&flow.network) {
+        return None;
+    }
+    let title = format!("peer {} with the tenant network", flow.network.name);
+    let cost = "not possible: Google-managed".to_owned();
+    Some(Fix { title, cost, possible: false, changes: Vec::new(), opens: Vec::new() })
+}
+
+/// `1 VM, 1 rule`
+fn count(changes: &[Change]) -> String {
+    type Kind = fn(&Change) -> bool;
+    let kinds: [(&str, Kind); 3] = [
+        ("VM", |c| matches!(c, Change::InstanceInsert(_))),
+        ("peering", |c| matches!(c, Change::PeeringAdd(_))),
+        ("rule", |c| matches!(c, Change::FirewallInsert(_))),
+    ];
+    let counted = kinds.iter().filter_map(|(name, is)| {
+        let n = changes.iter().filter(|c| is(c)).count();
+        let plural = if n > 1 { "s" } else { "" };
+        (n > 0).then(|| format!("{n} {name}{plural}"))
+    });
+    counted.collect::<Vec<_>>().join(", ")
+}

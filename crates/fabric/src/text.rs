@@ -1,0 +1,187 @@
+//! A trace as text for a terminal of 80 columns: no colour is needed to read it.
+
+use crate::fabric::{Fabric, Owner};
+use crate::trace::{Cause, State, Step, Trace, Verdict};
+use crate::{Fix, Flow, Nic};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
+use tombolo_model::{NetworkKey, World};
+
+/// What real packets did, to be shown beside the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packets {
+    /// How many probes were sent.
+    pub sent: u32,
+    /// How many of them arrived.
+    pub delivered: u32,
+}
+
+/// Everything that a printed trace can say.
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// The World that the trace was made in.
+    pub world: &'a World,
+    /// Its Fabric.
+    pub fabric: &'a Fabric,
+    /// The trace.
+    pub trace: &'a Trace,
+    /// Fixes, each checked; empty where the flow is reachable.
+    pub fixes: &'a [Fix],
+    /// What the packets did, where they were asked.
+    pub packets: Option<Packets>,
+}
+
+/// The whole report, with a newline at the end.
+pub fn render(report: &Report) -> String {
+    let trace = report.trace;
+    let mut out = headline(report.fabric, trace);
+    for (i, step) in trace.steps.iter().enumerate() {
+        let _ = writeln!(out, "{:>2} {}", i + 1, step_line(step));
+        if step.cause.is_some() {
+            explain(report, &mut out);
+        }
+    }
+    let packets = report.packets.map(|p| format!("packets: {} sent, {} delivered", p.sent, p.delivered));
+    match (trace.cause(), packets) {
+        (Some(cause), packets) => {
+            let _ = writeln!(out, " cause  {:<36} {}", cause.as_str(), packets.unwrap_or_default());
+        }
+        (None, Some(packets)) => {
+            let _ = writeln!(out, " {packets}");
+        }
+        (None, None) => {}
+    }
+    render_fixes(report.fixes, &mut out);
+    out.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// `UNREACHABLE  vm-1 (10.1.0.2, vpc-1) -> redis-1 (10.34.175.91, Google-managed) tcp/6379`
+fn headline(fabric: &Fabric, trace: &Trace) -> String {
+    let flow = &trace.flow;
+    let result = match trace.verdict {
+        Verdict::Delivered { .. } | Verdict::MetadataServer => "REACHABLE",
+        Verdict::Forwarded { .. } => "FORWARDED",
+        Verdict::Dropped(_) => "UNREACHABLE",
+    };
+    format!("{result}  {} -> {} {flow}\n", source_name(fabric, flow), destination_name(fabric, flow))
+}
+
+/// `vm-1 (10.1.0.2, vpc-1)`
+fn source_name(fabric: &Fabric, flow: &Flow) -> String {
+    let nic = fabric.networks.get(&flow.network).and_then(|n| n.nics.get(&flow.nic));
+    let name = nic.map_or("?", |nic| nic.owner.name());
+    format!("{name} ({}, {})", flow.source, flow.network.name)
+}
+
+/// `redis-1 (10.34.175.91, Google-managed)`, or the bare address where nothing in sight has it.
+fn destination_name(fabric: &Fabric, flow: &Flow) -> String {
+    match owner_of(fabric, flow) {
+        Some((network, nic)) => {
+            let managed = fabric.networks[network].google_managed;
+            let place = if managed { "Google-managed" } else { &network.name };
+            format!("{} ({}, {place})", nic.owner.name(), flow.destination)
+        }
+        None => flow.destination.to_string(),
+    }
+}
+
+/// The interface that the sender means: of all that have the address, the one closest by peerings, whatever their
+/// state. (Networks may overlap, so an address alone names nothing.)
+fn owner_of<'f>(fabric: &'f Fabric, flow: &Flow) -> Option<(&'f NetworkKey, &'f Nic)> {
+    let hops = distances(fabric, &flow.network);
+    let with_address = fabric.networks.iter().filter_map(|(key, network)| {
+        let nic = network.nics.get(&flow.destination).filter(|nic| !matches!(nic.owner, Owner::Iap(_)))?;
+        Some((key, nic))
+    });
+    with_address.min_by_key(|(key, _)| hops.get(*key).map_or(usize::MAX, Vec::len))
+}
+
+/// Every network that a chain of active peerings leads to, with that chain (its first member is `from`).
+fn distances(fabric: &Fabric, from: &NetworkKey) -> BTreeMap<NetworkKey, Vec<NetworkKey>> {
+    let mut chains = BTreeMap::from([(from.clone(), vec![from.clone()])]);
+    let mut queue = VecDeque::from([from.clone()]);
+    while let Some(at) = queue.pop_front() {
+        let peers = fabric.networks.get(&at).map(|n| n.peers.clone()).unwrap_or_default();
+        for peer in peers {
+            if !chains.contains_key(&peer) {
+                let mut chain = chains[&at].clone();
+                chain.push(peer.clone());
+                chains.insert(peer.clone(), chain);
+                queue.push_back(peer);
+            }
+        }
+    }
+    chains
+}
+
+/// `ok    EGRESS  default-allow-egress         implied, priority 65535`
+fn step_line(step: &Step) -> String {
+    let ok = if step.cause.is_some() { "DROP" } else { "ok" };
+    format!("{ok:<5} {:<7} {:<28} {}", word(step.state), step.what, step.detail)
+}
+
+/// A short word for a state.
+fn word(state: State) -> &'static str {
+    match state {
+        State::StartFromInstance | State::StartFromRedisInstance | State::StartFromPrivateNetwork => "START",
+        State::ApplyEgressFirewallRule => "EGRESS",
+        State::ApplyRoute => "ROUTE",
+        State::ApplyIngressFirewallRule => "INGRESS",
+        State::ArriveAtInstance => "ARRIVE",
+        State::Deliver => "DELIVER",
+        State::Forward => "FORWARD",
+        State::Drop => "DROP",
+    }
+}
+
+/// Under a missing route: the chain of peerings that people take for a way, or the peering that waits.
+fn explain(report: &Report, out: &mut String) {
+    let trace = report.trace;
+    let routeless = [Cause::NoRoute, Cause::PrivateTrafficToInternet, Cause::NoExternalAddress];
+    if !trace.cause().is_some_and(|cause| routeless.contains(&cause)) {
+        return;
+    }
+    let Some((target, nic)) = owner_of(report.fabric, &trace.flow) else { return };
+    match distances(report.fabric, &trace.flow.network).remove(target) {
+        Some(chain) if chain.len() > 2 => explain_chain(report.fabric, &chain, nic, out),
+        _ => explain_waiting(report.world, &trace.flow.network, target, out),
+    }
+}
+
+/// `vpc-1 ==peer== vpc-2 ==peer== redis-1's tenant network`, and where it ends.
+fn explain_chain(fabric: &Fabric, chain: &[NetworkKey], nic: &Nic, out: &mut String) {
+    const LINK: &str = " ==peer== ";
+    let name = |key: &NetworkKey| match fabric.networks.get(key) {
+        Some(network) if network.google_managed => format!("{}'s tenant network", nic.owner.name()),
+        _ => key.name.clone(),
+    };
+    let names: Vec<String> = chain.iter().map(name).collect();
+    let caret = names[0].len() + LINK.len() + names[1].len() + 4;
+    let _ = writeln!(out, "{:9}{}", "", names.join(LINK));
+    let _ = writeln!(out, "{:9}{:caret$}^ not passed on: peering is not transitive", "", "");
+}
+
+/// A peering that only one side has made.
+fn explain_waiting(world: &World, local: &NetworkKey, target: &NetworkKey, out: &mut String) {
+    for (from, to) in [(local, target), (target, local)] {
+        let peering = world.networks.get(from).and_then(|n| n.peerings.iter().find(|p| p.peer == *to));
+        if let Some(peering) = peering {
+            let state = world.peering_state(from, to).as_str();
+            let missing = format!("{} has no peering with {}", to.name, from.name);
+            let _ = writeln!(out, "{:9}peering {} of {} is {state}: {missing}", "", peering.name, from.name);
+        }
+    }
+}
+
+/// `fixes (each re-checked)` and a line for each.
+fn render_fixes(fixes: &[Fix], out: &mut String) {
+    if fixes.is_empty() {
+        return;
+    }
+    out.push_str(" fixes (each re-checked)\n");
+    let mut letters = ('A'..='Z').map(String::from);
+    for fix in fixes {
+        let letter = if fix.possible { letters.next().unwrap_or_default() } else { "-".into() };
+        let _ = writeln!(out, "  {letter}  {:<58} {}", fix.title, fix.cost);
+    }
+}

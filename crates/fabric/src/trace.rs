@@ -1,0 +1,354 @@
+//! What happens to a flow, step by step, in the words of Google's Connectivity Tests.
+//!
+//! The order of checks: the source address, the egress gate, the route, and then in the destination's network the
+//! ingress gate. The first that fails ends the trace with Google's cause (networkmanagement v1, `DropInfo.cause`).
+
+use crate::fabric::{Fabric, Network, Nic, Owner};
+use crate::firewall::{Packet, Rule, decide};
+use crate::route::{Route, Via, lookup};
+use crate::{Flow, METADATA_SERVER};
+use serde::Serialize;
+use std::net::Ipv4Addr;
+use tombolo_model::{Action, NetworkKey, Protocol, range, redis};
+
+/// Google's names of a trace's steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(
+    missing_docs,
+    reason = "the names are Google's; their documentation is networkmanagement v1, Step.state"
+)]
+pub enum State {
+    StartFromInstance,
+    StartFromRedisInstance,
+    StartFromPrivateNetwork,
+    ApplyEgressFirewallRule,
+    ApplyRoute,
+    ApplyIngressFirewallRule,
+    ArriveAtInstance,
+    Deliver,
+    Forward,
+    Drop,
+}
+
+/// Why a packet is dropped: Google's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Cause {
+    /// The source address is not the interface's own and it may not forward.
+    ForeignIpDisallowed,
+    /// A firewall rule denies it.
+    FirewallRule,
+    /// No route has the destination, or the peer has no route back to the source.
+    NoRoute,
+    /// The route's next hop is gone.
+    RouteBlackhole,
+    /// A private destination that only the route to the internet has.
+    PrivateTrafficToInternet,
+    /// The route leads to the internet and the interface has no external address.
+    NoExternalAddress,
+    /// The destination is in a subnetwork's range but no interface has it.
+    UnknownInternalAddress,
+    /// A Redis instance listens on another port.
+    RedisInstanceUnsupportedPort,
+    /// A Redis instance is reached by TCP only.
+    RedisInstanceUnsupportedProtocol,
+    /// The managed service does not take connections from there.
+    DroppedInsideGoogleManagedService,
+    /// The flow starts at an interface that does not exist.
+    SourceEndpointNotFound,
+}
+
+impl Cause {
+    /// Google's spelling: `PRIVATE_TRAFFIC_TO_INTERNET`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::ForeignIpDisallowed => "FOREIGN_IP_DISALLOWED",
+            Cause::FirewallRule => "FIREWALL_RULE",
+            Cause::NoRoute => "NO_ROUTE",
+            Cause::RouteBlackhole => "ROUTE_BLACKHOLE",
+            Cause::PrivateTrafficToInternet => "PRIVATE_TRAFFIC_TO_INTERNET",
+            Cause::NoExternalAddress => "NO_EXTERNAL_ADDRESS",
+            Cause::UnknownInternalAddress => "UNKNOWN_INTERNAL_ADDRESS",
+            Cause::RedisInstanceUnsupportedPort => "REDIS_INSTANCE_UNSUPPORTED_PORT",
+            Cause::RedisInstanceUnsupportedProtocol => "REDIS_INSTANCE_UNSUPPORTED_PROTOCOL",
+            Cause::DroppedInsideGoogleManagedService => "DROPPED_INSIDE_GOOGLE_MANAGED_SERVICE",
+            Cause::SourceEndpointNotFound => "SOURCE_ENDPOINT_NOT_FOUND",
+        }
+    }
+}
+
+/// How a trace ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The packet arrives at this interface, which has the destination address.
+    Delivered {
+        /// The network that the interface is in.
+        network: NetworkKey,
+        /// Its address.
+        nic: Ipv4Addr,
+    },
+    /// The packet arrives at an instance that is to forward it; what that does, the trace cannot know.
+    Forwarded {
+        /// The network that the interface is in.
+        network: NetworkKey,
+        /// Its address.
+        nic: Ipv4Addr,
+    },
+    /// Google's own server at 169.254.169.254 gets it.
+    MetadataServer,
+    /// The packet is dropped, silently.
+    Dropped(Cause),
+}
+
+/// One step of a trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// Google's name of it.
+    pub state: State,
+    /// Where it drops the packet, the cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// The network that it happens in.
+    pub network: NetworkKey,
+    /// What acts: an interface, a rule, a route.
+    pub what: String,
+    /// More about it, for people.
+    pub detail: String,
+}
+
+/// A flow's way through the Fabric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The flow.
+    pub flow: Flow,
+    /// Its steps; the last is where it ends.
+    pub steps: Vec<Step>,
+    /// How it ends.
+    pub verdict: Verdict,
+}
+
+impl Trace {
+    /// Whether the packet gets to an interface that has its destination address, or to Google's server.
+    pub fn reachable(&self) -> bool {
+        matches!(self.verdict, Verdict::Delivered { .. } | Verdict::MetadataServer)
+    }
+
+    /// Why it is dropped, if it is.
+    pub fn cause(&self) -> Option<Cause> {
+        match self.verdict {
+            Verdict::Dropped(cause) => Some(cause),
+            _ => None,
+        }
+    }
+}
+
+/// Follows a flow's first packet through the Fabric.
+pub fn trace(fabric: &Fabric, flow: &Flow) -> Trace {
+    let mut steps = Vec::new();
+    let verdict = walk(fabric, flow, &mut steps);
+    Trace { flow: flow.clone(), steps, verdict }
+}
+
+/// Collects steps until the packet arrives or is dropped.
+fn walk(fabric: &Fabric, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
+    let start = fabric.networks.get(&flow.network).and_then(|n| Some((n, n.nics.get(&flow.nic)?)));
+    let Some((network, nic)) = start else {
+        return drop(steps, flow, Cause::SourceEndpointNotFound, "no such interface".into(), String::new());
+    };
+    push(
+        steps,
+        start_state(&nic.owner),
+        &flow.network,
+        format!("{} nic{}", nic.owner.name(), nic.index),
+        place(flow, nic),
+    );
+    if flow.source != flow.nic && !nic.can_ip_forward {
+        let what = format!("source {} is not {}'s own", flow.source, nic.owner.name());
+        return drop(steps, flow, Cause::ForeignIpDisallowed, what, "canIpForward is false".into());
+    }
+    if flow.destination == METADATA_SERVER {
+        push(steps, State::Deliver, &flow.network, "metadata server".into(), "always allowed".into());
+        return Verdict::MetadataServer;
+    }
+    if let Some(verdict) = egress(network, nic, flow, steps) {
+        return verdict;
+    }
+    match lookup(&network.routes, flow.destination) {
+        None => {
+            let what = format!("no route to {} in {}", flow.destination, flow.network.name);
+            drop(steps, flow, Cause::NoRoute, what, String::new())
+        }
+        Some(route) => follow(fabric, network, route, flow, steps),
+    }
+}
+
+/// Where a flow starts, for people: `vpc-1/subnet-1`.
+fn place(flow: &Flow, nic: &Nic) -> String {
+    format!("{}/{}", flow.network.name, nic.subnetwork)
+}
+
+/// Google's state for a start at such an owner.
+fn start_state(owner: &Owner) -> State {
+    match owner {
+        Owner::Instance(_) => State::StartFromInstance,
+        Owner::Redis(_) => State::StartFromRedisInstance,
+        Owner::Iap(_) => State::StartFromPrivateNetwork,
+    }
+}
+
+/// The sender's gate. Google's own proxy has none.
+fn egress(network: &Network, nic: &Nic, flow: &Flow, steps: &mut Vec<Step>) -> Option<Verdict> {
+    if matches!(nic.owner, Owner::Iap(_)) {
+        return None;
+    }
+    let packet = Packet { far: flow.destination, protocol: flow.protocol, port: flow.port };
+    let rule = decide(&network.egress, nic.address, &packet);
+    gate(State::ApplyEgressFirewallRule, &flow.network, rule, Cause::FirewallRule, steps)
+}
+
+/// Takes a route.
+fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
+    let routed = format!("{} {}", route.destination, route.name);
+    match &route.via {
+        Via::Internet => {
+            let private = range::is_private(flow.destination);
+            let cause = if private { Cause::PrivateTrafficToInternet } else { Cause::NoExternalAddress };
+            let only = "but the default route to the internet";
+            let what = format!("no route to {} in {} {only}", flow.destination, flow.network.name);
+            drop(steps, flow, cause, what, String::new())
+        }
+        Via::Blackhole => drop(steps, flow, Cause::RouteBlackhole, routed, "its next hop is gone".into()),
+        Via::Nic(address) => {
+            push(steps, State::ApplyRoute, &flow.network, routed, format!("next hop {address}"));
+            match network.nics.get(address) {
+                Some(nic) => arrive(&flow.network, network, nic, flow, steps, true),
+                None => drop(
+                    steps,
+                    flow,
+                    Cause::RouteBlackhole,
+                    route.name.clone(),
+                    "its next hop is gone".into(),
+                ),
+            }
+        }
+        Via::Subnetwork => {
+            push(steps, State::ApplyRoute, &flow.network, routed, "subnet route".into());
+            land(&flow.network, network, flow, steps)
+        }
+        Via::Peer(peer) => {
+            push(steps, State::ApplyRoute, &flow.network, routed, format!("peering to {}", peer.name));
+            cross(fabric, peer, flow, steps)
+        }
+    }
+}
+
+/// Enters a peer network. It takes only what it has a route back to, and passes nothing on to its own peers.
+fn cross(fabric: &Fabric, peer: &NetworkKey, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
+    let Some(network) = fabric.networks.get(peer) else {
+        return drop(steps, flow, Cause::RouteBlackhole, peer.to_string(), "the peer network is gone".into());
+    };
+    let back = lookup(&network.routes, flow.source).map(|route| &route.via);
+    if back != Some(&Via::Peer(flow.network.clone())) {
+        let what = format!("{} has no route back to {}", peer.name, flow.source);
+        return drop(steps, flow, Cause::NoRoute, what, String::new());
+    }
+    land(peer, network, flow, steps)
+}
+
+/// Finds the interface that has the destination, in a network whose subnetwork has it.
+fn land(key: &NetworkKey, network: &Network, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
+    match network.nics.get(&flow.destination).filter(|nic| !matches!(nic.owner, Owner::Iap(_))) {
+        Some(nic) => arrive(key, network, nic, flow, steps, false),
+        None => {
+            let what = format!("nothing in {} has {}", key.name, flow.destination);
+            drop(steps, flow, Cause::UnknownInternalAddress, what, String::new())
+        }
+    }
+}
+
+/// The receiver's gate, and what is behind it.
+fn arrive(
+    key: &NetworkKey,
+    network: &Network,
+    nic: &Nic,
+    flow: &Flow,
+    steps: &mut Vec<Step>,
+    forwards: bool,
+) -> Verdict {
+    let packet = Packet { far: flow.source, protocol: flow.protocol, port: flow.port };
+    let rule = decide(&network.ingress, nic.address, &packet);
+    let cause = ingress_cause(&nic.owner, flow);
+    if let Some(verdict) = gate(State::ApplyIngressFirewallRule, key, rule, cause, steps) {
+        return verdict;
+    }
+    let (what, at) =
+        (format!("{} nic{}", nic.owner.name(), nic.index), format!("{}/{}", key.name, nic.subnetwork));
+    if forwards {
+        push(steps, State::Forward, key, what, format!("{at}, which is to forward it"));
+        return Verdict::Forwarded { network: key.clone(), nic: nic.address };
+    }
+    if matches!(nic.owner, Owner::Instance(_)) {
+        push(steps, State::ArriveAtInstance, key, what.clone(), at.clone());
+    }
+    push(steps, State::Deliver, key, what, at);
+    Verdict::Delivered { network: key.clone(), nic: nic.address }
+}
+
+/// Why a receiver's gate would be closed: a managed service has causes of its own.
+fn ingress_cause(owner: &Owner, flow: &Flow) -> Cause {
+    match owner {
+        Owner::Instance(_) | Owner::Iap(_) => Cause::FirewallRule,
+        Owner::Redis(_) if Protocol::Number(flow.protocol) != Protocol::TCP => {
+            Cause::RedisInstanceUnsupportedProtocol
+        }
+        Owner::Redis(_) if flow.port != redis::PORT => Cause::RedisInstanceUnsupportedPort,
+        Owner::Redis(_) => Cause::DroppedInsideGoogleManagedService,
+    }
+}
+
+/// Passes a gate, or says how the trace ends there.
+fn gate(
+    state: State,
+    key: &NetworkKey,
+    rule: Option<&Rule>,
+    cause: Cause,
+    steps: &mut Vec<Step>,
+) -> Option<Verdict> {
+    let allow = rule.is_some_and(|r| r.action == Action::Allow);
+    let what = rule.map_or_else(String::new, |r| r.name.clone());
+    let detail = rule.map_or_else(String::new, describe);
+    let cause = (!allow).then_some(cause);
+    steps.push(Step { state, cause, network: key.clone(), what, detail });
+    cause.map(Verdict::Dropped)
+}
+
+/// `allow tcp:22, priority 1000`.
+fn describe(rule: &Rule) -> String {
+    if rule.implied {
+        return format!("implied, priority {}", rule.priority);
+    }
+    let action = if rule.action == Action::Allow { "allow" } else { "deny" };
+    let matches: Vec<_> = rule.matches.iter().map(ToString::to_string).collect();
+    format!("{action} {}, priority {}", matches.join(" "), rule.priority)
+}
+
+/// Adds a step that the packet passes.
+fn push(steps: &mut Vec<Step>, state: State, network: &NetworkKey, what: String, detail: String) {
+    steps.push(Step { state, cause: None, network: network.clone(), what, detail });
+}
+
+/// Adds the step that the packet does not pass.
+fn drop(steps: &mut Vec<Step>, flow: &Flow, cause: Cause, what: String, detail: String) -> Verdict {
+    let network = steps.last().map_or_else(|| flow.network.clone(), |s| s.network.clone());
+    let state = match cause {
+        Cause::NoRoute
+        | Cause::RouteBlackhole
+        | Cause::PrivateTrafficToInternet
+        | Cause::NoExternalAddress => State::ApplyRoute,
+        _ => State::Drop,
+    };
+    steps.push(Step { state, cause: Some(cause), network, what, detail });
+    Verdict::Dropped(cause)
+}
