@@ -118,7 +118,8 @@ fn parse_line(line: &'static str) -> Command {
     let name = field();
     let arity = field().parse().expect("commands.txt: an arity is a number");
     let mut flags = field().split(',').map(Flags::named).fold(Flags::default(), Flags::with);
-    if STATEFUL.contains(&name) {
+    let container = name.split('|').next().unwrap_or(name);
+    if STATEFUL.contains(&name) || STATEFUL.contains(&container) {
         flags = flags.with(Flags::STATEFUL);
     }
     let keys = field();
@@ -151,6 +152,11 @@ mod tests {
             let command = lookup(name.as_bytes(), None).unwrap_or_else(|| panic!("{name} is unknown"));
             assert!(command.flags.contains(Flags::STATEFUL), "{name}");
         }
+        // What is true of a container is true of its subcommands.
+        for sub in ["setname", "reply", "tracking", "no-evict"] {
+            let command = lookup(b"client", Some(sub.as_bytes())).expect(sub);
+            assert!(command.flags.contains(Flags::STATEFUL), "{sub}");
+        }
     }
 
     #[test]
@@ -162,5 +168,6 @@ mod tests {
         assert!(flags("subscribe").contains(Flags::PUBSUB));
         assert!(flags("save").contains(Flags::ADMIN));
         assert!(!flags("get").contains(Flags::STATEFUL));
+        assert!(!flags("script|load").contains(Flags::STATEFUL));
     }
 }

@@ -1,0 +1,138 @@
+//! From YAML to pools, keys and values that know their lines. Scalars stay text: twemproxy reads
+//! them so, and a password such as `0123` must not become a number.
+
+use saphyr::{MarkedYaml, YamlData, YamlLoader};
+use saphyr_parser::Parser;
+
+use super::error::{ConfigError, Problem};
+
+/// One pool as it is written.
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) line: usize,
+    pub(super) keys: Vec<Key>,
+}
+
+/// One key of a pool as it is written.
+pub(super) struct Key {
+    pub(super) name: String,
+    pub(super) value: Value,
+}
+
+/// A value and its line, from 1.
+pub(super) struct Value {
+    pub(super) line: usize,
+    pub(super) data: Data,
+}
+
+pub(super) enum Data {
+    Scalar(String),
+    List(Vec<Value>),
+    Other,
+}
+
+impl Value {
+    /// The value as an error message shows it.
+    pub(super) fn shown(&self) -> String {
+        match &self.data {
+            Data::Scalar(text) => format!("'{text}'"),
+            Data::List(_) => "a list".to_string(),
+            Data::Other => "a map".to_string(),
+        }
+    }
+}
+
+impl Entry {
+    /// The value of a key, if it is there.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.keys.iter().find(|key| key.name == name).map(|key| &key.value)
+    }
+
+    /// An error about the key `name`; `found` is quoted.
+    pub(super) fn problem(
+        &self,
+        file: &str,
+        name: &str,
+        problem: Problem,
+        found: &str,
+        expected: &str,
+    ) -> ConfigError {
+        ConfigError::Pool {
+            file: file.to_string(),
+            line: self.get(name).map_or(self.line, |value| value.line),
+            pool: self.name.clone(),
+            key: name.to_string(),
+            problem,
+            found: format!("'{found}'").into(),
+            expected: expected.into(),
+        }
+    }
+}
+
+/// The pools of `text`, in order; at least one.
+pub(super) fn pools(file: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
+    let document =
+        |line: usize, reason: String| ConfigError::Document { file: file.to_string(), line, reason };
+    let docs = load(text).map_err(|(line, reason)| document(line, reason))?;
+    let [root] = &docs[..] else {
+        return Err(document(1, format!("found {} documents; expected one map of pools", docs.len())));
+    };
+    let YamlData::Mapping(map) = &root.data else {
+        return Err(document(line_of(root), "expected a map of pool names to pools".to_string()));
+    };
+    if map.is_empty() {
+        return Err(document(line_of(root), "no pools; expected at least one".to_string()));
+    }
+    map.iter()
+        .map(|(name, pool)| {
+            let line = line_of(name);
+            let Some(name) = scalar(name) else {
+                return Err(document(line, "the name of a pool must be a string".to_string()));
+            };
+            let YamlData::Mapping(keys) = &pool.data else {
+                return Err(document(
+                    line_of(pool),
+                    format!("pool '{name}': expected a map of keys to values"),
+                ));
+            };
+            let keys = keys.iter().map(|(key, value)| match scalar(key) {
+                Some(name) => Ok(Key { name, value: convert(value) }),
+                None => Err(document(line_of(key), format!("pool '{name}': a key must be a string"))),
+            });
+            Ok(Entry { keys: keys.collect::<Result<_, _>>()?, line, name })
+        })
+        .collect()
+}
+
+fn load(text: &str) -> Result<Vec<MarkedYaml<'_>>, (usize, String)> {
+    let explain = |error: &saphyr::ScanError| (error.marker().line(), error.info().to_string());
+    let mut loader = YamlLoader::<MarkedYaml<'_>>::default();
+    loader.early_parse(false);
+    Parser::new_from_str(text).load(&mut loader, true).map_err(|error| explain(&error))?;
+    if let Some(error) = loader.error() {
+        return Err(explain(error));
+    }
+    Ok(loader.into_documents())
+}
+
+fn line_of(node: &MarkedYaml<'_>) -> usize {
+    node.span.start.line()
+}
+
+fn scalar(node: &MarkedYaml<'_>) -> Option<String> {
+    match &node.data {
+        YamlData::Representation(text, ..) => Some(text.to_string()),
+        YamlData::Value(saphyr::Scalar::String(text)) => Some(text.to_string()),
+        YamlData::Value(saphyr::Scalar::Null) => Some(String::new()),
+        YamlData::Tagged(_, inner) => scalar(inner),
+        _ => None,
+    }
+}
+
+fn convert(node: &MarkedYaml<'_>) -> Value {
+    let data = match &node.data {
+        YamlData::Sequence(items) => Data::List(items.iter().map(convert).collect()),
+        _ => scalar(node).map_or(Data::Other, Data::Scalar),
+    };
+    Value { line: line_of(node), data }
+}

@@ -1,0 +1,108 @@
+//! The configuration: twemproxy's `nutcracker.yml`, read strictly.
+//!
+//! ```text
+//!  text ─▶ document (YAML with lines) ─▶ pool (keys, values) ─▶ Config
+//! ```
+//!
+//! An error names the file, the line, the pool, the key, the value and what was expected. A key
+//! that this version does not implement is refused when its value would change behaviour; it is
+//! never ignored.
+
+mod address;
+mod document;
+mod error;
+mod pool;
+
+use std::path::Path;
+use std::time::Duration;
+
+pub use address::{Address, Listen, Server};
+pub use error::{ConfigError, Problem};
+
+use crate::placement::{Distribution, Hash, Placement};
+
+/// How long a connection to a server may take to be usable when a pool sets no `timeout`.
+/// twemproxy waits as long as the kernel does; a proxy that answers late is no better than one
+/// that does not answer.
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A whole configuration: at least one pool, no two with the same name or listening address.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The pools, in the order of the file.
+    pub pools: Vec<Pool>,
+}
+
+/// One pool: where it listens and which servers it shares keys between.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// Where clients connect.
+    pub listen: Listen,
+    /// The servers; at least one.
+    pub servers: Vec<Server>,
+    /// The hash of keys.
+    pub hash: Hash,
+    /// The two characters that enclose the hashed part of a key.
+    pub hash_tag: Option<(u8, u8)>,
+    /// How a hash becomes a server.
+    pub distribution: Distribution,
+    /// The longest wait for a connection and for each reply; without one, replies are awaited for
+    /// ever and connections for [`DEFAULT_CONNECT_TIMEOUT`].
+    pub timeout: Option<Duration>,
+    /// The length of the kernel's queue of connections to accept.
+    pub backlog: i32,
+    /// The most clients at a time; 0 for no limit.
+    pub client_connections: usize,
+    /// Whether connections have `SO_KEEPALIVE`.
+    pub tcpkeepalive: bool,
+    /// Whether servers are connected to at once rather than on the first request.
+    pub preconnect: bool,
+    /// The password that servers are given, and that clients must give.
+    pub redis_auth: Option<String>,
+    /// The database of the servers.
+    pub redis_db: u32,
+    /// Connections to each server; at least 1.
+    pub server_connections: usize,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { file: file.clone(), reason: error.to_string() })?;
+        Config::parse(&file, &text)
+    }
+
+    /// Checks `text`, which errors call `file`.
+    pub fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
+        let entries = document::pools(file, text)?;
+        let mut pools: Vec<Pool> = Vec::new();
+        for entry in &entries {
+            let pool = pool::read(file, entry)?;
+            if let Some(other) = pools.iter().find(|other| other.listen == pool.listen) {
+                let expected = format!("an address that pool '{}' does not listen on", other.name);
+                return Err(entry.problem(
+                    file,
+                    "listen",
+                    Problem::BadValue,
+                    &pool.listen.to_string(),
+                    &expected,
+                ));
+            }
+            pools.push(pool);
+        }
+        Ok(Config { pools })
+    }
+}
+
+impl Pool {
+    /// Where this pool's keys are.
+    pub fn placement(&self) -> Placement {
+        let servers: Vec<(&str, u32)> =
+            self.servers.iter().map(|server| (server.name.as_str(), server.weight)).collect();
+        Placement::new(self.distribution, self.hash, self.hash_tag, &servers)
+    }
+}

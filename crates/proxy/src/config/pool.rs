@@ -1,0 +1,294 @@
+//! The keys of a pool. `KEYS` is the list of what exists; `read` is the only place that gives
+//! them a meaning.
+
+use std::time::Duration;
+
+use super::Pool;
+use super::address::{Listen, Server, decimal};
+use super::document::{Data, Entry, Value};
+use super::error::{ConfigError, Problem};
+use crate::placement::{Distribution, Hash};
+
+/// Every key of twemproxy's.
+const KEYS: &[&str] = &[
+    "auto_eject_hosts",
+    "backlog",
+    "client_connections",
+    "distribution",
+    "hash",
+    "hash_tag",
+    "listen",
+    "preconnect",
+    "redis",
+    "redis_auth",
+    "redis_db",
+    "reuseport",
+    "server_connections",
+    "server_failure_limit",
+    "server_retry_timeout",
+    "servers",
+    "tcpkeepalive",
+    "timeout",
+];
+
+const DEFAULT_BACKLOG: u32 = 512;
+const MAX_SERVER_CONNECTIONS: u32 = 1024;
+/// More would only make the tables of the distributions big.
+const MAX_TOTAL_WEIGHT: u64 = 1_000_000;
+
+type Read<T> = Result<T, ConfigError>;
+
+/// Reads one pool, strictly.
+pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
+    let reader = Reader { file, entry };
+    reader.known_keys()?;
+    reader.unsupported()?;
+    let pool = Pool {
+        name: entry.name.clone(),
+        listen: reader.listen()?,
+        servers: reader.servers()?,
+        hash: reader.named("hash", &Hash::ALL, Hash::name)?.unwrap_or_default(),
+        hash_tag: reader.hash_tag()?,
+        distribution: reader
+            .named("distribution", &Distribution::ALL, Distribution::name)?
+            .unwrap_or_default(),
+        timeout: reader.number("timeout")?.map(|ms| Duration::from_millis(ms.into())),
+        backlog: reader.number("backlog")?.unwrap_or(DEFAULT_BACKLOG) as i32,
+        client_connections: reader.number("client_connections")?.unwrap_or(0) as usize,
+        tcpkeepalive: reader.flag("tcpkeepalive")?.unwrap_or(false),
+        preconnect: reader.flag("preconnect")?.unwrap_or(false),
+        redis_auth: reader.text("redis_auth")?.map(str::to_string).filter(|password| !password.is_empty()),
+        redis_db: reader.number("redis_db")?.unwrap_or(0),
+        server_connections: reader.server_connections()?,
+    };
+    Ok(pool)
+}
+
+struct Reader<'a> {
+    file: &'a str,
+    entry: &'a Entry,
+}
+
+impl<'a> Reader<'a> {
+    fn error(&self, key: &str, value: &Value, problem: Problem, expected: &str) -> ConfigError {
+        ConfigError::Pool {
+            file: self.file.to_string(),
+            line: value.line,
+            pool: self.entry.name.clone(),
+            key: key.to_string(),
+            problem,
+            found: value.shown().into(),
+            expected: expected.into(),
+        }
+    }
+
+    fn known_keys(&self) -> Read<()> {
+        let unknown = self.entry.keys.iter().find(|key| !KEYS.contains(&key.name.as_str()));
+        match unknown {
+            Some(key) => {
+                let expected = format!("one of {}", KEYS.join(", "));
+                Err(self.error(&key.name, &key.value, Problem::UnknownKey, &expected))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Keys whose other values would change behaviour that is not there yet.
+    fn unsupported(&self) -> Read<()> {
+        if self.flag("redis")? != Some(true) {
+            let expected = "'redis: true': memcached pools are not supported yet";
+            return Err(match self.entry.get("redis") {
+                Some(value) => self.error("redis", value, Problem::NotSupported, expected),
+                None => self.missing("redis", expected),
+            });
+        }
+        for key in ["auto_eject_hosts", "reuseport"] {
+            if self.flag(key)? == Some(true)
+                && let Some(value) = self.entry.get(key)
+            {
+                return Err(self.error(key, value, Problem::NotSupported, "'false'"));
+            }
+        }
+        // They only mean something together with auto_eject_hosts, which is refused above.
+        self.number("server_retry_timeout")?;
+        self.number("server_failure_limit")?;
+        Ok(())
+    }
+
+    fn missing(&self, key: &str, expected: &str) -> ConfigError {
+        self.entry.problem(self.file, key, Problem::Missing, "", expected)
+    }
+
+    fn text(&self, key: &str) -> Read<Option<&'a str>> {
+        match self.entry.get(key) {
+            None => Ok(None),
+            Some(Value { data: Data::Scalar(text), .. }) => Ok(Some(text)),
+            Some(value) => Err(self.error(key, value, Problem::WrongType, "a single value")),
+        }
+    }
+
+    /// A key whose text must satisfy `parse`.
+    fn parsed<T>(&self, key: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Read<Option<T>> {
+        let (Some(text), Some(value)) = (self.text(key)?, self.entry.get(key)) else { return Ok(None) };
+        match parse(text) {
+            Some(parsed) => Ok(Some(parsed)),
+            None => Err(self.error(key, value, Problem::BadValue, expected)),
+        }
+    }
+
+    fn flag(&self, key: &str) -> Read<Option<bool>> {
+        self.parsed(key, "'true' or 'false'", |text| match text {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        })
+    }
+
+    fn number(&self, key: &str) -> Read<Option<u32>> {
+        let fits = |number: &u32| *number <= i32::MAX as u32;
+        self.parsed(key, "a number from 0 to 2147483647", |text| decimal(text).filter(fits))
+    }
+
+    fn named<T: Copy>(&self, key: &str, all: &[T], name: fn(T) -> &'static str) -> Read<Option<T>> {
+        let names: Vec<&str> = all.iter().map(|&item| name(item)).collect();
+        let expected = format!("one of {}", names.join(", "));
+        self.parsed(key, &expected, |text| all.iter().copied().find(|&item| name(item) == text))
+    }
+
+    fn hash_tag(&self) -> Read<Option<(u8, u8)>> {
+        self.parsed("hash_tag", "two characters, such as '{}'", |text| match text.as_bytes() {
+            [open, close] => Some((*open, *close)),
+            _ => None,
+        })
+    }
+
+    fn listen(&self) -> Read<Listen> {
+        let expected = "host:port, or /path [permissions] for a unix socket";
+        self.parsed("listen", expected, Listen::parse)?.ok_or_else(|| self.missing("listen", expected))
+    }
+
+    fn server_connections(&self) -> Read<usize> {
+        let expected = format!("a number from 1 to {MAX_SERVER_CONNECTIONS}");
+        let range = 1..=MAX_SERVER_CONNECTIONS;
+        let parse = |text: &str| decimal(text).filter(|number| range.contains(number));
+        Ok(self.parsed("server_connections", &expected, parse)?.unwrap_or(1) as usize)
+    }
+
+    fn servers(&self) -> Read<Vec<Server>> {
+        let expected = "a list of host:port:weight [name], or /path:weight [name]";
+        let Some(value) = self.entry.get("servers") else { return Err(self.missing("servers", expected)) };
+        let items = match &value.data {
+            Data::List(items) if !items.is_empty() => items,
+            _ => return Err(self.error("servers", value, Problem::WrongType, expected)),
+        };
+        let mut servers: Vec<Server> = Vec::new();
+        for item in items {
+            let Data::Scalar(text) = &item.data else {
+                return Err(self.error("servers", item, Problem::WrongType, expected));
+            };
+            let bad = |expected: &str| self.error("servers", item, Problem::BadValue, expected);
+            let server =
+                Server::parse(text).ok_or_else(|| bad("host:port:weight [name], a weight of at least 1"))?;
+            if servers.iter().any(|other| other.name == server.name) {
+                return Err(bad("a server that is not in the list yet"));
+            }
+            servers.push(server);
+        }
+        let weight: u64 = servers.iter().map(|server| u64::from(server.weight)).sum();
+        if weight > MAX_TOTAL_WEIGHT {
+            let expected = format!("weights that sum to at most {MAX_TOTAL_WEIGHT}");
+            return Err(self.error("servers", value, Problem::BadValue, &expected));
+        }
+        Ok(servers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn error(text: &str) -> String {
+        Config::parse("nutcracker.yaml", text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn the_smallest_useful_file() {
+        let text = "redis-1:\n  listen: 0.0.0.0:6379\n  redis: true\n  servers:\n   - 10.34.175.91:6379:1\n";
+        let config = Config::parse("nutcracker.yaml", text).expect("a good file");
+        let pool = &config.pools[0];
+        assert_eq!(
+            (pool.name.as_str(), pool.listen.to_string().as_str(), pool.servers.len()),
+            ("redis-1", "0.0.0.0:6379", 1)
+        );
+        assert_eq!((pool.timeout, pool.server_connections, pool.backlog), (None, 1, 512));
+        assert_eq!((pool.hash, pool.distribution), (Hash::Fnv1a64, Distribution::Ketama));
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let text = "a:\n  listen: /run/a.sock 660\n  redis: true\n  hash: murmur\n  hash_tag: \"{}\"\n  distribution: modula\n  timeout: 400\n  backlog: 7\n  tcpkeepalive: true\n  preconnect: true\n  redis_auth: 0123\n  redis_db: 2\n  server_connections: 3\n  client_connections: 9\n  auto_eject_hosts: false\n  server_retry_timeout: 2000\n  server_failure_limit: 1\n  servers:\n   - 127.0.0.1:1:1 one\n   - h:2:2\n";
+        let pool = Config::parse("f", text).expect("a good file").pools.remove(0);
+        assert_eq!(pool.hash_tag, Some((b'{', b'}')));
+        assert_eq!(pool.timeout, Some(Duration::from_millis(400)));
+        assert_eq!(pool.redis_auth.as_deref(), Some("0123"));
+        assert_eq!((pool.redis_db, pool.server_connections, pool.client_connections), (2, 3, 9));
+        assert_eq!((pool.hash, pool.distribution), (Hash::Murmur, Distribution::Modula));
+    }
+
+    #[test]
+    fn errors_name_file_line_pool_key_value_and_what_was_expected() {
+        let with = |line: &str| {
+            error(&format!("p:\n  listen: 0.0.0.0:1\n  redis: true\n  servers:\n   - a:1:1\n  {line}\n"))
+        };
+        for (line, expected) in [
+            (
+                "timeouts: 1",
+                "nutcracker.yaml:6: pool 'p', key 'timeouts': unknown key: '1'; expected one of auto_eject",
+            ),
+            (
+                "timeout: soon",
+                "nutcracker.yaml:6: pool 'p', key 'timeout': bad value: 'soon'; expected a number",
+            ),
+            ("timeout: [1]", "key 'timeout': wrong type: a list; expected a single value"),
+            ("hash: sha1", "key 'hash': bad value: 'sha1'; expected one of one_at_a_time, md5"),
+            ("hash_tag: '{'", "key 'hash_tag': bad value: '{'; expected two characters"),
+            ("preconnect: yes", "key 'preconnect': bad value: 'yes'; expected 'true' or 'false'"),
+            ("auto_eject_hosts: true", "key 'auto_eject_hosts': not supported yet: 'true'; expected 'false'"),
+            ("server_connections: 0", "bad value: '0'; expected a number from 1 to 1024"),
+            ("redis: false", "nutcracker.yaml:6:"),
+        ] {
+            let message = with(line);
+            assert!(message.contains(expected), "{line}: {message}");
+        }
+    }
+
+    #[test]
+    fn files_that_are_no_configuration() {
+        for (text, expected) in [
+            ("", "nutcracker.yaml:1: "),
+            ("- a\n", "expected a map of pool names"),
+            ("a: 1\n", "nutcracker.yaml:1: pool 'a': expected a map"),
+            ("a:\n  listen: [\n", "nutcracker.yaml:"),
+            ("a:\n  redis: true\n  servers:\n   - a:1:1\n", "key 'listen': missing key"),
+            ("a:\n  listen: a:1\n  redis: true\n", "key 'servers': missing key"),
+            ("a:\n  listen: a:1\n  servers:\n   - a:1:1\n", "memcached pools are not supported yet"),
+            (
+                "a:\n  listen: 6379\n  redis: true\n  servers:\n   - a:1:1\n",
+                "nutcracker.yaml:2: pool 'a', key 'listen': bad value: '6379'; expected host:port",
+            ),
+            (
+                "a:\n  listen: a:1\n  redis: true\n  servers:\n   - a:1:1\n   - a:1\n",
+                "nutcracker.yaml:6: pool 'a', key 'servers': bad value: 'a:1'",
+            ),
+            ("a:\n  listen: a:1\n  redis: true\n  servers:\n   - a:1:1\n   - a:1:2\n", "not in the list yet"),
+            (
+                "a: &x\n  listen: a:1\n  redis: true\n  servers:\n   - a:1:1\nb: *x\n",
+                "pool 'a' does not listen on",
+            ),
+        ] {
+            let message = error(text);
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One client: its bytes in, its bytes out, and the queue that keeps replies in order.
+//!
+//! ```text
+//!  requests  1 2 3 4        slots    [1 waiting] [2 ready] [3 waiting] [4 ready]
+//!  reply to 1 ─▶ out: 1 2   slots    [3 waiting] [4 ready]
+//! ```
+//!
+//! A reply to the oldest request goes straight to `out`, which is every reply when there is one
+//! server; only a reply that overtook another is kept in its slot.
+
+use std::collections::VecDeque;
+
+use tombolo_resp::RequestParser;
+
+use super::buffer::ByteQueue;
+use super::limits::{MAX_PENDING_BYTES, MAX_PENDING_REQUESTS, MAX_UNSENT_BYTES};
+
+/// Slots that an idle client keeps allocated.
+const KEEP_SLOTS: usize = 16;
+
+/// The place of a reply.
+#[derive(Debug)]
+enum Slot {
+    /// A server has the request, of so many bytes.
+    Waiting(usize),
+    /// The reply came before an earlier one.
+    Ready(Vec<u8>),
+}
+
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) pool: usize,
+    /// Which of the connections to a server it uses; always the same, so that its commands run in
+    /// its order.
+    pub(super) lane: usize,
+    pub(super) authenticated: bool,
+    pub(super) parser: RequestParser,
+    /// Bytes that are not parsed: the start of a request, or what came while paused.
+    pub(super) input: Vec<u8>,
+    pub(super) out: ByteQueue,
+    slots: VecDeque<Slot>,
+    /// The sequence number of the first slot.
+    first: u64,
+    waiting: usize,
+    waiting_bytes: usize,
+    ready_bytes: usize,
+    /// Over a limit: not parsed, not read.
+    pub(super) paused: bool,
+    /// Sends nothing any more.
+    pub(super) eof: bool,
+    /// To be closed once every reply is out; further requests are not looked at.
+    pub(super) closing: bool,
+    /// A write for it is already asked for.
+    pub(super) dirty: bool,
+}
+
+impl Client {
+    pub(super) fn new(pool: usize, lane: usize, authenticated: bool) -> Client {
+        Client {
+            pool,
+            lane,
+            authenticated,
+            parser: RequestParser::default(),
+            input: Vec::new(),
+            out: ByteQueue::default(),
+            slots: VecDeque::new(),
+            first: 0,
+            waiting: 0,
+            waiting_bytes: 0,
+            ready_bytes: 0,
+            paused: false,
+            eof: false,
+            closing: false,
+            dirty: false,
+        }
+    }
+
+    /// Reserves the place of a reply that a server will give; returns its sequence number.
+    pub(super) fn wait(&mut self, request_bytes: usize) -> u64 {
+        self.slots.push_back(Slot::Waiting(request_bytes));
+        self.waiting += 1;
+        self.waiting_bytes += request_bytes;
+        self.first + self.slots.len() as u64 - 1
+    }
+
+    /// Appends a reply of the proxy's own, after those of earlier requests.
+    pub(super) fn reply(&mut self, bytes: &[u8]) {
+        if self.slots.is_empty() {
+            self.out.push(bytes);
+        } else {
+            self.ready_bytes += bytes.len();
+            self.slots.push_back(Slot::Ready(bytes.to_vec()));
+        }
+    }
+
+    /// Puts the reply to request `seq` where it belongs.
+    pub(super) fn complete(&mut self, seq: u64, bytes: &[u8]) {
+        let index = (seq - self.first) as usize;
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        let Slot::Waiting(request_bytes) = *slot else { return };
+        self.waiting -= 1;
+        self.waiting_bytes -= request_bytes;
+        if index > 0 {
+            self.ready_bytes += bytes.len();
+            *slot = Slot::Ready(bytes.to_vec());
+            return;
+        }
+        self.out.push(bytes);
+        self.pop();
+        while let Some(Slot::Ready(bytes)) = self.slots.front_mut() {
+            let bytes = std::mem::take(bytes);
+            self.ready_bytes -= bytes.len();
+            self.out.push(&bytes);
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        self.slots.pop_front();
+        self.first += 1;
+        if self.slots.is_empty() && self.slots.capacity() > KEEP_SLOTS {
+            self.slots = VecDeque::new();
+        }
+    }
+
+    /// Bytes of replies that it has not taken.
+    pub(super) fn unsent(&self) -> usize {
+        self.out.len() + self.ready_bytes
+    }
+
+    /// Whether a limit says to stop reading.
+    pub(super) fn must_pause(&self) -> bool {
+        // Slots, not only those that wait: answers of the proxy's own wait behind them too.
+        self.slots.len() >= MAX_PENDING_REQUESTS
+            || self.waiting_bytes >= MAX_PENDING_BYTES
+            || self.unsent() >= MAX_UNSENT_BYTES
+    }
+
+    /// Whether reading may go on after a pause.
+    pub(super) fn may_resume(&self) -> bool {
+        self.slots.len() <= MAX_PENDING_REQUESTS / 2
+            && self.waiting_bytes <= MAX_PENDING_BYTES / 2
+            && self.unsent() <= MAX_UNSENT_BYTES / 2
+    }
+
+    /// Whether everything that was asked is answered and taken.
+    pub(super) fn is_drained(&self) -> bool {
+        self.slots.is_empty() && self.out.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_leave_in_the_order_of_requests() {
+        let mut client = Client::new(0, 0, true);
+        let first = client.wait(10);
+        let second = client.wait(10);
+        client.reply(b"three");
+        client.complete(second, b"two ");
+        assert!(client.out.is_empty());
+        assert_eq!(client.unsent(), 9);
+        client.complete(first, b"one ");
+        assert_eq!(client.out.as_slice(), b"one two three");
+        assert_eq!((client.waiting, client.waiting_bytes, client.ready_bytes), (0, 0, 0));
+        let fourth = client.wait(1);
+        assert_eq!(fourth, 3);
+    }
+
+    #[test]
+    fn limits_pause_and_resume_apart() {
+        let mut client = Client::new(0, 0, true);
+        let seqs: Vec<u64> = (0..MAX_PENDING_REQUESTS).map(|_| client.wait(1)).collect();
+        assert!(client.must_pause());
+        for &seq in &seqs[..MAX_PENDING_REQUESTS / 2] {
+            assert!(!client.may_resume());
+            client.complete(seq, b"");
+        }
+        assert!(client.may_resume() && !client.must_pause());
+        client.out.push(&vec![0; MAX_UNSENT_BYTES]);
+        assert!(client.must_pause());
+    }
+}

@@ -1,0 +1,19 @@
+//! What bounds the memory of a proxy, beside the sizes of single messages in tombolo-resp.
+//!
+//! A client that passes one of the soft limits is not read from until it is below half of it; its
+//! socket's buffer fills and it feels it as backpressure. One large request or reply may pass a
+//! soft limit, because it can not be split.
+
+/// Requests of one client that wait for a reply.
+pub const MAX_PENDING_REQUESTS: usize = 1024;
+/// Bytes of one client's requests that wait for a reply.
+pub const MAX_PENDING_BYTES: usize = 1 << 20;
+/// Bytes of replies that one client has not taken.
+pub const MAX_UNSENT_BYTES: usize = 1 << 20;
+/// Bytes of replies for one client at which it is disconnected: what its pending requests asked
+/// for has to be kept until it is taken, and this is where that ends.
+pub const MAX_CLIENT_BYTES: usize = 1 << 30;
+/// Arguments that are shown of an unknown command.
+pub const SHOWN_ARGS: usize = 20;
+/// Bytes of an argument or a name that are shown in an error.
+pub const SHOWN_BYTES: usize = 64;

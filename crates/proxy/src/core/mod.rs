@@ -1,0 +1,201 @@
+//! The proxy as a state machine: clients, the connections to servers that they share, and the
+//! requests between them. No I/O and no clock: bytes, events and the time come in, bytes to write
+//! and `Action`s go out.
+//!
+//! ```text
+//!  client_data ─▶ parse ─▶ route ─▶ connection.out ─▶ Action::WriteServer
+//!                              └──▶ (answered here) ─▶ Action::WriteClient
+//!  server_data ─▶ frame ─▶ in_flight.pop ─▶ client.complete ─▶ Action::WriteClient
+//! ```
+//!
+//! What never happens: a reply for another client or out of order (a connection's `in_flight` is
+//! in the order of its bytes, a client's slots in the order of its requests); a request written
+//! twice; a client waiting for a connection that failed; unbounded memory (see [`limits`]).
+
+mod buffer;
+mod client;
+mod input;
+pub mod limits;
+mod output;
+mod route;
+mod server;
+mod slab;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use client::Client;
+pub use server::ServerError;
+use server::{Connection, State};
+pub use slab::Id as ClientId;
+use slab::Slab;
+
+use crate::config::{DEFAULT_CONNECT_TIMEOUT, Pool};
+use crate::placement::Placement;
+
+/// Milliseconds on a clock that only goes forward; its zero is the caller's.
+pub type Millis = u64;
+
+/// A connection to a server: its index, which is fixed for the life of a core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub usize);
+
+/// What the core wants done; see [`Core::poll_action`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Connect; answer with `server_connected` or `server_failed`.
+    Connect(ConnectionId),
+    /// Close the connection, if it is open. Nothing more is expected of it.
+    CloseServer(ConnectionId),
+    /// Write `server_output`, and say how much with `server_wrote`.
+    WriteServer(ConnectionId),
+    /// Write `client_output`, and say how much with `client_wrote`.
+    WriteClient(ClientId),
+    /// Read from the client again; it was over a limit.
+    ResumeClient(ClientId),
+    /// Close the client. Its id is of no more use.
+    CloseClient(ClientId),
+}
+
+/// What the core keeps of a pool's configuration.
+#[derive(Debug)]
+struct PoolState {
+    placement: Placement,
+    first_connection: usize,
+    lanes: usize,
+    next_lane: usize,
+    timeout: Option<Millis>,
+    connect_timeout: Millis,
+    password: Option<String>,
+    /// What a new connection starts with, and how many replies that has.
+    greeting: Vec<u8>,
+    greeting_replies: usize,
+    max_clients: usize,
+    clients: usize,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Core {
+    pools: Vec<PoolState>,
+    connections: Vec<Connection>,
+    clients: Slab<Client>,
+    actions: VecDeque<Action>,
+    /// Clients that were paused and are below their limits again.
+    resumable: VecDeque<ClientId>,
+    /// The state of the random distribution's generator.
+    dice: u64,
+}
+
+impl Core {
+    /// A core for `pools`, with no client and no connection. `seed` is for the random
+    /// distribution.
+    pub fn new(pools: &[Pool], seed: u64) -> Core {
+        let mut core = Core {
+            pools: Vec::new(),
+            connections: Vec::new(),
+            clients: Slab::default(),
+            actions: VecDeque::new(),
+            resumable: VecDeque::new(),
+            dice: seed | 1,
+        };
+        for (index, pool) in pools.iter().enumerate() {
+            core.pools.push(PoolState::new(pool, core.connections.len()));
+            for server in 0..pool.servers.len() {
+                core.connections.extend((0..pool.server_connections).map(|_| Connection::new(index, server)));
+            }
+        }
+        core
+    }
+
+    /// Connects every server of `pool` now instead of on the first request.
+    pub fn preconnect(&mut self, pool: usize, now: Millis) {
+        for index in 0..self.connections.len() {
+            if self.connections[index].pool == pool {
+                self.connect(index, now);
+            }
+        }
+    }
+
+    /// Every connection, with its pool and the index of its server there.
+    pub fn connections(&self) -> impl Iterator<Item = (ConnectionId, usize, usize)> {
+        self.connections.iter().enumerate().map(|(index, c)| (ConnectionId(index), c.pool, c.server))
+    }
+
+    /// The next thing to do. To be asked after every input until it answers `None`; writes are
+    /// better left until all that is ready was read, so that they are few and large.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        let action = self.actions.pop_front()?;
+        match action {
+            Action::WriteServer(id) => self.connections[id.0].dirty = false,
+            Action::WriteClient(id) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.dirty = false;
+                }
+            }
+            _ => {}
+        }
+        Some(action)
+    }
+
+    /// When [`tick`](Self::tick) is due.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        let next = self.connections.iter().map(Connection::deadline).min()?;
+        (next != Millis::MAX).then_some(next)
+    }
+
+    /// Fails what has timed out.
+    pub fn tick(&mut self, now: Millis) {
+        for index in 0..self.connections.len() {
+            if self.connections[index].deadline() <= now {
+                self.fail(index, &ServerError::TimedOut);
+            }
+        }
+        self.resume_clients(now);
+    }
+
+    fn roll(&mut self) -> u64 {
+        // xorshift64; the state is never 0.
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        self.dice
+    }
+
+    fn connect(&mut self, index: usize, now: Millis) {
+        let connection = &mut self.connections[index];
+        if connection.state == State::Idle {
+            let timeout = self.pools[connection.pool].connect_timeout;
+            connection.state = State::Connecting { deadline: now.saturating_add(timeout) };
+            self.actions.push_back(Action::Connect(ConnectionId(index)));
+        }
+    }
+}
+
+impl PoolState {
+    fn new(pool: &Pool, first_connection: usize) -> PoolState {
+        let millis = |duration: Duration| Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX);
+        let mut greeting = Vec::new();
+        let mut greeting_replies = 0;
+        let database = (pool.redis_db > 0).then(|| pool.redis_db.to_string());
+        for (name, value) in [("AUTH", &pool.redis_auth), ("SELECT", &database)] {
+            if let Some(value) = value {
+                tombolo_resp::encode::request(&mut greeting, &[name.as_bytes(), value.as_bytes()]);
+                greeting_replies += 1;
+            }
+        }
+        PoolState {
+            placement: pool.placement(),
+            first_connection,
+            lanes: pool.server_connections,
+            next_lane: 0,
+            timeout: pool.timeout.map(millis),
+            connect_timeout: millis(pool.timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT)),
+            password: pool.redis_auth.clone(),
+            greeting,
+            greeting_replies,
+            max_clients: pool.client_connections,
+            clients: 0,
+        }
+    }
+}

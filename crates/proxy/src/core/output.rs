@@ -1,0 +1,182 @@
+//! What servers do, and what clients get: connections coming and going, replies, and writes.
+
+use tombolo_resp::encode;
+
+use super::limits::MAX_CLIENT_BYTES;
+use super::server::{KEEP_BUFFER, State};
+use super::{Action, ClientId, ConnectionId, Core, Millis, ServerError};
+
+impl Core {
+    /// What may be written to a server now.
+    pub fn server_output(&self, id: ConnectionId) -> &[u8] {
+        self.connections[id.0].output()
+    }
+
+    /// `count` bytes of [`server_output`](Self::server_output) were written.
+    pub fn server_wrote(&mut self, id: ConnectionId, count: usize) {
+        self.connections[id.0].wrote(count);
+    }
+
+    /// A connection that was asked for is there.
+    pub fn server_connected(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id.0];
+        let State::Connecting { deadline } = connection.state else { return };
+        let pool = &self.pools[connection.pool];
+        connection.state = match pool.greeting_replies {
+            0 => State::Ready,
+            missing => State::Handshake { deadline, missing },
+        };
+        connection.greeting.push(&pool.greeting);
+        self.write_server(id.0);
+    }
+
+    /// A connection could not be made, or is gone.
+    pub fn server_failed(&mut self, id: ConnectionId, error: &ServerError, now: Millis) {
+        self.fail(id.0, error);
+        self.resume_clients(now);
+    }
+
+    /// A server has sent `bytes`. An error means that it was disconnected for them.
+    pub fn server_data(&mut self, id: ConnectionId, bytes: &[u8], now: Millis) -> Result<(), ServerError> {
+        let connection = &mut self.connections[id.0];
+        let outcome = if connection.input.is_empty() {
+            // The usual case: whole replies, framed where they were read to.
+            self.frames(id.0, bytes)
+                .map(|used| self.connections[id.0].input.extend_from_slice(&bytes[used..]))
+        } else {
+            connection.input.extend_from_slice(bytes);
+            self.frames_of_input(id.0)
+        };
+        if let Err(error) = &outcome {
+            self.fail(id.0, error);
+        }
+        self.resume_clients(now);
+        outcome
+    }
+
+    fn frames_of_input(&mut self, index: usize) -> Result<(), ServerError> {
+        let mut input = std::mem::take(&mut self.connections[index].input);
+        let used = self.frames(index, &input)?;
+        if used == input.len() && input.capacity() > KEEP_BUFFER {
+            input = Vec::new();
+        } else {
+            input.drain(..used);
+        }
+        self.connections[index].input = input;
+        Ok(())
+    }
+
+    /// Hands out the complete replies in `bytes`; returns how many bytes they are.
+    fn frames(&mut self, index: usize, bytes: &[u8]) -> Result<usize, ServerError> {
+        let mut used = 0;
+        while used < bytes.len() {
+            let rest = &bytes[used..];
+            let Some(length) =
+                self.connections[index].scanner.advance(rest).map_err(|_| ServerError::Protocol)?
+            else {
+                break;
+            };
+            self.frame(index, &rest[..length])?;
+            used += length;
+        }
+        Ok(used)
+    }
+
+    fn frame(&mut self, index: usize, reply: &[u8]) -> Result<(), ServerError> {
+        let connection = &mut self.connections[index];
+        match connection.state {
+            State::Handshake { .. } if reply.starts_with(b"-") => {
+                let text = String::from_utf8_lossy(&reply[1..]);
+                return Err(ServerError::Handshake(text.trim_end().to_string()));
+            }
+            State::Handshake { missing, deadline } if missing > 1 => {
+                connection.state = State::Handshake { missing: missing - 1, deadline };
+            }
+            State::Handshake { .. } => {
+                connection.state = State::Ready;
+                self.write_server(index);
+            }
+            // Nobody asked for pushes on a shared connection; they answer no request.
+            _ if reply.starts_with(b">") => {}
+            _ => {
+                let request = connection.in_flight.pop_front().ok_or(ServerError::Protocol)?;
+                self.deliver(request.client, request.seq, reply);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a connection: every request on it gets an error, none is sent again.
+    pub(super) fn fail(&mut self, index: usize, error: &ServerError) {
+        let connection = &mut self.connections[index];
+        if connection.state == State::Idle {
+            return;
+        }
+        let requests = connection.reset();
+        self.actions.push_back(Action::CloseServer(ConnectionId(index)));
+        let mut reply = Vec::new();
+        encode::error(&mut reply, &format!("ERR {error}"));
+        for request in requests {
+            self.deliver(request.client, request.seq, &reply);
+        }
+    }
+
+    fn deliver(&mut self, id: ClientId, seq: u64, reply: &[u8]) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.complete(seq, reply);
+        if client.unsent() > MAX_CLIENT_BYTES {
+            return self.client_gone(id);
+        }
+        if client.paused && client.may_resume() {
+            self.resumable.push_back(id);
+        }
+        self.after_output(id);
+    }
+
+    /// Appends a reply of the proxy's own.
+    pub(super) fn answer(&mut self, id: ClientId, reply: &[u8]) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.reply(reply);
+            self.after_output(id);
+        }
+    }
+
+    /// Closes a client once it has every reply.
+    pub(super) fn finish(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.closing = true;
+            client.input = Vec::new();
+            self.after_output(id);
+        }
+    }
+
+    /// Asks for what a client needs next: a write, or the end.
+    fn after_output(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        if client.closing && client.is_drained() {
+            return self.client_gone(id);
+        }
+        if !client.dirty && !client.out.is_empty() {
+            client.dirty = true;
+            self.actions.push_back(Action::WriteClient(id));
+        }
+    }
+
+    /// What may be written to a client now.
+    pub fn client_output(&self, id: ClientId) -> &[u8] {
+        self.clients.get(id).map_or(&[], |client| client.out.as_slice())
+    }
+
+    /// `count` bytes of [`client_output`](Self::client_output) were written.
+    pub fn client_wrote(&mut self, id: ClientId, count: usize, now: Millis) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.out.advance(count, 0);
+        if client.closing && client.is_drained() {
+            return self.client_gone(id);
+        }
+        if client.paused && client.may_resume() {
+            self.resumable.push_back(id);
+            self.resume_clients(now);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! One connection to a server, which clients share.
+//!
+//! ```text
+//!  Idle ──request──▶ Connecting ──connected──▶ Handshake (AUTH, SELECT) ──answered──▶ Ready
+//!    ▲                    │                         │                                   │
+//!    └────────────────────┴── refused, closed, timed out: an error for each request ────┘
+//! ```
+//!
+//! Requests wait in `out` until the connection is ready, so none runs before AUTH and SELECT
+//! succeeded. A request is written once: when a connection fails, nobody knows what ran.
+
+use std::collections::VecDeque;
+
+use thiserror::Error;
+use tombolo_resp::FrameScanner;
+
+use super::buffer::ByteQueue;
+use super::{ClientId, Millis};
+
+/// Memory that a connection's buffers keep when they are empty.
+pub(super) const KEEP_BUFFER: usize = 256 << 10;
+
+/// Why a connection is of no use. The text is what clients read, after `-ERR `; where twemproxy
+/// has a text, this starts with it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ServerError {
+    /// Nobody listens there.
+    #[error("Connection refused")]
+    Refused,
+    /// The connection, or a reply, took longer than the pool's timeout.
+    #[error("Connection timed out")]
+    TimedOut,
+    /// Its name has no address.
+    #[error("Host is down")]
+    HostDown,
+    /// The server closed the connection with requests in flight.
+    #[error("Connection reset by peer (the server closed the connection; the command may have run)")]
+    Closed,
+    /// The server sent what is no reply, or a reply to no request.
+    #[error("Protocol error from the server (the command may have run)")]
+    Protocol,
+    /// The server refused the pool's password or database; its answer.
+    #[error("tombolo-proxy: the server refused AUTH or SELECT: {0}")]
+    Handshake(String),
+    /// Anything else that the system reports.
+    #[error("{0}")]
+    Other(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Idle,
+    Connecting { deadline: Millis },
+    Handshake { deadline: Millis, missing: usize },
+    Ready,
+}
+
+/// A request that the server has, or will have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InFlight {
+    pub(super) client: ClientId,
+    pub(super) seq: u64,
+    /// When it times out; `Millis::MAX` for never.
+    pub(super) deadline: Millis,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) pool: usize,
+    pub(super) server: usize,
+    pub(super) state: State,
+    pub(super) out: ByteQueue,
+    /// AUTH and SELECT, until they are written.
+    pub(super) greeting: ByteQueue,
+    pub(super) in_flight: VecDeque<InFlight>,
+    /// The start of a reply that is not complete.
+    pub(super) input: Vec<u8>,
+    pub(super) scanner: FrameScanner,
+    /// A write for it is already asked for.
+    pub(super) dirty: bool,
+}
+
+impl Connection {
+    pub(super) fn new(pool: usize, server: usize) -> Connection {
+        Connection {
+            pool,
+            server,
+            state: State::Idle,
+            out: ByteQueue::default(),
+            greeting: ByteQueue::default(),
+            in_flight: VecDeque::new(),
+            input: Vec::new(),
+            scanner: FrameScanner::default(),
+            dirty: false,
+        }
+    }
+
+    /// What may be written now.
+    pub(super) fn output(&self) -> &[u8] {
+        match self.state {
+            State::Idle | State::Connecting { .. } => &[],
+            State::Handshake { .. } => self.greeting.as_slice(),
+            State::Ready => self.out.as_slice(),
+        }
+    }
+
+    pub(super) fn wrote(&mut self, count: usize) {
+        match self.state {
+            State::Handshake { .. } => self.greeting.advance(count, 0),
+            _ => self.out.advance(count, KEEP_BUFFER),
+        }
+    }
+
+    /// When something times out next.
+    pub(super) fn deadline(&self) -> Millis {
+        let state = match self.state {
+            State::Connecting { deadline } | State::Handshake { deadline, .. } => deadline,
+            State::Idle | State::Ready => Millis::MAX,
+        };
+        // Requests of a pool all have the same timeout, so the first one is the first to expire.
+        state.min(self.in_flight.front().map_or(Millis::MAX, |request| request.deadline))
+    }
+
+    /// Back to the start; returns the requests that will never be answered.
+    pub(super) fn reset(&mut self) -> VecDeque<InFlight> {
+        self.state = State::Idle;
+        self.out = ByteQueue::default();
+        self.greeting = ByteQueue::default();
+        self.input = Vec::new();
+        self.scanner = FrameScanner::default();
+        std::mem::take(&mut self.in_flight)
+    }
+}

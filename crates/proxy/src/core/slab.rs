@@ -1,0 +1,78 @@
+//! Things with ids that are never mistaken for one another: a slot is reused, an id is not.
+
+/// The id of something in a [`Slab`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id {
+    index: u32,
+    generation: u32,
+}
+
+impl Id {
+    /// The slot: small, and unique among what is in the slab at one time.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Slab<T> {
+    slots: Vec<(u32, Option<T>)>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Slab { slots: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slab<T> {
+    pub(super) fn insert(&mut self, value: T) -> Id {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push((0, None));
+            (self.slots.len() - 1) as u32
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.1 = Some(value);
+        Id { index, generation: slot.0 }
+    }
+
+    pub(super) fn get(&self, id: Id) -> Option<&T> {
+        let (generation, value) = self.slots.get(id.index())?;
+        value.as_ref().filter(|_| *generation == id.generation)
+    }
+
+    pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut T> {
+        let (generation, value) = self.slots.get_mut(id.index())?;
+        value.as_mut().filter(|_| *generation == id.generation)
+    }
+
+    pub(super) fn remove(&mut self, id: Id) -> Option<T> {
+        let (generation, value) = self.slots.get_mut(id.index())?;
+        if *generation != id.generation {
+            return None;
+        }
+        let value = value.take()?;
+        *generation = generation.wrapping_add(1);
+        self.free.push(id.index);
+        Some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_not_reused_with_its_slot() {
+        let mut slab = Slab::default();
+        let old = slab.insert('a');
+        assert_eq!(slab.remove(old), Some('a'));
+        let new = slab.insert('b');
+        assert_eq!(old.index(), new.index());
+        assert_eq!(slab.get(old), None);
+        assert_eq!(slab.remove(old), None);
+        assert_eq!(slab.get(new), Some(&'b'));
+        assert_eq!(slab.get_mut(new), Some(&mut 'b'));
+    }
+}

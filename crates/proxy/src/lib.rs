@@ -1,0 +1,18 @@
+//! tombolo-proxy, a Redis proxy that reads twemproxy's configuration.
+//!
+//! ```text
+//!              ┌──────────── net (mio, the only I/O) ────────────┐
+//!  clients ◀──▶│ bytes, events, time ─▶ core ─▶ bytes, connects  │◀──▶ servers
+//!              └─────────────────────────────────────────────────┘
+//!   config ─▶ pools            core: clients, routing, connections; no I/O, no clock
+//!   placement: key ─▶ server   tombolo-resp: where messages end, which arguments are keys
+//! ```
+
+pub mod cli;
+pub mod config;
+pub mod core;
+mod log;
+pub mod net;
+pub mod placement;
+
+pub use log::Log;

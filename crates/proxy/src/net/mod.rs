@@ -1,0 +1,57 @@
+//! All I/O: one thread, one epoll instance (through mio), one core.
+//!
+//! A turn of the loop:
+//!
+//! ```text
+//!  poll ─▶ accept, note who is readable ─▶ one read each ─▶ core ─▶ one write each ─▶ poll
+//! ```
+//!
+//! Sockets are registered once, edge-triggered, for both directions: no system call but reads and
+//! writes in the steady state. Everything that became readable is read before anything is
+//! written, so requests of many clients leave in one write to each server, and the other way.
+
+mod clients;
+mod listener;
+mod resolve;
+mod servers;
+mod signals;
+mod stream;
+mod worker;
+
+use std::io;
+
+use thiserror::Error;
+
+pub use worker::Worker;
+
+/// Why a worker can not start or go on.
+#[derive(Debug, Error)]
+pub enum NetError {
+    /// An address can not be listened on.
+    #[error("pool '{pool}': can not listen on {address}: {source}")]
+    Listen {
+        /// The pool.
+        pool: String,
+        /// Its address.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The event loop itself failed.
+    #[error("{context}: {source}")]
+    Loop {
+        /// What was being done.
+        context: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl NetError {
+    fn of(context: &'static str) -> impl FnOnce(io::Error) -> NetError {
+        move |source| NetError::Loop { context, source }
+    }
+}
+
+/// How much one read takes at most.
+const READ_BYTES: usize = 128 << 10;

@@ -1,0 +1,66 @@
+//! Names of servers, looked up in a thread of their own: a name server that does not answer must
+//! not hold up pools that have nothing to do with it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use mio::{Registry, Token, Waker};
+
+use crate::core::ConnectionId;
+
+/// What a lookup found.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) connection: ConnectionId,
+    /// Which attempt to connect asked.
+    pub(super) attempt: u64,
+    pub(super) address: io::Result<SocketAddr>,
+}
+
+#[derive(Debug)]
+pub(super) struct Resolver {
+    waker: Arc<Waker>,
+    sender: Sender<Answer>,
+    answers: Receiver<Answer>,
+}
+
+impl Resolver {
+    pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Resolver> {
+        let (sender, answers) = channel();
+        Ok(Resolver { waker: Arc::new(Waker::new(registry, token)?), sender, answers })
+    }
+
+    /// The address, when `host` is one already.
+    pub(super) fn literal(host: &str, port: u16) -> Option<SocketAddr> {
+        host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port))
+    }
+
+    /// Starts a lookup; its token wakes the loop when `next` has the answer. Lookups are one for
+    /// each connection attempt at most, so there are never many threads.
+    pub(super) fn start(
+        &self,
+        connection: ConnectionId,
+        attempt: u64,
+        host: &str,
+        port: u16,
+    ) -> io::Result<()> {
+        let (sender, waker, host) = (self.sender.clone(), Arc::clone(&self.waker), host.to_string());
+        thread::Builder::new().name("resolve".to_string()).spawn(move || {
+            let address = (host.as_str(), port).to_socket_addrs().and_then(|mut addresses| {
+                addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no address"))
+            });
+            // The receiver is only gone when the proxy ends.
+            if sender.send(Answer { connection, attempt, address }).is_ok() {
+                let _ = waker.wake();
+            }
+        })?;
+        Ok(())
+    }
+
+    pub(super) fn next(&self) -> Option<Answer> {
+        self.answers.try_recv().ok()
+    }
+}

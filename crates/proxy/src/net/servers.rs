@@ -1,0 +1,229 @@
+//! The sockets of servers.
+
+use std::io;
+
+use mio::Registry;
+use mio::event::Event;
+use nix::errno::Errno;
+
+use super::resolve::Resolver;
+use super::stream::{Got, Socket, Stream};
+use super::worker::Source;
+use crate::config::{Address, Config};
+use crate::core::{ConnectionId, Core, Millis, ServerError};
+use crate::log::{Log, WARN};
+
+#[derive(Debug)]
+struct Link {
+    /// For the log.
+    name: String,
+    address: Address,
+    keepalive: bool,
+    socket: Option<Socket>,
+    /// The socket is there, the connection is not yet.
+    connecting: bool,
+    /// Counts attempts to connect, so that a late lookup is not taken for the current one.
+    attempt: u64,
+    /// The last attempt failed; said once, not for each request.
+    down: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Servers {
+    links: Vec<Link>,
+    resolver: Resolver,
+    readable: Vec<usize>,
+    turn: Vec<usize>,
+}
+
+impl Servers {
+    pub(super) fn new(config: &Config, core: &Core, resolver: Resolver) -> Servers {
+        let link = |(_, pool, server): (ConnectionId, usize, usize)| {
+            let pool = &config.pools[pool];
+            let address = pool.servers[server].address.clone();
+            Link {
+                name: format!("pool '{}': server {address}", pool.name),
+                address,
+                keepalive: pool.tcpkeepalive,
+                socket: None,
+                connecting: false,
+                attempt: 0,
+                down: false,
+            }
+        };
+        Servers {
+            links: core.connections().map(link).collect(),
+            resolver,
+            readable: Vec::new(),
+            turn: Vec::new(),
+        }
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        core: &mut Core,
+        registry: &Registry,
+        id: ConnectionId,
+        now: Millis,
+        log: &Log,
+    ) {
+        let link = &mut self.links[id.0];
+        link.attempt += 1;
+        let begun = match &link.address {
+            Address::Unix(path) => Stream::connect_unix(path),
+            Address::Tcp(host, port) => match Resolver::literal(host, *port) {
+                Some(address) => Stream::connect_tcp(address),
+                None => match self.resolver.start(id, link.attempt, host, *port) {
+                    Ok(()) => return,
+                    Err(error) => Err(error),
+                },
+            },
+        };
+        self.begin(core, registry, id, begun, now, log);
+    }
+
+    /// Takes over a connection that is under way, or tells the core why there is none.
+    fn begin(
+        &mut self,
+        core: &mut Core,
+        registry: &Registry,
+        id: ConnectionId,
+        begun: io::Result<Stream>,
+        now: Millis,
+        log: &Log,
+    ) {
+        let begun = begun.and_then(|mut stream| {
+            stream.register(registry, Source::Server(id.0).token())?;
+            Ok(stream)
+        });
+        match begun {
+            Ok(stream) => {
+                let link = &mut self.links[id.0];
+                stream.tune(link.keepalive);
+                link.socket = Some(Socket::new(stream, false));
+                link.connecting = true;
+            }
+            Err(error) => self.fail(core, id, &explain(&error), now, log),
+        }
+    }
+
+    /// Goes on with what the resolver has found.
+    pub(super) fn resolved(&mut self, core: &mut Core, registry: &Registry, now: Millis, log: &Log) {
+        while let Some(answer) = self.resolver.next() {
+            let id = answer.connection;
+            if self.links[id.0].attempt != answer.attempt {
+                continue;
+            }
+            match answer.address {
+                Ok(address) => self.begin(core, registry, id, Stream::connect_tcp(address), now, log),
+                Err(_) => self.fail(core, id, &ServerError::HostDown, now, log),
+            }
+        }
+    }
+
+    pub(super) fn event(&mut self, core: &mut Core, index: usize, event: &Event, now: Millis, log: &Log) {
+        let id = ConnectionId(index);
+        let Some(link) = self.links.get_mut(index) else { return };
+        let Some(socket) = &mut link.socket else { return };
+        socket.note(event);
+        if link.connecting {
+            match socket.stream.connected() {
+                Ok(false) => return,
+                Ok(true) => {
+                    link.connecting = false;
+                    if std::mem::take(&mut link.down) {
+                        log.line(WARN, format_args!("{}: connected again", link.name));
+                    }
+                    core.server_connected(id);
+                }
+                Err(error) => return self.fail(core, id, &explain(&error), now, log),
+            }
+        }
+        if event.is_writable() && !core.server_output(id).is_empty() {
+            self.write(core, id, now, log);
+        }
+        self.enqueue(index);
+    }
+
+    fn enqueue(&mut self, index: usize) {
+        if let Some(socket) = &mut self.links[index].socket
+            && socket.readable
+            && !socket.queued
+        {
+            socket.queued = true;
+            self.readable.push(index);
+        }
+    }
+
+    pub(super) fn any_readable(&self) -> bool {
+        !self.readable.is_empty()
+    }
+
+    /// One read from each server that has something.
+    pub(super) fn read(&mut self, core: &mut Core, buffer: &mut [u8], now: Millis, log: &Log) {
+        let mut turn = std::mem::replace(&mut self.readable, std::mem::take(&mut self.turn));
+        for &index in &turn {
+            let id = ConnectionId(index);
+            let Some(socket) = &mut self.links[index].socket else { continue };
+            socket.queued = false;
+            match socket.read(buffer) {
+                Ok(Got::Bytes(count)) => {
+                    if let Err(error) = core.server_data(id, &buffer[..count], now) {
+                        self.gone(id, &error, log);
+                    }
+                    self.enqueue(index);
+                }
+                Ok(Got::Nothing) => {}
+                Ok(Got::End) => self.fail(core, id, &ServerError::Closed, now, log),
+                Err(error) => self.fail(core, id, &explain(&error), now, log),
+            }
+        }
+        turn.clear();
+        self.turn = turn;
+    }
+
+    /// One write of every request that a server is to have.
+    pub(super) fn write(&mut self, core: &mut Core, id: ConnectionId, now: Millis, log: &Log) {
+        let Some(socket) = &mut self.links[id.0].socket else { return };
+        if !socket.writable {
+            return;
+        }
+        match socket.write(core.server_output(id)) {
+            Ok(count) => core.server_wrote(id, count),
+            Err(error) => self.fail(core, id, &explain(&error), now, log),
+        }
+    }
+
+    fn fail(&mut self, core: &mut Core, id: ConnectionId, error: &ServerError, now: Millis, log: &Log) {
+        self.gone(id, error, log);
+        core.server_failed(id, error, now);
+    }
+
+    fn gone(&mut self, id: ConnectionId, error: &ServerError, log: &Log) {
+        let link = &mut self.links[id.0];
+        link.socket = None;
+        link.connecting = false;
+        if !std::mem::replace(&mut link.down, true) {
+            log.line(WARN, format_args!("{}: {error}", link.name));
+        }
+    }
+
+    /// Closes a connection that the core is done with.
+    pub(super) fn close(&mut self, id: ConnectionId) {
+        let link = &mut self.links[id.0];
+        link.socket = None;
+        link.connecting = false;
+        link.attempt += 1;
+    }
+}
+
+/// An error of the system in twemproxy's words.
+fn explain(error: &io::Error) -> ServerError {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ECONNREFUSED) => ServerError::Refused,
+        Some(Errno::ETIMEDOUT) => ServerError::TimedOut,
+        Some(Errno::ECONNRESET | Errno::EPIPE) => ServerError::Closed,
+        Some(errno) => ServerError::Other(errno.desc().to_string()),
+        None => ServerError::Other(error.to_string()),
+    }
+}

@@ -1,0 +1,50 @@
+//! Signals as events: SIGTERM and SIGINT end the proxy, SIGHUP opens the log anew, SIGTTIN and
+//! SIGTTOU make it say more and less, as twemproxy's do.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+#[derive(Debug)]
+pub(super) struct Signals(SignalFd);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    End,
+    ReopenLog,
+    LogMore,
+    LogLess,
+}
+
+const WISHES: [(Signal, Wish); 5] = [
+    (Signal::SIGTERM, Wish::End),
+    (Signal::SIGINT, Wish::End),
+    (Signal::SIGHUP, Wish::ReopenLog),
+    (Signal::SIGTTIN, Wish::LogMore),
+    (Signal::SIGTTOU, Wish::LogLess),
+];
+
+impl Signals {
+    /// Takes these signals over for this thread and those that it starts from now on.
+    pub(super) fn take() -> io::Result<Signals> {
+        let mut set = SigSet::empty();
+        WISHES.iter().for_each(|&(signal, _)| set.add(signal));
+        set.thread_block()?;
+        Ok(Signals(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+    }
+
+    pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut SourceFd(&self.0.as_raw_fd()), token, Interest::READABLE)
+    }
+
+    /// The next one that has come.
+    pub(super) fn next(&self) -> Option<Wish> {
+        let info = self.0.read_signal().ok().flatten()?;
+        let found = WISHES.iter().find(|&&(signal, _)| signal as u32 == info.ssi_signo)?;
+        Some(found.1)
+    }
+}

@@ -1,0 +1,238 @@
+//! The event loop.
+
+use std::io;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mio::event::Event;
+use mio::{Events, Poll, Token};
+
+use super::clients::Clients;
+use super::listener::Listener;
+use super::resolve::Resolver;
+use super::servers::Servers;
+use super::signals::{Signals, Wish};
+use super::{NetError, READ_BYTES};
+use crate::config::Config;
+use crate::core::{Action, Core, Millis};
+use crate::log::{ERROR, Log, NOTICE};
+
+/// Events taken from the kernel at a time.
+const EVENTS: usize = 1024;
+/// When to try to accept again after the system refused to, for want of descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// What a token stands for: its kind in the low bits, an index above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Signals,
+    Resolver,
+    Listener(usize),
+    Client(usize),
+    Server(usize),
+}
+
+impl Source {
+    pub(super) fn token(self) -> Token {
+        Token(match self {
+            Source::Signals => 0,
+            Source::Resolver => 1 << 2,
+            Source::Listener(index) => index << 2 | 1,
+            Source::Client(index) => index << 2 | 2,
+            Source::Server(index) => index << 2 | 3,
+        })
+    }
+
+    fn of(token: Token) -> Source {
+        let index = token.0 >> 2;
+        match token.0 & 3 {
+            0 if index == 0 => Source::Signals,
+            0 => Source::Resolver,
+            1 => Source::Listener(index),
+            2 => Source::Client(index),
+            _ => Source::Server(index),
+        }
+    }
+}
+
+/// One thread's share of a proxy: all of it, for now.
+#[derive(Debug)]
+pub struct Worker {
+    poll: Poll,
+    core: Core,
+    listeners: Vec<Listener>,
+    clients: Clients,
+    servers: Servers,
+    signals: Signals,
+    log: Log,
+    started: Instant,
+    buffer: Vec<u8>,
+    accept_again: bool,
+}
+
+impl Worker {
+    /// Listens for every pool of `config`. From here on, the signals that end a proxy are taken
+    /// over by [`run`](Self::run).
+    pub fn new(config: &Config, log: Log) -> Result<Worker, NetError> {
+        let signals = Signals::take().map_err(NetError::of("signals"))?;
+        let poll = Poll::new().map_err(NetError::of("epoll"))?;
+        let resolver = Resolver::new(poll.registry(), Source::Resolver.token());
+        let resolver = resolver.map_err(NetError::of("the resolver"))?;
+        signals.register(poll.registry(), Source::Signals.token()).map_err(NetError::of("signals"))?;
+        let mut listeners = Vec::new();
+        for (index, pool) in config.pools.iter().enumerate() {
+            let mut listener = Listener::bind(pool)?;
+            listener
+                .register(poll.registry(), Source::Listener(index).token())
+                .map_err(NetError::of("a listening socket"))?;
+            log.line(NOTICE, format_args!("pool '{}': listening on {}", pool.name, pool.listen));
+            listeners.push(listener);
+        }
+        let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64);
+        let mut core = Core::new(&config.pools, seed);
+        let servers = Servers::new(config, &core, resolver);
+        for (index, _) in config.pools.iter().enumerate().filter(|(_, pool)| pool.preconnect) {
+            core.preconnect(index, 0);
+        }
+        Ok(Worker {
+            poll,
+            core,
+            listeners,
+            clients: Clients::default(),
+            servers,
+            signals,
+            log,
+            started: Instant::now(),
+            buffer: vec![0; READ_BYTES],
+            accept_again: false,
+        })
+    }
+
+    /// Serves until a signal says to end.
+    pub fn run(&mut self) -> Result<(), NetError> {
+        let mut events = Events::with_capacity(EVENTS);
+        self.act(0);
+        loop {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                outcome => outcome.map_err(NetError::of("epoll"))?,
+            }
+            let now = self.now();
+            let mut end = false;
+            for event in &events {
+                end |= self.event(event, now);
+            }
+            if end {
+                self.log.line(NOTICE, format_args!("ending: a signal said so"));
+                return Ok(());
+            }
+            if std::mem::take(&mut self.accept_again) {
+                (0..self.listeners.len()).for_each(|index| self.accept(index));
+            }
+            self.clients.read(&mut self.core, &mut self.buffer, now);
+            self.servers.read(&mut self.core, &mut self.buffer, now, &self.log);
+            self.core.tick(now);
+            self.act(now);
+        }
+    }
+
+    fn now(&self) -> Millis {
+        Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX)
+    }
+
+    /// How long there is nothing to do without an event.
+    fn timeout(&self) -> Option<Duration> {
+        if self.clients.any_readable() || self.servers.any_readable() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = self.core.next_deadline().map(|at| {
+            // A millisecond has passed when the clock says so, not when epoll's rounding does.
+            Duration::from_millis(at.saturating_sub(self.now()))
+        });
+        if self.accept_again {
+            Some(deadline.map_or(ACCEPT_AGAIN, |at| at.min(ACCEPT_AGAIN)))
+        } else {
+            deadline
+        }
+    }
+
+    /// Takes note of an event; true when it says to end.
+    fn event(&mut self, event: &Event, now: Millis) -> bool {
+        match Source::of(event.token()) {
+            Source::Signals => return self.signal(),
+            Source::Resolver => self.servers.resolved(&mut self.core, self.poll.registry(), now, &self.log),
+            Source::Listener(index) => self.accept(index),
+            Source::Client(index) => self.clients.event(&mut self.core, index, event, now),
+            Source::Server(index) => self.servers.event(&mut self.core, index, event, now, &self.log),
+        }
+        false
+    }
+
+    fn signal(&mut self) -> bool {
+        let mut end = false;
+        while let Some(wish) = self.signals.next() {
+            match wish {
+                Wish::End => end = true,
+                Wish::LogMore => self.log.adjust(1),
+                Wish::LogLess => self.log.adjust(-1),
+                Wish::ReopenLog => {
+                    if let Err(error) = self.log.reopen() {
+                        self.log.line(ERROR, format_args!("the log can not be opened anew: {error}"));
+                    }
+                }
+            }
+        }
+        end
+    }
+
+    fn accept(&mut self, index: usize) {
+        let Some(listener) = self.listeners.get(index) else { return };
+        loop {
+            match listener.accept() {
+                Ok(stream) => {
+                    stream.tune(listener.keepalive);
+                    self.clients.add(&mut self.core, self.poll.registry(), index, stream);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        self.log.line(ERROR, format_args!("can not accept: {error}"));
+                        self.accept_again = true;
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Does what the core wants, until it wants nothing more.
+    fn act(&mut self, now: Millis) {
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Connect(id) => {
+                    self.servers.connect(&mut self.core, self.poll.registry(), id, now, &self.log);
+                }
+                Action::CloseServer(id) => self.servers.close(id),
+                Action::WriteServer(id) => self.servers.write(&mut self.core, id, now, &self.log),
+                Action::WriteClient(id) => self.clients.write(&mut self.core, id, now),
+                Action::ResumeClient(id) => self.clients.resume(id),
+                Action::CloseClient(id) => self.clients.close(id, &mut self.buffer),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_say_what_they_stand_for() {
+        for source in
+            [Source::Signals, Source::Resolver, Source::Listener(3), Source::Client(0), Source::Server(9)]
+        {
+            assert_eq!(Source::of(source.token()), source);
+        }
+    }
+}

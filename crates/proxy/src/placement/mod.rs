@@ -1,0 +1,185 @@
+//! Which server of a pool holds a key: the same one as twemproxy chooses, byte for byte, so that
+//! a proxy can be replaced without moving data.
+//!
+//! ```text
+//!  key ─▶ hash_tag: the part between two characters, if any ─▶ hash ─▶ distribution ─▶ server
+//! ```
+//!
+//! `tests/placement.rs` compares every hash and distribution with Debian's nutcracker.
+
+mod hash;
+mod md5;
+
+pub use hash::Hash;
+
+/// Points of a server of average weight on the ketama circle.
+const POINTS_PER_SERVER: u32 = 160;
+/// Points that one MD5 makes.
+const POINTS_PER_HASH: u32 = 4;
+
+/// How a hash becomes a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Distribution {
+    /// Consistent hashing: the first point at or after the hash on a circle.
+    #[default]
+    Ketama,
+    /// The hash modulo the sum of weights.
+    Modula,
+    /// Any server, whatever the key.
+    Random,
+}
+
+impl Distribution {
+    /// Every distribution.
+    pub const ALL: [Distribution; 3] = [Distribution::Ketama, Distribution::Modula, Distribution::Random];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Distribution::Ketama => "ketama",
+            Distribution::Modula => "modula",
+            Distribution::Random => "random",
+        }
+    }
+}
+
+/// The function from keys to servers of one pool.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    hash: Hash,
+    hash_tag: Option<(u8, u8)>,
+    servers: usize,
+    table: Table,
+}
+
+#[derive(Debug, Clone)]
+enum Table {
+    /// Points and their servers, in order of the points.
+    Ketama(Vec<(u32, usize)>),
+    /// A server for each unit of weight.
+    Modula(Vec<usize>),
+    Random,
+}
+
+impl Placement {
+    /// A placement over `servers`, each with the name that is hashed and a weight of at least 1.
+    pub fn new(
+        distribution: Distribution,
+        hash: Hash,
+        hash_tag: Option<(u8, u8)>,
+        servers: &[(&str, u32)],
+    ) -> Placement {
+        let table = match distribution {
+            Distribution::Ketama => Table::Ketama(ketama(servers)),
+            Distribution::Modula => Table::Modula(modula(servers)),
+            Distribution::Random => Table::Random,
+        };
+        Placement { hash, hash_tag, servers: servers.len(), table }
+    }
+
+    /// How many servers there are.
+    pub fn servers(&self) -> usize {
+        self.servers
+    }
+
+    /// The index of the server for `key`. `dice`, a number that the caller draws anew for each
+    /// request, is only used by the random distribution.
+    pub fn server(&self, key: &[u8], dice: u64) -> usize {
+        if self.servers <= 1 {
+            return 0;
+        }
+        match &self.table {
+            Table::Ketama(points) => {
+                let hash = self.hash(key);
+                let at = points.partition_point(|&(point, _)| point < hash);
+                points.get(at).or(points.first()).map_or(0, |&(_, server)| server)
+            }
+            Table::Modula(slots) => slots[self.hash(key) as usize % slots.len()],
+            Table::Random => (dice % self.servers as u64) as usize,
+        }
+    }
+
+    /// Whether one key can be on several servers, so that two keys are never known to be together.
+    pub fn is_random(&self) -> bool {
+        matches!(self.table, Table::Random) && self.servers > 1
+    }
+
+    fn hash(&self, key: &[u8]) -> u32 {
+        let key = self.tagged(key);
+        if key.is_empty() { 0 } else { self.hash.of(key) }
+    }
+
+    /// The part of `key` that is hashed: what the tag's characters enclose, unless it is empty.
+    fn tagged<'a>(&self, key: &'a [u8]) -> &'a [u8] {
+        let Some((open, close)) = self.hash_tag else { return key };
+        let Some(start) = key.iter().position(|&byte| byte == open) else { return key };
+        let inside = &key[start + 1..];
+        match inside.iter().position(|&byte| byte == close) {
+            Some(len) if len > 0 => &inside[..len],
+            _ => key,
+        }
+    }
+}
+
+fn modula(servers: &[(&str, u32)]) -> Vec<usize> {
+    let slots = servers.iter().enumerate();
+    slots.flat_map(|(index, &(_, weight))| std::iter::repeat_n(index, weight as usize)).collect()
+}
+
+fn ketama(servers: &[(&str, u32)]) -> Vec<(u32, usize)> {
+    let total: u32 = servers.iter().fold(0, |sum, &(_, weight)| sum.wrapping_add(weight));
+    let mut points = Vec::new();
+    for (index, &(name, weight)) in servers.iter().enumerate() {
+        for replica in 0..hashes_of(weight, total, servers.len()) {
+            let digest = md5::digest(format!("{name}-{replica}").as_bytes());
+            points.extend(digest.map(|point| (point, index)));
+        }
+    }
+    points.sort_by_key(|&(point, _)| point);
+    points
+}
+
+/// How many times a server is hashed. Single precision, in twemproxy's order of operations: the
+/// rounding decides about points, and so about keys.
+fn hashes_of(weight: u32, total: u32, servers: usize) -> u32 {
+    let share = weight as f32 / total as f32;
+    let points = share * POINTS_PER_SERVER as f32 / POINTS_PER_HASH as f32 * servers as f32;
+    ((f64::from(points) + 0.000_000_000_1) as f32).floor() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placement(tag: Option<(u8, u8)>) -> Placement {
+        Placement::new(Distribution::Ketama, Hash::Fnv1a64, tag, &[("a", 1), ("b", 1), ("c", 2)])
+    }
+
+    #[test]
+    fn a_hash_tag_is_what_decides() {
+        let placement = placement(Some((b'{', b'}')));
+        for (key, part) in
+            [("{user}1", "user"), ("x{user}y", "user"), ("{}1", "{}1"), ("{user", "{user"), ("}{a}", "a")]
+        {
+            assert_eq!(placement.tagged(key.as_bytes()), part.as_bytes(), "{key}");
+        }
+    }
+
+    #[test]
+    fn weights_decide_how_many_points_a_server_has() {
+        assert_eq!([hashes_of(1, 4, 3), hashes_of(2, 4, 3)], [30, 60]);
+        assert_eq!(placement(None).servers(), 3);
+    }
+
+    #[test]
+    fn every_key_has_a_server_even_the_empty_one() {
+        for distribution in Distribution::ALL {
+            for hash in Hash::ALL {
+                let placement = Placement::new(distribution, hash, None, &[("a", 1), ("b", 3)]);
+                for (dice, key) in [b"".as_slice(), b"k", b"\xff\x80\0", &[7; 100]].iter().enumerate() {
+                    assert!(placement.server(key, dice as u64) < 2);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Processes for tests: redis-server, nutcracker and the proxy itself, on ports of 127.0.0.1 that
+//! nobody else uses. Everything is killed when it is dropped, also by a panic.
+#![allow(dead_code, unreachable_pub, reason = "every test binary has this module and uses a part of it")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use tombolo_resp::{Value, encode};
+
+/// More than any step needs; only a hang reaches it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A process that does not outlive the test.
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.pid()]).status().expect("kill");
+        assert!(status.success(), "kill {name} {}", self.pid());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port that was free a moment ago, below those that the kernel gives to outgoing connections.
+/// Whoever uses it must be ready to try another: see `retry`.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = 20_000 + (std::process::id() % 1000) as u16 * 12;
+    loop {
+        let port = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000 + 20_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Tries with other ports until `start` succeeds.
+pub fn retry<T>(what: &str, mut start: impl FnMut() -> Option<T>) -> T {
+    (0..10).find_map(|_| start()).unwrap_or_else(|| panic!("{what} does not start"))
+}
+
+/// Waits until `done` answers with something.
+pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = done() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A real redis-server.
+pub struct Redis {
+    pub port: u16,
+    pub process: Process,
+    args: Vec<String>,
+}
+
+impl Redis {
+    pub fn start() -> Redis {
+        Redis::with(&[])
+    }
+
+    pub fn with(args: &[&str]) -> Redis {
+        let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
+        retry("redis-server", || Redis::on(free_port(), &args))
+    }
+
+    fn on(port: u16, args: &[String]) -> Option<Redis> {
+        let mut child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(args)
+            .current_dir(std::env::temp_dir())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("redis-server must be installed");
+        let lines = BufReader::new(child.stdout.take().expect("piped"));
+        let process = Process(child);
+        let ready =
+            lines.lines().map_while(Result::ok).any(|line| line.contains("Ready to accept connections"));
+        ready.then(|| Redis { port, process, args: args.to_vec() })
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.port)
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.0.kill().expect("kill");
+        self.process.0.wait().expect("wait");
+    }
+
+    /// Starts it again on the same port, empty.
+    pub fn restart(&mut self) {
+        let (port, args) = (self.port, self.args.clone());
+        *self = wait_for("redis-server on its old port", || Redis::on(port, &args));
+    }
+}
+
+/// The proxy, with the configuration it was given.
+pub struct Proxy {
+    pub process: Process,
+    pub port: u16,
+    dir: tempfile::TempDir,
+}
+
+pub fn proxy_command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tombolo-proxy"))
+}
+
+impl Proxy {
+    /// One pool over `servers`, with the further lines `options`.
+    pub fn start(servers: &[u16], options: &[&str]) -> Proxy {
+        Proxy::pools(&[(servers, options)]).0
+    }
+
+    /// Several pools; also returns the port of each.
+    pub fn pools(pools: &[(&[u16], &[&str])]) -> (Proxy, Vec<u16>) {
+        retry("tombolo-proxy", || {
+            let ports: Vec<u16> = pools.iter().map(|_| free_port()).collect();
+            let mut text = String::new();
+            for ((servers, options), port) in pools.iter().zip(&ports) {
+                text.push_str(&pool_text(
+                    &format!("pool-{port}"),
+                    &format!("127.0.0.1:{port}"),
+                    servers,
+                    options,
+                ));
+            }
+            Proxy::from_text(&text, ports[0]).map(|proxy| (proxy, ports))
+        })
+    }
+
+    fn from_text(text: &str, port: u16) -> Option<Proxy> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("nutcracker.yaml");
+        std::fs::write(&file, text).expect("a configuration");
+        let mut child = proxy_command()
+            .arg("--conf-file")
+            .arg(&file)
+            .arg("--output")
+            .arg(dir.path().join("log"))
+            .spawn()
+            .expect("tombolo-proxy");
+        let up = wait_for("tombolo-proxy", || match child.try_wait().expect("wait") {
+            Some(_) => Some(false),
+            None => TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true),
+        });
+        up.then(|| Proxy { process: Process(child), port, dir })
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.port)
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+}
+
+pub fn pool_text(name: &str, listen: &str, servers: &[u16], options: &[&str]) -> String {
+    let mut text = format!("{name}:\n  listen: {listen}\n  redis: true\n");
+    options.iter().for_each(|option| text.push_str(&format!("  {option}\n")));
+    text.push_str("  servers:\n");
+    servers.iter().for_each(|port| text.push_str(&format!("   - 127.0.0.1:{port}:1\n")));
+    text
+}
+
+/// Something that bytes go into and come out of.
+pub trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+/// A client that reads whole replies.
+pub struct Client {
+    pub stream: Box<dyn Stream + Send>,
+    input: Vec<u8>,
+}
+
+impl Client {
+    pub fn connect(port: u16) -> Client {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_nodelay(true).expect("nodelay");
+        Client { stream: Box::new(stream), input: Vec::new() }
+    }
+
+    pub fn unix(path: &PathBuf) -> Client {
+        let stream = wait_for("a unix socket", || std::os::unix::net::UnixStream::connect(path).ok());
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Client { stream: Box::new(stream), input: Vec::new() }
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("a write");
+    }
+
+    /// The bytes of the next reply; `None` when the connection was closed instead.
+    pub fn raw(&mut self) -> Option<Vec<u8>> {
+        let mut chunk = [0; 65536];
+        loop {
+            if let Some((_, length)) = Value::decode(&self.input) {
+                return Some(self.input.drain(..length).collect());
+            }
+            match self.stream.read(&mut chunk).expect("a reply in time") {
+                0 => return None,
+                count => self.input.extend_from_slice(&chunk[..count]),
+            }
+        }
+    }
+
+    /// The next reply.
+    pub fn reply(&mut self) -> Value {
+        let bytes = self.raw().expect("a reply, not the end");
+        Value::decode(&bytes).expect("RESP").0
+    }
+
+    /// Sends a command in words, and reads its reply.
+    pub fn ask(&mut self, line: &str) -> Value {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        self.ask_bytes(&words)
+    }
+
+    pub fn ask_bytes(&mut self, words: &[&[u8]]) -> Value {
+        self.send(&request(words));
+        self.reply()
+    }
+}
+
+pub fn request(words: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode::request(&mut out, words);
+    out
+}
+
+pub fn simple(text: &str) -> Value {
+    Value::Simple(text.to_string())
+}
+
+pub fn bulk(text: &str) -> Value {
+    Value::Bulk(text.as_bytes().to_vec())
+}
+
+pub fn error(text: &str) -> Value {
+    Value::Error(text.to_string())
+}
