@@ -87,7 +87,7 @@ impl fmt::Display for Owner {
 
 impl Fabric {
     /// The interfaces of an owner, `nic0` first, each with the network that it is in.
-    pub fn nics_of<'f>(&'f self, owner: &'f Owner) -> Vec<(&'f NetworkKey, &'f Nic)> {
+    pub fn nics_of<'f>(&'f self, owner: &Owner) -> Vec<(&'f NetworkKey, &'f Nic)> {
         let mut found: Vec<_> = self
             .networks
             .iter()

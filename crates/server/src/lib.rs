@@ -1,1 +1,27 @@
-//! (being written)
+//! The lab: a World, the agent that holds its packets, and what keeps the two equal.
+//!
+//! [`Lab`] owns both and makes changes; a [`View`] looks at them and asks (names, traces, probes, checks), in the
+//! server itself or in a CLI process that got the World over the [`control`] socket and talks to the same agent.
+
+pub mod checks;
+pub mod control;
+pub mod lab;
+pub mod paths;
+pub mod run;
+pub mod status;
+pub mod view;
+pub mod vms;
+
+pub use lab::{Lab, LabError, Options};
+pub use view::View;
+
+/// The name under which an endpoint's redis-server runs.
+pub const REDIS_PROGRAM: &str = "redis-server";
+/// The name under which an instance's startup script runs.
+pub const STARTUP_SCRIPT: &str = "startup-script";
+
+/// Now, for changes.
+pub fn now() -> tombolo_model::Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    tombolo_model::Timestamp(since.as_millis() as i64)
+}

@@ -1,0 +1,100 @@
+//! The checks of a topology file, made with packets and programs.
+
+use crate::run::run;
+use crate::view::View;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+use tombolo_agent::{AgentError, Program};
+use tombolo_fabric::Owner;
+use tombolo_model::Protocol;
+use tombolo_topology::{Check, CheckKind, Probe, Target};
+
+/// How many packets a check sends: one lost to a full queue must not decide.
+const PACKETS: u32 = 3;
+
+/// A check and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// What was tried.
+    pub title: String,
+    /// What was expected.
+    pub expected: String,
+    /// What happened.
+    pub seen: String,
+    /// Whether the two are the same.
+    pub ok: bool,
+    /// Milliseconds that it took.
+    pub millis: u64,
+}
+
+/// Makes a check. A program that does not do as expected is tried again until the check's time is up: servers that
+/// a startup script starts take a moment.
+pub fn check(view: &View, check: &Check) -> Result<Checked, AgentError> {
+    let started = Instant::now();
+    let (expected, seen, ok) = match &check.kind {
+        CheckKind::Probe { to, probe, reachable } => probe_check(view, check, to, *probe, *reachable)?,
+        CheckKind::Command { argv, output } => command_check(view, check, argv, output.as_deref())?,
+    };
+    let title = check.name.clone().unwrap_or_else(|| check.to_string());
+    Ok(Checked { title, expected, seen, ok, millis: started.elapsed().as_millis() as u64 })
+}
+
+/// Sends packets: `reachable` means that all got there.
+fn probe_check(
+    view: &View,
+    check: &Check,
+    to: &Target,
+    probe: Probe,
+    reachable: bool,
+) -> Result<(String, String, bool), AgentError> {
+    let (protocol, port) = match probe {
+        Probe::Icmp => (Protocol::ICMP, None),
+        Probe::Tcp(port) => (Protocol::TCP, Some(port)),
+        Probe::Udp(port) => (Protocol::UDP, Some(port)),
+    };
+    let name = match to {
+        Target::Instance(key) => key.to_string(),
+        Target::Redis(key) => key.to_string(),
+        Target::Address(address) => address.to_string(),
+    };
+    let expected = if reachable { "reachable" } else { "unreachable" };
+    let flow = match view.flow(&check.from.to_string(), &name, Some(protocol), port) {
+        Ok(flow) => flow,
+        Err(error) => return Ok((expected.into(), error, false)),
+    };
+    let packets = view.packets(&flow, PACKETS)?;
+    let seen = match packets.delivered {
+        0 => "unreachable".to_owned(),
+        n if n == packets.sent => "reachable".to_owned(),
+        n => format!("{n} of {} packets delivered", packets.sent),
+    };
+    let ok = seen == expected;
+    Ok((expected.into(), seen, ok))
+}
+
+/// Runs a program until it does as expected or the time is up.
+fn command_check(
+    view: &View,
+    check: &Check,
+    argv: &[String],
+    output: Option<&str>,
+) -> Result<(String, String, bool), AgentError> {
+    let endpoint = Owner::Instance(check.from.clone()).to_string();
+    let expected = output.map_or_else(|| "exit status 0".to_owned(), str::to_owned);
+    let deadline = Instant::now() + check.timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let ran = run(view.agent, &endpoint, Program::new(argv), left)?;
+        let printed = ran.output.trim();
+        let ok = ran.code == Some(0) && output.is_none_or(|want| want.trim() == printed);
+        let seen = match ran.code {
+            None => format!("nothing within {:?}", check.timeout),
+            Some(0) => printed.to_owned(),
+            Some(code) => format!("exit status {code}: {printed}"),
+        };
+        if ok || ran.code.is_none() || Instant::now() >= deadline {
+            return Ok((expected, seen, ok));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,120 @@
+//! The server's socket: how a CLI process learns the World of a lab that keeps running, and ends it.
+
+use crate::lab::{Lab, LabError};
+use crate::paths::LabDir;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::SignalFd;
+use serde::{Deserialize, Serialize};
+use std::io::Result;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+use tombolo_agent::Conn;
+use tombolo_model::World;
+
+/// How often servers inside the lab are looked after.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a client may take to say what it wants.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A request to the server.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Tell the World.
+    World,
+    /// End the lab.
+    Shutdown,
+}
+
+/// The server's answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Response {
+    /// To [`Request::World`].
+    World(Box<World>),
+    /// To [`Request::Shutdown`]: the lab is about to end; the connection closes when it has.
+    Ending,
+}
+
+/// Why a server ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to.
+    Asked,
+    /// The agent is gone, and so is the lab.
+    AgentGone(LabError),
+}
+
+/// A bound socket that nobody is served on yet.
+#[derive(Debug)]
+pub struct Control {
+    listener: UnixListener,
+    signals: SignalFd,
+}
+
+impl Control {
+    /// Binds the lab's socket; refused when a server answers there already. From now on SIGINT and SIGTERM end
+    /// [`Control::serve`] instead of the process.
+    pub fn bind(dir: &LabDir) -> Result<Self> {
+        dir.create()?;
+        if UnixStream::connect(dir.control()).is_ok() {
+            return Err(std::io::Error::other("the lab is up already; `tombolo down` ends it"));
+        }
+        // What nobody answers on was left by a server that was killed.
+        let _ = std::fs::remove_file(dir.control());
+        let listener = UnixListener::bind(dir.control())?;
+        let mut mask = SigSet::empty();
+        [Signal::SIGINT, Signal::SIGTERM].into_iter().for_each(|signal| mask.add(signal));
+        mask.thread_block()?;
+        Ok(Self { listener, signals: SignalFd::new(&mask)? })
+    }
+
+    /// Serves until a signal, a request or the agent's end.
+    pub fn serve(self, lab: &Lab) -> Ended {
+        loop {
+            let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::NONE);
+            let mut fds =
+                [self.listener.as_fd(), self.signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            // A signal that interrupts is also readable; any other error shows as nothing ready.
+            let _ = poll(&mut fds, timeout);
+            let [client, signal] = fds.map(|fd| fd.any().unwrap_or(false));
+            if signal {
+                return Ended::Asked;
+            }
+            if client
+                && self.listener.accept().is_ok_and(|(stream, _)| answer(stream, lab).is_some_and(|end| end))
+            {
+                return Ended::Asked;
+            }
+            if let Err(error) = lab.converge_redis() {
+                if lab.agent().ping().is_err() {
+                    return Ended::AgentGone(error);
+                }
+                eprintln!("tombolo: {error}");
+            }
+        }
+    }
+}
+
+/// Answers one request; whether the lab is to end, `None` if the client made no sense.
+fn answer(stream: UnixStream, lab: &Lab) -> Option<bool> {
+    let conn = Conn::new(stream.into());
+    conn.set_timeouts(CLIENT_PATIENCE).ok()?;
+    match conn.recv::<Request>().ok()?.0 {
+        Request::World => {
+            conn.send(&Response::World(Box::new(lab.world().clone())), &[]).ok()?;
+            Some(false)
+        }
+        Request::Shutdown => {
+            conn.send(&Response::Ending, &[]).ok()?;
+            Some(true)
+        }
+    }
+}
+
+/// Asks a server; `None` when none answers.
+pub fn ask(dir: &LabDir, request: Request) -> Option<Response> {
+    let conn = Conn::new(UnixStream::connect(dir.control()).ok()?.into());
+    conn.send(&request, &[]).ok()?;
+    Some(conn.recv::<Response>().ok()?.0)
+}

@@ -1,0 +1,187 @@
+//! The owner of a World and of the agent that makes it real.
+//!
+//! ```text
+//!   apply(changes): World --> World' --compile, render--> agent: observe, plan, apply --> World' is the lab's
+//!                                                          \-- failure --> the old World is made real again
+//! ```
+
+use crate::view::View;
+use crate::{REDIS_PROGRAM, STARTUP_SCRIPT, vms};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tombolo_agent::{Agent, AgentError, ConvergeReport, ProcessState, Program, SpawnOptions};
+use tombolo_dataplane::render;
+use tombolo_fabric::{Owner, compile};
+use tombolo_memorystore::{Process, Wanted, plan, wanted};
+use tombolo_model::{Change, RedisKey, Refusal, Timestamp, World};
+
+/// How long a redis-server may take to accept connections.
+const REDIS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How to start a lab.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The `tombolo` binary, which is also the agent's.
+    pub exe: PathBuf,
+    /// A socket on which the agent also listens, for other processes of the same user.
+    pub listen: Option<PathBuf>,
+    /// Binaries to show in every VM under /run/tombolo/bin, which is in its PATH.
+    pub bin: Vec<PathBuf>,
+}
+
+/// Why the lab could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// The change was refused; the World is as before.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The agent failed.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The kernel did not do as told; the World is as before.
+    #[error("the kernel refused: {0}")]
+    Kernel(String),
+    /// A server inside the lab did not come up.
+    #[error("{0}")]
+    Server(String),
+}
+
+/// A lab that runs.
+#[derive(Debug)]
+pub struct Lab {
+    world: World,
+    agent: Agent,
+    options: Options,
+    /// The ids of the instances that were booted: their startup scripts have been started.
+    booted: BTreeSet<u64>,
+}
+
+impl Lab {
+    /// Starts an agent with an empty World.
+    pub fn start(options: Options) -> Result<Self, LabError> {
+        let spawn = SpawnOptions { listen: options.listen.clone(), ..SpawnOptions::default() };
+        let agent = Agent::spawn(&options.exe, &spawn)?;
+        Ok(Self { world: World::default(), agent, options, booted: BTreeSet::new() })
+    }
+
+    /// The World as it is.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The agent.
+    pub fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
+    /// A view of the lab as it is now.
+    pub fn view(&self) -> View<'_> {
+        View::new(self.world.clone(), &self.agent)
+    }
+
+    /// Makes the changes, all or none, and returns when the packets obey.
+    pub fn apply(&mut self, changes: &[Change], now: Timestamp) -> Result<ConvergeReport, LabError> {
+        let next = changes.iter().try_fold(self.world.clone(), |world, change| world.apply(change, now))?;
+        self.become_world(next)
+    }
+
+    /// Makes the lab this World and returns when the packets obey. On failure it stays, or becomes again, the old one.
+    pub fn become_world(&mut self, next: World) -> Result<ConvergeReport, LabError> {
+        let before = std::mem::replace(&mut self.world, next);
+        let result = self.converge();
+        if result.is_err() {
+            self.world = before;
+            // What cannot be undone either is for the next convergence: the first error is what matters.
+            let _ = self.converge();
+        }
+        result
+    }
+
+    /// Makes everything as the World has it: endpoints, packets, servers. Nothing to do, nothing done.
+    pub fn converge(&mut self) -> Result<ConvergeReport, LabError> {
+        let desired = render(&compile(&self.world));
+        self.agent.set_vms(vms::vms(&self.world, &self.options.bin))?;
+        let report = self.agent.converge(desired)?;
+        if let Some(first) = report.failures.first() {
+            return Err(LabError::Kernel(format!("{}: {}", first.edit, first.error)));
+        }
+        self.converge_redis()?;
+        self.boot()?;
+        Ok(report)
+    }
+
+    /// Starts redis-servers that should run and do not.
+    pub fn converge_redis(&self) -> Result<(), LabError> {
+        let wanted = wanted(&self.world);
+        for action in plan(&wanted, &self.observe_redis(&wanted)?) {
+            let Wanted { endpoint, conf } = action.start;
+            let program = Program::new([REDIS_PROGRAM, "-"]);
+            self.agent.start_detached(&endpoint, REDIS_PROGRAM, program, Some(conf.into_bytes()))?;
+            self.await_redis(&endpoint)?;
+        }
+        Ok(())
+    }
+
+    /// Which redis-servers run.
+    fn observe_redis(
+        &self,
+        wanted: &BTreeMap<RedisKey, Wanted>,
+    ) -> Result<BTreeMap<RedisKey, Process>, LabError> {
+        let mut observed = BTreeMap::new();
+        for (key, server) in wanted {
+            let found = self.agent.processes(&server.endpoint)?.into_iter().rfind(|p| p.log == REDIS_PROGRAM);
+            let process = match found.map(|p| p.state) {
+                None => Process::Absent,
+                Some(ProcessState::Running { .. }) => Process::Running,
+                Some(ProcessState::Ended(_)) => Process::Ended,
+            };
+            observed.insert(key.clone(), process);
+        }
+        Ok(observed)
+    }
+
+    /// Waits until a redis-server says that it accepts connections.
+    fn await_redis(&self, endpoint: &str) -> Result<(), LabError> {
+        let deadline = Instant::now() + REDIS_PATIENCE;
+        loop {
+            let log = self.agent.read_log(endpoint, REDIS_PROGRAM)?.text;
+            if log.contains("Ready to accept connections") {
+                return Ok(());
+            }
+            let running = self
+                .agent
+                .processes(endpoint)?
+                .iter()
+                .any(|p| p.log == REDIS_PROGRAM && matches!(p.state, ProcessState::Running { .. }));
+            if !running || Instant::now() > deadline {
+                let last: Vec<_> = log.lines().rev().take(3).collect();
+                let last: Vec<_> = last.into_iter().rev().collect();
+                return Err(LabError::Server(format!("redis-server did not start: {}", last.join("; "))));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Starts the startup scripts of instances that are new.
+    fn boot(&mut self) -> Result<(), LabError> {
+        // The script goes in on stdin, is a file with its own first line, and runs as root, as on Google's images.
+        const RUN: &str = "f=$(mktemp) && cat >\"$f\" && chmod 700 \"$f\" && exec \"$f\" </dev/null";
+        for (key, instance) in &self.world.instances {
+            if !self.booted.insert(instance.id) {
+                continue;
+            }
+            if let Some(script) = instance.metadata.get("startup-script") {
+                let endpoint = Owner::Instance(key.clone()).to_string();
+                let program = Program::new(["/bin/sh", "-c", RUN]);
+                self.agent.start_detached(
+                    &endpoint,
+                    STARTUP_SCRIPT,
+                    program,
+                    Some(script.clone().into_bytes()),
+                )?;
+            }
+        }
+        Ok(())
+    }
+}

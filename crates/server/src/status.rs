@@ -1,0 +1,157 @@
+//! What is in a lab, as rows for people and as JSON.
+
+use crate::view::View;
+use crate::{REDIS_PROGRAM, STARTUP_SCRIPT};
+use serde::Serialize;
+use tombolo_agent::{AgentError, ProcessState};
+use tombolo_fabric::Owner;
+
+/// A lab's status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Users' networks.
+    pub networks: Vec<NetworkRow>,
+    /// Instances.
+    pub instances: Vec<InstanceRow>,
+    /// Peerings of users' networks.
+    pub peerings: Vec<PeeringRow>,
+    /// Redis instances.
+    pub redis: Vec<RedisRow>,
+}
+
+/// A subnetwork of a network, or the network alone where it has none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the fields are Google's")]
+pub struct NetworkRow {
+    pub project: String,
+    pub name: String,
+    pub subnetwork: String,
+    pub region: String,
+    pub ip_cidr_range: String,
+}
+
+/// An instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the fields are Google's")]
+pub struct InstanceRow {
+    pub project: String,
+    pub zone: String,
+    pub name: String,
+    /// Each interface's address, `nic0` first.
+    pub network_ips: Vec<String>,
+    pub networks: Vec<String>,
+    pub tags: Vec<String>,
+    /// `running`, `exited 0` and so on; empty where there is none.
+    pub startup_script: String,
+}
+
+/// One side of a peering.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the fields are Google's")]
+pub struct PeeringRow {
+    pub name: String,
+    pub network: String,
+    pub peer: String,
+    pub state: String,
+    pub state_details: String,
+}
+
+/// A Redis instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the fields are Google's")]
+pub struct RedisRow {
+    pub project: String,
+    pub region: String,
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    pub authorized_network: String,
+    pub reserved_ip_range: String,
+    /// `READY` when its redis-server runs, `REPAIRING` when not.
+    pub state: String,
+}
+
+/// The status of a lab.
+pub fn status(view: &View) -> Result<Status, AgentError> {
+    let world = &view.world;
+    let own = |key: &tombolo_model::NetworkKey| world.networks.get(key).is_some_and(|n| !n.google_managed);
+    let mut networks: Vec<NetworkRow> = Vec::new();
+    for key in world.networks.keys().filter(|key| own(key)) {
+        let row = |subnetwork: &str, region: &str, range: String| NetworkRow {
+            project: key.project.clone(),
+            name: key.name.clone(),
+            subnetwork: subnetwork.into(),
+            region: region.into(),
+            ip_cidr_range: range,
+        };
+        let subnetworks = world.subnetworks.iter().filter(|(_, s)| s.network == *key);
+        let before = networks.len();
+        networks.extend(subnetworks.map(|(k, s)| row(&k.name, &k.region, s.range.to_string())));
+        if networks.len() == before {
+            networks.push(row("-", "-", "-".into()));
+        }
+    }
+    let peering = |key: &tombolo_model::NetworkKey, p: &tombolo_model::Peering| {
+        let state = world.peering_state(key, &p.peer);
+        PeeringRow {
+            name: p.name.clone(),
+            network: key.name.clone(),
+            peer: if own(&p.peer) { p.peer.name.clone() } else { p.peer.to_string() },
+            state: state.as_str().into(),
+            state_details: state.details(p.state_since),
+        }
+    };
+    let with_peerings = world.networks.iter().filter(|(key, _)| own(key));
+    let peerings =
+        with_peerings.flat_map(|(key, n)| n.peerings.iter().map(move |p| peering(key, p))).collect();
+    Ok(Status { networks, instances: instances(view)?, peerings, redis: redis(view)? })
+}
+
+/// Rows of instances.
+fn instances(view: &View) -> Result<Vec<InstanceRow>, AgentError> {
+    let rows = view.world.instances.iter().map(|(key, instance)| {
+        Ok(InstanceRow {
+            project: key.project.clone(),
+            zone: key.zone.clone(),
+            name: key.name.clone(),
+            network_ips: instance.nics.iter().map(|n| n.address.to_string()).collect(),
+            networks: instance.nics.iter().map(|n| n.network.name.clone()).collect(),
+            tags: instance.tags.iter().cloned().collect(),
+            startup_script: match program(view, &Owner::Instance(key.clone()), STARTUP_SCRIPT)? {
+                None => String::new(),
+                Some(ProcessState::Running { .. }) => "running".into(),
+                Some(ProcessState::Ended(status)) => format!("exited {}", status.code()),
+            },
+        })
+    });
+    rows.collect()
+}
+
+/// Rows of Redis instances.
+fn redis(view: &View) -> Result<Vec<RedisRow>, AgentError> {
+    let rows = view.world.redis.iter().map(|(key, redis)| {
+        let server = program(view, &Owner::Redis(key.clone()), REDIS_PROGRAM)?;
+        let ready = matches!(server, Some(ProcessState::Running { .. }));
+        Ok(RedisRow {
+            project: key.project.clone(),
+            region: key.region.clone(),
+            name: key.name.clone(),
+            host: redis.host.to_string(),
+            port: redis.port,
+            authorized_network: redis.authorized_network.name.clone(),
+            reserved_ip_range: redis.reserved_ip_range.to_string(),
+            state: if ready { "READY" } else { "REPAIRING" }.into(),
+        })
+    });
+    rows.collect()
+}
+
+/// The state of an endpoint's detached program, if it was started.
+fn program(view: &View, owner: &Owner, log: &str) -> Result<Option<ProcessState>, AgentError> {
+    Ok(view.agent.processes(&owner.to_string())?.into_iter().rfind(|p| p.log == log).map(|p| p.state))
+}

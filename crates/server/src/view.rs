@@ -1,0 +1,184 @@
+//! Looking at a lab: names resolved, flows traced, packets asked.
+
+use std::net::Ipv4Addr;
+use tombolo_agent::{Agent, AgentError};
+use tombolo_dataplane::{Probe, Seen};
+use tombolo_fabric::text::Packets;
+use tombolo_fabric::{Fabric, Flow, Nic, Owner, Trace, compile, trace};
+use tombolo_model::{InstanceKey, NetworkKey, Protocol, RedisKey, World};
+
+/// A World, its Fabric, and the agent that has its packets.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// The World.
+    pub world: World,
+    /// Its Fabric.
+    pub fabric: Fabric,
+    /// The agent.
+    pub agent: &'a Agent,
+}
+
+/// What a name or an address stands for as a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The port, said or implied (Redis has one).
+    pub port: Option<u16>,
+}
+
+/// The word by which the Identity-Aware Proxy client of a destination's network is meant.
+pub const IAP: &str = "iap";
+
+impl<'a> View<'a> {
+    /// A view of a World.
+    pub fn new(world: World, agent: &'a Agent) -> Self {
+        let fabric = compile(&world);
+        Self { world, fabric, agent }
+    }
+
+    /// The instance that a name means: `vm-1`, `zone/vm-1`, `project/zone/vm-1`, or its whole path.
+    pub fn instance(&self, name: &str) -> Result<&InstanceKey, String> {
+        let forms = |key: &InstanceKey| {
+            let InstanceKey { project, zone, name } = key;
+            [name.clone(), format!("{zone}/{name}"), format!("{project}/{zone}/{name}"), key.to_string()]
+        };
+        let found: Vec<_> =
+            self.world.instances.keys().filter(|key| forms(key).iter().any(|f| f == name)).collect();
+        unique("instance", name, found, || self.world.instances.keys().map(|k| k.name.clone()).collect())
+    }
+
+    /// The Redis instance that a name means.
+    pub fn redis(&self, name: &str) -> Result<&RedisKey, String> {
+        let found: Vec<_> =
+            self.world.redis.keys().filter(|k| k.name == name || k.to_string() == name).collect();
+        unique("redis instance", name, found, || self.world.redis.keys().map(|k| k.name.clone()).collect())
+    }
+
+    /// What `redis-1`, `redis-1:6380`, `vm-2`, `vm-2:22`, `10.2.0.2` or `10.2.0.2:22` stands for.
+    pub fn target(&self, text: &str) -> Result<Target, String> {
+        let (name, port) = match text.rsplit_once(':') {
+            Some((name, port)) => {
+                let port =
+                    port.parse().map_err(|_| format!("'{port}' in '{text}' is not a port (0 to 65535)"))?;
+                (name, Some(port))
+            }
+            None => (text, None),
+        };
+        if let Ok(address) = name.parse() {
+            return Ok(Target { address, port });
+        }
+        if let Some(redis) = self.redis(name).ok().and_then(|key| self.world.redis.get(key)) {
+            return Ok(Target { address: redis.host, port: port.or(Some(redis.port)) });
+        }
+        let instance = self.instance(name).ok().and_then(|key| self.world.instances.get(key));
+        let Some(instance) = instance else {
+            let known = self.world.redis.keys().map(|k| k.name.clone());
+            let known = known.chain(self.world.instances.keys().map(|k| k.name.clone()));
+            let known: Vec<_> = known.collect();
+            return Err(format!(
+                "'{name}' is neither an address nor an instance nor a redis instance of the lab ({})",
+                known.join(", ")
+            ));
+        };
+        Ok(Target { address: instance.nics[0].address, port })
+    }
+
+    /// The flow from an instance (or [`IAP`]) to a target. Without a protocol: TCP where there is a port, else ICMP.
+    pub fn flow(
+        &self,
+        from: &str,
+        to: &str,
+        protocol: Option<Protocol>,
+        port: Option<u16>,
+    ) -> Result<Flow, String> {
+        let target = self.target(to)?;
+        let port = port.or(target.port);
+        let protocol = protocol.unwrap_or(if port.is_some() { Protocol::TCP } else { Protocol::ICMP });
+        let Protocol::Number(number) = protocol else {
+            return Err("a flow has one protocol, not 'all'".into());
+        };
+        if protocol.has_ports() && port.is_none() {
+            return Err(format!("{protocol} needs a port: write '{to}:PORT'"));
+        }
+        let (network, nic) = self.source(from, target.address)?;
+        Ok(Flow {
+            network: network.clone(),
+            nic: nic.address,
+            source: nic.address,
+            destination: target.address,
+            protocol: number,
+            port: if protocol.has_ports() { port.unwrap_or_default() } else { 0 },
+        })
+    }
+
+    /// The interface that packets from `from` to `destination` leave by.
+    fn source(&self, from: &str, destination: Ipv4Addr) -> Result<(&NetworkKey, &Nic), String> {
+        if from == IAP {
+            let home = self
+                .fabric
+                .networks
+                .iter()
+                .find(|(_, n)| !n.google_managed && n.nics.contains_key(&destination));
+            let (key, network) = home.ok_or_else(|| format!("no network of a user has {destination}"))?;
+            let client = network.nics.values().find(|nic| matches!(nic.owner, Owner::Iap(_)));
+            return client.map(|nic| (key, nic)).ok_or_else(|| format!("{} has no IAP client", key.name));
+        }
+        let owner = Owner::Instance(self.instance(from)?.clone());
+        self.fabric.nic_towards(&owner, destination).ok_or_else(|| format!("{from} has no interface"))
+    }
+
+    /// What the Fabric says of a flow.
+    pub fn trace(&self, flow: &Flow) -> Trace {
+        trace(&self.fabric, flow)
+    }
+
+    /// What the packets say of flows: each is sent once.
+    pub fn send(&self, flows: &[Flow]) -> Result<Vec<Seen>, AgentError> {
+        let probes = flows.iter().map(|flow| self.probe(flow)).collect();
+        self.agent.probe(probes)
+    }
+
+    /// Sends a flow's first packet several times and counts what arrived at its destination.
+    pub fn packets(&self, flow: &Flow, sent: u32) -> Result<Packets, AgentError> {
+        let flows = vec![flow.clone(); sent as usize];
+        let seen = self.send(&flows)?;
+        let delivered = seen.iter().filter(|seen| self.delivered(flow, seen)).count() as u32;
+        Ok(Packets { sent, delivered })
+    }
+
+    /// Whether a probe arrived at an endpoint that has the flow's destination address.
+    pub fn delivered(&self, flow: &Flow, seen: &Seen) -> bool {
+        let owners = self.fabric.networks.values().filter_map(|n| n.nics.get(&flow.destination));
+        owners.into_iter().any(|nic| seen.arrived.contains(&nic.owner.to_string()))
+    }
+
+    /// A flow as a probe.
+    fn probe(&self, flow: &Flow) -> Probe {
+        let nic = self.fabric.networks.get(&flow.network).and_then(|n| n.nics.get(&flow.nic));
+        Probe {
+            from: nic.map(|nic| nic.owner.to_string()).unwrap_or_default(),
+            source: flow.source,
+            destination: flow.destination,
+            protocol: flow.protocol,
+            port: flow.port,
+        }
+    }
+}
+
+/// The only one found, or an error that lists what there is.
+fn unique<'k, K: ToString>(
+    kind: &str,
+    name: &str,
+    found: Vec<&'k K>,
+    known: impl Fn() -> Vec<String>,
+) -> Result<&'k K, String> {
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => Err(format!("there is no {kind} '{name}' in the lab (there is: {})", known().join(", "))),
+        several => {
+            let paths: Vec<_> = several.iter().map(|k| k.to_string()).collect();
+            Err(format!("'{name}' means several {kind}s: {}", paths.join(", ")))
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What the agent needs to know of each endpoint in which programs run. Pure.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use tombolo_agent::VmSpec;
+use tombolo_fabric::{METADATA_SERVER, Owner};
+use tombolo_model::{Instance, InstanceKey, World};
+
+/// All endpoints of a World that can run programs: instances and Redis instances.
+pub fn vms(world: &World, bin: &[PathBuf]) -> Vec<VmSpec> {
+    let instances = world.instances.iter().map(|(key, instance)| instance_vm(world, key, instance, bin));
+    let redis = world.redis.iter().map(|(key, _)| {
+        let endpoint = Owner::Redis(key.clone()).to_string();
+        VmSpec {
+            key: endpoint.clone(),
+            netns: endpoint,
+            hostname: key.name.clone(),
+            hosts: "127.0.0.1 localhost\n".into(),
+            resolv_conf: String::new(),
+            bin: Vec::new(),
+            env: Vec::new(),
+        }
+    });
+    instances.chain(redis).collect()
+}
+
+/// A user's VM, with the names that Google's guest environment gives it.
+fn instance_vm(world: &World, key: &InstanceKey, instance: &Instance, bin: &[PathBuf]) -> VmSpec {
+    let endpoint = Owner::Instance(key.clone()).to_string();
+    let project = &key.project;
+    let zone = format!("{}.c.{project}.internal", key.zone);
+    VmSpec {
+        key: endpoint.clone(),
+        netns: endpoint,
+        hostname: key.name.clone(),
+        hosts: hosts(world, key, instance),
+        resolv_conf: format!(
+            "nameserver {METADATA_SERVER}\nsearch {zone} c.{project}.internal google.internal\n"
+        ),
+        bin: bin.to_vec(),
+        env: Vec::new(),
+    }
+}
+
+/// /etc/hosts: itself, the metadata server, and the other instances of its networks, in the place of the internal
+/// DNS, which knows the same names. A peer network's names are not exchanged, as in Google's cloud.
+fn hosts(world: &World, key: &InstanceKey, instance: &Instance) -> String {
+    let mut hosts = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
+    let line = |key: &InstanceKey, address| {
+        let InstanceKey { project, zone, name } = key;
+        format!("{address} {name}.{zone}.c.{project}.internal {name}\n")
+    };
+    hosts += &line(key, instance.nics[0].address);
+    let _ = writeln!(hosts, "{METADATA_SERVER} metadata.google.internal metadata");
+    for (other, theirs) in world.instances.iter().filter(|(other, _)| *other != key) {
+        let shared =
+            theirs.nics.iter().find(|nic| instance.nics.iter().any(|own| own.network == nic.network));
+        hosts += &shared.map_or_else(String::new, |nic| line(other, nic.address));
+    }
+    hosts
+}
