@@ -39,7 +39,7 @@ fn commands_behave_as_they_do_directly() {
         "GET",
         "NONSENSE x y",
         "DBSIZE",
-        "SCAN 0 COUNT 1000",
+        "SCAN 0 COUNT 1000 MATCH n",
         "EVAL return{KEYS[1],ARGV[1]} 1 k x",
         "EVAL return(1) 0",
         "OBJECT ENCODING n",
@@ -244,7 +244,7 @@ fn a_client_that_does_not_read_is_held_back_and_then_gets_everything() {
 fn several_servers_share_the_keys() {
     let servers = [Redis::start(), Redis::start(), Redis::start()];
     let ports = [servers[0].port, servers[1].port, servers[2].port];
-    let proxy = Proxy::start(&ports, &["hash_tag: \"{}\""]);
+    let proxy = Proxy::start(&ports, &["hash_tag: \"{}\"", "hash: murmur", "distribution: modula"]);
     let mut client = proxy.client();
     for index in 0..300 {
         assert_eq!(client.ask(&format!("SET key:{index} {index}")), simple("OK"));
@@ -307,6 +307,28 @@ fn a_pool_has_as_many_clients_as_it_allows() {
     assert_eq!(third.reply(), error("ERR max number of clients reached"));
     assert_eq!(third.raw(), None);
     assert_eq!([first.ask("PING"), second.ask("PING")], [simple("PONG"), simple("PONG")]);
+}
+
+#[test]
+fn unix_sockets_on_both_sides() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (server, listen) = (dir.path().join("redis.sock"), dir.path().join("proxy.sock"));
+    let _redis = Redis::with(&["--unixsocket", server.to_str().expect("UTF-8")]);
+    let file = dir.path().join("nutcracker.yaml");
+    let (server, shown) = (server.display(), listen.display());
+    let text = format!("p:\n  listen: {shown} 600\n  redis: true\n  servers: [\"{server}:1 one\"]\n");
+    std::fs::write(&file, text).expect("a configuration");
+    let child =
+        common::proxy_command().arg("-c").arg(&file).args(["-v", "0"]).spawn().expect("tombolo-proxy");
+    let mut process = common::Process(child);
+    let mut client = Client::unix(&listen);
+    assert_eq!([client.ask("SET k v"), client.ask("GET k")], [simple("OK"), bulk("v")]);
+    // A client that asks and leaves is still heard.
+    Client::unix(&listen).send(&request(&[b"SET", b"left", b"1"]));
+    common::wait_for("the last wish of a client", || (client.ask("GET left") == bulk("1")).then_some(()));
+    process.signal("-INT");
+    assert!(process.0.wait().expect("the end").success());
+    assert!(!listen.exists(), "the socket's file is removed");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn a_server_that_is_not_there_is_refused_in_order() {
 
 #[test]
 fn a_name_without_an_address() {
-    let proxy = Proxy::start(&[], &["timeout: 30000", "servers: [\"no-such-host.invalid:6379:1\"]", "#"]);
+    let proxy = Proxy::start(&[], &["timeout: 30000", "servers: [\"no-such-host.invalid:6379:1\"]"]);
     assert_eq!(proxy.client().ask("GET k"), error("ERR Host is down"));
 }
 
@@ -81,7 +81,7 @@ fn a_frozen_server_times_out_and_holds_up_no_other_pool() {
 #[test]
 fn one_dead_server_of_two_fails_only_its_keys() {
     let (live, mut dead) = (Redis::start(), Redis::start());
-    let proxy = Proxy::start(&[live.port, dead.port], &["distribution: modula"]);
+    let proxy = Proxy::start(&[live.port, dead.port], &["hash: murmur", "distribution: modula"]);
     let mut client = proxy.client();
     dead.kill();
     let mut bytes = Vec::new();

@@ -13,7 +13,7 @@ use tombolo_proxy::config::Config;
 use tombolo_proxy::placement::{Distribution, Hash};
 use tombolo_resp::Value;
 
-const KEYS_PER_POOL: usize = 500;
+const KEYS_PER_POOL: usize = 2000;
 
 /// Keys of all lengths up to 40, of text and of any byte but line breaks (which nutcracker's
 /// parser does not mind, but our eyes do), some with a hash tag.

@@ -120,8 +120,11 @@ fn the_largest_sum_of_arguments_is_bounded() {
     assert_eq!(parser.advance(header), Ok(Step::Incomplete));
 }
 
+/// What a scanner finds, and the value behind it.
+type Scanned = Result<Option<Value>, ReplyError>;
+
 /// Complete replies of every type, and the value that each decodes to, or an error.
-fn replies() -> Vec<(&'static [u8], Result<Option<Value>, ReplyError>)> {
+fn replies() -> Vec<(&'static [u8], Scanned)> {
     let bulk = |text: &str| Value::Bulk(text.as_bytes().to_vec());
     vec![
         (b"+OK\r\n", Ok(Some(Value::Simple("OK".into())))),

@@ -52,7 +52,8 @@ pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
         distribution: reader
             .named("distribution", &Distribution::ALL, Distribution::name)?
             .unwrap_or_default(),
-        timeout: reader.number("timeout")?.map(|ms| Duration::from_millis(ms.into())),
+        // As in twemproxy, 0 is no timeout.
+        timeout: reader.number("timeout")?.filter(|ms| *ms > 0).map(|ms| Duration::from_millis(ms.into())),
         backlog: reader.number("backlog")?.unwrap_or(DEFAULT_BACKLOG) as i32,
         client_connections: reader.number("client_connections")?.unwrap_or(0) as usize,
         tcpkeepalive: reader.flag("tcpkeepalive")?.unwrap_or(false),

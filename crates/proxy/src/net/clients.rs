@@ -40,8 +40,10 @@ impl Clients {
         let id = *id;
         socket.note(event);
         let readable = socket.readable;
-        // Both directions are over: nobody is there to take a reply.
-        if event.is_error() || (event.is_read_closed() && event.is_write_closed()) {
+        // Both directions are over, so nobody is there to take a reply. What was sent before that
+        // still counts, and is read until the end, unless it would not be read anyway.
+        let over = event.is_error() || (event.is_read_closed() && event.is_write_closed());
+        if over && !core.wants_input(id) {
             return core.client_gone(id);
         }
         if event.is_writable() && !core.client_output(id).is_empty() {

@@ -126,7 +126,8 @@ pub fn proxy_command() -> Command {
 }
 
 impl Proxy {
-    /// One pool over `servers`, with the further lines `options`.
+    /// One pool over `servers`, with the further lines `options`, which name the servers when
+    /// `servers` is empty.
     pub fn start(servers: &[u16], options: &[&str]) -> Proxy {
         Proxy::pools(&[(servers, options)]).0
     }
@@ -178,6 +179,9 @@ impl Proxy {
 pub fn pool_text(name: &str, listen: &str, servers: &[u16], options: &[&str]) -> String {
     let mut text = format!("{name}:\n  listen: {listen}\n  redis: true\n");
     options.iter().for_each(|option| text.push_str(&format!("  {option}\n")));
+    if servers.is_empty() {
+        return text;
+    }
     text.push_str("  servers:\n");
     servers.iter().for_each(|port| text.push_str(&format!("   - 127.0.0.1:{port}:1\n")));
     text

@@ -1,0 +1,351 @@
+//! The core under thousands of random schedules: bytes cut anywhere, servers that answer late,
+//! refuse, freeze and drop, clients that stop reading or leave. Every reply is checked: it is the
+//! client's own, in its order, and no request reaches a server twice. A failure prints its seed.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use tombolo_proxy::config::Config;
+use tombolo_proxy::core::{Action, ClientId, ConnectionId, Core, Millis, ServerError};
+use tombolo_resp::{RequestParser, Step, Value, encode};
+
+/// Schedules to play; `TOMBOLO_SEEDS` says otherwise, for a long run.
+const SEEDS: u64 = 150;
+const STEPS: usize = 600;
+
+const CONFIG: &str = "
+one:
+  listen: 127.0.0.1:1
+  redis: true
+  distribution: modula
+  timeout: 50
+  server_connections: 2
+  servers: [\"127.0.0.1:2:1\", \"127.0.0.1:3:2\", \"127.0.0.1:4:1\"]
+two:
+  listen: 127.0.0.1:5
+  redis: true
+  redis_db: 1
+  servers: [\"127.0.0.1:6:1\"]
+";
+
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize % limit
+    }
+
+    fn one_in(&mut self, chances: usize) -> bool {
+        self.below(chances) == 0
+    }
+}
+
+/// A client: what it is still to send, and what it expects.
+#[derive(Default)]
+struct FakeClient {
+    unsent: VecDeque<u8>,
+    expected: VecDeque<String>,
+    input: Vec<u8>,
+    asked: usize,
+    answered: usize,
+}
+
+/// A server's end of a connection.
+#[derive(Default)]
+struct FakeServer {
+    parser: RequestParser,
+    input: Vec<u8>,
+    /// Replies that it has not sent yet.
+    output: VecDeque<u8>,
+}
+
+struct World {
+    core: Core,
+    dice: Dice,
+    now: Millis,
+    clients: HashMap<ClientId, FakeClient>,
+    /// In the order they came, so that a seed always plays the same.
+    order: Vec<ClientId>,
+    connecting: Vec<ConnectionId>,
+    servers: HashMap<ConnectionId, FakeServer>,
+    executed: HashSet<String>,
+    answered: usize,
+    failed: usize,
+    next_client: usize,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let config = Config::parse("simulation", CONFIG).expect("a configuration");
+        World {
+            core: Core::new(&config.pools, seed),
+            dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+            now: 0,
+            clients: HashMap::new(),
+            order: Vec::new(),
+            connecting: Vec::new(),
+            servers: HashMap::new(),
+            executed: HashSet::new(),
+            answered: 0,
+            failed: 0,
+            next_client: 0,
+        }
+    }
+
+    fn step(&mut self) {
+        match self.dice.below(16) {
+            0 => self.add_client(),
+            1..=3 => self.ask(),
+            4..=6 => self.client_sends(),
+            7 => self.client_takes(),
+            8..=9 => self.connect(),
+            10 => self.server_takes(),
+            11..=13 => self.server_sends(),
+            14 if self.dice.one_in(8) => self.server_drops(),
+            14 if self.dice.one_in(8) => self.client_leaves(),
+            _ => self.time_passes(),
+        }
+        self.act();
+    }
+
+    fn add_client(&mut self) {
+        if self.clients.len() < 6 {
+            let id = self.core.client_connected(self.dice.below(2));
+            self.next_client += 1;
+            self.clients.insert(id, FakeClient::default());
+            self.order.push(id);
+        }
+    }
+
+    fn any_client(&mut self) -> Option<ClientId> {
+        self.order.retain(|id| self.clients.contains_key(id));
+        let limit = self.order.len();
+        (limit > 0).then(|| self.order[self.dice.below(limit)])
+    }
+
+    /// A client prepares requests, now and then more than it may have in flight.
+    fn ask(&mut self) {
+        let Some(id) = self.any_client() else { return };
+        let count = if self.dice.one_in(100) { 3000 } else { 1 + self.dice.below(20) };
+        for _ in 0..count {
+            let kind = self.dice.below(10);
+            let Some(client) = self.clients.get_mut(&id) else { return };
+            client.asked += 1;
+            let token = format!("{id:?}-{}", client.asked);
+            let name: &[u8] = if kind == 0 { b"ECHO" } else { b"GET" };
+            let mut bytes = Vec::new();
+            encode::request(&mut bytes, &[name, token.as_bytes()]);
+            client.unsent.extend(bytes);
+            client.expected.push_back(token);
+        }
+    }
+
+    fn client_sends(&mut self) {
+        let Some(id) = self.any_client() else { return };
+        if !self.core.wants_input(id) {
+            return;
+        }
+        let most = if self.dice.one_in(2) { 30 } else { 60_000 };
+        let count = 1 + self.dice.below(most);
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let bytes: Vec<u8> = client.unsent.drain(..count.min(client.unsent.len())).collect();
+        self.core.client_data(id, &bytes, self.now);
+    }
+
+    fn client_takes(&mut self) {
+        if let Some(id) = self.any_client() {
+            self.write_client(id);
+        }
+    }
+
+    fn write_client(&mut self, id: ClientId) {
+        let length = self.core.client_output(id).len();
+        if length == 0 {
+            return;
+        }
+        let count = if self.dice.one_in(3) { 1 + self.dice.below(length) } else { length };
+        let bytes = self.core.client_output(id)[..count].to_vec();
+        self.core.client_wrote(id, count, self.now);
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.input.extend_from_slice(&bytes);
+            self.answered += client.check(&mut self.failed);
+        }
+    }
+
+    fn client_leaves(&mut self) {
+        let Some(id) = self.any_client() else { return };
+        self.clients.remove(&id);
+        self.core.client_gone(id);
+    }
+
+    fn connect(&mut self) {
+        if self.connecting.is_empty() {
+            return;
+        }
+        let index = self.dice.below(self.connecting.len());
+        let id = self.connecting.remove(index);
+        if self.dice.one_in(4) {
+            self.core.server_failed(id, &ServerError::Refused, self.now);
+        } else {
+            self.servers.insert(id, FakeServer::default());
+            self.core.server_connected(id);
+        }
+    }
+
+    fn any_server(&mut self) -> Option<ConnectionId> {
+        let mut ids: Vec<ConnectionId> = self.servers.keys().copied().collect();
+        ids.sort();
+        (!ids.is_empty()).then(|| ids[self.dice.below(ids.len())])
+    }
+
+    fn server_takes(&mut self) {
+        if let Some(id) = self.any_server() {
+            self.write_server(id);
+        }
+    }
+
+    /// The server takes some of what it is sent, and works on the requests that are complete.
+    fn write_server(&mut self, id: ConnectionId) {
+        let length = self.core.server_output(id).len();
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        if length == 0 {
+            return;
+        }
+        let count = if self.dice.one_in(3) { 1 + self.dice.below(length) } else { length };
+        server.input.extend_from_slice(&self.core.server_output(id)[..count]);
+        self.core.server_wrote(id, count);
+        while let Ok(Step::Complete(length)) = server.parser.advance(&server.input) {
+            let request = server.parser.request(&server.input);
+            let argument = request.arg(1).expect("every request has one").to_vec();
+            let mut reply = Vec::new();
+            if request.name() == b"SELECT" {
+                encode::simple(&mut reply, "OK");
+            } else {
+                let token = String::from_utf8(argument.clone()).expect("a token");
+                assert!(self.executed.insert(token), "a request reached a server twice");
+                encode::bulk(&mut reply, &argument);
+            }
+            server.output.extend(reply);
+            server.input.drain(..length);
+        }
+    }
+
+    fn server_sends(&mut self) {
+        let Some(id) = self.any_server() else { return };
+        let most = if self.dice.one_in(2) { 20 } else { 100_000 };
+        let count = 1 + self.dice.below(most);
+        self.send_from(id, count);
+    }
+
+    fn send_from(&mut self, id: ConnectionId, count: usize) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        let bytes: Vec<u8> = server.output.drain(..count.min(server.output.len())).collect();
+        if !bytes.is_empty() {
+            self.core.server_data(id, &bytes, self.now).expect("good replies");
+        }
+    }
+
+    fn server_drops(&mut self) {
+        let Some(id) = self.any_server() else { return };
+        self.servers.remove(&id);
+        self.core.server_failed(id, &ServerError::Closed, self.now);
+    }
+
+    fn time_passes(&mut self) {
+        self.now += self.dice.below(6) as Millis;
+        self.core.tick(self.now);
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Connect(id) => self.connecting.push(id),
+                Action::CloseServer(id) => {
+                    self.servers.remove(&id);
+                    self.connecting.retain(|other| *other != id);
+                }
+                Action::WriteServer(id) => self.write_server(id),
+                Action::WriteClient(id) => self.write_client(id),
+                Action::ResumeClient(_) => {}
+                Action::CloseClient(id) => {
+                    assert!(!self.clients.contains_key(&id), "nobody asked for a client's end");
+                }
+            }
+        }
+    }
+
+    /// Lets everything finish: nobody may be left waiting.
+    fn settle(&mut self) {
+        for _ in 0..200_000 {
+            if self.clients.values().all(|client| client.answered == client.asked) {
+                return;
+            }
+            for id in self.order.clone() {
+                if let Some(client) = self.clients.get_mut(&id)
+                    && self.core.wants_input(id)
+                {
+                    let bytes: Vec<u8> = client.unsent.drain(..client.unsent.len().min(10_000)).collect();
+                    self.core.client_data(id, &bytes, self.now);
+                }
+                self.write_client(id);
+            }
+            for id in std::mem::take(&mut self.connecting) {
+                self.servers.insert(id, FakeServer::default());
+                self.core.server_connected(id);
+            }
+            let mut ids: Vec<ConnectionId> = self.servers.keys().copied().collect();
+            ids.sort();
+            for id in ids {
+                self.write_server(id);
+                self.send_from(id, usize::MAX);
+            }
+            self.act();
+        }
+        panic!("a client waits for ever");
+    }
+}
+
+impl FakeClient {
+    /// Checks the replies that are complete; returns how many, and counts errors in `failed`.
+    fn check(&mut self, failed: &mut usize) -> usize {
+        let mut count = 0;
+        let mut used = 0;
+        while let Some((reply, length)) = Value::decode(&self.input[used..]) {
+            used += length;
+            count += 1;
+            let expected = self.expected.pop_front().expect("a reply to a request");
+            match reply {
+                Value::Bulk(token) => assert_eq!(String::from_utf8_lossy(&token), expected),
+                Value::Error(text) => {
+                    assert!(text.starts_with("ERR Connection "), "{text}");
+                    *failed += 1;
+                }
+                other => panic!("{other:?} in place of {expected}"),
+            }
+        }
+        self.input.drain(..used);
+        self.answered += count;
+        count
+    }
+}
+
+#[test]
+fn no_reply_is_misdelivered_reordered_or_lost() {
+    let (mut answered, mut failed) = (0, 0);
+    let seeds = std::env::var("TOMBOLO_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("a number"));
+    for seed in 1..=seeds {
+        let outcome = std::panic::catch_unwind(|| {
+            let mut world = World::new(seed);
+            (0..STEPS).for_each(|_| world.step());
+            world.settle();
+            (world.answered, world.failed)
+        });
+        let (some, bad) = outcome.unwrap_or_else(|_| panic!("seed {seed}"));
+        answered += some;
+        failed += bad;
+    }
+    // The schedules must have met both fortunes, or they prove little.
+    assert!(answered > 5000 && failed > 500 && failed < answered / 2, "{answered} replies, {failed} errors");
+}
