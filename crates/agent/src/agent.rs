@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -81,9 +82,11 @@ fn serve_one(lab: &Arc<Lab>, conn: &Conn, lease: bool) -> Next {
             }
             Next::End
         }
-        request => match dispatch(lab, request, fds) {
-            Ok(reply) => answer(conn, reply.response, reply.fds),
-            Err(error) => answer(conn, failed(format!("{error:#}")), vec![]),
+        // A panic costs its request: on the lease's thread it would cost the lab.
+        request => match catch_unwind(AssertUnwindSafe(|| dispatch(lab, request, fds))) {
+            Ok(Ok(reply)) => answer(conn, reply.response, reply.fds),
+            Ok(Err(error)) => answer(conn, failed(format!("{error:#}")), vec![]),
+            Err(_) => answer(conn, failed("the agent panicked; its stderr says where".into()), vec![]),
         },
     }
 }

@@ -1,13 +1,16 @@
 //! The agent's requests as methods.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::PoisonError;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use tombolo_dataplane::{Desired, Probe, Seen};
+
+use crate::kernel::ConvergeReport;
 use crate::message::{ExecEvent, LogText, ProcessInfo, Program, Request, Response, VmSpec, WinSize};
-use crate::proto::Conn;
+use crate::proto::{Conn, ProtoError};
 use crate::session::Session;
 use crate::spawn::{Agent, AgentError};
 
@@ -86,7 +89,12 @@ impl Agent {
     ) -> Result<Session, AgentError> {
         let conn = self.new_connection()?;
         conn.send(&Request::Exec { vm: vm.into(), program, tty, detach }, stdio)?;
-        let (first, fds) = conn.recv::<ExecEvent>()?;
+        let (first, fds) = conn.recv::<ExecEvent>().map_err(|error| match error {
+            ProtoError::Closed => {
+                AgentError::Refused(format!("VM {vm} was stopped before the program started"))
+            }
+            error => error.into(),
+        })?;
         Ok(Session::new(conn, first, fds.into_iter().next()))
     }
 
@@ -124,6 +132,22 @@ impl Agent {
         }
     }
 
+    /// Makes the kernel's state the desired one, and tells what that took.
+    pub fn converge(&self, desired: Desired) -> Result<ConvergeReport, AgentError> {
+        match self.request(&Request::Converge { desired })? {
+            Response::Converged(report) => Ok(report),
+            _ => Err(AgentError::Confused("Converge")),
+        }
+    }
+
+    /// Sends packets and tells where they arrived, in their order.
+    pub fn probe(&self, probes: Vec<Probe>) -> Result<Vec<Seen>, AgentError> {
+        match self.request(&Request::Probe { probes })? {
+            Response::Seen(seen) => Ok(seen),
+            _ => Err(AgentError::Confused("Probe")),
+        }
+    }
+
     /// Ends the lab, also when somebody else holds its lease.
     pub fn shutdown(&self) -> Result<(), AgentError> {
         self.done("Shutdown", &Request::Shutdown)
@@ -155,14 +179,4 @@ impl Agent {
 pub fn own_stdio() -> [BorrowedFd<'static>; 3] {
     // SAFETY: the standard descriptors stay open for the life of the process.
     unsafe { [BorrowedFd::borrow_raw(0), BorrowedFd::borrow_raw(1), BorrowedFd::borrow_raw(2)] }
-}
-
-impl AsFd for Agent {
-    /// The connection, for polling whether the agent is gone. Not for reading.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        let conn = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        let raw = std::os::fd::AsRawFd::as_raw_fd(&conn.as_fd());
-        // SAFETY: the connection is never replaced, so its descriptor lives as long as `self`.
-        unsafe { BorrowedFd::borrow_raw(raw) }
-    }
 }

@@ -35,7 +35,9 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
             Reply { response: Response::Done, fds: vec![theirs.into_fd()] }
         }
         Request::SetVms { vms } => done(lab.set_vms(vms)?),
-        Request::MakeNetns { name } => done(lab.make_netns(&name)?),
+        Request::MakeNetns { name } => done(lab.dataplane.make_netns(&name)?),
+        Request::Converge { desired } => Response::Converged(lab.dataplane.converge(&desired)?).into(),
+        Request::Probe { probes } => Response::Seen(lab.dataplane.probe(&probes)?).into(),
         Request::StartDetached { vm, log, program, stdin } => {
             done(detached::start(lab, &*lab.vm(&vm)?, log, program, stdin)?)
         }

@@ -19,6 +19,19 @@ pub(crate) fn adopt(fd: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// Closes everything but the standard descriptors and `keep`.
+///
+/// Whatever the process was started with would otherwise show up in every VM. For the start of a program,
+/// when no Rust object owns a descriptor yet.
+pub(crate) fn close_others(keep: &OwnedFd) {
+    let keep = keep.as_raw_fd() as libc::c_uint;
+    // SAFETY: by contract nobody owns these. An empty range is an error without an effect.
+    unsafe {
+        libc::close_range(3, keep - 1, 0);
+        libc::close_range(keep + 1, libc::c_uint::MAX, 0);
+    }
+}
+
 /// Points a standard descriptor (0, 1 or 2) at /dev/null.
 pub(crate) fn to_null(fd: i32) -> io::Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;

@@ -9,37 +9,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
+use crate::kernel::Dataplane;
 use crate::message::VmSpec;
-use crate::netns;
 use crate::vm::Vm;
 
 /// The lab's state.
 #[derive(Debug, Default)]
 pub struct Lab {
-    netns: Mutex<BTreeMap<String, Arc<OwnedFd>>>,
+    /// Network namespaces, links, routes and rules.
+    pub(crate) dataplane: Dataplane,
     vms: Mutex<BTreeMap<String, Arc<Vm>>>,
     /// One [`Lab::set_vms`] at a time.
     changing: Mutex<()>,
 }
 
 impl Lab {
-    /// All network namespaces, for changes of several.
-    pub fn netns(&self) -> MutexGuard<'_, BTreeMap<String, Arc<OwnedFd>>> {
-        lock(&self.netns)
-    }
-
     /// One network namespace. The holder keeps it alive.
     pub fn netns_of(&self, name: &str) -> Option<Arc<OwnedFd>> {
-        self.netns().get(name).cloned()
-    }
-
-    /// Makes an empty network namespace unless there is one of that name.
-    pub fn make_netns(&self, name: &str) -> Result<()> {
-        if self.netns_of(name).is_none() {
-            let made = netns::create().with_context(|| format!("make network namespace {name}"))?;
-            self.netns().entry(name.to_owned()).or_insert(Arc::new(made));
-        }
-        Ok(())
+        self.dataplane.netns_of(name)
     }
 
     /// The VM of this key.
@@ -47,8 +34,8 @@ impl Lab {
         lock(&self.vms).get(key).cloned().with_context(|| format!("the lab has no VM {key}"))
     }
 
-    /// Declares all VMs. Those that are gone, or whose network namespace is another, are killed; those whose
-    /// names and addresses changed learn of it while they run.
+    /// Declares all VMs. Those that are gone, or whose network namespace, hostname or binaries are others, are
+    /// killed; those whose hosts and resolv.conf changed learn of it while they run.
     pub fn set_vms(&self, specs: Vec<VmSpec>) -> Result<()> {
         let _changing = lock(&self.changing);
         let keys: BTreeSet<&str> = specs.iter().map(|spec| &*spec.key).collect();

@@ -19,9 +19,9 @@ mod detached;
 mod dispatch;
 mod fd;
 mod init;
+mod kernel;
 mod lab;
 pub mod message;
-pub mod netns;
 pub mod proto;
 mod session;
 mod spawn;
@@ -35,6 +35,7 @@ use std::process::ExitCode;
 
 pub use bootstrap::{LabError, enter_lab};
 pub use client::own_stdio;
+pub use kernel::ConvergeReport;
 pub use lab::Lab;
 pub use message::{
     ExecStatus, LogText, ProcessInfo, ProcessState, Program, Request, Response, VmSpec, WinSize,
@@ -48,13 +49,15 @@ use message::Hello;
 
 /// The hidden subcommand `agent --lease-fd N [--listen PATH]`. `args` are those after the subcommand's name.
 ///
-/// To be called before the process has any other thread.
+/// To be called first thing: the process must have no other thread, and descriptors beyond the standard ones
+/// are closed.
 pub fn main_agent(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match agent_options(args) {
         Ok(options) => options,
         Err(message) => return fail(&message),
     };
     let lease = match fd::adopt(options.lease).and_then(|lease| {
+        fd::close_others(&lease);
         fd::to_null(0)?;
         Ok(Conn::new(lease))
     }) {

@@ -6,6 +6,9 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tombolo_dataplane::{Desired, Probe, Seen};
+
+use crate::kernel::ConvergeReport;
 
 /// A VM as the agent needs to know it. Nothing runs and nothing is mounted for it until a program does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +78,8 @@ pub enum Request {
     Ping,
     /// Another connection, as the response's descriptor.
     NewConnection,
-    /// The full list of VMs; those no longer listed are killed.
+    /// The full list of VMs; those no longer listed are killed, and so are those whose network namespace,
+    /// hostname or binaries changed (they start anew with the next program).
     SetVms {
         /// All of them.
         vms: Vec<VmSpec>,
@@ -126,6 +130,16 @@ pub enum Request {
         /// Name in the lab.
         name: String,
     },
+    /// Makes the kernel's state the desired one.
+    Converge {
+        /// What is wanted of every namespace.
+        desired: Desired,
+    },
+    /// Sends packets and tells where they arrived.
+    Probe {
+        /// The packets.
+        probes: Vec<Probe>,
+    },
     /// Ends the lab.
     Shutdown,
 }
@@ -144,6 +158,10 @@ pub enum Response {
     Log(LogText),
     /// To [`Request::Processes`].
     Processes(Vec<ProcessInfo>),
+    /// To [`Request::Converge`].
+    Converged(ConvergeReport),
+    /// To [`Request::Probe`], in the probes' order.
+    Seen(Vec<Seen>),
     /// It could not be done.
     Failed {
         /// Why.
@@ -244,7 +262,7 @@ pub(crate) enum InitRequest {
     Setup(VmSpec),
     /// Runs a program. Descriptors: the requester's connection, then stdin, stdout, stderr unless `tty`.
     Launch { program: Program, tty: Option<WinSize>, detach: bool },
-    /// Names or addresses changed.
+    /// The hosts file or resolv.conf changed, or the environment.
     Refresh(VmSpec),
 }
 

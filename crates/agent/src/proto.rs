@@ -88,7 +88,7 @@ impl Conn {
         Ok(Self { socket: self.socket.try_clone()? })
     }
 
-    /// Bounds how long a peer can keep a blocking call waiting.
+    /// Bounds how long a peer can keep a blocking call waiting; zero lifts the bound.
     pub fn set_timeouts(&self, limit: Duration) -> io::Result<()> {
         let limit = TimeVal::new(limit.as_secs() as libc::time_t, i64::from(limit.subsec_micros()));
         setsockopt(&self.socket, sockopt::ReceiveTimeout, &limit)?;

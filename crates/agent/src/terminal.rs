@@ -32,19 +32,26 @@ pub fn terminal_size(fd: impl AsFd) -> Option<WinSize> {
     Some(WinSize { rows: size.ws_row, cols: size.ws_col })
 }
 
-/// Connects this process's terminal and signals to a program until the program ends.
+/// Connects this process's terminal and signals to the program that `start` starts, until the program ends.
 ///
-/// Blocks the signals it passes on, so it is for a process that has no other thread and ends afterwards.
-pub fn attach(mut session: Session) -> Result<Outcome, AgentError> {
+/// Blocks the signals it passes on, before the program can run, so it is for a process that has no other
+/// thread and ends afterwards.
+pub fn attach(start: impl FnOnce() -> Result<Session, AgentError>) -> Result<Outcome, AgentError> {
     let mut mask = SigSet::empty();
     PASSED_ON.into_iter().chain([Signal::SIGWINCH]).for_each(|signal| mask.add(signal));
     mask.thread_block().map_err(io::Error::from)?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&mask, flags).map_err(io::Error::from)?;
-    let [stdin, stdout, _] = own_stdio();
-    let master = session.master().map(|master| master.try_clone_to_owned()).transpose()?;
-    let Some(master) = master else { return wait(session, &signals) };
+    let session = start()?;
+    match session.master().map(|master| master.try_clone_to_owned()).transpose()? {
+        Some(master) => copy(session, &signals, master),
+        None => wait(session, &signals),
+    }
+}
 
+/// A program on a terminal of its own: this process's terminal becomes a window on it.
+fn copy(mut session: Session, signals: &SignalFd, master: OwnedFd) -> Result<Outcome, AgentError> {
+    let [stdin, stdout, _] = own_stdio();
     let _raw = RawMode::enter(stdin);
     fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
     let mut copy =
@@ -62,18 +69,14 @@ pub fn attach(mut session: Session) -> Result<Outcome, AgentError> {
         if reading {
             fds.push(PollFd::new(stdin, PollFlags::POLLIN));
         }
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(io::Error::from(errno).into()),
-        }
-        let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(true)).collect();
+        let ready = poll_ready(&mut fds)?;
         if ready[1] {
-            pass_on(&signals, &session)?;
+            pass_on(signals, &session)?;
         }
         if ready[2] {
             if !copy.out()? {
                 // Nobody has the terminal open any more, but the program has not ended.
-                return wait(session, &signals);
+                return wait(session, signals);
             }
             copy.flush()?;
         }
@@ -94,6 +97,15 @@ pub fn attach(mut session: Session) -> Result<Outcome, AgentError> {
     session.wait()
 }
 
+/// Which of these have something, or an end, to be read.
+fn poll_ready(fds: &mut [PollFd<'_>]) -> Result<Vec<bool>, AgentError> {
+    match poll(fds, PollTimeout::NONE) {
+        Ok(_) => Ok(fds.iter().map(|fd| fd.any().unwrap_or(true)).collect()),
+        Err(Errno::EINTR) => Ok(vec![false; fds.len()]),
+        Err(errno) => Err(io::Error::from(errno).into()),
+    }
+}
+
 /// A program on this process's own descriptors: only signals to see to.
 fn wait(mut session: Session, signals: &SignalFd) -> Result<Outcome, AgentError> {
     while session.outcome().is_none() {
@@ -101,15 +113,11 @@ fn wait(mut session: Session, signals: &SignalFd) -> Result<Outcome, AgentError>
             PollFd::new(session.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(io::Error::from(errno).into()),
-        }
-        let [event, signal] = fds.map(|fd| fd.any().unwrap_or(true));
-        if signal {
+        let ready = poll_ready(&mut fds)?;
+        if ready[1] {
             pass_on(signals, &session)?;
         }
-        if event {
+        if ready[0] {
             session.receive()?;
         }
     }

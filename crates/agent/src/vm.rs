@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -21,6 +22,9 @@ use crate::detached::Detached;
 use crate::lab::{Lab, lock};
 use crate::message::{InitHello, InitRequest, Program, VmSpec, WinSize};
 use crate::proto::Conn;
+
+/// Against a host directory whose server does not answer: a VM that cannot start must not hold up the lab.
+const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// One VM.
 #[derive(Debug)]
@@ -71,8 +75,9 @@ impl Vm {
         if state.spec == spec {
             return;
         }
-        // What an init cannot change about itself while it runs.
-        if state.spec.netns != spec.netns || state.spec.bin != spec.bin {
+        // What an init can no longer change once it has given its rights up.
+        let fixed = |spec: &VmSpec| (spec.netns.clone(), spec.hostname.clone(), spec.bin.clone());
+        if fixed(&state.spec) != fixed(&spec) {
             state.stop();
         }
         state.spec = spec;
@@ -160,9 +165,10 @@ impl Init {
 }
 
 fn set_up(conn: &Conn, spec: &VmSpec, netns: BorrowedFd<'_>) -> Result<()> {
+    conn.set_timeouts(START_LIMIT)?;
     conn.send(&InitRequest::Setup(spec.clone()), &[netns])?;
-    match conn.recv().context("its init ended before it was ready")?.0 {
-        InitHello::Ready => Ok(()),
+    match conn.recv().context("its init did not become ready")?.0 {
+        InitHello::Ready => Ok(conn.set_timeouts(Duration::ZERO)?),
         InitHello::Failed { message } => bail!(message),
     }
 }

@@ -110,7 +110,6 @@ impl Init<'_> {
             InitRequest::Setup(vm) | InitRequest::Refresh(vm) => {
                 // A VM whose disk is full keeps its old names; nothing better can be done from here.
                 let _ = etc::names(Path::new("/etc"), &vm);
-                let _ = nix::unistd::sethostname(&vm.hostname);
                 self.vm = vm;
             }
         }

@@ -68,12 +68,6 @@ impl Lab {
         children(self.stub())[0]
     }
 
-    /// Waits for the lab's end.
-    pub(crate) fn user_ns_gone(self) {
-        // The stub may be a zombie already, which has no namespaces to look up; the wait is in the drop.
-        drop(self);
-    }
-
     pub(crate) fn user_ns(&self) -> UserNs {
         UserNs(fs::read_link(format!("/proc/{}/ns/user", self.stub())).unwrap())
     }

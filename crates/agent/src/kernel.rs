@@ -1,0 +1,77 @@
+//! The agent's side of the dataplane: observe, plan, apply, and probes.
+//!
+//! The agent knows nothing of VPCs: it is told the state that is wanted, and makes it so.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use tombolo_dataplane::linux::apply::Failure;
+use tombolo_dataplane::linux::{Held, Kernel, netns};
+use tombolo_dataplane::{Desired, Probe, Seen, plan};
+
+use crate::lab::lock;
+
+/// What a convergence took.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConvergeReport {
+    /// The edits that were planned, in order, each with its reason; none when the kernel was as desired.
+    pub edits: Vec<(String, String)>,
+    /// Those that failed.
+    pub failures: Vec<Failure>,
+}
+
+/// The kernel's part of a lab.
+#[derive(Debug)]
+pub(crate) struct Dataplane {
+    kernel: Mutex<Kernel>,
+    /// The next probe's cookie.
+    cookie: AtomicU32,
+}
+
+impl Default for Dataplane {
+    fn default() -> Self {
+        // Connection tracking remembers probes for a while: a new agent begins elsewhere.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { kernel: Mutex::default(), cookie: AtomicU32::new(since.as_micros() as u32) }
+    }
+}
+
+impl Dataplane {
+    /// One network namespace. The holder keeps it alive.
+    pub(crate) fn netns_of(&self, name: &str) -> Option<Arc<OwnedFd>> {
+        lock(&self.kernel).namespaces.get(name).map(|held| Arc::clone(&held.fd))
+    }
+
+    /// Makes an empty network namespace unless there is one of that name.
+    pub(crate) fn make_netns(&self, name: &str) -> Result<()> {
+        let mut kernel = lock(&self.kernel);
+        if !kernel.namespaces.contains_key(name) {
+            let made = netns::create().with_context(|| format!("make network namespace {name}"))?;
+            kernel
+                .namespaces
+                .insert(name.to_owned(), Held { fd: Arc::new(made), router: false, rules: None });
+        }
+        Ok(())
+    }
+
+    /// Observes, plans and applies.
+    pub(crate) fn converge(&self, desired: &Desired) -> Result<ConvergeReport> {
+        let mut kernel = lock(&self.kernel);
+        let plan = plan(desired, &kernel.observe().context("observe the kernel")?);
+        let failures = kernel.apply(&plan);
+        let edits = plan.edits.iter().map(|edit| (edit.op.to_string(), edit.why.to_owned())).collect();
+        Ok(ConvergeReport { edits, failures })
+    }
+
+    /// Sends probes.
+    pub(crate) fn probe(&self, probes: &[Probe]) -> Result<Vec<Seen>> {
+        // More than probes and their barriers use.
+        let used = 1024 + probes.len() as u32 * 8;
+        let cookie = self.cookie.fetch_add(used, Ordering::Relaxed);
+        lock(&self.kernel).probe(probes, cookie).context("send probes")
+    }
+}
