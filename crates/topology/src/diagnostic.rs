@@ -1,0 +1,187 @@
+//! What is wrong with a file, and where: one value per error, printed as compilers print theirs.
+
+use std::fmt;
+
+/// An error in a topology file.
+///
+/// `Display` is `FILE:LINE:COLUMN: PATH: MESSAGE`, then the line itself with a caret below the place:
+/// ```text
+/// lab.yaml:12:22: networks[0].subnetworks[1].ipCidrRange: Invalid value for field 'resource.ipCidrRange': …
+///    |
+/// 12 |         ipCidrRange: 10.1.0.0/33
+///    |                      ^^^^^^^^^^^
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The file's name, as it was given to [`crate::parse`].
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// The path of the field (`networks[0].subnetworks[1].ipCidrRange`), or of the resource where no field is
+    /// to blame. Empty for the file as a whole, such as when it is not YAML.
+    pub path: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+    /// The line of the file.
+    pub source_line: String,
+    /// How many characters are wrong.
+    pub width: usize,
+}
+
+/// The longest source line that is shown.
+const MAX_SHOWN: usize = 160;
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        if self.source_line.trim().is_empty() || self.column > MAX_SHOWN {
+            return Ok(());
+        }
+        let shown: String = self.source_line.chars().take(MAX_SHOWN).collect();
+        let number = self.line.to_string();
+        let gutter = " ".repeat(number.len());
+        let indent = " ".repeat(self.column - 1);
+        let room = (shown.chars().count() + 1).saturating_sub(self.column).max(1);
+        let caret = "^".repeat(self.width.clamp(1, room));
+        write!(f, "\n{gutter} |\n{number} | {shown}\n{gutter} | {indent}{caret}")
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+/// A stretch of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+    pub(crate) width: usize,
+}
+
+impl Span {
+    /// The file's first character.
+    pub(crate) const START: Span = Span { line: 1, column: 1, width: 1 };
+}
+
+/// A file's name and text.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) file: String,
+    pub(crate) text: String,
+}
+
+impl Source {
+    /// The diagnostic for a place in this file.
+    pub(crate) fn diagnostic(&self, span: Span, path: &str, message: impl Into<String>) -> Diagnostic {
+        // What is shown on a terminal must not be able to steer it.
+        let clean = |text: &str| text.replace(char::is_control, " ");
+        Diagnostic {
+            file: self.file.clone(),
+            line: span.line.max(1),
+            column: span.column.max(1),
+            path: clean(path),
+            message: clean(&message.into()),
+            source_line: clean(self.line(span.line)).trim_end().to_owned(),
+            width: span.width,
+        }
+    }
+
+    /// A line by its number from 1; empty where there is none. Lines end where YAML's do.
+    pub(crate) fn line(&self, number: usize) -> &str {
+        let mut rest = self.text.strip_prefix('\u{feff}').unwrap_or(&self.text);
+        for _ in 1..number {
+            let Some(end) = rest.find(['\n', '\r']) else { return "" };
+            let ending = if rest[end..].starts_with("\r\n") { 2 } else { 1 };
+            rest = &rest[end + ending..];
+        }
+        rest.split(['\n', '\r']).next().unwrap_or_default()
+    }
+
+    /// The parser's span as one of ours: what goes over several lines is marked by its first character.
+    pub(crate) fn span(&self, span: &saphyr_parser::Span) -> Span {
+        let (start, end) = (&span.start, &span.end);
+        let one_line = start.line() == end.line() && end.col() > start.col();
+        let width = if one_line { end.col() - start.col() } else { 1 };
+        Span { line: start.line(), column: start.col() + 1, width }
+    }
+}
+
+/// A value as messages quote it: its first 80 characters.
+pub(crate) fn shorten(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The word that the user most likely meant: the closest, if it is close.
+pub(crate) fn closest<'w>(given: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+    if given.len() > 64 {
+        return None;
+    }
+    let lower = given.to_ascii_lowercase();
+    let near = |word: &'w str| {
+        let target = word.to_ascii_lowercase();
+        // `subnets` for `subnetworks`, `ipCidr` for `ipCidrRange`: as good as one letter wrong.
+        let common = lower.bytes().zip(target.bytes()).take_while(|(a, b)| a == b).count();
+        let begins = common >= 3.max(lower.len().saturating_sub(1));
+        let distance = if begins { 1 } else { edit_distance(&lower, &target) };
+        let limit = if lower.len() <= 3 { 1 } else { lower.len() / 3 };
+        (distance <= limit.max(1)).then_some((distance, word))
+    };
+    words.into_iter().filter_map(near).min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
+}
+
+/// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let above = &rows[i - 1];
+            let replaced = above[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(above[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_close_is_suggested() {
+        let keys = ["name", "region", "ipCidrRange", "project", "subnetworks"];
+        for (given, want) in [
+            ("nmae", Some("name")),
+            ("nam", Some("name")),
+            ("ipCidr", Some("ipCidrRange")),
+            ("ipcidrrange", Some("ipCidrRange")),
+            ("subnets", Some("subnetworks")),
+            ("regoin", Some("region")),
+            ("zone", None),
+            ("", None),
+        ] {
+            assert_eq!(closest(given, keys), want, "{given}");
+        }
+    }
+
+    #[test]
+    fn lines_end_where_those_of_yaml_do() {
+        let source = Source { file: "f".into(), text: "a\r\nb\rc\n\nd".into() };
+        let lines: Vec<_> = (1..=6).map(|n| source.line(n)).collect();
+        assert_eq!(lines, ["a", "b", "c", "", "d", ""]);
+    }
+}

@@ -1,0 +1,314 @@
+//! The topology file as it is written: every key, with Google's names, and its documentation.
+//!
+//! These are the only definitions of the keys; the doc comments are what an editor shows.
+
+use crate::form::{Defs, Form, Reader, form};
+use crate::node::{Kind, Node};
+use crate::value::{
+    Int, Loose, Name, Plain, Port, ProbeProtocol, ProjectId, RegionName, Seconds, Service, Word, ZoneName,
+};
+use ipnet::Ipv4Net;
+use serde_json::json;
+use std::net::Ipv4Addr;
+use tombolo_model::{Direction, PortRange, Protocol, RedisTier};
+
+form! {
+    /// A topology file of Tombolo: projects, networks, instances, Redis instances and checks of what reaches what.
+    part File {
+        /// The projects. Compute is enabled in each of them.
+        "projects" projects: Required<Project>,
+        /// The VPC networks, with what belongs to them.
+        "networks" networks: Vec<Network>,
+        /// The VM instances.
+        "instances" instances: Vec<Instance>,
+        /// The Memorystore for Redis instances.
+        "redis" redis: Vec<Redis>,
+        /// What must and must not work once all is up.
+        "checks" checks: Vec<Check>,
+    }
+}
+
+form! {
+    /// A project.
+    resource Project {
+        /// The project's id: 6 to 30 lowercase letters, digits and hyphens.
+        "projectId" project_id: ProjectId,
+        /// Services to enable besides compute. Redis is enabled by itself where a Redis instance is declared.
+        "services" services: Vec<Word<Service>>,
+        /// Whether the project keeps the auto-mode network `default` and its four firewall rules. False when
+        /// left out.
+        "defaultNetwork" default_network: Option<bool>,
+    }
+}
+
+form! {
+    /// A VPC network.
+    resource Network {
+        /// The network's name.
+        "name" name: Name,
+        /// The project that it is in. May be left out when the file has one project.
+        "project" project: Option<ProjectId>,
+        /// Whether the network has a subnetwork of its own name in every region. False when left out.
+        "autoCreateSubnetworks" auto_create_subnetworks: Option<bool>,
+        /// Maximum transmission unit in bytes; 1460 when left out.
+        "mtu" mtu: Option<Int<1300, 8896>>,
+        /// Its subnetworks.
+        "subnetworks" subnetworks: Vec<Subnetwork>,
+        /// Its side of its peerings. A peering is ACTIVE only when the other network has one too.
+        "peerings" peerings: Vec<Peering>,
+        /// Its firewall rules. Without any, all may leave and nothing may enter an instance.
+        "firewalls" firewalls: Vec<Firewall>,
+        /// Its static routes.
+        "routes" routes: Vec<Route>,
+    }
+}
+
+form! {
+    /// A subnetwork: one range in one region.
+    resource Subnetwork {
+        /// The subnetwork's name, unique in its project and region.
+        "name" name: Name,
+        /// Its region, such as `us-central1`.
+        "region" region: RegionName,
+        /// Its primary range, such as `10.1.0.0/16`: /8 to /29, no host bits set.
+        "ipCidrRange" ip_cidr_range: Ipv4Net,
+    }
+}
+
+form! {
+    /// One network's side of a VPC Network Peering.
+    resource Peering {
+        /// The peering's name, unique in its network.
+        "name" name: Name,
+        /// The other network: its name when that is unique in the file, `PROJECT/NETWORK`,
+        /// `projects/PROJECT/global/networks/NETWORK` or a full URL.
+        "network" network: Plain,
+    }
+}
+
+form! {
+    /// A VPC firewall rule.
+    resource Firewall {
+        /// The rule's name, unique in its project.
+        "name" name: Name,
+        /// INGRESS (when left out) acts where packets are received, EGRESS where they are sent.
+        "direction" direction: Option<Word<Direction>>,
+        /// 0 (first) to 65535 (last); 1000 when left out. At equal priority deny wins.
+        "priority" priority: Option<Int<0, 65535>>,
+        /// What the rule lets through. Give either this or `denied`.
+        "allowed" allowed: Option<Vec<L4>>,
+        /// What the rule drops. Give either this or `allowed`.
+        "denied" denied: Option<Vec<L4>>,
+        /// INGRESS: the sources; 0.0.0.0/0 when neither these nor `sourceTags` are given.
+        "sourceRanges" source_ranges: Vec<Ipv4Net>,
+        /// INGRESS: instances of the same network, by tag, whose packets match too.
+        "sourceTags" source_tags: Vec<Name>,
+        /// The instances that the rule acts at, by tag; all of the network when left out.
+        "targetTags" target_tags: Vec<Name>,
+        /// EGRESS: the destinations; 0.0.0.0/0 when left out.
+        "destinationRanges" destination_ranges: Vec<Ipv4Net>,
+        /// Whether the rule does nothing.
+        "disabled" disabled: Option<bool>,
+    }
+    exactly_one { "allowed", "denied" }
+}
+
+form! {
+    /// A protocol, with ports where it has them.
+    part L4 {
+        /// `tcp`, `udp`, `icmp`, `esp`, `ah`, `sctp`, `ipip`, `all` or a protocol number.
+        "IPProtocol" ip_protocol: Protocol,
+        /// Ports and ranges of ports, such as `22` and `8000-8999`; every port when left out.
+        "ports" ports: Vec<PortRange>,
+    }
+}
+
+form! {
+    /// A static route.
+    resource Route {
+        /// The route's name, unique in its project.
+        "name" name: Name,
+        /// The destinations.
+        "destRange" dest_range: Ipv4Net,
+        /// Of equally specific routes the one with the lowest value wins; 1000 when left out.
+        "priority" priority: Option<Int<0, 65535>>,
+        /// The instance that forwards (it needs `canIpForward`), by name, path or URL.
+        "nextHopInstance" next_hop_instance: Option<Plain>,
+        /// The address of the instance that forwards.
+        "nextHopIp" next_hop_ip: Option<Ipv4Addr>,
+        /// `default-internet-gateway`.
+        "nextHopGateway" next_hop_gateway: Option<Plain>,
+    }
+    exactly_one { "nextHopInstance", "nextHopIp", "nextHopGateway" }
+}
+
+form! {
+    /// A VM instance.
+    resource Instance {
+        /// The instance's name: its host name too.
+        "name" name: Name,
+        /// The project that it is in. May be left out when the file has one project.
+        "project" project: Option<ProjectId>,
+        /// Its zone, such as `us-central1-a`.
+        "zone" zone: ZoneName,
+        /// Its network interfaces, `nic0` first; each in a network of its own.
+        "networkInterfaces" network_interfaces: Required<NetworkInterface>,
+        /// Its network tags: a list, or Google's `{items: […]}`.
+        "tags" tags: Option<Tags>,
+        /// Whether it may forward packets that are not its own.
+        "canIpForward" can_ip_forward: Option<bool>,
+        /// Its metadata, as Google's `{items: [{key: …, value: …}]}`.
+        "metadata" metadata: Option<Metadata>,
+        /// The program that it runs at boot: short for the metadata key `startup-script`.
+        "startupScript" startup_script: Option<Plain>,
+    }
+}
+
+form! {
+    /// A network interface of an instance.
+    part NetworkInterface {
+        /// The subnetwork: its name in the instance's project and region, a path or a URL. The subnetwork of an
+        /// auto-mode network has the network's name.
+        "subnetwork" subnetwork: Plain,
+        /// A certain address of the subnetwork; the first free one when left out.
+        "networkIP" network_ip: Option<Ipv4Addr>,
+    }
+}
+
+form! {
+    /// Network tags as Google's API has them.
+    part TagItems {
+        /// The tags.
+        "items" items: Vec<Name>,
+    }
+}
+
+form! {
+    /// Metadata as Google's API has it.
+    part Metadata {
+        /// The entries.
+        "items" items: Vec<MetadataItem>,
+    }
+}
+
+form! {
+    /// An entry of an instance's metadata.
+    part MetadataItem {
+        /// Its key, such as `startup-script`.
+        "key" key: Plain,
+        /// Its value.
+        "value" value: Loose,
+    }
+}
+
+form! {
+    /// A Memorystore for Redis instance.
+    resource Redis {
+        /// The instance's name.
+        "name" name: Name,
+        /// The project that it is in. May be left out when the file has one project.
+        "project" project: Option<ProjectId>,
+        /// Its region, such as `us-central1`.
+        "region" region: RegionName,
+        /// The network whose instances can reach it, in the same project: its name, a path or a URL.
+        "authorizedNetwork" authorized_network: Plain,
+        /// A certain /29 for it; a free one when left out. Its host is the fourth address.
+        "reservedIpRange" reserved_ip_range: Option<Ipv4Net>,
+        /// Its tier; BASIC when left out.
+        "tier" tier: Option<Word<RedisTier>>,
+        /// Its memory in GiB; 1 when left out.
+        "memorySizeGb" memory_size_gb: Option<Int<1, 300>>,
+    }
+}
+
+form! {
+    /// A check: a probe of whether something is reached (`to`), or a program run in an instance (`command`).
+    part Check {
+        /// What the check shows, for people.
+        "name" name: Option<Plain>,
+        /// The instance that it starts from: its name, `PROJECT/ZONE/NAME`, a path or a URL.
+        "from" from: Plain,
+        /// Probe: an instance, a Redis instance, or an IPv4 address.
+        "to" to: Option<Plain>,
+        /// Probe: `icmp`, `tcp` or `udp`; tcp when only a port is given, and for a Redis instance.
+        "protocol" protocol: Option<Word<ProbeProtocol>>,
+        /// Probe: the port; 6379 when left out for a Redis instance.
+        "port" port: Option<Port>,
+        /// A program: a text is run by `sh -c`, a list is the program and its arguments.
+        "command" command: Option<Command>,
+        /// Probe: `reachable` or `unreachable`. Program: what it must print to its standard output, apart from
+        /// blanks at both ends; it must always end with exit status 0.
+        "expect" expect: Option<Loose>,
+        /// How long the check may take, in seconds; 5 when left out.
+        "timeoutSeconds" timeout_seconds: Option<Seconds>,
+    }
+    exactly_one { "to", "command" }
+}
+
+/// A list that must be there and have an item.
+#[derive(Clone, Debug)]
+pub(crate) struct Required<T>(pub(crate) Vec<T>);
+
+impl<T: Form> Form for Required<T> {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match Vec::<T>::read(node, reader)? {
+            items if items.is_empty() => reader.mistyped(node, "a list with at least one item"),
+            items => Some(Self(items)),
+        }
+    }
+
+    fn schema(defs: &mut Defs) -> serde_json::Value {
+        json!({"type": "array", "items": T::schema(defs), "minItems": 1})
+    }
+}
+
+/// Network tags in either notation.
+#[derive(Clone, Debug)]
+pub(crate) struct Tags(pub(crate) Vec<Name>);
+
+impl Form for Tags {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match node.kind() {
+            Kind::Mapping => TagItems::read(node, reader).map(|tags| Self(tags.items)),
+            _ => Vec::read(node, reader).map(Self),
+        }
+    }
+
+    fn schema(defs: &mut Defs) -> serde_json::Value {
+        json!({"anyOf": [Vec::<Name>::schema(defs), TagItems::schema(defs)]})
+    }
+}
+
+/// A program and its arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct Command(pub(crate) Vec<String>);
+
+impl Form for Command {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        if node.kind() == Kind::List {
+            let argv = Required::<Loose>::read(node, reader)?;
+            return Some(Self(argv.0.into_iter().map(|Loose(text)| text).collect()));
+        }
+        Plain::read(node, reader).map(|Plain(script)| Self(vec!["sh".into(), "-c".into(), script]))
+    }
+
+    fn schema(defs: &mut Defs) -> serde_json::Value {
+        json!({"anyOf": [Plain::schema(defs), Required::<Loose>::schema(defs)]})
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of the topology file, for editors and other tools.
+///
+/// It says of the form what the parser checks: keys, types, formats, words. What depends on more than one place
+/// of the file (names, overlaps) only [`crate::parse`] and [`crate::Topology::world`] know.
+pub fn json_schema() -> serde_json::Value {
+    let mut defs = Defs::new();
+    let root = File::schema(&mut defs);
+    let mut schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Tombolo topology",
+    });
+    schema["$ref"] = root["$ref"].clone();
+    schema["$defs"] = defs.into();
+    schema
+}

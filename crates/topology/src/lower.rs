@@ -1,0 +1,317 @@
+//! From the file as written to changes, in the order in which they can be made:
+//! projects, services, networks, subnetworks, instances, firewalls, routes, peerings, redis.
+
+use crate::diagnostic::{Diagnostic, Source};
+use crate::file::{File, Firewall, Instance, L4, Network, Peering, Project, Redis, Route};
+use crate::form::MAX_ERRORS;
+use crate::names::Names;
+use crate::node::Node;
+use crate::owners::Owners;
+use crate::{Check, Located};
+use tombolo_model::project::{COMPUTE, REDIS};
+use tombolo_model::{
+    Action, Change, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, NetworkKey, NetworkSpec, NextHop,
+    NicSpec, PeeringSpec, RedisKey, RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
+    region::Region,
+};
+
+/// The four rules of the network `default`, which must go before it can.
+const DEFAULT_RULES: [&str; 4] =
+    ["default-allow-internal", "default-allow-ssh", "default-allow-rdp", "default-allow-icmp"];
+
+/// A file on its way to changes.
+pub(crate) struct Lower<'f> {
+    pub(crate) file: &'f File,
+    source: &'f Source,
+    root: &'f Node,
+    pub(crate) names: Names,
+    changes: Vec<Located<Change>>,
+    errors: Vec<Diagnostic>,
+}
+
+/// What a file comes to.
+pub(crate) struct Lowered {
+    pub(crate) changes: Vec<Located<Change>>,
+    pub(crate) checks: Vec<Located<Check>>,
+}
+
+/// The changes and checks of a file that is well-formed.
+pub(crate) fn lower(file: &File, source: &Source, root: &Node) -> Result<Lowered, Vec<Diagnostic>> {
+    let names = Names::default();
+    let mut lower = Lower { file, source, root, names, changes: Vec::new(), errors: Vec::new() };
+    let owners = lower.owners();
+    if !lower.errors.is_empty() {
+        return Err(lower.errors);
+    }
+    lower.projects(&owners);
+    lower.networks(&owners);
+    lower.subnetworks(&owners);
+    lower.instances(&owners);
+    lower.firewalls(&owners);
+    lower.routes(&owners);
+    lower.peerings(&owners);
+    lower.redis(&owners);
+    let checks = lower.checks();
+    if lower.errors.is_empty() { Ok(Lowered { changes: lower.changes, checks }) } else { Err(lower.errors) }
+}
+
+impl<'f> Lower<'f> {
+    /// A value with the place of `path`.
+    pub(crate) fn located<T>(&self, value: T, path: String) -> Located<T> {
+        let span = self.root.find(&path).map_or(crate::diagnostic::Span::START, |node| node.span);
+        Located { value, path, line: span.line, column: span.column }
+    }
+
+    /// Whether there are as many errors as are shown, so that looking for more is no use.
+    pub(crate) fn full(&self) -> bool {
+        self.errors.len() >= MAX_ERRORS
+    }
+
+    /// Notes an error at a path, or at the closest place above it that is in the file.
+    pub(crate) fn error(&mut self, path: &str, message: String) {
+        if self.full() {
+            return;
+        }
+        let mut place = path;
+        while self.root.find(place).is_none() {
+            place = place.rfind(['.', '[']).map_or("", |end| &place[..end]);
+        }
+        let span = self.root.find(place).unwrap_or(self.root).span;
+        self.errors.push(self.source.diagnostic(span, path, message));
+    }
+
+    /// The value, or its error noted at the path.
+    pub(crate) fn noted<T>(&mut self, result: Result<T, String>, path: &str) -> Option<T> {
+        result.map_err(|message| self.error(path, message)).ok()
+    }
+
+    /// Adds a change.
+    fn change(&mut self, path: &str, change: Change) {
+        let located = self.located(change, path.to_owned());
+        self.changes.push(located);
+    }
+
+    /// Projects, then their services and the end of their networks `default`.
+    fn projects(&mut self, owners: &Owners) {
+        let projects = &self.file.projects.0;
+        for (i, project) in projects.iter().enumerate() {
+            self.change(&format!("projects[{i}]"), Change::ProjectCreate(project.project_id.0.clone()));
+        }
+        for (i, project) in projects.iter().enumerate() {
+            self.services(project, &format!("projects[{i}]"), owners);
+        }
+    }
+
+    /// The services of one project.
+    fn services(&mut self, project: &Project, path: &str, owners: &Owners) {
+        let id = &project.project_id.0;
+        let enable =
+            |service: &str| Change::ServiceEnable { project: id.clone(), service: service.to_owned() };
+        self.change(path, enable(COMPUTE));
+        if project.default_network != Some(true) {
+            for rule in DEFAULT_RULES {
+                self.change(path, Change::FirewallDelete(FirewallKey::new(id, rule)));
+            }
+            self.change(path, Change::NetworkDelete(NetworkKey::new(id, "default")));
+        }
+        for (i, service) in project.services.iter().enumerate() {
+            self.change(&format!("{path}.services[{i}]"), enable(service.0.0));
+        }
+        let listed = project.services.iter().any(|s| s.0.0 == REDIS);
+        if !listed && owners.with_redis.contains(id) {
+            self.change(path, enable(REDIS));
+        }
+    }
+
+    /// Every network with its key and path.
+    fn each_network(&self, owners: &Owners) -> Vec<(&'f Network, NetworkKey, String)> {
+        let networks = self.file.networks.iter().zip(&owners.networks).enumerate();
+        networks
+            .map(|(i, (n, owner))| (n, NetworkKey::new(owner, &n.name.0), format!("networks[{i}]")))
+            .collect()
+    }
+
+    fn networks(&mut self, owners: &Owners) {
+        for (network, key, path) in self.each_network(owners) {
+            let auto_create_subnetworks = network.auto_create_subnetworks.unwrap_or(false);
+            let mtu = network.mtu.map(|mtu| mtu.short());
+            self.change(&path, Change::NetworkInsert(NetworkSpec { key, auto_create_subnetworks, mtu }));
+        }
+    }
+
+    fn subnetworks(&mut self, owners: &Owners) {
+        for (network, key, path) in self.each_network(owners) {
+            for (i, subnetwork) in network.subnetworks.iter().enumerate() {
+                let spec = SubnetworkSpec {
+                    key: SubnetworkKey::new(&key.project, &subnetwork.region.0, &subnetwork.name.0),
+                    network: key.clone(),
+                    range: subnetwork.ip_cidr_range,
+                };
+                self.change(&format!("{path}.subnetworks[{i}]"), Change::SubnetworkInsert(spec));
+            }
+        }
+    }
+
+    fn instances(&mut self, owners: &Owners) {
+        for (i, (instance, owner)) in self.file.instances.iter().zip(&owners.instances).enumerate() {
+            let path = format!("instances[{i}]");
+            if self.full() {
+                break;
+            }
+            if let Some(spec) = self.instance(instance, owner, &path) {
+                self.change(&path, Change::InstanceInsert(spec));
+            }
+        }
+    }
+
+    fn instance(&mut self, instance: &Instance, owner: &str, path: &str) -> Option<InstanceSpec> {
+        let region = Region::of_zone(&instance.zone.0)?; // its form is known to be good
+        let mut nics = Vec::new();
+        for (i, nic) in instance.network_interfaces.0.iter().enumerate() {
+            let found = self.names.subnetwork(&nic.subnetwork.0, owner, region.name);
+            let subnetwork = self.noted(found, &format!("{path}.networkInterfaces[{i}].subnetwork"));
+            nics.push(subnetwork.map(|subnetwork| NicSpec { subnetwork, address: nic.network_ip }));
+        }
+        let items = instance.metadata.iter().flat_map(|m| &m.items);
+        let mut metadata: std::collections::BTreeMap<_, _> =
+            items.map(|item| (item.key.0.clone(), item.value.0.clone())).collect();
+        if let Some(script) = &instance.startup_script
+            && metadata.insert("startup-script".into(), script.0.clone()).is_some()
+        {
+            let message = "'startupScript' cannot be given together with the metadata key 'startup-script'";
+            self.error(&format!("{path}.startupScript"), message.into());
+        }
+        Some(InstanceSpec {
+            key: InstanceKey::new(owner, &instance.zone.0, &instance.name.0),
+            nics: nics.into_iter().collect::<Option<_>>()?,
+            tags: instance.tags.iter().flat_map(|t| &t.0).map(|t| t.0.clone()).collect(),
+            can_ip_forward: instance.can_ip_forward.unwrap_or(false),
+            metadata,
+        })
+    }
+
+    fn firewalls(&mut self, owners: &Owners) {
+        for (network, key, path) in self.each_network(owners) {
+            for (i, firewall) in network.firewalls.iter().enumerate() {
+                let spec = firewall_spec(firewall, &key);
+                self.change(&format!("{path}.firewalls[{i}]"), Change::FirewallInsert(spec));
+            }
+        }
+    }
+
+    fn routes(&mut self, owners: &Owners) {
+        for (network, key, path) in self.each_network(owners) {
+            for (i, route) in network.routes.iter().enumerate() {
+                let path = format!("{path}.routes[{i}]");
+                if self.full() {
+                    return;
+                }
+                let Some(next_hop) = self.next_hop(route, &key, &path) else { continue };
+                let spec = RouteSpec {
+                    key: RouteKey::new(&key.project, &route.name.0),
+                    network: key.clone(),
+                    dest_range: route.dest_range,
+                    priority: route.priority.map_or(1000, |p| p.short()),
+                    next_hop,
+                };
+                self.change(&path, Change::RouteInsert(spec));
+            }
+        }
+    }
+
+    fn next_hop(&mut self, route: &Route, network: &NetworkKey, path: &str) -> Option<NextHop> {
+        if let Some(instance) = &route.next_hop_instance {
+            let found = self.names.instance(&instance.0, Some(&network.project));
+            return self.noted(found, &format!("{path}.nextHopInstance")).map(NextHop::Instance);
+        }
+        if let Some(address) = route.next_hop_ip {
+            return Some(NextHop::Address(address));
+        }
+        let gateway = route.next_hop_gateway.as_ref().map_or("", |g| g.0.as_str());
+        if gateway.rsplit('/').next() == Some("default-internet-gateway") {
+            return Some(NextHop::InternetGateway);
+        }
+        let expected = "The only gateway is 'default-internet-gateway'.";
+        let value = crate::diagnostic::shorten(gateway);
+        let refusal = tombolo_model::Refusal::invalid("nextHopGateway", value, expected);
+        self.error(&format!("{path}.nextHopGateway"), refusal.to_string());
+        None
+    }
+
+    fn peerings(&mut self, owners: &Owners) {
+        for (network, key, path) in self.each_network(owners) {
+            for (i, Peering { name, network: peer }) in network.peerings.iter().enumerate() {
+                let path = format!("{path}.peerings[{i}]");
+                if self.full() {
+                    return;
+                }
+                let found = self.names.network(&peer.0, None);
+                let Some(peer) = self.noted(found, &format!("{path}.network")) else { continue };
+                let spec = PeeringSpec { network: key.clone(), name: name.0.clone(), peer };
+                self.change(&path, Change::PeeringAdd(spec));
+            }
+        }
+    }
+
+    fn redis(&mut self, owners: &Owners) {
+        for (i, (redis, owner)) in self.file.redis.iter().zip(&owners.redis).enumerate() {
+            let path = format!("redis[{i}]");
+            if self.full() {
+                break;
+            }
+            let found = self.names.network(&redis.authorized_network.0, Some(owner));
+            if let Some(network) = self.noted(found, &format!("{path}.authorizedNetwork")) {
+                self.change(&path, Change::RedisInsert(redis_spec(redis, owner, network)));
+            }
+        }
+    }
+
+    fn checks(&mut self) -> Vec<Located<Check>> {
+        let checks = self.file.checks.iter().enumerate();
+        checks
+            .filter_map(|(i, check)| {
+                if self.full() {
+                    return None;
+                }
+                let path = format!("checks[{i}]");
+                let value = crate::lower_check::check(self, check, &path)?;
+                Some(self.located(value, path))
+            })
+            .collect()
+    }
+}
+
+/// A firewall rule with the defaults of those keys that were left out.
+fn firewall_spec(firewall: &Firewall, network: &NetworkKey) -> FirewallSpec {
+    let key = FirewallKey::new(&network.project, &firewall.name.0);
+    let mut spec = FirewallSpec::new(key, network.clone());
+    if let Some(direction) = firewall.direction {
+        spec.direction = direction.0;
+    }
+    if let Some(priority) = firewall.priority {
+        spec.priority = priority.short();
+    }
+    spec.action = if firewall.denied.is_some() { Action::Deny } else { Action::Allow };
+    let entries = firewall.allowed.iter().chain(&firewall.denied).flatten();
+    spec.matches = entries
+        .map(|L4 { ip_protocol, ports }| tombolo_model::L4::new(*ip_protocol, ports.clone()))
+        .collect();
+    let tags = |tags: &[crate::value::Name]| tags.iter().map(|t| t.0.clone()).collect();
+    spec.source_ranges = firewall.source_ranges.iter().copied().collect();
+    spec.source_tags = tags(&firewall.source_tags);
+    spec.destination_ranges = firewall.destination_ranges.iter().copied().collect();
+    spec.target_tags = tags(&firewall.target_tags);
+    spec.disabled = firewall.disabled.unwrap_or(false);
+    spec
+}
+
+/// A Redis instance with the defaults of those keys that were left out.
+fn redis_spec(redis: &Redis, project: &str, authorized_network: NetworkKey) -> RedisSpec {
+    RedisSpec {
+        key: RedisKey::new(project, &redis.region.0, &redis.name.0),
+        authorized_network,
+        reserved_ip_range: redis.reserved_ip_range,
+        tier: redis.tier.map(|tier| tier.0).unwrap_or_default(),
+        memory_size_gb: redis.memory_size_gb.map_or(1, |gb| gb.0),
+    }
+}

@@ -1,0 +1,85 @@
+//! Who owns what: the project of each resource, and every name that others may refer to.
+
+use crate::file::Network;
+use crate::lower::Lower;
+use crate::value::{ProjectId, unknown};
+use std::collections::BTreeSet;
+use tombolo_model::{InstanceKey, NetworkKey, RedisKey, SubnetworkKey};
+
+/// The project of each network, instance and Redis instance.
+pub(crate) struct Owners {
+    pub(crate) networks: Vec<String>,
+    pub(crate) instances: Vec<String>,
+    pub(crate) redis: Vec<String>,
+    /// The projects that have a Redis instance.
+    pub(crate) with_redis: BTreeSet<String>,
+}
+
+impl Lower<'_> {
+    /// Finds every resource's project, and notes every name that others may refer to.
+    pub(crate) fn owners(&mut self) -> Owners {
+        let file = self.file;
+        let of = |lower: &mut Self, given: Option<&ProjectId>, kind: &str, i: usize| {
+            lower.owner(given, &format!("{kind}[{i}]"))
+        };
+        self.names.projects = file.projects.0.iter().map(|p| p.project_id.0.clone()).collect();
+        let mut owners = Owners {
+            networks: Vec::new(),
+            instances: Vec::new(),
+            redis: Vec::new(),
+            with_redis: BTreeSet::new(),
+        };
+        for project in file.projects.0.iter().filter(|p| p.default_network == Some(true)) {
+            let key = NetworkKey::new(&project.project_id.0, "default");
+            self.names.networks.entry("default".into()).or_default().insert(key.clone());
+            self.names.auto.insert(key);
+        }
+        for (i, network) in file.networks.iter().enumerate() {
+            let owner = of(self, network.project.as_ref(), "networks", i);
+            self.note_network(network, &owner);
+            owners.networks.push(owner);
+        }
+        for (i, instance) in file.instances.iter().enumerate() {
+            let owner = of(self, instance.project.as_ref(), "instances", i);
+            let key = InstanceKey::new(&owner, &instance.zone.0, &instance.name.0);
+            self.names.instances.entry(instance.name.0.clone()).or_default().insert(key);
+            owners.instances.push(owner);
+        }
+        for (i, redis) in file.redis.iter().enumerate() {
+            let owner = of(self, redis.project.as_ref(), "redis", i);
+            let key = RedisKey::new(&owner, &redis.region.0, &redis.name.0);
+            self.names.redis.entry(redis.name.0.clone()).or_default().insert(key);
+            owners.with_redis.insert(owner.clone());
+            owners.redis.push(owner);
+        }
+        owners
+    }
+
+    /// Notes the names of a network and its subnetworks.
+    fn note_network(&mut self, network: &Network, project: &str) {
+        let key = NetworkKey::new(project, &network.name.0);
+        for subnetwork in &network.subnetworks {
+            let key = SubnetworkKey::new(project, &subnetwork.region.0, &subnetwork.name.0);
+            self.names.subnetworks.entry(subnetwork.name.0.clone()).or_default().insert(key);
+        }
+        if network.auto_create_subnetworks == Some(true) {
+            self.names.auto.insert(key.clone());
+        }
+        self.names.networks.entry(network.name.0.clone()).or_default().insert(key);
+    }
+
+    /// The project of a resource: the one it names, or the file's only one. Empty after an error.
+    fn owner(&mut self, given: Option<&ProjectId>, path: &str) -> String {
+        let projects = &self.file.projects.0;
+        let message = match (given, projects.as_slice()) {
+            (Some(id), _) if self.names.projects.contains(&id.0) => return id.0.clone(),
+            _ if self.full() => return String::new(),
+            (Some(id), _) => unknown("project", &id.0, self.names.projects.iter().map(String::as_str)),
+            (None, [only]) => return only.project_id.0.clone(),
+            (None, _) => "missing key 'project': the file has more than one project".to_owned(),
+        };
+        let path = if given.is_some() { format!("{path}.project") } else { path.to_owned() };
+        self.error(&path, message);
+        String::new()
+    }
+}

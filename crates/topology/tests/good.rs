@@ -1,0 +1,223 @@
+//! What good files come to: defaults, short forms, references, and the order of the changes.
+
+use std::time::Duration;
+use tombolo_model::{
+    Action, Change, Direction, FirewallSpec, InstanceKey, NetworkKey, NextHop, RedisKey, RedisTier,
+    SubnetworkKey, Timestamp,
+};
+use tombolo_topology::{CheckKind, Probe, Target, Topology, parse};
+
+const BASE: &str = "\
+projects: [{projectId: project-1}]
+networks:
+  - name: vpc-1
+    subnetworks:
+      - {name: subnet-1, region: us-central1, ipCidrRange: 10.1.0.0/16}
+";
+
+const VM: &str = "\
+instances:
+  - name: vm-1
+    zone: us-central1-a
+    networkInterfaces: [{subnetwork: subnet-1}]
+";
+
+/// The file, which must also make a World.
+fn good(text: &str) -> Topology {
+    let topology = parse("lab.yaml", text).unwrap_or_else(|errors| panic!("{}", errors[0]));
+    topology.world(Timestamp(0)).unwrap_or_else(|error| panic!("{error}"));
+    topology
+}
+
+/// The changes after those of the projects, as lines.
+fn lines(text: &str) -> Vec<String> {
+    let changes = good(text).changes;
+    let of_project = |path: &str| path.starts_with("projects");
+    changes.iter().filter(|c| !of_project(&c.path)).map(|c| format!("{}: {}", c.path, c.value)).collect()
+}
+
+fn firewall(rule: &str) -> FirewallSpec {
+    let topology = good(&format!("{BASE}    firewalls:\n      - {rule}\n"));
+    match topology.changes.last().map(|c| &c.value) {
+        Some(Change::FirewallInsert(spec)) => spec.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_project_loses_its_network_default_unless_it_wants_it() {
+    let changes = |text: &str| good(text).changes.iter().map(|c| c.value.to_string()).collect::<Vec<_>>();
+    assert_eq!(
+        changes("projects: [{projectId: project-1}]"),
+        [
+            "create project project-1",
+            "enable compute.googleapis.com in project-1",
+            "delete firewall rule default-allow-internal",
+            "delete firewall rule default-allow-ssh",
+            "delete firewall rule default-allow-rdp",
+            "delete firewall rule default-allow-icmp",
+            "delete network default",
+        ]
+    );
+    let kept = "projects: [{projectId: project-1, defaultNetwork: true, services: [redis.googleapis.com]}]";
+    assert_eq!(
+        changes(kept),
+        [
+            "create project project-1",
+            "enable compute.googleapis.com in project-1",
+            "enable redis.googleapis.com in project-1",
+        ]
+    );
+}
+
+#[test]
+fn changes_come_in_the_order_in_which_they_can_be_made() {
+    let text = format!(
+        "{VM}    canIpForward: true
+redis: [{{name: redis-1, region: us-central1, authorizedNetwork: vpc-1}}]
+{BASE}    peerings: [{{name: to-2, network: vpc-2}}]
+    firewalls: [{{name: all, allowed: [{{IPProtocol: all}}]}}]
+    routes: [{{name: to-dc, destRange: 192.168.0.0/16, nextHopInstance: vm-1}}]
+  - name: vpc-2
+"
+    );
+    assert_eq!(
+        lines(&text),
+        [
+            "networks[0]: create network vpc-1",
+            "networks[1]: create network vpc-2",
+            "networks[0].subnetworks[0]: create subnetwork subnet-1 10.1.0.0/16",
+            "instances[0]: create instance vm-1 in us-central1-a",
+            "networks[0].firewalls[0]: create firewall rule all",
+            "networks[0].routes[0]: create route to-dc to 192.168.0.0/16",
+            "networks[0].peerings[0]: create peering to-2 from vpc-1 to vpc-2",
+            "redis[0]: create redis redis-1 for vpc-1",
+        ]
+    );
+}
+
+#[test]
+fn places_are_those_of_the_file() {
+    let topology = good(&format!("{BASE}{VM}"));
+    let place = |path: &str| topology.changes.iter().find(|c| c.path == path).map(|c| (c.line, c.column));
+    assert_eq!(place("networks[0]"), Some((3, 5)));
+    assert_eq!(place("networks[0].subnetworks[0]"), Some((5, 9)));
+    assert_eq!(place("instances[0]"), Some((7, 5)));
+}
+
+#[test]
+fn firewall_rules_have_googles_defaults() {
+    let rule = firewall("{name: r, allowed: [{IPProtocol: tcp, ports: [22, \"80-90\"]}, {IPProtocol: 47}]}");
+    assert_eq!((rule.direction, rule.action, rule.priority), (Direction::Ingress, Action::Allow, 1000));
+    let matches: Vec<_> = rule.matches.iter().map(ToString::to_string).collect();
+    assert_eq!(matches, ["tcp:22,80-90", "47"]);
+    assert!(rule.source_ranges.is_empty() && !rule.disabled);
+
+    let rule = firewall(
+        "{name: r, denied: [{IPProtocol: all}], direction: EGRESS, priority: 0, \
+         destinationRanges: [10.0.0.0/8], targetTags: [web], disabled: true}",
+    );
+    assert_eq!((rule.direction, rule.action, rule.priority), (Direction::Egress, Action::Deny, 0));
+    assert!(rule.disabled && rule.target_tags.contains("web") && rule.destination_ranges.len() == 1);
+}
+
+#[test]
+fn instances_take_both_notations_of_tags_and_metadata() {
+    for tags in ["[a, b]", "{items: [b, a]}"] {
+        for script in ["startupScript: exit", "metadata: {items: [{key: startup-script, value: exit}]}"] {
+            let topology = good(&format!("{BASE}{VM}    tags: {tags}\n    {script}\n"));
+            let Some(Change::InstanceInsert(spec)) = topology.changes.last().map(|c| &c.value) else {
+                panic!()
+            };
+            assert_eq!(spec.tags.iter().collect::<Vec<_>>(), ["a", "b"]);
+            assert_eq!(spec.metadata["startup-script"], "exit");
+        }
+    }
+    let text = format!("{BASE}{VM}    metadata: {{items: [{{key: enable-oslogin, value: TRUE}}]}}\n");
+    let topology = good(&text);
+    let Some(Change::InstanceInsert(spec)) = topology.changes.last().map(|c| &c.value) else { panic!() };
+    assert_eq!(spec.metadata["enable-oslogin"], "TRUE");
+}
+
+#[test]
+fn a_subnetwork_is_that_of_the_instances_region_or_of_an_auto_mode_network() {
+    let other = "      - {name: subnet-1, region: us-east1, ipCidrRange: 10.2.0.0/16}\n";
+    let auto = "  - {name: auto, autoCreateSubnetworks: true}\n";
+    let url =
+        "https://www.googleapis.com/compute/v1/projects/project-1/regions/us-east1/subnetworks/subnet-1";
+    for (zone, subnetwork, region, want) in [
+        ("us-central1-f", "subnet-1", "us-central1", "subnet-1"),
+        ("us-east1-b", "subnet-1", "us-east1", "subnet-1"),
+        ("us-east1-b", url, "us-east1", "subnet-1"),
+        ("me-west1-a", "auto", "me-west1", "auto"),
+    ] {
+        let vm = VM.replace("us-central1-a", zone).replace("subnet-1", subnetwork);
+        let topology = good(&format!("{BASE}{other}{auto}{vm}"));
+        let Some(Change::InstanceInsert(spec)) = topology.changes.last().map(|c| &c.value) else { panic!() };
+        assert_eq!(spec.nics[0].subnetwork, SubnetworkKey::new("project-1", region, want));
+    }
+    let default = "projects: [{projectId: project-1, defaultNetwork: true}]\n".to_owned();
+    good(&(default + &VM.replace("subnet-1", "default")));
+}
+
+#[test]
+fn routes_have_three_kinds_of_next_hops() {
+    let instance = InstanceKey::new("project-1", "us-central1-a", "vm-1");
+    for (hop, want) in [
+        ("nextHopInstance: vm-1", NextHop::Instance(instance.clone())),
+        ("nextHopInstance: project-1/us-central1-a/vm-1", NextHop::Instance(instance)),
+        ("nextHopIp: 10.1.0.9", NextHop::Address("10.1.0.9".parse().unwrap())),
+        ("nextHopGateway: default-internet-gateway", NextHop::InternetGateway),
+        ("nextHopGateway: global/gateways/default-internet-gateway", NextHop::InternetGateway),
+    ] {
+        let route = format!("    routes: [{{name: r, destRange: 192.168.0.0/16, {hop}}}]\n");
+        let topology = good(&format!("{BASE}{route}{VM}    canIpForward: true\n"));
+        let Some(Change::RouteInsert(spec)) = topology.changes.last().map(|c| &c.value) else { panic!() };
+        assert_eq!((spec.priority, &spec.next_hop), (1000, &want));
+    }
+}
+
+#[test]
+fn redis_has_defaults_and_enables_itself() {
+    let redis = "redis: [{name: r, region: us-central1, authorizedNetwork: vpc-1}]\n";
+    let topology = good(&format!("{BASE}{redis}"));
+    let Some(Change::RedisInsert(spec)) = topology.changes.last().map(|c| &c.value) else { panic!() };
+    assert_eq!((spec.tier, spec.memory_size_gb, spec.reserved_ip_range), (RedisTier::Basic, 1, None));
+    assert_eq!(spec.authorized_network, NetworkKey::new("project-1", "vpc-1"));
+}
+
+#[test]
+fn checks_fill_in_what_follows() {
+    let redis = "redis: [{name: redis-1, region: us-central1, authorizedNetwork: vpc-1}]\n";
+    let key = RedisKey::new("project-1", "us-central1", "redis-1");
+    let vm = InstanceKey::new("project-1", "us-central1-a", "vm-1");
+    let seven = Target::Address("10.0.0.7".parse().unwrap());
+    for (check, to, probe, reachable) in [
+        ("to: redis-1, expect: reachable", Target::Redis(key.clone()), Probe::Tcp(6379), true),
+        ("to: redis-1, protocol: icmp, expect: unreachable", Target::Redis(key), Probe::Icmp, false),
+        ("to: vm-1, port: 22, expect: reachable", Target::Instance(vm.clone()), Probe::Tcp(22), true),
+        ("to: 10.0.0.7, port: 53, protocol: udp, expect: unreachable", seven, Probe::Udp(53), false),
+    ] {
+        let topology = good(&format!("{BASE}{VM}{redis}checks: [{{from: vm-1, {check}}}]\n"));
+        let have = &topology.checks[0].value;
+        assert_eq!(have.kind, CheckKind::Probe { to, probe, reachable });
+        assert_eq!((&have.from, have.timeout), (&vm, Duration::from_secs(5)));
+    }
+}
+
+#[test]
+fn a_command_is_a_text_for_the_shell_or_a_list() {
+    for (check, argv, output, seconds) in [
+        ("command: echo 1 2, expect: 1 2", ["sh", "-c", "echo 1 2"].as_slice(), Some("1 2"), 5.0),
+        ("command: [seq, 3], timeoutSeconds: 0.5", &["seq", "3"], None, 0.5),
+        ("command: [\"true\"], expect: \"\"", &["true"], Some(""), 5.0),
+        ("command: [printf, \"3\"], expect: 3", &["printf", "3"], Some("3"), 5.0),
+    ] {
+        let from = "projects/project-1/zones/us-central1-a/instances/vm-1";
+        let topology = good(&format!("{BASE}{VM}checks: [{{from: {from}, {check}}}]\n"));
+        let have = &topology.checks[0].value;
+        let argv = argv.iter().map(ToString::to_string).collect();
+        assert_eq!(have.kind, CheckKind::Command { argv, output: output.map(str::to_owned) });
+        assert_eq!(have.timeout, Duration::from_secs_f64(seconds));
+    }
+}
