@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tombolo_proxy::cli::Args;
 use tombolo_proxy::config::Config;
 use tombolo_proxy::{Log, net};
@@ -25,9 +26,10 @@ fn run(args: &Args) -> anyhow::Result<()> {
     }
     let config = Config::load(&args.conf_file)?;
     if args.test_conf {
-        println!("tombolo-proxy: configuration file '{}' is good", args.conf_file.display());
+        println!("tombolo-proxy: configuration file '{}' syntax is ok", args.conf_file.display());
         return Ok(());
     }
+    raise_descriptor_limit();
     let log = Log::open(args.output.as_deref(), args.verbose).context("the log can not be opened")?;
     let mut worker = net::Worker::new(&config, log)?;
     if let Some(path) = &args.pid_file {
@@ -39,4 +41,12 @@ fn run(args: &Args) -> anyhow::Result<()> {
         let _ = fs::remove_file(path);
     }
     Ok(outcome?)
+}
+
+/// As many descriptors as the system allows: each client takes one. Failing to is no reason not
+/// to serve.
+fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }

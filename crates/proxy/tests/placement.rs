@@ -6,7 +6,7 @@ mod common;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use common::{Client, Process, Redis, request, simple};
 use tombolo_proxy::config::Config;
@@ -89,7 +89,7 @@ fn keys_are_where_nutcracker_puts_them() {
 }
 
 fn nutcracker(file: &Path) -> Process {
-    let child = Command::new("nutcracker")
+    let child = common::mortal("nutcracker")
         .arg("-c")
         .arg(file)
         .args(["-a", "127.0.0.1", "-s", &common::free_port().to_string()])

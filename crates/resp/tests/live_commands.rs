@@ -17,7 +17,9 @@ struct Redis {
 impl Redis {
     fn start() -> Redis {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let child = Command::new("redis-server")
+        let child = Command::new("setpriv")
+            // Also when the test itself is killed.
+            .args(["--pdeathsig", "KILL", "redis-server"])
             .args(["--port", "0", "--save", "", "--unixsocket"])
             .arg(dir.path().join("s"))
             .current_dir(dir.path())

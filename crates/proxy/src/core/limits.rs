@@ -4,8 +4,9 @@
 //! socket's buffer fills and it feels it as backpressure. One large request or reply may pass a
 //! soft limit, because it can not be split.
 
-/// Requests of one client that wait for a reply.
-pub const MAX_PENDING_REQUESTS: usize = 1024;
+/// Requests of one client that wait for a reply. Small requests can have large replies, so this is
+/// also what bounds how much a client that does not read can ask for before it is held back.
+pub const MAX_PENDING_REQUESTS: usize = 256;
 /// Bytes of one client's requests that wait for a reply.
 pub const MAX_PENDING_BYTES: usize = 1 << 20;
 /// Bytes of replies that one client has not taken.

@@ -15,8 +15,6 @@ use crate::core::ConnectionId;
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) connection: ConnectionId,
-    /// Which attempt to connect asked.
-    pub(super) attempt: u64,
     pub(super) address: io::Result<SocketAddr>,
 }
 
@@ -38,22 +36,16 @@ impl Resolver {
         host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port))
     }
 
-    /// Starts a lookup; its token wakes the loop when `next` has the answer. Lookups are one for
-    /// each connection attempt at most, so there are never many threads.
-    pub(super) fn start(
-        &self,
-        connection: ConnectionId,
-        attempt: u64,
-        host: &str,
-        port: u16,
-    ) -> io::Result<()> {
+    /// Starts a lookup; its token wakes the loop when `next` has the answer. The caller has one
+    /// lookup for a connection at a time.
+    pub(super) fn start(&self, connection: ConnectionId, host: &str, port: u16) -> io::Result<()> {
         let (sender, waker, host) = (self.sender.clone(), Arc::clone(&self.waker), host.to_string());
         thread::Builder::new().name("resolve".to_string()).spawn(move || {
             let address = (host.as_str(), port).to_socket_addrs().and_then(|mut addresses| {
                 addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no address"))
             });
             // The receiver is only gone when the proxy ends.
-            if sender.send(Answer { connection, attempt, address }).is_ok() {
+            if sender.send(Answer { connection, address }).is_ok() {
                 let _ = waker.wake();
             }
         })?;

@@ -22,8 +22,11 @@ struct Link {
     socket: Option<Socket>,
     /// The socket is there, the connection is not yet.
     connecting: bool,
-    /// Counts attempts to connect, so that a late lookup is not taken for the current one.
-    attempt: u64,
+    /// A lookup of its name is under way. There is never a second one, however often connecting
+    /// fails meanwhile: a name server that does not answer must not collect threads.
+    looking_up: bool,
+    /// The core waits for a connection, and that for the lookup.
+    awaited: bool,
     /// The last attempt failed; said once, not for each request.
     down: bool,
 }
@@ -47,7 +50,8 @@ impl Servers {
                 keepalive: pool.tcpkeepalive,
                 socket: None,
                 connecting: false,
-                attempt: 0,
+                looking_up: false,
+                awaited: false,
                 down: false,
             }
         };
@@ -68,15 +72,23 @@ impl Servers {
         log: &Log,
     ) {
         let link = &mut self.links[id.0];
-        link.attempt += 1;
         let begun = match &link.address {
             Address::Unix(path) => Stream::connect_unix(path),
             Address::Tcp(host, port) => match Resolver::literal(host, *port) {
                 Some(address) => Stream::connect_tcp(address),
-                None => match self.resolver.start(id, link.attempt, host, *port) {
-                    Ok(()) => return,
-                    Err(error) => Err(error),
-                },
+                None => {
+                    link.awaited = true;
+                    if link.looking_up {
+                        return;
+                    }
+                    match self.resolver.start(id, host, *port) {
+                        Ok(()) => {
+                            link.looking_up = true;
+                            return;
+                        }
+                        Err(error) => Err(error),
+                    }
+                }
             },
         };
         self.begin(core, registry, id, begun, now, log);
@@ -111,7 +123,9 @@ impl Servers {
     pub(super) fn resolved(&mut self, core: &mut Core, registry: &Registry, now: Millis, log: &Log) {
         while let Some(answer) = self.resolver.next() {
             let id = answer.connection;
-            if self.links[id.0].attempt != answer.attempt {
+            let link = &mut self.links[id.0];
+            link.looking_up = false;
+            if !std::mem::take(&mut link.awaited) {
                 continue;
             }
             match answer.address {
@@ -213,7 +227,7 @@ impl Servers {
         let link = &mut self.links[id.0];
         link.socket = None;
         link.connecting = false;
-        link.attempt += 1;
+        link.awaited = false;
     }
 }
 

@@ -35,6 +35,13 @@ impl Drop for Process {
     }
 }
 
+/// A command whose process is killed also when the test itself is.
+pub fn mortal(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", program]);
+    command
+}
+
 /// A port that was free a moment ago, below those that the kernel gives to outgoing connections.
 /// Whoever uses it must be ready to try another: see `retry`.
 pub fn free_port() -> u16 {
@@ -83,7 +90,7 @@ impl Redis {
     }
 
     fn on(port: u16, args: &[String]) -> Option<Redis> {
-        let mut child = Command::new("redis-server")
+        let mut child = mortal("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(args)
             .current_dir(std::env::temp_dir())
@@ -122,7 +129,7 @@ pub struct Proxy {
 }
 
 pub fn proxy_command() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_tombolo-proxy"))
+    mortal(env!("CARGO_BIN_EXE_tombolo-proxy"))
 }
 
 impl Proxy {
