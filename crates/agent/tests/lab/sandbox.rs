@@ -69,6 +69,10 @@ fn host_files_are_read_only_or_hidden() {
         let out = lab.sh("a", &format!("touch {dir}/tombolo-was-here")).out;
         assert!(out.contains("Read-only file system"), "{dir}: {out}");
     }
+    assert_eq!(
+        lab.sh("a", "cat /run/host/etc/shadow /run/host/etc/gshadow /etc/shadow | grep -v ':[*]:'").out,
+        ""
+    );
     let out = lab.sh("a", "mount -o remount,rw /usr || mount -t tmpfs x /mnt || umount /usr || echo no").out;
     assert!(out.ends_with("no\n"), "{out}");
     assert_eq!(lab.sh("a", "mknod /tmp/disk b 254 0 2>/dev/null || echo no").out, "no\n");
