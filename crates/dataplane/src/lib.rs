@@ -18,11 +18,13 @@
 
 pub mod linux;
 pub mod plan;
+pub mod probe;
 pub mod render;
 pub mod rules;
 pub mod state;
 
 pub use plan::{Edit, Op, Plan, plan};
+pub use probe::{Probe, Seen};
 pub use render::render;
 pub use rules::Ruleset;
 pub use state::{Desired, Link, Namespace, Neighbour, Route, RouteVia, State};

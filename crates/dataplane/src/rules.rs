@@ -114,7 +114,7 @@ impl Ruleset {
         out.push_str(
             " chain input-hook {\n  type filter hook input priority filter; policy drop;\n  \
              ct state vmap { established : accept, related : accept, invalid : drop }\n  \
-             iifname \"v*\" ip daddr 169.254.169.254 accept\n }\n",
+             iifname != \"p*\" ip daddr 169.254.169.254 accept\n }\n",
         );
     }
 }

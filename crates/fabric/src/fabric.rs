@@ -102,7 +102,7 @@ impl Fabric {
     /// which has the guest's default route.
     pub fn nic_towards<'f>(
         &'f self,
-        owner: &'f Owner,
+        owner: &Owner,
         destination: Ipv4Addr,
     ) -> Option<(&'f NetworkKey, &'f Nic)> {
         let nics = self.nics_of(owner);

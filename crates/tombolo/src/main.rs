@@ -1,2 +1,91 @@
-//! (being written)
-fn main() {}
+//! `tombolo`: one file per verb. Exit status: 0 yes, 1 no, 2 error; `exec` and `shell` have their program's.
+
+mod check;
+mod demo;
+mod exec;
+mod lab;
+mod output;
+mod status;
+mod steps;
+mod trace;
+mod up;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Google Cloud networking on one machine, with real packets
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Walk the story: a Redis behind two peerings, why it cannot be reached, and the proxy that gets there
+    #[command(after_help = "Example:\n  tombolo demo\n  tombolo demo --proxy nutcracker --format json")]
+    Demo(demo::Args),
+    /// Bring a topology file up and keep it running (Ctrl-C ends it)
+    #[command(
+        after_help = "Example:\n  tombolo up examples/article.yaml\n  tombolo up examples/article.yaml --detach"
+    )]
+    Up(up::Args),
+    /// End a lab that is up
+    #[command(after_help = "Example:\n  tombolo down")]
+    Down(up::DownArgs),
+    /// List networks, instances, peerings and redis instances of a lab that is up
+    #[command(after_help = "Example:\n  tombolo status\n  tombolo status --format json")]
+    Status(status::Args),
+    /// Run a program in a VM, with its exit status
+    #[command(after_help = "Example:\n  tombolo exec vm-1 -- ping -c1 10.2.0.2")]
+    Exec(exec::Args),
+    /// Open a shell in a VM
+    #[command(after_help = "Example:\n  tombolo shell vm-1")]
+    Shell(exec::ShellArgs),
+    /// Say what happens to a packet, step by step, and what would get it there
+    #[command(
+        after_help = "Example:\n  tombolo trace vm-1 redis-1:6379\n  tombolo trace vm-1 10.2.0.2 --protocol icmp\n  tombolo trace iap vm-1:22\n\n`iap` is the client of Identity-Aware Proxy in the destination's network, by which one reaches a VM without an\nexternal address. Exit status: 0 reachable, 1 not, 2 error."
+    )]
+    Trace(trace::Args),
+    /// Run the checks of a topology file, in a lab made for them
+    #[command(
+        after_help = "Example:\n  tombolo check examples/article.yaml\n  tombolo check examples/article.yaml --running\n\nExit status: 0 all as expected, 1 some not, 2 error."
+    )]
+    Check(check::Args),
+    /// Print the JSON Schema of topology files, for editors
+    #[command(after_help = "Example:\n  tombolo schema > topology.schema.json")]
+    Schema,
+}
+
+fn main() -> ExitCode {
+    // The agent's own subcommands come first: they must not find a second thread, nor be in the help.
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next().as_deref().and_then(|a| a.to_str()) {
+        Some("agent") => return tombolo_agent::main_agent(arguments),
+        Some("vm-init") => return tombolo_agent::main_vm_init(arguments),
+        _ => {}
+    }
+    let result = match Cli::parse().verb {
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Up(args) => up::run(&args),
+        Verb::Down(args) => up::down(&args),
+        Verb::Status(args) => status::run(&args),
+        Verb::Exec(args) => exec::run(args),
+        Verb::Shell(args) => exec::shell(args),
+        Verb::Trace(args) => trace::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Schema => schema(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("{}: {error:#}", output::red("error"));
+        ExitCode::from(2)
+    })
+}
+
+/// Prints the JSON Schema of topology files.
+fn schema() -> anyhow::Result<ExitCode> {
+    output::json(&tombolo_topology::json_schema())?;
+    Ok(ExitCode::SUCCESS)
+}

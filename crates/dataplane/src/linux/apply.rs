@@ -68,7 +68,8 @@ impl Kernel {
             let results =
                 results.unwrap_or_else(|e| now.iter().map(|_| Err(Error::other(e.to_string()))).collect());
             failures.extend(now.iter().zip(results).filter_map(|(edit, result)| {
-                Some(Failure { edit: edit.op.to_string(), error: result.err()?.to_string() })
+                let error = result.err().filter(|error| !went_by_itself(&edit.op, error))?;
+                Some(Failure { edit: edit.op.to_string(), error: error.to_string() })
             }));
         }
         failures
@@ -135,6 +136,11 @@ impl Kernel {
             Ok(refused.into_iter().map(|r| r.map_or_else(|| answers.next().unwrap_or(Ok(())), Err)).collect())
         })?
     }
+}
+
+/// Whether a link that was to be deleted had gone with its other end, whose deletion stands earlier in the plan.
+fn went_by_itself(op: &Op, error: &Error) -> bool {
+    matches!(op, Op::DeleteLink { .. }) && error.raw_os_error() == Some(libc::ENODEV)
 }
 
 /// The namespace of an edit that is one netlink request.

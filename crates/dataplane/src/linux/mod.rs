@@ -5,6 +5,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nft;
 pub mod observe;
+pub mod probe;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;

@@ -1,0 +1,193 @@
+//! Sending probes and listening for them, in any number of namespaces from one thread.
+
+use super::{Held, Kernel, netns};
+use crate::probe::{Found, Probe, Seen, icmp, packet, read};
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Error, Result};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// After how many probes the listeners' queues are emptied: a queue holds some hundred packets.
+const CHUNK: usize = 64;
+/// How many barriers each sender waits for: more than any probe has hops.
+const ROUNDS: u32 = 4;
+/// How long a barrier may take before the lab counts as broken.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Google's link-local server, which every endpoint may talk to.
+const SERVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+/// The sockets of one namespace.
+struct Ears {
+    /// Receives every IPv4 packet that comes in.
+    packets: OwnedFd,
+    /// Sends packets with headers of our own making.
+    raw: OwnedFd,
+}
+
+impl Kernel {
+    /// Sends the probes, and tells of each where it arrived. `cookie` is the first of as many numbers as there are
+    /// probes and barriers, which should not have been used lately.
+    pub fn probe(&self, probes: &[Probe], cookie: u32) -> Result<Vec<Seen>> {
+        let endpoints: BTreeMap<&str, &Held> = self
+            .namespaces
+            .iter()
+            .filter(|(_, h)| !h.router)
+            .map(|(name, held)| (name.as_str(), held))
+            .collect();
+        if let Some(probe) = probes.iter().find(|p| !endpoints.contains_key(p.from.as_str())) {
+            return Err(Error::other(format!("there is no endpoint {}", probe.from)));
+        }
+        // On a thread of its own, which can be pinned to a processor and then ends.
+        std::thread::scope(|scope| {
+            let work = scope.spawn(|| {
+                pin()?;
+                Run::new(&endpoints)?.all(probes, cookie)
+            });
+            work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+/// Pins the calling thread to the processor that it is on: the order of packets is kept per processor.
+fn pin() -> Result<()> {
+    let mut one = CpuSet::new();
+    one.set(sched_getcpu()?)?;
+    Ok(sched_setaffinity(nix::unistd::Pid::from_raw(0), &one)?)
+}
+
+/// A run of probes.
+struct Run<'k> {
+    ears: BTreeMap<&'k str, Ears>,
+    seen: BTreeMap<u32, Seen>,
+    /// The barriers that are awaited.
+    barriers: BTreeSet<u32>,
+    next_barrier: u32,
+}
+
+impl<'k> Run<'k> {
+    /// Opens the sockets in every endpoint's namespace.
+    fn new(endpoints: &BTreeMap<&'k str, &Held>) -> Result<Self> {
+        let open = |(name, held): (&&'k str, &&Held)| Ok((*name, netns::with(&*held.fd, listen)??));
+        let ears = endpoints.iter().map(open).collect::<Result<_>>()?;
+        Ok(Self { ears, seen: BTreeMap::new(), barriers: BTreeSet::new(), next_barrier: 0 })
+    }
+
+    /// Sends all probes in chunks, with barriers after each.
+    fn all(mut self, probes: &[Probe], cookie: u32) -> Result<Vec<Seen>> {
+        self.next_barrier = cookie.wrapping_add(probes.len() as u32);
+        let mut cookies = (0..probes.len() as u32).map(|i| cookie.wrapping_add(i));
+        for chunk in probes.chunks(CHUNK) {
+            for (probe, cookie) in chunk.iter().zip(&mut cookies) {
+                self.seen.insert(cookie, Seen::default());
+                send(&self.ears[probe.from.as_str()].raw, probe.destination, &packet(probe, cookie));
+            }
+            let senders: BTreeMap<&str, Ipv4Addr> =
+                chunk.iter().map(|p| (p.from.as_str(), p.destination)).collect();
+            for _ in 0..ROUNDS {
+                self.barrier(senders.keys().copied())?;
+            }
+        }
+        Ok((0..probes.len() as u32)
+            .map(|i| self.seen.remove(&cookie.wrapping_add(i)).unwrap_or_default())
+            .collect())
+    }
+
+    /// Sends a barrier from each sender and listens until all are back.
+    fn barrier<'s>(&mut self, senders: impl Iterator<Item = &'s str>) -> Result<()> {
+        for sender in senders {
+            let cookie = self.next_barrier;
+            self.next_barrier = cookie.wrapping_add(1);
+            self.barriers.insert(cookie);
+            // The kernel puts the sender's own address where none is given.
+            let mut bytes = vec![0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 1, 0, 0, 0, 0, 0, 0];
+            bytes.extend(SERVER.octets());
+            bytes.extend(icmp(8, cookie));
+            send(&self.ears[sender].raw, SERVER, &bytes);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.drain()?;
+            if self.barriers.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(Error::other(
+                    "the lab does not answer: an endpoint cannot reach 169.254.169.254",
+                ));
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+
+    /// Reads every queue until it is empty.
+    fn drain(&mut self) -> Result<()> {
+        let mut buffer = [0u8; 2048];
+        for (name, ears) in &self.ears {
+            while let Some((length, incoming)) = receive(&ears.packets, &mut buffer)? {
+                let found = if incoming { read(&buffer[..length]) } else { None };
+                match found {
+                    Some(Found::Reply(cookie)) if self.barriers.remove(&cookie) => {}
+                    Some(Found::Probe(cookie)) => {
+                        self.seen.entry(cookie).and_modify(|seen| seen.arrived.push((*name).to_owned()));
+                    }
+                    Some(Found::Reply(cookie)) => {
+                        self.seen.entry(cookie).and_modify(|seen| seen.replied = true);
+                    }
+                    None => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens an endpoint's sockets in the calling thread's namespace.
+fn listen() -> Result<Ears> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let protocol = i32::from((libc::ETH_P_IP as u16).to_be());
+    // SAFETY: socket(2) has no memory arguments; a non-negative result is a descriptor of our own.
+    let packets = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | flags.bits(), protocol) };
+    if packets < 0 {
+        return Err(Error::last_os_error());
+    }
+    // SAFETY: just opened, owned by nobody else.
+    let packets = unsafe { OwnedFd::from_raw_fd(packets) };
+    let raw = socket::socket(AddressFamily::Inet, SockType::Raw, flags, Some(SockProtocol::Raw))?;
+    Ok(Ears { packets, raw })
+}
+
+/// Sends a packet. One that the kernel refuses to send is one that does not arrive.
+fn send(raw: &OwnedFd, destination: Ipv4Addr, bytes: &[u8]) {
+    let address = SockaddrIn::from(std::net::SocketAddrV4::new(destination, 0));
+    let _ = socket::sendto(raw.as_raw_fd(), bytes, &address, MsgFlags::empty());
+}
+
+/// The next packet of a queue: its length, and whether it came in rather than went out. `None` when there is none.
+fn receive(packets: &OwnedFd, buffer: &mut [u8]) -> Result<Option<(usize, bool)>> {
+    // SAFETY: all zeroes is a valid sockaddr_ll.
+    let mut from: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    let mut size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: buffer and address outlive the call, with their true sizes.
+    let length = unsafe {
+        libc::recvfrom(
+            packets.as_fd().as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            0,
+            (&raw mut from).cast(),
+            &raw mut size,
+        )
+    };
+    match usize::try_from(length) {
+        Ok(length) => Ok(Some((length, from.sll_pkttype == libc::PACKET_HOST))),
+        Err(_) => match Error::last_os_error() {
+            e if e.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+            // A link that goes down while we listen is not our concern.
+            e if e.raw_os_error() == Some(libc::ENETDOWN) => Ok(None),
+            e => Err(e),
+        },
+    }
+}

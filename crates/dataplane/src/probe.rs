@@ -1,0 +1,166 @@
+//! Asking the packets: a probe is a real packet with a cookie, and its answer is where the cookie was seen.
+//!
+//! There is no waiting for packets that do not come. After the probes each sender sends a barrier, an echo request to
+//! Google's link-local server, which is always allowed, and waits for its reply, several times over. The kernel
+//! queues packets in order on the processor that the sender is pinned to, so that when the barriers are back every
+//! probe has arrived wherever it was going, or never will.
+
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+
+/// A packet to be sent. TCP probes are SYNs, ICMP ones echo requests; all others carry their cookie as payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The namespace that sends it.
+    pub from: String,
+    /// Its source address: the sender's own, or not.
+    pub source: Ipv4Addr,
+    /// Its destination address.
+    pub destination: Ipv4Addr,
+    /// Its IP protocol number.
+    pub protocol: u8,
+    /// Its destination port, where the protocol has ports.
+    pub port: u16,
+}
+
+/// What became of a probe.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The namespaces in which it arrived from outside.
+    pub arrived: Vec<String>,
+    /// Whether a reply (TCP's SYN-ACK or RST, ICMP's echo reply) came back to the sender.
+    pub replied: bool,
+}
+
+/// A packet as bytes: an IPv4 header without checksum (a raw socket's kernel fills it in) and what follows.
+pub(crate) fn packet(probe: &Probe, cookie: u32) -> Vec<u8> {
+    let port = source_port(cookie);
+    let body = match probe.protocol {
+        1 => icmp(8, cookie),
+        6 => tcp_syn(probe, port, cookie),
+        17 => udp(probe, port, cookie),
+        132 => [&port.to_be_bytes()[..], &probe.port.to_be_bytes(), &cookie.to_be_bytes(), &[0; 8]].concat(),
+        _ => cookie.to_be_bytes().to_vec(),
+    };
+    let mut bytes = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, probe.protocol, 0, 0];
+    bytes[2..4].copy_from_slice(&((20 + body.len()) as u16).to_be_bytes());
+    bytes.extend(probe.source.octets());
+    bytes.extend(probe.destination.octets());
+    bytes.extend(body);
+    bytes
+}
+
+/// What a received packet is to the cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The probe itself.
+    Probe(u32),
+    /// A reply to it.
+    Reply(u32),
+}
+
+/// Reads the cookie of a received IPv4 packet.
+pub(crate) fn read(packet: &[u8]) -> Option<Found> {
+    let header = usize::from(packet.first()? & 0x0f) * 4;
+    let body = packet.get(header..)?;
+    let word = |at: usize| Some(u32::from_be_bytes(body.get(at..at + 4)?.try_into().ok()?));
+    match *packet.get(9)? {
+        1 => match body.first()? {
+            8 => Some(Found::Probe(word(4)?)),
+            0 => Some(Found::Reply(word(4)?)),
+            _ => None,
+        },
+        6 if body.get(13)? & 0x12 == 0x02 => Some(Found::Probe(word(4)?)),
+        // SYN-ACK and RST of a closed port both acknowledge the SYN's sequence number and one more.
+        6 if body.get(13)? & 0x10 != 0 => Some(Found::Reply(word(8)?.wrapping_sub(1))),
+        17 => Some(Found::Probe(word(8)?)),
+        132 => Some(Found::Probe(word(4)?)),
+        _ => Some(Found::Probe(word(0)?)),
+    }
+}
+
+/// A source port that differs between probes that are sent soon after one another.
+fn source_port(cookie: u32) -> u16 {
+    20000 + (cookie % 40000) as u16
+}
+
+/// An echo request or reply with the cookie as identifier and sequence number.
+pub(crate) fn icmp(kind: u8, cookie: u32) -> Vec<u8> {
+    let mut body = vec![kind, 0, 0, 0];
+    body.extend(cookie.to_be_bytes());
+    let sum = checksum(&body, 0);
+    body[2..4].copy_from_slice(&sum.to_be_bytes());
+    body
+}
+
+/// A SYN whose sequence number is the cookie.
+fn tcp_syn(probe: &Probe, port: u16, cookie: u32) -> Vec<u8> {
+    let mut body = [port.to_be_bytes(), probe.port.to_be_bytes()].concat();
+    body.extend(cookie.to_be_bytes());
+    body.extend([0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
+    let sum = checksum(&body, pseudo_header(probe, body.len()));
+    body[16..18].copy_from_slice(&sum.to_be_bytes());
+    body
+}
+
+/// A datagram whose payload is the cookie.
+fn udp(probe: &Probe, port: u16, cookie: u32) -> Vec<u8> {
+    let mut body = [port, probe.port, 12, 0].map(u16::to_be_bytes).concat();
+    body.extend(cookie.to_be_bytes());
+    let sum = checksum(&body, pseudo_header(probe, body.len()));
+    // Zero would mean "no checksum" (RFC 768).
+    body[6..8].copy_from_slice(&(if sum == 0 { 0xffff } else { sum }).to_be_bytes());
+    body
+}
+
+/// The sum of the pseudo header of TCP and UDP (RFC 9293, 3.1).
+fn pseudo_header(probe: &Probe, length: usize) -> u32 {
+    let [source, destination] = [probe.source, probe.destination].map(|a| {
+        let bits = u32::from(a);
+        (bits >> 16) + (bits & 0xffff)
+    });
+    source + destination + u32::from(probe.protocol) + length as u32
+}
+
+/// The internet checksum (RFC 1071) of bytes and what was summed before.
+fn checksum(bytes: &[u8], before: u32) -> u16 {
+    let words = bytes.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(*w.get(1).unwrap_or(&0)));
+    let mut sum = before + words.sum::<u32>();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_probe_carries_its_cookie() {
+        for protocol in [1, 6, 17, 47, 50, 132] {
+            let (source, destination) = (Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3));
+            let probe = Probe { from: String::new(), source, destination, protocol, port: 80 };
+            let bytes = packet(&probe, 0xdead_beef);
+            assert_eq!(read(&bytes), Some(Found::Probe(0xdead_beef)), "protocol {protocol}");
+            for cut in 0..bytes.len() {
+                let _ = read(&bytes[..cut]); // short packets are no panic
+            }
+        }
+    }
+
+    #[test]
+    fn checksums_verify() {
+        let body = icmp(8, 7);
+        assert_eq!(checksum(&body, 0), 0);
+        let probe = Probe {
+            from: String::new(),
+            source: Ipv4Addr::new(10, 0, 0, 2),
+            destination: Ipv4Addr::new(192, 168, 255, 3),
+            protocol: 6,
+            port: 443,
+        };
+        let body = tcp_syn(&probe, 12345, 99);
+        assert_eq!(checksum(&body, pseudo_header(&probe, body.len())), 0);
+    }
+}

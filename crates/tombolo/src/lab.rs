@@ -1,0 +1,74 @@
+//! Getting at a lab: starting one, or finding the one that is up.
+
+use anyhow::{Context, Result, anyhow};
+use std::path::{Path, PathBuf};
+use tombolo_agent::Agent;
+use tombolo_model::World;
+use tombolo_server::control::{Request, Response, ask};
+use tombolo_server::paths::LabDir;
+use tombolo_server::{Options, View, now};
+use tombolo_topology::Topology;
+
+/// Which lab.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LabArgs {
+    /// The lab's name, for more than one at a time
+    #[arg(long, default_value = "default", value_parser = lab_name)]
+    pub(crate) lab: String,
+}
+
+/// A lab's name is a file's name.
+fn lab_name(text: &str) -> Result<String, String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    let fits = (1..=32).contains(&text.len()) && text.chars().all(good);
+    fits.then(|| text.to_owned()).ok_or("expected 1 to 32 letters, digits, '-' or '_'".into())
+}
+
+/// How to start a lab: this binary is also the agent's, and both binaries are shown in VMs.
+pub(crate) fn options(listen: Option<PathBuf>) -> Result<Options> {
+    let exe = std::env::current_exe().context("find the tombolo binary")?;
+    let proxy = exe.with_file_name("tombolo-proxy");
+    let bin = [exe.clone(), proxy].into_iter().filter(|path| path.exists()).collect();
+    Ok(Options { exe, listen, bin })
+}
+
+/// Reads a topology file and makes its World; every error of it goes to stderr.
+pub(crate) fn read(file: &Path) -> Result<(Topology, World)> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).with_context(|| name.clone())?;
+    let topology = tombolo_topology::parse(&name, &text).map_err(|errors| {
+        errors.iter().for_each(|error| eprintln!("{error}\n"));
+        let plural = if errors.len() == 1 { "" } else { "s" };
+        anyhow!("{name} has {} error{plural}", errors.len())
+    })?;
+    let world = topology.world(now()).map_err(|error| {
+        eprintln!("{error}\n");
+        anyhow!("{name} describes what Google Cloud would refuse")
+    })?;
+    Ok((topology, world))
+}
+
+/// The lab that is up: its World and a connection to its agent.
+pub(crate) struct Running {
+    world: World,
+    agent: Agent,
+}
+
+impl Running {
+    /// Finds the lab of that name.
+    pub(crate) fn find(args: &LabArgs) -> Result<Self> {
+        let dir = LabDir::of(&args.lab);
+        match ask(&dir, Request::World) {
+            Some(Response::World(world)) => Ok(Self { world: *world, agent: Agent::connect(&dir.agent())? }),
+            _ => Err(anyhow!(
+                "no lab is up (looked in {}): `tombolo up FILE` brings one up",
+                dir.path.display()
+            )),
+        }
+    }
+
+    /// A view of it.
+    pub(crate) fn view(&self) -> View<'_> {
+        View::new(self.world.clone(), &self.agent)
+    }
+}

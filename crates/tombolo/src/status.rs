@@ -1,0 +1,86 @@
+//! `tombolo status`.
+
+use crate::lab::{LabArgs, Running};
+use crate::output::{Format, bold, json, print, table};
+use anyhow::Result;
+use std::process::ExitCode;
+use tombolo_server::status::{Status, status};
+
+/// Arguments of `status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    lab: LabArgs,
+    /// Text for people or JSON for programs
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Lists what is in the lab.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let running = Running::find(&args.lab)?;
+    let status = status(&running.view())?;
+    match args.format {
+        Format::Text => print(&text(&status)),
+        Format::Json => json(&status)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The status as tables.
+pub(crate) fn text(status: &Status) -> String {
+    let networks = rows(["NETWORK", "PROJECT", "SUBNETWORK", "REGION", "RANGE"], &status.networks, |n| {
+        [n.name.clone(), n.project.clone(), n.subnetwork.clone(), n.region.clone(), n.ip_cidr_range.clone()]
+    });
+    let instances =
+        rows(["INSTANCE", "ZONE", "ADDRESS", "NETWORK", "TAGS", "STARTUP SCRIPT"], &status.instances, |i| {
+            let lists = [&i.network_ips, &i.networks, &i.tags].map(|list| dash(&list.join(",")));
+            let [addresses, networks, tags] = lists;
+            [i.name.clone(), i.zone.clone(), addresses, networks, tags, dash(&i.startup_script)]
+        });
+    let peerings = rows(["PEERING", "NETWORK", "PEER", "STATE"], &status.peerings, |p| {
+        [p.name.clone(), p.network.clone(), peer(&p.peer), p.state.clone()]
+    });
+    let redis =
+        rows(["REDIS", "REGION", "HOST", "PORT", "AUTHORIZED NETWORK", "STATE"], &status.redis, |r| {
+            let port = r.port.to_string();
+            [
+                r.name.clone(),
+                r.region.clone(),
+                r.host.clone(),
+                port,
+                r.authorized_network.clone(),
+                r.state.clone(),
+            ]
+        });
+    [networks, instances, peerings, redis]
+        .into_iter()
+        .filter(|t| !t.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// A table with a heading, or nothing where there are no rows.
+fn rows<T, const N: usize>(heading: [&str; N], items: &[T], row: impl Fn(&T) -> [String; N]) -> String {
+    if items.is_empty() {
+        return String::new();
+    }
+    let all: Vec<[String; N]> =
+        std::iter::once(heading.map(str::to_owned)).chain(items.iter().map(row)).collect();
+    let text = table(&all);
+    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    format!("{}\n{rest}", bold(first))
+}
+
+/// A peer of the user's own by its name, a managed service's by its project.
+fn peer(path: &str) -> String {
+    match path.split('/').collect::<Vec<_>>().as_slice() {
+        ["projects", project, "global", "networks", name] => format!("{project}/{name}"),
+        _ => path.to_owned(),
+    }
+}
+
+/// A dash for nothing.
+fn dash(text: &str) -> String {
+    if text.is_empty() { "-".into() } else { text.into() }
+}

@@ -1,0 +1,85 @@
+//! `tombolo trace`.
+
+use crate::lab::{LabArgs, Running};
+use crate::output::{Format, json, print};
+use anyhow::{Result, anyhow};
+use serde_json::json;
+use std::process::ExitCode;
+use tombolo_fabric::text::{Packets, Report, render};
+use tombolo_fabric::{Fix, Flow, Trace, Verdict, fixes};
+use tombolo_model::Protocol;
+use tombolo_server::{View, now};
+
+/// How many packets are sent beside a trace.
+const PACKETS: u32 = 3;
+
+/// Arguments of `trace`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The VM that sends, or `iap`
+    from: String,
+    /// A VM, a redis instance or an address, with a port where it matters: redis-1:6379
+    to: String,
+    /// tcp, udp, icmp or a number; tcp where there is a port, else icmp
+    #[arg(long)]
+    protocol: Option<Protocol>,
+    /// The destination port
+    #[arg(long)]
+    port: Option<u16>,
+    /// Only think: send no packets
+    #[arg(long)]
+    no_packets: bool,
+    /// Text for people or JSON for programs
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    lab: LabArgs,
+}
+
+/// Traces a flow and asks the packets.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let running = Running::find(&args.lab)?;
+    let view = running.view();
+    let flow = view.flow(&args.from, &args.to, args.protocol, args.port).map_err(|e| anyhow!(e))?;
+    let trace = view.trace(&flow);
+    let fixes = fixes(&view.world, &trace, now());
+    let packets = if args.no_packets { None } else { Some(view.packets(&flow, PACKETS)?) };
+    match args.format {
+        Format::Text => print(&text(&view, &trace, &fixes, packets)),
+        Format::Json => json(&as_json(&trace, &fixes, packets))?,
+    }
+    Ok(if trace.reachable() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// The trace of a flow with its fixes, as text.
+pub(crate) fn explain(view: &View, flow: &Flow, packets: Option<Packets>) -> String {
+    let trace = view.trace(flow);
+    text(view, &trace, &fixes(&view.world, &trace, now()), packets)
+}
+
+/// A trace as text.
+fn text(view: &View, trace: &Trace, fixes: &[Fix], packets: Option<Packets>) -> String {
+    render(&Report { world: &view.world, fabric: &view.fabric, trace, fixes, packets })
+}
+
+/// A trace with the words of Google's Connectivity Tests (networkmanagement v1, `reachabilityDetails`).
+fn as_json(trace: &Trace, fixes: &[Fix], packets: Option<Packets>) -> serde_json::Value {
+    let result = match trace.verdict {
+        Verdict::Dropped(_) => "UNREACHABLE",
+        _ => "REACHABLE",
+    };
+    let fixes: Vec<_> = fixes
+        .iter()
+        .map(|fix| json!({"title": fix.title, "cost": fix.cost, "possible": fix.possible, "changes": fix.changes}))
+        .collect();
+    json!({
+        "result": result,
+        "cause": trace.cause(),
+        "source": {"network": trace.flow.network, "ipAddress": trace.flow.source},
+        "destination": {"ipAddress": trace.flow.destination, "port": trace.flow.port},
+        "protocol": Protocol::Number(trace.flow.protocol).to_string(),
+        "steps": trace.steps,
+        "packets": packets.map(|p| json!({"sent": p.sent, "delivered": p.delivered})),
+        "fixes": fixes,
+    })
+}

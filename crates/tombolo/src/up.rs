@@ -1,0 +1,107 @@
+//! `tombolo up` and `tombolo down`.
+
+use crate::lab::{LabArgs, options, read};
+use crate::output::print;
+use crate::status;
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+use tombolo_server::Lab;
+use tombolo_server::control::{Control, Ended, Request, Response, ask};
+use tombolo_server::paths::LabDir;
+
+/// Arguments of `up`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The topology file
+    file: PathBuf,
+    /// Return when the lab is up, and leave it running
+    #[arg(long)]
+    detach: bool,
+    #[command(flatten)]
+    lab: LabArgs,
+}
+
+/// Arguments of `down`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DownArgs {
+    #[command(flatten)]
+    lab: LabArgs,
+}
+
+/// Brings a file up.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if args.detach { detached(args) } else { foreground(args) }
+}
+
+/// Brings a file up and stays.
+fn foreground(args: &Args) -> Result<ExitCode> {
+    let (_, world) = read(&args.file)?;
+    let dir = LabDir::of(&args.lab.lab);
+    let control = Control::bind(&dir).context(dir.path.display().to_string())?;
+    let started = Instant::now();
+    let up = Lab::start(options(Some(dir.agent()))?).and_then(|mut lab| {
+        lab.become_world(world)?;
+        Ok(lab)
+    });
+    let lab = up.inspect_err(|_| dir.remove())?;
+    print(&status::text(&tombolo_server::status::status(&lab.view())?));
+    print(&format!("\nup in {:.2} s; Ctrl-C ends it\n", started.elapsed().as_secs_f64()));
+    let ended = control.serve(&lab);
+    drop(lab);
+    dir.remove();
+    match ended {
+        Ended::Asked => Ok(ExitCode::SUCCESS),
+        Ended::AgentGone(error) => bail!("the agent is gone, and the lab with it: {error}"),
+    }
+}
+
+/// Has a process of its own bring a file up, and returns when it has.
+fn detached(args: &Args) -> Result<ExitCode> {
+    read(&args.file)?; // errors in the file belong here, not into a log
+    let dir = LabDir::of(&args.lab.lab);
+    if ask(&dir, Request::World).is_some() {
+        bail!("the lab is up already; `tombolo down` ends it");
+    }
+    dir.create()?;
+    let log = File::create(dir.log())?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("up").arg(&args.file).args(["--lab", &args.lab.lab]);
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // A process group of its own: this terminal's Ctrl-C is not for it.
+    let mut child = command.process_group(0).spawn().context("start the lab's server")?;
+    let started = Instant::now();
+    loop {
+        if let Some(Response::World(_)) = ask(&dir, Request::World) {
+            print(&format!("up in {:.2} s; `tombolo down` ends it\n", started.elapsed().as_secs_f64()));
+            return Ok(ExitCode::SUCCESS);
+        }
+        if child.try_wait()?.is_some() {
+            let said = std::fs::read_to_string(dir.log()).unwrap_or_default();
+            dir.remove();
+            bail!("the lab did not come up: {}", said.trim());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Ends a lab, and returns when it has ended.
+pub(crate) fn down(args: &DownArgs) -> Result<ExitCode> {
+    let dir = LabDir::of(&args.lab.lab);
+    let started = Instant::now();
+    if ask(&dir, Request::Shutdown).is_none() {
+        bail!("no lab is up (looked in {})", dir.path.display());
+    }
+    let deadline = started + Duration::from_secs(30);
+    while dir.control().exists() {
+        if Instant::now() > deadline {
+            bail!("the lab was told to end, and has not");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    print(&format!("down in {:.2} s\n", started.elapsed().as_secs_f64()));
+    Ok(ExitCode::SUCCESS)
+}
