@@ -59,6 +59,7 @@ pub(super) fn build(vm: &VmSpec) -> Result<()> {
     kernel_file_systems(root)?;
     dev::populate(host, root)?;
     show_host(host, root)?;
+    package_dirs(host, root);
     etc::populate(host, root, vm)?;
     for binary in &binaries {
         show_binary(host, root, binary)?;
@@ -158,6 +159,18 @@ fn show_host(host: &Path, root: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The folders that the host's packages made below these, empty and the VM's own: nutcracker, for one, ends where
+/// /var/log/nutcracker is missing. A host that does not let its own be listed has none to offer.
+fn package_dirs(host: &Path, root: &Path) {
+    for parent in ["var/cache", "var/lib", "var/log", "var/spool"] {
+        let entries = fs::read_dir(host.join(parent)).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            // One that exists already is as good.
+            let _ = fs::create_dir(root.join(parent).join(entry.file_name()));
+        }
+    }
 }
 
 fn show_binary(host: &Path, root: &Path, path: &Path) -> Result<()> {
