@@ -1,0 +1,80 @@
+//! The machine's programs that Tombolo, its demo and its tests run, and the Debian packages that have them.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// A program that is needed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// Its name.
+    pub(crate) program: &'static str,
+    /// The Debian package that has it.
+    pub(crate) package: &'static str,
+    /// What for.
+    pub(crate) why: &'static str,
+}
+
+/// All of them.
+pub(crate) const NEEDS: [Need; 10] = [
+    need("redis-server", "redis-server", "is the Redis of a Memorystore instance"),
+    need("redis-cli", "redis-tools", "is the client in the demo's VMs"),
+    need("nft", "nftables", "loads the firewall rules into the lab"),
+    need("ping", "iputils-ping", "is run in VMs by the demo and the tests"),
+    need("hostname", "hostname", "is run in VMs by the demo"),
+    need("nutcracker", "nutcracker", "is what tombolo-proxy is compared with"),
+    need("ip", "iproute2", "shows the tests what the host and VMs have"),
+    need("setpriv", "util-linux", "runs the tests as an ordinary user too"),
+    need("unshare", "util-linux", "makes a place for a test in which no lab can be made"),
+    need("kill", "procps", "sends signals in the tests"),
+];
+
+const fn need(program: &'static str, package: &'static str, why: &'static str) -> Need {
+    Need { program, package, why }
+}
+
+/// Those that are not in any of the folders.
+pub(crate) fn missing(folders: &[PathBuf]) -> Vec<&'static Need> {
+    NEEDS.iter().filter(|need| !folders.iter().any(|folder| runnable(&folder.join(need.program)))).collect()
+}
+
+/// Their packages, each once.
+pub(crate) fn packages(missing: &[&Need]) -> Vec<&'static str> {
+    missing.iter().map(|need| need.package).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// PATH, and the folders that ordinary users' PATHs lack.
+pub(crate) fn folders(path: &OsStr) -> Vec<PathBuf> {
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(path).chain(system).collect()
+}
+
+fn runnable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_folder_has_is_missing() {
+        assert_eq!(missing(&[]).len(), NEEDS.len());
+        assert_eq!(missing(&[PathBuf::from("/no/such/folder")]).len(), NEEDS.len());
+    }
+
+    #[test]
+    fn a_package_of_two_programs_is_named_once() {
+        let both: Vec<_> = NEEDS.iter().filter(|need| need.package == "util-linux").collect();
+        assert_eq!(both.len(), 2);
+        assert_eq!(packages(&both), ["util-linux"]);
+    }
+
+    #[test]
+    fn an_ordinary_users_path_is_completed() {
+        let folders = folders(OsStr::new("/a:/b"));
+        assert_eq!(folders[..2], [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert!(folders.contains(&PathBuf::from("/usr/sbin")));
+    }
+}

@@ -1,0 +1,66 @@
+//! The verbs that build and run.
+
+use crate::cargo::{command, release_binary, run, run_command, say};
+use crate::setup;
+use anyhow::{Context, Result, bail};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+
+/// The tests' lints are the product's.
+const CLIPPY: [&str; 7] = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+
+/// Builds in release mode and becomes `tombolo VERB ARGS`, whose exit status is then this one's.
+pub(crate) fn tombolo(verb: &str, args: &[String]) -> Result<ExitCode> {
+    setup::run()?;
+    if let Some(failed) = run(&["build", "--release", "--locked", "-p", "tombolo", "-p", "tombolo-proxy"])? {
+        return Ok(failed);
+    }
+    let program = release_binary("tombolo")?;
+    say(&format!("tombolo {verb} {}", args.join(" ")));
+    let error = Command::new(&program).arg(verb).args(args).exec();
+    Err(error).with_context(|| format!("run {}", program.display()))
+}
+
+/// Every test of every crate; arguments go to `cargo test`.
+pub(crate) fn test(args: &[String]) -> Result<ExitCode> {
+    setup::run()?;
+    // The end-to-end tests run both binaries, and cargo builds only their own package's for them.
+    if let Some(failed) = run(&["build", "--workspace", "--bins", "--locked"])? {
+        return Ok(failed);
+    }
+    // One failure must not hide the next.
+    let mut all = vec!["test", "--workspace", "--locked", "--no-fail-fast"];
+    all.extend(args.iter().map(String::as_str));
+    Ok(run(&all)?.unwrap_or(ExitCode::SUCCESS))
+}
+
+/// What continuous integration checks, without its machine: see `.ci/run`.
+pub(crate) fn ci() -> Result<ExitCode> {
+    for args in [&["fmt", "--all", "--check"][..], &CLIPPY] {
+        if let Some(failed) = run(args)? {
+            return Ok(failed);
+        }
+    }
+    test(&[])
+}
+
+/// The test that kills, with more rounds.
+pub(crate) fn kill_test(rounds: u32) -> Result<ExitCode> {
+    setup::run()?;
+    if let Some(failed) = run(&["build", "--workspace", "--bins", "--locked"])? {
+        return Ok(failed);
+    }
+    let args = ["test", "--locked", "-p", "tombolo", "--test", "kill", "--", "--nocapture"];
+    let mut test = command(&args);
+    test.env("TOMBOLO_KILL_ROUNDS", rounds.to_string());
+    Ok(run_command(&args, &mut test)?.unwrap_or(ExitCode::SUCCESS))
+}
+
+/// cargo-deny with deny.toml.
+pub(crate) fn deny() -> Result<ExitCode> {
+    let probe = command(&["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        bail!("cargo-deny is not installed; please run\n\n  cargo install cargo-deny --locked\n");
+    }
+    Ok(run(&["deny", "--workspace", "--all-features", "check"])?.unwrap_or(ExitCode::SUCCESS))
+}
