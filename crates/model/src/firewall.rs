@@ -314,15 +314,10 @@ fn check(spec: &FirewallSpec) -> Result<(), Refusal> {
             return Err(Refusal::invalid(&format!("{entries}[{i}].ports"), l4.ports[0], expected));
         }
     }
-    let misplaced = match spec.direction {
-        Direction::Ingress => [("destinationRanges", !spec.destination_ranges.is_empty()), ("", false)],
-        Direction::Egress => {
-            [("sourceRanges", !spec.source_ranges.is_empty()), ("sourceTags", !spec.source_tags.is_empty())]
-        }
-    };
-    if let Some((field, _)) = misplaced.into_iter().find(|(_, set)| *set) {
-        let expected = format!("{field} cannot be specified for a rule of this direction.");
-        return Err(Refusal::invalid("direction", format!("{:?}", spec.direction).to_uppercase(), expected));
+    if let Some((field, value)) = misplaced(spec) {
+        let direction = format!("{:?}", spec.direction).to_uppercase();
+        let expected = format!("Cannot be specified for a rule whose direction is {direction}.");
+        return Err(Refusal::invalid(field, value, expected));
     }
     let ranges = [("sourceRanges", &spec.source_ranges), ("destinationRanges", &spec.destination_ranges)];
     for (field, ranges) in ranges {
@@ -335,6 +330,17 @@ fn check(spec: &FirewallSpec) -> Result<(), Refusal> {
         tags.iter().enumerate().try_for_each(|(i, tag)| key::check_name(&format!("{field}[{i}]"), tag))?;
     }
     Ok(())
+}
+
+/// A field that the rule's direction does not have, and the first value in it.
+fn misplaced(spec: &FirewallSpec) -> Option<(&'static str, String)> {
+    let destination = || Some(("destinationRanges", spec.destination_ranges.first()?.to_string()));
+    let source = || Some(("sourceRanges", spec.source_ranges.first()?.to_string()));
+    let source_tag = || Some(("sourceTags", spec.source_tags.first()?.clone()));
+    match spec.direction {
+        Direction::Ingress => destination(),
+        Direction::Egress => source().or_else(source_tag),
+    }
 }
 
 /// Deletes a rule.

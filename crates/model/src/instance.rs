@@ -101,6 +101,7 @@ pub(crate) fn insert(world: &mut World, spec: &InstanceSpec, now: Timestamp) -> 
                 "Networks must be distinct for NICs attached to a VM.",
             ));
         }
+        check_disjoint(world, &nics, &nic, i)?;
         nics.push(nic);
     }
     let instance = Instance {
@@ -145,6 +146,17 @@ fn place(world: &World, project: &str, region: &str, spec: &NicSpec, i: usize) -
         }
     };
     Ok(Nic { network: subnetwork.network.clone(), subnetwork: key.clone(), address })
+}
+
+/// The subnetworks of a VM's interfaces may not overlap, though their networks may: the guest could not tell them
+/// apart. Source: Google's documentation of multiple network interfaces, "Specifications".
+fn check_disjoint(world: &World, nics: &[Nic], nic: &Nic, i: usize) -> Result<(), Refusal> {
+    let range = |nic: &Nic| world.subnetworks.get(&nic.subnetwork).map(|s| s.range);
+    let clash = |other: &&Nic| range(other).zip(range(nic)).is_some_and(|(a, b)| range::overlap(&a, &b));
+    let Some(other) = nics.iter().find(clash) else { return Ok(()) };
+    let field = format!("networkInterfaces[{i}].subnetwork");
+    let expected = format!("Its range overlaps the range of another interface's '{}'.", other.subnetwork);
+    Err(Refusal::invalid(&field, &nic.subnetwork, expected))
 }
 
 /// Replaces the network tags of an instance.

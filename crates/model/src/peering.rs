@@ -4,7 +4,9 @@
 //! The one place that looks two peerings far is the overlap check, as Google's does: a network imports the
 //! subnet routes of all its active peers, so the ranges of any two of them must be disjoint too.
 
-use crate::{NetworkKey, Refusal, SubnetworkKey, Timestamp, World, key, network, project, range, subnetwork};
+use crate::{
+    NetworkKey, Refusal, SubnetworkKey, Timestamp, World, key, network, project, range, route, subnetwork,
+};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -88,6 +90,7 @@ pub(crate) fn add(world: &mut World, spec: &PeeringSpec, now: Timestamp) -> Resu
         return Err(Refusal::QuotaExceeded { quota: "PEERINGS_PER_NETWORK", limit: MAX_PEERINGS });
     }
     check_peers(world, &spec.network, &spec.peer)?;
+    check_static_routes(world, spec)?;
     link(world, spec, now);
     Ok(())
 }
@@ -162,6 +165,36 @@ fn check_peers(world: &World, local: &NetworkKey, peer: &NetworkKey) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Refuses to activate a peering by which either network would import a range that a static route of its own lies
+/// inside.
+fn check_static_routes(world: &World, spec: &PeeringSpec) -> Result<(), Refusal> {
+    let Some(peer) = world.networks.get(&spec.peer) else { return Ok(()) };
+    if !peer.peerings.iter().any(|p| p.peer == spec.network) {
+        return Ok(()); // it stays INACTIVE: nothing is imported yet
+    }
+    for (importer, exporter) in [(&spec.network, &spec.peer), (&spec.peer, &spec.network)] {
+        for range in exported(world, exporter) {
+            if let Some((key, inside)) = route::inside(world, importer, range) {
+                let expected = format!(
+                    "The destination range '{inside}' of the route '{key}' is within the range '{range}' that \
+                     '{importer}' would import."
+                );
+                return Err(Refusal::invalid("networkPeering.network", &spec.peer, expected));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The ranges that the peers of `network` import: the private ones. Privately used public ranges are exported by
+/// default too, but by default no peer imports them.
+pub(crate) fn exported<'w>(
+    world: &'w World,
+    network: &'w NetworkKey,
+) -> impl Iterator<Item = Ipv4Net> + use<'w> {
+    subnetwork::ranges_of(world, network).map(|(_, r)| r).filter(|r| range::is_private(r.network()))
 }
 
 /// Refuses a new range of `network` that would overlap what its active peers, or theirs, have.

@@ -9,7 +9,7 @@
 //! it. Since peering is not transitive, only the authorized network reaches the instance.
 //! Source: Google's documentation of Memorystore for Redis ("Networking"), recorded instances.
 
-use crate::{Network, key, network, peering, project, range, region, subnetwork};
+use crate::{Network, key, network, peering, project, range, region, route, subnetwork};
 use crate::{NetworkKey, PeeringSpec, RedisKey, Refusal, SubnetworkKey, SubnetworkSpec, Timestamp, World};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -75,12 +75,25 @@ pub(crate) fn insert(world: &mut World, spec: &RedisSpec, now: Timestamp) -> Res
     project::require(world, &spec.key.project, project::REDIS)?;
     check(world, spec)?;
     let tenant = tenant_of(&spec.authorized_network);
-    ensure_tenant(world, &spec.authorized_network, &tenant, now);
+    let relinked = ensure_tenant(world, &spec.authorized_network, &tenant, now);
+    let tenant_ranges = subnetwork::ranges_of(world, &tenant).map(|(_, r)| r);
+    for have in tenant_ranges.filter(|_| relinked) {
+        // Changes that were made while a user had deleted the peering.
+        if let Some(conflict) = conflict(world, &spec.authorized_network, have) {
+            let expected = format!("The range '{have}' of its Redis instances conflicts: it {conflict}.");
+            return Err(Refusal::invalid("authorizedNetwork", &spec.authorized_network, expected));
+        }
+    }
     let range = match spec.reserved_ip_range {
         Some(range) => range,
-        None => choose_range(world, spec)?,
+        None => choose_range(world, spec, &tenant)?,
     };
-    // The tenant network is an active peer of the authorized network, so this refuses every overlap.
+    // Said here, in words that do not name the hidden network, and not by the checks of subnetworks and peerings.
+    let twin = subnetwork::ranges_of(world, &tenant).map(|(_, r)| r).find(|r| range::overlap(r, &range));
+    let twin = twin.map(|r| format!("overlaps the range '{r}' of another instance"));
+    if let Some(conflict) = twin.or_else(|| conflict(world, &spec.authorized_network, range)) {
+        return Err(Refusal::invalid("reservedIpRange", range, format!("The range {conflict}.")));
+    }
     let key = SubnetworkKey::new(&tenant.project, &spec.key.region, format!("redis-{}", spec.key.name));
     subnetwork::insert_checked(world, SubnetworkSpec { key, network: tenant.clone(), range }, now)?;
     let redis = Redis {
@@ -133,8 +146,8 @@ fn tenant_of(authorized: &NetworkKey) -> NetworkKey {
     NetworkKey::new(format!("{first}{}-tp", &hex[..16]), "redis-tenant")
 }
 
-/// Makes the tenant network and both sides of its peering where they are missing.
-fn ensure_tenant(world: &mut World, authorized: &NetworkKey, tenant: &NetworkKey, now: Timestamp) {
+/// Makes the tenant network and both sides of its peering where they are missing; whether one was.
+fn ensure_tenant(world: &mut World, authorized: &NetworkKey, tenant: &NetworkKey, now: Timestamp) -> bool {
     if !world.networks.contains_key(tenant) {
         let network = Network {
             id: world.fresh_id(),
@@ -146,40 +159,69 @@ fn ensure_tenant(world: &mut World, authorized: &NetworkKey, tenant: &NetworkKey
         };
         world.networks.insert(tenant.clone(), Arc::new(network));
     }
-    let number = world.networks.get(authorized).map_or(0, |n| n.id);
-    let name = format!("redis-peer-{number}");
+    let name = free_peering_name(world, authorized);
+    let mut linked = false;
     for (local, peer) in [(authorized, tenant), (tenant, authorized)] {
         let known = world.networks.get(local).is_some_and(|n| n.peerings.iter().any(|p| p.peer == *peer));
         if !known {
             let spec = PeeringSpec { network: local.clone(), name: name.clone(), peer: peer.clone() };
             peering::link(world, &spec, now);
+            linked = true;
         }
     }
+    linked
+}
+
+/// `redis-peer-N`: N is the network's id, or the next number that the user has not taken for a peering of their own.
+fn free_peering_name(world: &World, authorized: &NetworkKey) -> String {
+    let network = world.networks.get(authorized);
+    let taken = |name: &String| network.is_some_and(|n| n.peerings.iter().any(|p| p.name == *name));
+    let mut names = (network.map_or(0, |n| n.id)..).map(|n| format!("redis-peer-{n}"));
+    names.find(|name| !taken(name)).unwrap_or_default()
 }
 
 /// A free /29 of 10.0.0.0/8: where the search starts follows from the instance's name, so that the same lab gets
-/// the same address every time.
-fn choose_range(world: &World, spec: &RedisSpec) -> Result<Ipv4Net, Refusal> {
+/// the same address every time. Static routes are spared where there is room.
+fn choose_range(world: &World, spec: &RedisSpec, tenant: &NetworkKey) -> Result<Ipv4Net, Refusal> {
     const BLOCKS: u32 = 1 << (29 - 8);
     let digest = Sha256::digest(format!("{} {}", spec.key, spec.authorized_network));
     let start = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) % BLOCKS;
-    let used = ranges_near(world, &spec.authorized_network);
     let block = |i: u32| {
         let base = u32::from(Ipv4Addr::new(10, 0, 0, 0)) + ((start + i) % BLOCKS) * 8;
         Ipv4Net::new_assert(Ipv4Addr::from(base), 29)
     };
-    (0..BLOCKS).map(block).find(|range| used.iter().all(|u| !range::overlap(u, range))).ok_or_else(|| {
+    let mut used: Vec<Ipv4Net> = subnetwork::ranges_of(world, tenant).map(|(_, r)| r).collect();
+    used.extend(ranges_near(world, &spec.authorized_network).into_iter().map(|(r, _)| r));
+    let statics = world.routes.values().filter(|r| r.network == spec.authorized_network);
+    let statics: Vec<Ipv4Net> = statics.map(|r| r.dest_range).filter(|r| r.prefix_len() > 0).collect();
+    let free = |range: &Ipv4Net| used.iter().all(|u| !range::overlap(u, range));
+    let unrouted = |range: &Ipv4Net| statics.iter().all(|s| !range::overlap(s, range));
+    let unbroken = |range: &Ipv4Net| statics.iter().all(|s| !range.contains(s));
+    let best = (0..BLOCKS).map(block).find(|r| free(r) && unrouted(r));
+    best.or_else(|| (0..BLOCKS).map(block).find(|r| free(r) && unbroken(r))).ok_or_else(|| {
         Refusal::invalid("reservedIpRange", "", "There is no free /29 range in 10.0.0.0/8 for the instance.")
     })
 }
 
-/// The ranges that a new range in the tenant network must avoid: those of the authorized network, of its active
-/// peers, and of its static routes.
-fn ranges_near(world: &World, authorized: &NetworkKey) -> Vec<Ipv4Net> {
-    let networks = std::iter::once(authorized).chain(peering::active_peers(world, authorized));
-    let subnets = networks.flat_map(|n| subnetwork::ranges_of(world, n).map(|(_, r)| r).collect::<Vec<_>>());
-    let statics = world.routes.values().filter(|r| r.network == *authorized && r.dest_range.prefix_len() > 0);
-    subnets.chain(statics.map(|r| r.dest_range)).collect()
+/// What a range of the tenant network conflicts with, as the rest of a sentence: a range of the authorized network or
+/// of one of its active peers, or a static route that a subnet route to it would take packets from.
+fn conflict(world: &World, authorized: &NetworkKey, range: Ipv4Net) -> Option<String> {
+    let near = ranges_near(world, authorized).into_iter().find(|(near, _)| range::overlap(near, &range));
+    let overlap = near.map(|(near, whose)| format!("overlaps the range '{near}' of {whose}"));
+    overlap.or_else(|| {
+        let (key, inside) = route::inside(world, authorized, range)?;
+        Some(format!("contains the destination range '{inside}' of the route '{key}'"))
+    })
+}
+
+/// The ranges that the tenant network's must not overlap, and whose they are: those of the authorized network and of
+/// its active peers other than the tenant network itself.
+fn ranges_near(world: &World, authorized: &NetworkKey) -> Vec<(Ipv4Net, &'static str)> {
+    let own = subnetwork::ranges_of(world, authorized).map(|(_, r)| (r, "the authorized network"));
+    let users = |peer: &&NetworkKey| world.networks.get(*peer).is_some_and(|n| !n.google_managed);
+    let peers = peering::active_peers(world, authorized).filter(users);
+    let theirs = peers.flat_map(|peer| subnetwork::ranges_of(world, peer));
+    own.chain(theirs.map(|(_, r)| (r, "an active peer of the authorized network"))).collect()
 }
 
 /// Deletes an instance; the tenant network and its peering go with the last one.

@@ -93,14 +93,31 @@ fn check_range(world: &World, spec: &RouteSpec) -> Result<(), Refusal> {
         let expected = format!("Must be a CIDR range with no host bits set, such as '{}'.", range.trunc());
         return Err(Refusal::invalid("destRange", range, expected));
     }
-    let peers = peering::active_peers(world, &spec.network);
-    for network in std::iter::once(&spec.network).chain(peers) {
-        if let Some((key, have)) = subnetwork::ranges_of(world, network).find(|(_, r)| r.contains(&range)) {
-            let expected = format!("The destination range must not be within the range '{have}' of '{key}'.");
-            return Err(Refusal::invalid("destRange", range, expected));
+    let within = |have: Ipv4Net, whose: &str| {
+        let expected = format!("The destination range must not be within the range '{have}' {whose}.");
+        Err(Refusal::invalid("destRange", range, expected))
+    };
+    if let Some((key, have)) = subnetwork::ranges_of(world, &spec.network).find(|(_, r)| r.contains(&range)) {
+        return within(have, &format!("of '{key}'"));
+    }
+    for peer in peering::active_peers(world, &spec.network) {
+        if let Some(have) = peering::exported(world, peer).find(|r| r.contains(&range)) {
+            return within(have, &format!("that a peering with '{peer}' imports"));
         }
     }
     Ok(())
+}
+
+/// The first static route of `network` that a subnet route to `range` would take packets from: Google refuses a
+/// subnet route, local or imported, that a static route equals or lies inside.
+/// Source: Google's documentation of routes, "Interactions with static routes".
+pub(crate) fn inside<'w>(
+    world: &'w World,
+    network: &NetworkKey,
+    range: Ipv4Net,
+) -> Option<(&'w RouteKey, Ipv4Net)> {
+    let found = world.routes.iter().find(|(_, r)| r.network == *network && range.contains(&r.dest_range));
+    found.map(|(key, route)| (key, route.dest_range))
 }
 
 /// The next hop must be an instance of the network that can forward, or an address inside the network.

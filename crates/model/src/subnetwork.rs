@@ -2,6 +2,7 @@
 
 use crate::{
     NetworkKey, Refusal, SubnetworkKey, Timestamp, World, key, network, peering, project, range, region,
+    route,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -66,9 +67,24 @@ pub(crate) fn insert_checked(world: &mut World, spec: SubnetworkSpec, now: Times
         return Err(Refusal::SubnetOverlap { range: spec.range, existing: existing.clone() });
     }
     peering::check_new_range(world, &spec.network, &spec.key, spec.range)?;
+    check_static_routes(world, &spec)?;
     let id = world.fresh_id();
     let subnetwork = Subnetwork { id, creation_timestamp: now, network: spec.network, range: spec.range };
     world.subnetworks.insert(spec.key, Arc::new(subnetwork));
+    Ok(())
+}
+
+/// Refuses a range that a static route lies inside: one of the network, or of a peer that would import the range.
+fn check_static_routes(world: &World, spec: &SubnetworkSpec) -> Result<(), Refusal> {
+    let imported = range::is_private(spec.range.network());
+    let peers = peering::active_peers(world, &spec.network).filter(|_| imported);
+    for network in std::iter::once(&spec.network).chain(peers) {
+        if let Some((key, inside)) = route::inside(world, network, spec.range) {
+            let expected =
+                format!("It conflicts with the destination range '{inside}' of the route '{key}'.");
+            return Err(Refusal::invalid("ipCidrRange", spec.range, expected));
+        }
+    }
     Ok(())
 }
 
