@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use tombolo_dataplane::linux::apply::Failure;
+use tombolo_dataplane::linux::probe::cookies;
 use tombolo_dataplane::linux::{Held, Kernel, netns};
 use tombolo_dataplane::{Desired, Probe, Seen, plan};
 
@@ -69,9 +70,7 @@ impl Dataplane {
 
     /// Sends probes.
     pub(crate) fn probe(&self, probes: &[Probe]) -> Result<Vec<Seen>> {
-        // More than probes and their barriers use.
-        let used = 1024 + probes.len() as u32 * 8;
-        let cookie = self.cookie.fetch_add(used, Ordering::Relaxed);
+        let cookie = self.cookie.fetch_add(cookies(probes), Ordering::Relaxed);
         lock(&self.kernel).probe(probes, cookie).context("send probes")
     }
 }

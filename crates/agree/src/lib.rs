@@ -1,1 +1,229 @@
-//! (being written)
+//! **agree**: does the kernel do what `trace` says?
+//!
+//! ```text
+//!   seed --worlds--> World --compile--> Fabric --trace--> what should become of each flow  \
+//!                                         \--render--> kernel --probe--> what did          /  compare
+//! ```
+//!
+//! Random worlds, small enough to understand, from generators that look for trouble: equal priorities, addresses at
+//! the edges of ranges, one-sided peerings, chains of peerings, overlapping unrelated networks. A [`Mutant`] breaks
+//! the kernel's side on purpose, to prove that a disagreement would be noticed.
+
+mod flows;
+mod mutant;
+mod worlds;
+
+pub use flows::flows;
+pub use mutant::{ALL as MUTANTS, Mutant};
+pub use worlds::world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use tombolo_agent::{Agent, AgentError};
+use tombolo_dataplane::{Probe, Seen, render};
+use tombolo_fabric::{Fabric, Flow, Owner, Trace, Verdict, compile, trace};
+use tombolo_model::{Timestamp, World};
+
+/// After so many worlds the lab begins with new namespaces; until then each world is made from the one before.
+const FRESH_EVERY: u64 = 16;
+
+/// How to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many worlds.
+    pub worlds: u64,
+    /// The first world's seed; the others follow it.
+    pub seed: u64,
+    /// A bug to put into the kernel's side; the run ends with the world in which it is noticed.
+    pub mutant: Option<Mutant>,
+}
+
+/// What a run found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// How many worlds were made.
+    pub worlds: u64,
+    /// How many flows were sent.
+    pub flows: u64,
+    /// How often each verdict was reached.
+    pub verdicts: BTreeMap<String, u64>,
+    /// Where trace and packets disagree.
+    pub disagreements: Vec<Disagreement>,
+}
+
+/// A flow of which trace and packets say different things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disagreement {
+    /// The seed of its world: `--worlds 1 --seed SEED` shows it again, in a lab of its own.
+    pub seed: u64,
+    /// What trace says.
+    pub trace: Trace,
+    /// What the packets did.
+    pub seen: Seen,
+    /// What they should have done.
+    pub wanted: Wanted,
+}
+
+/// What the packets should do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The endpoint in which the packet arrives, and no other.
+    pub arrived: Option<String>,
+    /// Whether a reply comes back; `None` where that is not for the network to say.
+    pub replied: Option<bool>,
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Flow { network, nic, source, destination, .. } = &self.trace.flow;
+        writeln!(
+            f,
+            "seed {}: {} nic {nic}, {source} -> {destination} {}",
+            self.seed, network.name, self.trace.flow
+        )?;
+        writeln!(f, "  wanted {:?}\n  seen   {:?}", self.wanted, self.seen)?;
+        for step in &self.trace.steps {
+            let cause = step.cause.map_or("ok", |cause| cause.as_str());
+            writeln!(
+                f,
+                "    {cause:<24} {:?} {}: {} {}",
+                step.state, step.network.name, step.what, step.detail
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes worlds and compares. `progress` is told of every world when it is done.
+pub fn agree(agent: &Agent, options: &Options, mut progress: impl FnMut(&Report)) -> Result<Report, String> {
+    let mut report = Report::default();
+    let mut tracked = Tracked::new();
+    for i in 0..options.worlds {
+        if i % FRESH_EVERY == 0 {
+            converge(agent, &World::default(), None)?;
+            tracked.clear();
+        }
+        let seed = options.seed.wrapping_add(i);
+        one_world(agent, seed, options.mutant, &mut tracked, &mut report)
+            .map_err(|e| format!("seed {seed}: {e}"))?;
+        report.worlds += 1;
+        progress(&report);
+        if options.mutant.is_some() && !report.disagreements.is_empty() {
+            break; // it is caught
+        }
+    }
+    Ok(report)
+}
+
+/// The ends of flows without ports, in order, and their protocol. To connection tracking there is only one
+/// connection of such a protocol between two ends, in either direction: a second one would be a part of the first,
+/// and pass as its reply.
+type Tracked = BTreeSet<([std::net::Ipv4Addr; 2], u8)>;
+
+/// Whether a flow is a connection of its own.
+fn is_new(flow: &Flow, tracked: &mut Tracked) -> bool {
+    let mut ends = [flow.source, flow.destination];
+    ends.sort();
+    [1, 6, 17].contains(&flow.protocol) || tracked.insert((ends, flow.protocol))
+}
+
+/// Makes one world and compares all its flows.
+fn one_world(
+    agent: &Agent,
+    seed: u64,
+    mutant: Option<Mutant>,
+    tracked: &mut Tracked,
+    report: &mut Report,
+) -> Result<(), String> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let world = world(&mut rng);
+    let fabric = compile(&world);
+    converge(agent, &world, mutant)?;
+    let mut flows = flows(&fabric, &mut rng);
+    flows.retain(|flow| is_new(flow, tracked));
+    let probes = flows.iter().map(|flow| probe(&fabric, flow)).collect();
+    let seen = agent.probe(probes).map_err(|e: AgentError| e.to_string())?;
+    for (flow, mut seen) in flows.into_iter().zip(seen) {
+        let trace = trace(&fabric, &flow);
+        let wanted = wanted(&fabric, &trace);
+        seen.arrived.sort();
+        seen.arrived.dedup();
+        report.flows += 1;
+        *report.verdicts.entry(verdict_name(&trace)).or_default() += 1;
+        let arrived: BTreeSet<_> = wanted.arrived.iter().collect();
+        let agree = seen.arrived.iter().collect::<BTreeSet<_>>() == arrived
+            && wanted.replied.is_none_or(|replied| replied == seen.replied);
+        if !agree {
+            report.disagreements.push(Disagreement { seed, trace, seen, wanted });
+        }
+    }
+    Ok(())
+}
+
+/// Makes the kernel the world, or what a mutant makes of it; and once more, when there must be nothing to do.
+fn converge(agent: &Agent, world: &World, mutant: Option<Mutant>) -> Result<(), String> {
+    let fabric = compile(world);
+    let desired = match mutant {
+        None => render(&fabric),
+        Some(mutant) => mutant.render(&fabric),
+    };
+    let report = agent.converge(desired.clone()).map_err(|e| e.to_string())?;
+    if let Some(failure) = report.failures.first() {
+        return Err(format!("{}: {}", failure.edit, failure.error));
+    }
+    let again = agent.converge(desired).map_err(|e| e.to_string())?;
+    match again.edits.first() {
+        Some((edit, why)) => Err(format!("the second plan is not empty: {edit}, because {why}")),
+        None => Ok(()),
+    }
+}
+
+/// A flow as a probe.
+fn probe(fabric: &Fabric, flow: &Flow) -> Probe {
+    let nic = fabric.networks.get(&flow.network).and_then(|network| network.nics.get(&flow.nic));
+    Probe {
+        from: nic.map(|nic| nic.owner.to_string()).unwrap_or_default(),
+        source: flow.source,
+        destination: flow.destination,
+        protocol: flow.protocol,
+        port: flow.port,
+    }
+}
+
+/// What a trace means for the packets.
+fn wanted(fabric: &Fabric, trace: &Trace) -> Wanted {
+    let owner = |network, nic| fabric.networks[network].nics[nic].owner.clone();
+    match &trace.verdict {
+        Verdict::Dropped(_) => Wanted { arrived: None, replied: Some(false) },
+        Verdict::MetadataServer => Wanted { arrived: None, replied: None },
+        // A forwarder's own kernel is not asked to forward here.
+        Verdict::Forwarded { network, nic } => {
+            Wanted { arrived: Some(owner(network, nic).to_string()), replied: None }
+        }
+        Verdict::Delivered { network, nic } => {
+            let receiver = owner(network, nic);
+            let replied = answers(fabric, &trace.flow, &receiver, *nic).then_some(true);
+            Wanted { arrived: Some(receiver.to_string()), replied }
+        }
+    }
+}
+
+/// Whether the receiver's kernel answers by the way that the packet came: TCP by a RST, an echo request by its reply.
+fn answers(fabric: &Fabric, flow: &Flow, receiver: &Owner, nic: std::net::Ipv4Addr) -> bool {
+    let genuine = flow.source == flow.nic;
+    let same_way = fabric.nic_towards(receiver, flow.source).is_some_and(|(_, back)| back.address == nic);
+    genuine && same_way && [1, 6].contains(&flow.protocol)
+}
+
+/// `DELIVERED`, `FORWARDED` or the cause.
+fn verdict_name(trace: &Trace) -> String {
+    match trace.verdict {
+        Verdict::Delivered { .. } => "DELIVERED".into(),
+        Verdict::Forwarded { .. } => "FORWARDED".into(),
+        Verdict::MetadataServer => "METADATA_SERVER".into(),
+        Verdict::Dropped(cause) => cause.as_str().into(),
+    }
+}
+
+/// The moment at which all worlds are made.
+const NOW: Timestamp = Timestamp(1_600_000_000_000);

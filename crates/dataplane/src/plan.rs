@@ -142,7 +142,8 @@ fn broken_links(desired: &Desired, observed: &State) -> BTreeSet<End> {
         let have = observed.namespaces.get(&end.0);
         let (Some(want), Some(have)) = (want, have) else { return false };
         let links = want.links.get(&end.1).zip(have.links.get(&end.1));
-        want.router == have.router && links.is_some_and(|(w, h)| w.mac == h.mac && w.mtu == h.mtu)
+        want.router == have.router
+            && links.is_some_and(|(w, h)| (w.mac, w.mtu, &w.peer) == (h.mac, h.mtu, &h.peer))
     };
     let mut broken = BTreeSet::new();
     for (name, namespace) in &desired.state.namespaces {

@@ -66,8 +66,8 @@ pub(crate) fn read(packet: &[u8]) -> Option<Found> {
     let word = |at: usize| Some(u32::from_be_bytes(body.get(at..at + 4)?.try_into().ok()?));
     match *packet.get(9)? {
         1 => match body.first()? {
-            8 => Some(Found::Probe(word(4)?)),
-            0 => Some(Found::Reply(word(4)?)),
+            8 => Some(Found::Probe(word(4)?.rotate_left(16))),
+            0 => Some(Found::Reply(word(4)?.rotate_left(16))),
             _ => None,
         },
         6 if body.get(13)? & 0x12 == 0x02 => Some(Found::Probe(word(4)?)),
@@ -84,10 +84,11 @@ fn source_port(cookie: u32) -> u16 {
     20000 + (cookie % 40000) as u16
 }
 
-/// An echo request or reply with the cookie as identifier and sequence number.
+/// An echo request or reply with the cookie as identifier and sequence number. The part that changes is in the
+/// identifier: connection tracking takes two echo requests of one identifier for the same connection.
 pub(crate) fn icmp(kind: u8, cookie: u32) -> Vec<u8> {
     let mut body = vec![kind, 0, 0, 0];
-    body.extend(cookie.to_be_bytes());
+    body.extend(cookie.rotate_left(16).to_be_bytes());
     let sum = checksum(&body, 0);
     body[2..4].copy_from_slice(&sum.to_be_bytes());
     body

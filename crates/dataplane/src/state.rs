@@ -51,7 +51,7 @@ pub struct Link {
     pub mtu: u32,
     /// Strict reverse-path filter: the kernel drops packets whose source is not routed back by this link.
     pub strict_source: bool,
-    /// The other end: namespace and interface. Not observed: the two ends only exist together.
+    /// The other end: namespace and interface. `None` is observed of a link that nobody here made.
     pub peer: Option<(String, String)>,
 }
 

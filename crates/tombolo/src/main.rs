@@ -1,5 +1,6 @@
 //! `tombolo`: one file per verb. Exit status: 0 yes, 1 no, 2 error; `exec` and `shell` have their program's.
 
+mod agree;
 mod check;
 mod demo;
 mod exec;
@@ -54,6 +55,11 @@ enum Verb {
         after_help = "Example:\n  tombolo check examples/article.yaml\n  tombolo check examples/article.yaml --running\n\nExit status: 0 all as expected, 1 some not, 2 error."
     )]
     Check(check::Args),
+    /// Make random worlds and compare what trace says with what real packets do
+    #[command(
+        after_help = "Example:\n  tombolo agree --worlds 200 --seed 1\n\nExit status: 0 no disagreement, 1 some, 2 error."
+    )]
+    Agree(agree::Args),
     /// Print the JSON Schema of topology files, for editors
     #[command(after_help = "Example:\n  tombolo schema > topology.schema.json")]
     Schema,
@@ -76,6 +82,7 @@ fn main() -> ExitCode {
         Verb::Shell(args) => exec::shell(args),
         Verb::Trace(args) => trace::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Agree(args) => agree::run(&args),
         Verb::Schema => schema(),
     };
     result.unwrap_or_else(|error| {

@@ -44,6 +44,10 @@ const ROUTER_SYSCTLS: [(&str, &str); 7] = [
     ("netfilter/nf_conntrack_tcp_timeout_established", "600"),
 ];
 
+/// Settings of an endpoint. A new namespace has those of the host, which may forward (Docker) or filter.
+const ENDPOINT_SYSCTLS: [(&str, &str); 3] =
+    [("ipv4/ip_forward", "0"), ("ipv4/conf/all/rp_filter", "0"), ("ipv4/conf/default/rp_filter", "0")];
+
 /// Settings of every namespace.
 const COMMON_SYSCTLS: [(&str, &str); 2] =
     [("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")];
@@ -110,10 +114,14 @@ impl Kernel {
             Op::CreateLink { a, b } => {
                 let other = Arc::clone(&self.held(&b.0)?.fd);
                 netns::with(&*self.held(&a.0)?.fd, || {
-                    create_veth((&a.1, &a.2), (&b.1, &b.2), other.as_raw_fd())
+                    create_veth((&a.1, &a.2), (&b.1, &b.2), other.as_raw_fd())?;
+                    set_up(&a.1, &a.2)
                 })??;
-                // The far end comes up from its own side, and then both have a carrier.
-                netns::with(&*other, || set_up(&b.1))?
+                netns::with(&*other, || {
+                    set_up(&b.1, &b.2)?;
+                    settle(&b.1)
+                })??;
+                netns::with(&*self.held(&a.0)?.fd, || settle(&a.1))?
             }
             Op::SetStrictSource { namespace, link, strict } => {
                 let value = if *strict { "1" } else { "0" };
@@ -159,10 +167,10 @@ fn small(op: &Op) -> Option<&str> {
 
 /// Settles a new namespace. A router forwards from the start and, having no rules yet, must not have links yet.
 fn prepare(router: bool) -> Result<()> {
-    let router = if router { ROUTER_SYSCTLS.as_slice() } else { &[] };
+    let own = if router { ROUTER_SYSCTLS.as_slice() } else { &ENDPOINT_SYSCTLS };
     // A kernel without IPv6 has no such settings, and needs none.
     let common = COMMON_SYSCTLS.iter().filter(|_| fs::exists("/proc/sys/net/ipv6").unwrap_or(false));
-    common.chain(router).try_for_each(|(name, value)| sysctl(name, value))
+    common.chain(own).try_for_each(|(name, value)| sysctl(name, value))
 }
 
 /// Sets a value under `net` in the calling thread's namespace.
@@ -176,13 +184,11 @@ fn index_of(link: &str) -> Result<u32> {
     nix::net::if_::if_nametoindex(link).map_err(|e| Error::other(format!("interface {link}: {e}")))
 }
 
-/// Makes a veth pair with one end here, up, and the other in another namespace.
+/// Makes a veth pair with one end here and the other in another namespace.
 fn create_veth(here: (&str, &Link), there: (&str, &Link), other: RawFd) -> Result<()> {
     let mut peer = describe(there.0, there.1);
     peer.attributes.push(LinkAttribute::NetNsFd(other));
     let mut message = describe(here.0, here.1);
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
@@ -199,13 +205,24 @@ fn describe(name: &str, link: &Link) -> LinkMessage {
     message
 }
 
-/// Sets an interface up.
-fn set_up(link: &str) -> Result<()> {
+/// Sets an end of a link up and notes as its alias where the other end is: of what hangs together the kernel would
+/// otherwise only tell indexes.
+fn set_up(name: &str, link: &Link) -> Result<()> {
     let mut message = LinkMessage::default();
-    message.header.index = index_of(link)?;
+    message.header.index = index_of(name)?;
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
+    let alias = link.peer.as_ref().map(|(namespace, link)| format!("{namespace} {link}"));
+    message.attributes.extend(alias.map(LinkAttribute::IfAlias));
     one(Mode::Change, Message::SetLink(message))
+}
+
+/// Asks for a link, which makes the kernel act on its carrier before it answers: until then, and that may be a while
+/// on a busy machine, the link drops what is sent, though it is up.
+fn settle(name: &str) -> Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = index_of(name)?;
+    one(Mode::Change, Message::GetLink(message))
 }
 
 /// Makes one request in the calling thread's namespace.

@@ -89,6 +89,9 @@ fn read_link(message: &LinkMessage) -> (String, Link) {
         match attribute {
             LinkAttribute::IfName(value) => name.clone_from(value),
             LinkAttribute::Mtu(value) => link.mtu = *value,
+            LinkAttribute::IfAlias(value) => {
+                link.peer = value.rsplit_once(' ').map(|(namespace, link)| (namespace.into(), link.into()));
+            }
             LinkAttribute::Address(value) => link.mac = value.as_slice().try_into().unwrap_or_default(),
             _ => {}
         }

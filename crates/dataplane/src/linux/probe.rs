@@ -28,8 +28,8 @@ struct Ears {
 }
 
 impl Kernel {
-    /// Sends the probes, and tells of each where it arrived. `cookie` is the first of as many numbers as there are
-    /// probes and barriers, which should not have been used lately.
+    /// Sends the probes, and tells of each where it arrived. `cookie` is the first of as many numbers as [`cookies`]
+    /// says, which should not have been used lately.
     pub fn probe(&self, probes: &[Probe], cookie: u32) -> Result<Vec<Seen>> {
         let endpoints: BTreeMap<&str, &Held> = self
             .namespaces
@@ -44,11 +44,23 @@ impl Kernel {
         std::thread::scope(|scope| {
             let work = scope.spawn(|| {
                 pin()?;
-                Run::new(&endpoints)?.all(probes, cookie)
+                let mut run = Run::new(&endpoints)?;
+                let seen = run.all(probes, cookie);
+                // Closing a packet socket waits for every processor, some 10 ms each: not before the answer.
+                let ears: Vec<Ears> = run.ears.into_values().collect();
+                std::thread::spawn(move || drop(ears));
+                seen
             });
             work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
+}
+
+/// How many numbers the probes and their barriers use at most.
+pub fn cookies(probes: &[Probe]) -> u32 {
+    let senders: BTreeSet<&str> = probes.iter().map(|probe| probe.from.as_str()).collect();
+    let barriers = probes.len().div_ceil(CHUNK) * senders.len() * ROUNDS as usize;
+    (probes.len() + barriers) as u32
 }
 
 /// Pins the calling thread to the processor that it is on: the order of packets is kept per processor.
@@ -76,7 +88,7 @@ impl<'k> Run<'k> {
     }
 
     /// Sends all probes in chunks, with barriers after each.
-    fn all(mut self, probes: &[Probe], cookie: u32) -> Result<Vec<Seen>> {
+    fn all(&mut self, probes: &[Probe], cookie: u32) -> Result<Vec<Seen>> {
         self.next_barrier = cookie.wrapping_add(probes.len() as u32);
         let mut cookies = (0..probes.len() as u32).map(|i| cookie.wrapping_add(i));
         for chunk in probes.chunks(CHUNK) {

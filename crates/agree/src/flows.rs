@@ -1,0 +1,53 @@
+//! The flows to try in a world: from everywhere to every kind of destination.
+
+use crate::worlds::{PORTS, edges};
+use fastrand::Rng;
+use std::net::Ipv4Addr;
+use tombolo_fabric::{Fabric, Flow, METADATA_SERVER, Nic, Owner};
+use tombolo_model::NetworkKey;
+
+/// How many flows a world gets.
+const FLOWS: usize = 120;
+
+/// Random flows of a Fabric.
+pub fn flows(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
+    let all =
+        || fabric.networks.iter().flat_map(|(key, network)| network.nics.values().map(move |nic| (key, nic)));
+    let senders: Vec<&Owner> = all().map(|(_, nic)| &nic.owner).collect();
+    let addresses: Vec<Ipv4Addr> =
+        all().filter(|(_, nic)| !matches!(nic.owner, Owner::Iap(_))).map(|(_, nic)| nic.address).collect();
+    if addresses.is_empty() {
+        return Vec::new();
+    }
+    let ranges = fabric.networks.values().flat_map(|n| n.ranges.iter().copied());
+    let edges: Vec<Ipv4Addr> = ranges.flat_map(edges).collect();
+    let mut flows = Vec::new();
+    while flows.len() < FLOWS {
+        let owner = senders[rng.usize(..senders.len())];
+        let destination = match rng.u8(..20) {
+            0 => edges[rng.usize(..edges.len())],
+            1 => Ipv4Addr::from(u32::from(addresses[rng.usize(..addresses.len())]).wrapping_add(1)),
+            2 => [Ipv4Addr::new(8, 8, 4, 4), METADATA_SERVER, tombolo_fabric::IAP_CLIENT][rng.usize(..3)],
+            _ => addresses[rng.usize(..addresses.len())],
+        };
+        // What an endpoint sends to itself never leaves it.
+        let own = fabric.nics_of(owner).iter().any(|(_, nic)| nic.address == destination);
+        let sender = fabric.nic_towards(owner, destination).filter(|_| !own);
+        flows.extend(sender.map(|sender| flow(sender, destination, &addresses, rng)));
+    }
+    flows
+}
+
+/// A flow from an interface, now and then with another's source address.
+fn flow(
+    (network, nic): (&NetworkKey, &Nic),
+    destination: Ipv4Addr,
+    addresses: &[Ipv4Addr],
+    rng: &mut Rng,
+) -> Flow {
+    let protocol = [1, 6, 6, 6, 17, 50][rng.usize(..6)];
+    let port = if [6, 17].contains(&protocol) { PORTS[rng.usize(..PORTS.len())] } else { 0 };
+    let spoof = addresses[rng.usize(..addresses.len())];
+    let source = if rng.u8(..12) == 0 && spoof != destination { spoof } else { nic.address };
+    Flow { network: network.clone(), nic: nic.address, source, destination, protocol, port }
+}

@@ -1,0 +1,312 @@
+//! Random worlds. Everything is a [`Change`]; what the World refuses is left out, so every world is a legal one.
+
+use crate::NOW;
+use fastrand::Rng;
+use ipnet::Ipv4Net;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use tombolo_model::{
+    Action, Change, Direction, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey,
+    NetworkSpec, NextHop, NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier,
+    RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec, World, project, range,
+};
+
+const PROJECT: &str = "project-1";
+const REGION: &str = "us-central1";
+const ZONE: &str = "us-central1-a";
+/// Ranges that touch, contain and equal each other, small ones most: their edges are near. One is a public range
+/// used privately, one is what Memorystore does not talk to.
+const RANGES: [&str; 12] = [
+    "10.0.0.0/28",
+    "10.0.0.16/28",
+    "10.0.0.32/29",
+    "10.0.0.0/24",
+    "10.0.1.0/24",
+    "10.1.0.0/16",
+    "10.2.0.0/16",
+    "192.168.0.0/29",
+    "192.168.0.8/29",
+    "172.16.0.0/20",
+    "172.17.5.0/24",
+    "8.8.8.0/29",
+];
+const TAGS: [&str; 3] = ["red", "green", "blue"];
+/// Ties are likely, and so are the first and the last priority.
+const PRIORITIES: [u16; 8] = [0, 900, 1000, 1000, 1000, 1001, 65534, 65535];
+/// Ports at which rules and flows meet: both ends of ranges and their neighbours.
+pub(crate) const PORTS: [u16; 9] = [21, 22, 23, 79, 80, 90, 91, 6379, 65535];
+
+/// A random world.
+pub fn world(rng: &mut Rng) -> World {
+    let mut maker = Maker { world: World::default(), rng };
+    maker.project();
+    let networks: Vec<NetworkKey> = (0..maker.rng.usize(2..=6)).map(|i| maker.network(i)).collect();
+    let instances = maker.rng.usize(2..=9);
+    (0..instances).for_each(|i| maker.instance(i));
+    maker.peerings(&networks);
+    networks.iter().for_each(|network| maker.rules(network));
+    networks.iter().for_each(|network| maker.routes(network));
+    if maker.rng.u8(..3) == 0 {
+        maker.redis(&networks);
+    }
+    maker.world
+}
+
+struct Maker<'r> {
+    world: World,
+    rng: &'r mut Rng,
+}
+
+impl Maker<'_> {
+    /// Makes a change if it is legal.
+    fn try_change(&mut self, change: &Change) -> bool {
+        match self.world.apply(change, NOW) {
+            Ok(next) => {
+                self.world = next;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Makes those of the changes that are legal.
+    fn try_changes(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.try_change(change);
+        }
+    }
+
+    /// One of several.
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.rng.usize(..from.len())].clone()
+    }
+
+    /// Whether something happens that does so in `percent` of all cases.
+    fn chance(&mut self, percent: u8) -> bool {
+        self.rng.u8(..100) < percent
+    }
+
+    /// A project without its default network.
+    fn project(&mut self) {
+        self.try_change(&Change::ProjectCreate(PROJECT.into()));
+        for service in [project::COMPUTE, project::REDIS] {
+            self.try_change(&Change::ServiceEnable { project: PROJECT.into(), service: service.into() });
+        }
+        for rule in ["internal", "ssh", "rdp", "icmp"] {
+            self.try_change(&Change::FirewallDelete(FirewallKey::new(
+                PROJECT,
+                format!("default-allow-{rule}"),
+            )));
+        }
+        self.try_change(&Change::NetworkDelete(NetworkKey::new(PROJECT, "default")));
+    }
+
+    /// A network with one to three subnetworks.
+    fn network(&mut self, i: usize) -> NetworkKey {
+        let key = NetworkKey::new(PROJECT, format!("vpc-{i}"));
+        let mtu = if self.chance(20) { Some(1300) } else { None };
+        self.try_change(&Change::NetworkInsert(NetworkSpec {
+            key: key.clone(),
+            auto_create_subnetworks: false,
+            mtu,
+        }));
+        for j in 0..self.rng.usize(1..=3) {
+            let subnet = SubnetworkKey::new(PROJECT, REGION, format!("subnet-{i}-{j}"));
+            let range = self.pick(&RANGES).parse().unwrap_or_default();
+            self.try_change(&Change::SubnetworkInsert(SubnetworkSpec {
+                key: subnet,
+                network: key.clone(),
+                range,
+            }));
+        }
+        key
+    }
+
+    /// An instance of one or two interfaces, often at an edge of its range.
+    fn instance(&mut self, i: usize) {
+        let subnetworks: Vec<(SubnetworkKey, Ipv4Net)> =
+            self.world.subnetworks.iter().map(|(k, s)| (k.clone(), s.range)).collect();
+        if subnetworks.is_empty() {
+            return;
+        }
+        let count = if self.chance(12) { 2 } else { 1 };
+        let nics = (0..count)
+            .map(|_| {
+                let (subnetwork, range) = self.pick(&subnetworks);
+                let last = Ipv4Addr::from(u32::from(range.broadcast()) - 2);
+                let address = if self.chance(40) { Some(last) } else { None };
+                NicSpec { subnetwork, address }
+            })
+            .collect();
+        let spec = InstanceSpec {
+            key: InstanceKey::new(PROJECT, ZONE, format!("vm-{i}")),
+            nics,
+            tags: self.tags(40),
+            can_ip_forward: self.chance(30),
+            metadata: BTreeMap::new(),
+        };
+        self.try_change(&Change::InstanceInsert(spec));
+    }
+
+    /// Some tags, each with a probability.
+    fn tags(&mut self, percent: u8) -> BTreeSet<String> {
+        TAGS.into_iter().filter(|_| self.chance(percent)).map(str::to_owned).collect()
+    }
+
+    /// Peerings in every state: both sides, one side, one side taken back, taken back and made again.
+    fn peerings(&mut self, networks: &[NetworkKey]) {
+        for (i, a) in networks.iter().enumerate() {
+            for b in &networks[i + 1..] {
+                let side = |network: &NetworkKey, peer: &NetworkKey| {
+                    let name = format!("{}-{}", network.name, peer.name);
+                    Change::PeeringAdd(PeeringSpec { network: network.clone(), name, peer: peer.clone() })
+                };
+                let take_back =
+                    Change::PeeringRemove { network: a.clone(), name: format!("{}-{}", a.name, b.name) };
+                let changes = match self.rng.u8(..10) {
+                    0..4 => vec![side(a, b), side(b, a)],
+                    4 => vec![side(a, b)],
+                    5 => vec![side(b, a)],
+                    6 => vec![side(a, b), side(b, a), take_back],
+                    7 => vec![side(b, a), side(a, b), take_back, side(a, b)],
+                    _ => vec![],
+                };
+                self.try_changes(&changes);
+            }
+        }
+    }
+
+    /// Up to eight rules, and in most networks a weak one that lets in what they leave: a world in which nothing
+    /// gets through tells little.
+    fn rules(&mut self, network: &NetworkKey) {
+        if self.chance(60) {
+            let key = FirewallKey::new(PROJECT, format!("{}-allow-rest", network.name));
+            let mut spec = FirewallSpec::new(key, network.clone());
+            (spec.priority, spec.matches) = (60000, vec![L4::all_of(Protocol::All)]);
+            self.try_change(&Change::FirewallInsert(spec));
+        }
+        for i in 0..self.rng.usize(..=8) {
+            let key = FirewallKey::new(PROJECT, format!("{}-rule-{i}", network.name));
+            let mut spec = FirewallSpec::new(key, network.clone());
+            spec.direction = if self.chance(70) { Direction::Ingress } else { Direction::Egress };
+            spec.action = if self.chance(60) { Action::Allow } else { Action::Deny };
+            spec.priority = self.pick(&PRIORITIES);
+            spec.matches = (0..self.rng.usize(1..=2)).map(|_| self.l4()).collect();
+            spec.disabled = self.chance(5);
+            spec.target_tags = if self.chance(30) { self.tags(50) } else { BTreeSet::new() };
+            let ranges = (0..self.rng.usize(1..=2)).map(|_| self.far_range()).collect();
+            match spec.direction {
+                Direction::Egress => spec.destination_ranges = ranges,
+                Direction::Ingress => {
+                    spec.source_tags = if self.chance(25) { self.tags(50) } else { BTreeSet::new() };
+                    // With tags and without ranges only the tags match.
+                    spec.source_ranges = if self.chance(75) { ranges } else { BTreeSet::new() };
+                }
+            }
+            self.try_change(&Change::FirewallInsert(spec));
+        }
+    }
+
+    /// A protocol, perhaps with ports.
+    fn l4(&mut self) -> L4 {
+        let protocols = [
+            Protocol::All,
+            Protocol::ICMP,
+            Protocol::TCP,
+            Protocol::TCP,
+            Protocol::UDP,
+            Protocol::Number(50),
+        ];
+        let protocol = self.pick(&protocols);
+        if !protocol.has_ports() || self.chance(30) {
+            return L4::all_of(protocol);
+        }
+        let port = |first, last| PortRange { first, last };
+        let ranges =
+            [port(22, 22), port(80, 90), port(0, 65535), port(23, 79), port(85, 6379), port(65535, 65535)];
+        let count = self.rng.usize(1..=2);
+        L4::new(protocol, (0..count).map(|_| self.pick(&ranges)).collect())
+    }
+
+    /// A range that some flow's end is in, at the edge of, or just outside.
+    fn far_range(&mut self) -> Ipv4Net {
+        let ranges: Vec<Ipv4Net> = self.world.subnetworks.values().map(|s| s.range).collect();
+        let addresses: Vec<Ipv4Addr> =
+            self.world.instances.values().flat_map(|i| &i.nics).map(|nic| nic.address).collect();
+        match self.rng.u8(..6) {
+            0 | 1 => Ipv4Net::default(),
+            2 | 3 if !ranges.is_empty() => self.pick(&ranges),
+            4 if !addresses.is_empty() => Ipv4Net::new_assert(self.pick(&addresses), 32),
+            // The half of an address's surroundings that it is in, or its neighbour's.
+            _ if !addresses.is_empty() => {
+                let address = u32::from(self.pick(&addresses)).wrapping_add(self.rng.u32(..2));
+                let length = self.rng.u8(24..=31);
+                Ipv4Net::new_assert(Ipv4Addr::from(address), length).trunc()
+            }
+            _ => Ipv4Net::default(),
+        }
+    }
+
+    /// The default route may go; static routes may come, to other networks' ranges and to nowhere.
+    fn routes(&mut self, network: &NetworkKey) {
+        if self.chance(25) {
+            let default =
+                self.world.routes.iter().find(|(_, r)| r.network == *network).map(|(k, _)| k.clone());
+            let change: Vec<_> = default.into_iter().map(Change::RouteDelete).collect();
+            self.try_changes(&change);
+        }
+        let nics: Vec<(InstanceKey, Ipv4Addr)> = self
+            .world
+            .instances
+            .iter()
+            .flat_map(|(key, i)| i.nics.iter().map(move |nic| (key.clone(), nic)))
+            .filter(|(_, nic)| nic.network == *network)
+            .map(|(key, nic)| (key, nic.address))
+            .collect();
+        for i in 0..self.rng.usize(..=2) {
+            if nics.is_empty() {
+                return;
+            }
+            let (instance, address) = self.pick(&nics);
+            let next_hop = match self.rng.u8(..3) {
+                0 => NextHop::Instance(instance),
+                1 => NextHop::Address(address),
+                _ => NextHop::InternetGateway,
+            };
+            let destinations =
+                ["10.0.0.0/8", "10.0.0.0/23", "8.8.0.0/16", "192.168.0.0/16", "0.0.0.0/0", "10.1.0.0/16"];
+            let spec = RouteSpec {
+                key: RouteKey::new(PROJECT, format!("{}-route-{i}", network.name)),
+                network: network.clone(),
+                dest_range: self.pick(&destinations).parse().unwrap_or_default(),
+                priority: self.pick(&[0, 1000, 1000, 2000]),
+                next_hop,
+            };
+            self.try_change(&Change::RouteInsert(spec));
+        }
+    }
+
+    /// A Redis instance, and so a tenant network behind one of the networks.
+    fn redis(&mut self, networks: &[NetworkKey]) {
+        let spec = RedisSpec {
+            key: RedisKey::new(PROJECT, REGION, "redis-1"),
+            authorized_network: self.pick(networks),
+            reserved_ip_range: None,
+            tier: RedisTier::Basic,
+            memory_size_gb: 1,
+        };
+        self.try_change(&Change::RedisInsert(spec));
+        // Its peering may be deleted: the instance stays, and nobody reaches it.
+        let network = self.pick(networks);
+        let peering =
+            self.world.networks.get(&network).and_then(|n| n.peerings.last()).map(|p| p.name.clone());
+        if let (true, Some(name)) = (self.chance(20), peering) {
+            self.try_change(&Change::PeeringRemove { network, name });
+        }
+    }
+}
+
+/// Addresses of a range that no instance has: its reserved ones.
+pub(crate) fn edges(range: Ipv4Net) -> [Ipv4Addr; 4] {
+    range::reserved(range)
+}
