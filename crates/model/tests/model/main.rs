@@ -1,0 +1,10 @@
+//! The model as its users meet it: tables of changes with what they lead to, and random sequences of changes.
+
+mod addresses;
+mod networks;
+mod peerings;
+mod random;
+mod redis;
+mod refusals;
+mod story;
+mod support;

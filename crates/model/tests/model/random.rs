@@ -1,0 +1,158 @@
+//! Random sequences of changes from small pools of names and ranges, and what holds after each of them.
+
+use crate::support::*;
+use proptest::prelude::*;
+use proptest::sample::select;
+use std::collections::BTreeSet;
+use tombolo_model::*;
+
+const NETWORKS: &[&str] = &["vpc-1", "vpc-2", "vpc-3", "project-2/vpc-4"];
+const RANGES: &[&str] = &[
+    "10.1.0.0/16",
+    "10.1.2.0/24",
+    "10.2.0.0/16",
+    "10.2.0.0/29",
+    "10.3.0.0/29",
+    "10.34.175.88/29",
+    "10.34.0.0/16",
+    "9.9.9.0/24",
+];
+const NAMES: &[&str] = &["a", "b", "c", "project-2/d"];
+
+/// A line of the table language, most of them acceptable in some World.
+fn line() -> impl Strategy<Value = String> {
+    let (network, range, name) = (|| select(NETWORKS), || select(RANGES), || select(NAMES));
+    let peering = || select(&["p", "q", "r"][..]);
+    let redis = prop_oneof![Just(""), Just("10.34.175.88/29"), Just("10.1.2.0/29"), Just("10.60.0.0/29")];
+    let vm = (name(), name(), name(), select(&["", "=10.1.0.2", "=10.2.0.5", ",b", ",c"][..]));
+    prop_oneof![
+        2 => network().prop_map(|n| format!("network {n}")),
+        1 => network().prop_map(|n| format!("delete network {n}")),
+        6 => (name(), network(), range()).prop_map(|(s, n, r)| format!("subnet {s} {n} {r}")),
+        2 => name().prop_map(|s| format!("delete subnet {s}")),
+        4 => vm.prop_map(|(v, s, _, more)| format!("vm {v} {s}{more} forward")),
+        1 => name().prop_map(|v| format!("delete vm {v}")),
+        1 => (name(), select(&["x", "y", "x,y"][..])).prop_map(|(v, t)| format!("tags {v} {t}")),
+        1 => (name(), network()).prop_map(|(f, n)| format!("allow {f} {n} tcp:80 sources=10.0.0.0/8")),
+        1 => name().prop_map(|f| format!("delete rule {f}")),
+        2 => (name(), network(), range(), select(&["gateway", "a", "10.1.0.2"][..]))
+            .prop_map(|(r, n, d, hop)| format!("route {r} {n} {d} {hop}")),
+        1 => name().prop_map(|r| format!("delete route {r}")),
+        8 => (peering(), network(), network()).prop_map(|(p, a, b)| format!("peer {p} {a} {b}")),
+        2 => (peering(), network()).prop_map(|(p, n)| format!("unpeer {p} {n}")),
+        1 => network().prop_map(|n| format!("unredis {n}")),
+        4 => (name(), network(), redis).prop_map(|(r, n, range)| format!("redis {r} {n} {range}")),
+        1 => name().prop_map(|r| format!("delete redis {r}")),
+    ]
+}
+
+/// The change of a line; `unredis N` deletes the automatic peering of N, whatever its name.
+fn resolve(world: &World, line: &str) -> Change {
+    let Some(name) = line.strip_prefix("unredis ") else { return change(line) };
+    let key = network(name);
+    let automatic =
+        |n: &Network| n.peerings.iter().find(|p| p.name.starts_with("redis-peer-")).map(|p| p.name.clone());
+    let name = world.networks.get(&key).and_then(|n| automatic(n)).unwrap_or_else(|| "none".into());
+    Change::PeeringRemove { network: key, name }
+}
+
+/// Every id that is in use.
+fn ids(world: &World) -> Vec<u64> {
+    let mut ids: Vec<u64> = world.projects.values().map(|x| x.number).collect();
+    ids.extend(world.networks.values().map(|x| x.id));
+    ids.extend(world.subnetworks.values().map(|x| x.id));
+    ids.extend(world.instances.values().map(|x| x.id));
+    ids.extend(world.firewalls.values().map(|x| x.id));
+    ids.extend(world.routes.values().map(|x| x.id));
+    ids.extend(world.redis.values().map(|x| x.id));
+    ids
+}
+
+fn ranges_of<'w>(world: &'w World, network: &'w NetworkKey) -> Vec<ipnet::Ipv4Net> {
+    world.subnetworks.values().filter(|s| s.network == *network).map(|s| s.range).collect()
+}
+
+/// What holds in every World that changes lead to.
+fn check(world: &World) -> Result<(), TestCaseError> {
+    let mut seen = BTreeSet::new();
+    for nic in world.instances.values().flat_map(|i| &i.nics) {
+        prop_assert!(seen.insert((&nic.network, nic.address)), "{} twice in {}", nic.address, nic.network);
+        let subnetwork = world.subnetworks.get(&nic.subnetwork);
+        prop_assert!(subnetwork.is_some_and(|s| s.network == nic.network && s.range.contains(&nic.address)));
+    }
+    for (key, network) in &world.networks {
+        // A network imports the ranges of its active peers: its own and theirs are disjoint, pair by pair.
+        let importers = std::iter::once(key).chain(world.active_peers(key));
+        let imported: Vec<_> = importers.flat_map(|n| ranges_of(world, n)).collect();
+        for (i, a) in imported.iter().enumerate() {
+            for b in &imported[i + 1..] {
+                prop_assert!(!range::overlap(a, b), "{key} has {a} and {b}");
+            }
+        }
+        let private = |range: &ipnet::Ipv4Net| range::is_private(range.network());
+        let own = ranges_of(world, key);
+        let peers = world.active_peers(key).flat_map(|n| ranges_of(world, n)).filter(private);
+        for range in own.into_iter().chain(peers) {
+            let statics = world.routes.iter().filter(|(_, r)| r.network == *key);
+            for (route, r) in statics {
+                // A more specific subnetwork may come after a route, never the other way round or equal.
+                prop_assert!(!range.contains(&r.dest_range), "{route} {} in {range}", r.dest_range);
+            }
+        }
+        let names: BTreeSet<_> = network.peerings.iter().map(|p| &p.name).collect();
+        let peers: BTreeSet<_> = network.peerings.iter().map(|p| &p.peer).collect();
+        prop_assert!(names.len() == network.peerings.len() && peers.len() == network.peerings.len());
+        for peer in world.active_peers(key) {
+            prop_assert_eq!(world.peering_state(peer, key), PeeringState::Active);
+        }
+        // A tenant network is there for its instances, and they for it.
+        let tenants = world.redis.values().filter(|r| r.tenant_network == *key).count();
+        prop_assert_eq!(network.google_managed, tenants > 0);
+    }
+    for redis in world.redis.values() {
+        prop_assert_eq!(redis.host, range::nth(redis.reserved_ip_range, 3));
+        let held = world.subnetworks.values().filter(|s| s.network == redis.tenant_network);
+        prop_assert_eq!(held.filter(|s| s.range == redis.reserved_ip_range).count(), 1);
+    }
+    Ok(())
+}
+
+fn start() -> World {
+    world(
+        "project project-1\nproject project-2\nnetwork vpc-1\nnetwork vpc-2\nnetwork vpc-3\nnetwork project-2/vpc-4",
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn changes_keep_the_world_whole(lines in prop::collection::vec(line(), 1..40)) {
+        let mut world = start();
+        let mut known: BTreeSet<u64> = ids(&world).into_iter().collect();
+        for (i, line) in lines.iter().enumerate() {
+            let now = Timestamp(i as i64);
+            let change = resolve(&world, line);
+            let before = world.clone();
+            let result = world.apply(&change, now);
+            prop_assert_eq!(&world, &before, "apply is pure");
+            prop_assert_eq!(&world.apply(&change, now), &result, "apply is deterministic");
+            let Ok(next) = result else { continue };
+            check(&next)?;
+            let have = ids(&next);
+            let unique: BTreeSet<u64> = have.iter().copied().collect();
+            prop_assert_eq!(unique.len(), have.len(), "ids are unique");
+            let old: BTreeSet<u64> = ids(&world).into_iter().collect();
+            let fresh: Vec<u64> = unique.difference(&old).copied().collect();
+            prop_assert!(fresh.iter().all(|id| !known.contains(id)), "an id came back");
+            known.extend(fresh);
+            world = next;
+        }
+        let json = serde_json::to_string(&world).unwrap();
+        let back: World = serde_json::from_str(&json).unwrap();
+        prop_assert_eq!(&back, &world);
+        // It goes on where it was: the next id too.
+        let line = change("network vpc-new");
+        prop_assert_eq!(back.apply(&line, Timestamp(0)), world.apply(&line, Timestamp(0)));
+    }
+}

@@ -1,0 +1,222 @@
+//! Changes in a line each, so that tests read as tables.
+//!
+//! ```text
+//!   project project-1                     with compute and redis enabled; it has its network `default`
+//!   empty project-1                       no service enabled
+//!   enable SERVICE project-1
+//!   network vpc-1 [auto] [mtu=N]          subnet subnet-1 vpc-1 10.1.0.0/16 [region]
+//!   vm vm-1 subnet-1[=10.1.0.9],subnet-2 [zone=Z] [forward] [tags=a,b]      tags vm-1 a,b
+//!   allow|deny rule-1 vpc-1 tcp:80,udp [egress] [priority=N] [sources=…] [destinations=…] [source-tags=…] [targets=…] [disabled]
+//!   route r-1 vpc-1 192.168.0.0/16 gateway|vm-1|10.1.0.9
+//!   peer a-to-b vpc-a vpc-b               unpeer a-to-b vpc-a
+//!   redis redis-1 vpc-2 [10.34.175.88/29] [region=R] [memory=N]
+//!   delete network|subnet|vm|rule|route|redis|… NAME
+//! ```
+//!
+//! A network, subnetwork and so on is of `project-1` unless written `project-2/NAME`.
+
+#![allow(dead_code, reason = "the tests of other crates include this file, and not all use all of it")]
+
+use tombolo_model::*;
+
+/// The words of a line.
+struct Words<'t> {
+    words: Vec<&'t str>,
+}
+
+impl<'t> Words<'t> {
+    fn nth(&self, i: usize) -> &'t str {
+        self.words.get(i).copied().unwrap_or_else(|| panic!("word {i} is missing in {:?}", self.words))
+    }
+
+    fn has(&self, word: &str) -> bool {
+        self.words.contains(&word)
+    }
+
+    fn option(&self, name: &str) -> Option<&'t str> {
+        self.words.iter().find_map(|w| w.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// The comma-separated values of an option.
+    fn list(&self, name: &str) -> Vec<&'t str> {
+        self.option(name).map(|l| l.split(',').collect()).unwrap_or_default()
+    }
+}
+
+fn parse<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap_or_else(|e| panic!("{text}: {e:?}"))
+}
+
+/// Project and name.
+fn place(text: &str) -> (&str, &str) {
+    text.split_once('/').unwrap_or(("project-1", text))
+}
+
+pub(crate) fn network(text: &str) -> NetworkKey {
+    let (project, name) = place(text);
+    NetworkKey::new(project, name)
+}
+
+pub(crate) fn subnet(text: &str) -> SubnetworkKey {
+    let (project, name) = place(text);
+    SubnetworkKey::new(project, "us-central1", name)
+}
+
+pub(crate) fn vm(text: &str) -> InstanceKey {
+    let (project, name) = place(text);
+    InstanceKey::new(project, "us-central1-a", name)
+}
+
+pub(crate) fn redis(text: &str) -> RedisKey {
+    let (project, name) = place(text);
+    RedisKey::new(project, "us-central1", name)
+}
+
+fn firewall(text: &str) -> FirewallKey {
+    let (project, name) = place(text);
+    FirewallKey::new(project, name)
+}
+
+fn route(text: &str) -> RouteKey {
+    let (project, name) = place(text);
+    RouteKey::new(project, name)
+}
+
+/// The change that a line says.
+pub(crate) fn change(line: &str) -> Change {
+    let w = Words { words: line.split_whitespace().collect() };
+    match w.nth(0) {
+        "empty" => Change::ProjectCreate(w.nth(1).into()),
+        "enable" => Change::ServiceEnable { service: w.nth(1).into(), project: w.nth(2).into() },
+        "network" => Change::NetworkInsert(NetworkSpec {
+            key: network(w.nth(1)),
+            auto_create_subnetworks: w.has("auto"),
+            mtu: w.option("mtu").map(parse),
+        }),
+        "subnet" => {
+            let mut key = subnet(w.nth(1));
+            key.region = w.words.get(4).copied().unwrap_or("us-central1").into();
+            Change::SubnetworkInsert(SubnetworkSpec {
+                key,
+                network: network(w.nth(2)),
+                range: parse(w.nth(3)),
+            })
+        }
+        "vm" => vm_insert(&w),
+        "tags" => Change::InstanceSetTags {
+            instance: vm(w.nth(1)),
+            tags: w.nth(2).split(',').map(String::from).collect(),
+        },
+        "allow" | "deny" => Change::FirewallInsert(rule(&w)),
+        "route" => Change::RouteInsert(RouteSpec {
+            key: route(w.nth(1)),
+            network: network(w.nth(2)),
+            dest_range: parse(w.nth(3)),
+            priority: 1000,
+            next_hop: match (w.nth(4), w.nth(4).parse()) {
+                ("gateway", _) => NextHop::InternetGateway,
+                (_, Ok(address)) => NextHop::Address(address),
+                (name, _) => NextHop::Instance(vm(name)),
+            },
+        }),
+        "peer" => Change::PeeringAdd(PeeringSpec {
+            name: w.nth(1).into(),
+            network: network(w.nth(2)),
+            peer: network(w.nth(3)),
+        }),
+        "unpeer" => Change::PeeringRemove { name: w.nth(1).into(), network: network(w.nth(2)) },
+        "redis" => {
+            let mut key = redis(w.nth(1));
+            key.region = w.option("region").unwrap_or("us-central1").into();
+            Change::RedisInsert(RedisSpec {
+                key,
+                authorized_network: network(w.nth(2)),
+                reserved_ip_range: w.words.get(3).and_then(|r| r.parse().ok()),
+                tier: RedisTier::Basic,
+                memory_size_gb: w.option("memory").map_or(1, parse),
+            })
+        }
+        "delete" => delete(w.nth(1), w.nth(2)),
+        other => panic!("what is {other}?"),
+    }
+}
+
+fn vm_insert(w: &Words) -> Change {
+    let mut key = vm(w.nth(1));
+    key.zone = w.option("zone").unwrap_or("us-central1-a").into();
+    let nic = |text: &str| {
+        let (name, address) = text.split_once('=').map_or((text, None), |(n, a)| (n, Some(parse(a))));
+        NicSpec { subnetwork: subnet(name), address }
+    };
+    Change::InstanceInsert(InstanceSpec {
+        key,
+        nics: if w.nth(2) == "none" { Vec::new() } else { w.nth(2).split(',').map(nic).collect() },
+        tags: w.list("tags").into_iter().map(String::from).collect(),
+        can_ip_forward: w.has("forward"),
+        metadata: Default::default(),
+    })
+}
+
+fn rule(w: &Words) -> FirewallSpec {
+    let mut rule = FirewallSpec::new(firewall(w.nth(1)), network(w.nth(2)));
+    let l4 = |text: &str| {
+        let mut parts = text.split(':');
+        let protocol = parse(parts.next().unwrap_or_default());
+        L4::new(protocol, parts.map(parse).collect())
+    };
+    rule.action = if w.nth(0) == "deny" { Action::Deny } else { Action::Allow };
+    rule.direction = if w.has("egress") { Direction::Egress } else { Direction::Ingress };
+    rule.priority = w.option("priority").map_or(1000, parse);
+    rule.matches = if w.nth(3) == "nothing" { Vec::new() } else { w.nth(3).split(',').map(l4).collect() };
+    rule.source_ranges = w.list("sources").into_iter().map(parse).collect();
+    rule.source_tags = w.list("source-tags").into_iter().map(String::from).collect();
+    rule.destination_ranges = w.list("destinations").into_iter().map(parse).collect();
+    rule.disabled = w.has("disabled");
+    rule.target_tags = w.list("targets").into_iter().map(String::from).collect();
+    rule
+}
+
+fn delete(kind: &str, name: &str) -> Change {
+    match kind {
+        "network" => Change::NetworkDelete(network(name)),
+        "subnet" => Change::SubnetworkDelete(subnet(name)),
+        "vm" => Change::InstanceDelete(vm(name)),
+        "rule" => Change::FirewallDelete(firewall(name)),
+        "route" => Change::RouteDelete(route(name)),
+        "redis" => Change::RedisDelete(redis(name)),
+        other => panic!("what is {other}?"),
+    }
+}
+
+/// The changes of a text, one a line; `#` begins a comment and `project` is short for several changes.
+pub(crate) fn changes(text: &str) -> Vec<Change> {
+    let lines =
+        text.lines().map(|l| l.split('#').next().unwrap_or_default().trim()).filter(|l| !l.is_empty());
+    lines
+        .flat_map(|line| match line.strip_prefix("project ") {
+            Some(project) => vec![
+                change(&format!("empty {project}")),
+                change(&format!("enable compute.googleapis.com {project}")),
+                change(&format!("enable redis.googleapis.com {project}")),
+            ],
+            None => vec![change(line)],
+        })
+        .collect()
+}
+
+/// The World after a text of changes, made one second after another; each must be accepted.
+pub(crate) fn world(text: &str) -> World {
+    changes(text).iter().enumerate().fold(World::default(), |world, (i, change)| {
+        world.apply(change, Timestamp(i as i64 * 1000)).unwrap_or_else(|e| panic!("{change}: {e}"))
+    })
+}
+
+/// `world` after one more accepted change.
+pub(crate) fn then(world: &World, line: &str, now: i64) -> World {
+    world.apply(&change(line), Timestamp(now)).unwrap_or_else(|e| panic!("{line}: {e}"))
+}
+
+/// Why a change is refused.
+pub(crate) fn refusal(world: &World, line: &str) -> Refusal {
+    world.apply(&change(line), Timestamp(0)).err().unwrap_or_else(|| panic!("{line}: accepted"))
+}
