@@ -27,26 +27,38 @@ pub struct Checked {
     pub millis: u64,
 }
 
+/// What a check tries, in a line.
+pub fn title(check: &Check) -> String {
+    check.name.clone().unwrap_or_else(|| check.to_string())
+}
+
+/// What a check expects.
+pub fn expected(check: &Check) -> String {
+    match &check.kind {
+        CheckKind::Probe { reachable: true, .. } => "reachable".into(),
+        CheckKind::Probe { reachable: false, .. } => "unreachable".into(),
+        CheckKind::Command { output, .. } => output.clone().unwrap_or_else(|| "exit status 0".into()),
+    }
+}
+
 /// Makes a check. A program that does not do as expected is tried again until the check's time is up: servers that
 /// a startup script starts take a moment.
 pub fn check(view: &View, check: &Check) -> Result<Checked, AgentError> {
     let started = Instant::now();
-    let (expected, seen, ok) = match &check.kind {
-        CheckKind::Probe { to, probe, reachable } => probe_check(view, check, to, *probe, *reachable)?,
+    let (title, expected) = (title(check), expected(check));
+    let (seen, ok) = match &check.kind {
+        CheckKind::Probe { to, probe, .. } => {
+            let seen = probe_check(view, check, to, *probe)?;
+            let ok = seen == expected;
+            (seen, ok)
+        }
         CheckKind::Command { argv, output } => command_check(view, check, argv, output.as_deref())?,
     };
-    let title = check.name.clone().unwrap_or_else(|| check.to_string());
     Ok(Checked { title, expected, seen, ok, millis: started.elapsed().as_millis() as u64 })
 }
 
-/// Sends packets: `reachable` means that all got there.
-fn probe_check(
-    view: &View,
-    check: &Check,
-    to: &Target,
-    probe: Probe,
-    reachable: bool,
-) -> Result<(String, String, bool), AgentError> {
+/// Sends packets, and tells `reachable` if all got there, `unreachable` if none did.
+fn probe_check(view: &View, check: &Check, to: &Target, probe: Probe) -> Result<String, AgentError> {
     let (protocol, port) = match probe {
         Probe::Icmp => (Protocol::ICMP, None),
         Probe::Tcp(port) => (Protocol::TCP, Some(port)),
@@ -57,19 +69,16 @@ fn probe_check(
         Target::Redis(key) => key.to_string(),
         Target::Address(address) => address.to_string(),
     };
-    let expected = if reachable { "reachable" } else { "unreachable" };
     let flow = match view.flow(&check.from.to_string(), &name, Some(protocol), port) {
         Ok(flow) => flow,
-        Err(error) => return Ok((expected.into(), error, false)),
+        Err(error) => return Ok(error),
     };
     let packets = view.packets(&flow, PACKETS)?;
-    let seen = match packets.delivered {
-        0 => "unreachable".to_owned(),
-        n if n == packets.sent => "reachable".to_owned(),
+    Ok(match packets.delivered {
+        0 => "unreachable".into(),
+        n if n == packets.sent => "reachable".into(),
         n => format!("{n} of {} packets delivered", packets.sent),
-    };
-    let ok = seen == expected;
-    Ok((expected.into(), seen, ok))
+    })
 }
 
 /// Runs a program until it does as expected or the time is up.
@@ -78,9 +87,8 @@ fn command_check(
     check: &Check,
     argv: &[String],
     output: Option<&str>,
-) -> Result<(String, String, bool), AgentError> {
+) -> Result<(String, bool), AgentError> {
     let endpoint = Owner::Instance(check.from.clone()).to_string();
-    let expected = output.map_or_else(|| "exit status 0".to_owned(), str::to_owned);
     let deadline = Instant::now() + check.timeout;
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
@@ -93,7 +101,7 @@ fn command_check(
             Some(code) => format!("exit status {code}: {printed}"),
         };
         if ok || ran.code.is_none() || Instant::now() >= deadline {
-            return Ok((expected, seen, ok));
+            return Ok((seen, ok));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

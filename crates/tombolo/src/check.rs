@@ -2,7 +2,7 @@
 
 use crate::lab::{LabArgs, Running, options, read};
 use crate::output::{Format, json};
-use crate::steps::{Step, heading, line, summary};
+use crate::steps::{Layout, Step, summary};
 use anyhow::Result;
 use serde_json::json;
 use std::path::PathBuf;
@@ -47,15 +47,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Makes all checks, in the file's order.
 fn check_all(view: &View, topology: &Topology, format: Format) -> Result<Vec<Step>> {
+    let titles: Vec<_> =
+        topology.checks.iter().map(|c| (checks::title(&c.value), checks::expected(&c.value))).collect();
+    let layout = Layout::of(titles.iter().map(|(title, expected)| (title.as_str(), expected.as_str())));
     if format == Format::Text {
-        heading();
+        layout.heading();
     }
     let mut steps = Vec::new();
     for (i, check) in topology.checks.iter().enumerate() {
         let checks::Checked { title, expected, seen, ok, millis } = checks::check(view, &check.value)?;
         let step = Step { id: i + 1, title, expected, seen, ok, millis };
         if format == Format::Text {
-            line(&step);
+            layout.line(&step);
         }
         steps.push(step);
     }

@@ -7,7 +7,7 @@ mod story;
 
 use crate::lab::options;
 use crate::output::{Format, bold, json, print};
-use crate::steps::{Step, heading, line, summary};
+use crate::steps::{Layout, Step, summary};
 use crate::trace::explain;
 use anyhow::{Context, Result, anyhow};
 use serde_json::json;
@@ -18,7 +18,7 @@ use tombolo_agent::Program;
 use tombolo_fabric::{Flow, Owner};
 use tombolo_model::{Change, PeeringState, Protocol};
 use tombolo_server::run::{Ran, run as run_in};
-use tombolo_server::{Lab, now, status};
+use tombolo_server::{Lab, STARTUP_SCRIPT, now, status};
 
 /// How long a connection that should fail may hang before it counts as timed out.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -61,24 +61,28 @@ type Action = fn(&mut Demo) -> Result<Seen>;
 
 /// The steps, in order.
 const STEPS: [(&str, Action); 8] = [
-    ("projects; their default networks deleted", Demo::projects),
-    ("networks, subnetworks, vm-1 and vm-2", Demo::networks),
-    ("peering, one side first, then both", Demo::peering),
-    ("firewall rules: ssh, and vm-1 to vm-2", Demo::firewall),
-    ("Memorystore Redis, authorized on vpc-2", Demo::redis),
-    ("SET from vm-2 and, two peerings away, vm-1", Demo::two_peerings),
-    ("VM redis-proxy with nutcracker.yaml", Demo::proxy),
+    ("projects; networks default deleted", Demo::projects),
+    ("vpc-1 with vm-1, vpc-2 with vm-2", Demo::networks),
+    ("peering: one side, then both", Demo::peering),
+    ("firewall: ssh, and vm-1 to vm-2", Demo::firewall),
+    ("Memorystore Redis for vpc-2", Demo::redis),
+    ("SET from vm-2, and from vm-1", Demo::two_peerings),
+    ("VM redis-proxy in vpc-2", Demo::proxy),
     ("GET from vm-1 through redis-proxy", Demo::through_proxy),
 ];
+
+/// As wide as the widest expectation.
+const WIDEST: &str = "10.34.175.91:6379 READY, ACTIVE";
 
 /// Walks the story.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let started = Instant::now();
     let mut demo =
         Demo { lab: Lab::start(options(None)?)?, story: Story::new(args.proxy == Proxy::Nutcracker) };
+    let layout = Layout::of(STEPS.iter().map(|(title, _)| (*title, WIDEST)));
     if args.format == Format::Text {
         print(&format!("{}\n\n", bold("A Redis behind two peerings, and the way to it")));
-        heading();
+        layout.heading();
     }
     let mut steps = Vec::new();
     for (i, (title, action)) in STEPS.iter().enumerate() {
@@ -94,8 +98,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let step =
             Step { id: i + 1, title: (*title).into(), expected: seen.expected, seen: seen.seen, ok, millis };
         if args.format == Format::Text {
-            line(&step);
-            demo.say_more(&step, seen.flow.as_ref())?;
+            layout.line(&step);
+            demo.say_more(step.ok, seen.flow.as_ref())?;
         }
         steps.push(step);
         if !ok {
@@ -119,17 +123,20 @@ struct Demo {
 }
 
 impl Demo {
-    /// Under a failed step its trace and what it said in full; under the step that shows why, the trace too.
-    fn say_more(&self, step: &Step, flow: Option<&Flow>) -> Result<()> {
-        if !step.ok {
-            print(&format!("     expected: {}\n     seen:     {}\n", step.expected, step.seen));
-        }
+    /// Under a failed step, and under the one that is the point of it all, the trace; under a failed one also what
+    /// the proxy's VM printed, once there is one.
+    fn say_more(&self, ok: bool, flow: Option<&Flow>) -> Result<()> {
+        let indented = |text: &str| text.lines().map(|l| format!("     {l}\n")).collect::<String>();
+        let view = self.lab.view();
         if let Some(flow) = flow {
-            let view = self.lab.view();
             let packets = view.packets(flow, PACKETS)?;
-            let text = explain(&view, flow, Some(packets));
-            let indented: String = text.lines().map(|l| format!("     {l}\n")).collect();
-            print(&format!("\n{indented}\n"));
+            print(&format!("\n{}\n", indented(&explain(&view, flow, Some(packets)))));
+        }
+        let proxy = view.instance("redis-proxy").ok().filter(|_| !ok);
+        if let Some(key) = proxy {
+            let endpoint = Owner::Instance(key.clone()).to_string();
+            let log = self.lab.agent().read_log(&endpoint, STARTUP_SCRIPT)?;
+            print(&indented(&format!("redis-proxy's startup script printed:\n{}", log.text)));
         }
         Ok(())
     }
@@ -181,9 +188,9 @@ impl Demo {
         self.apply(&self.story.delete_defaults())?;
         let defaults = self.lab.world().networks.len();
         let in_use =
-            if refused.contains("is already being used by") { "refused while in use" } else { "not refused" };
-        let seen = format!("{in_use}; {defaults} networks left");
-        Ok(Seen { expected: "refused while in use; 0 networks left".into(), seen, flow: None })
+            if refused.contains("is already being used by") { "first in use" } else { "not refused" };
+        let seen = format!("{in_use}, then {defaults} left");
+        Ok(Seen { expected: "first in use, then 0 left".into(), seen, flow: None })
     }
 
     /// Step 2. The addresses are read inside the VMs.
@@ -213,9 +220,9 @@ impl Demo {
         self.apply(&self.story.firewalls())?;
         let after = self.gate(&ssh)?;
         let ping = self.run("vm-1", &["ping", "-n", "-c1", "-W2", "10.2.0.2"], PATIENCE)?;
-        let ping = if ping.code == Some(0) { "answered" } else { "not answered" };
-        let seen = format!("ssh {before}, then {after}; ping {ping}");
-        let expected = "ssh closed, then open; ping answered".to_owned();
+        let ping = if ping.code == Some(0) { "ok" } else { "not answered" };
+        let seen = format!("ssh {before}, {after}; ping {ping}");
+        let expected = "ssh closed, open; ping ok".to_owned();
         let flow = if seen == expected { None } else { Some(self.flow("vm-1", "vm-2", Protocol::ICMP)?) };
         Ok(Seen { expected, seen, flow })
     }
@@ -227,8 +234,8 @@ impl Demo {
         let redis = status.redis.first().context("the instance is not listed")?;
         let peering = status.peerings.iter().find(|p| p.name.starts_with("redis-peer-"));
         let peering = peering.map_or("no peering", |p| &p.state);
-        let seen = format!("{} at {}:{}, {peering}", redis.state, redis.host, redis.port);
-        let expected = format!("READY at {}:6379, ACTIVE", self.story.redis_host());
+        let seen = format!("{}:{} {}, {peering}", redis.host, redis.port, redis.state);
+        let expected = format!("{}:6379 READY, ACTIVE", self.story.redis_host());
         Ok(Seen { expected, seen, flow: None })
     }
 

@@ -6,6 +6,7 @@ mod demo;
 mod exec;
 mod lab;
 mod output;
+mod serial;
 mod status;
 mod steps;
 mod trace;
@@ -45,6 +46,9 @@ enum Verb {
     /// Open a shell in a VM
     #[command(after_help = "Example:\n  tombolo shell vm-1")]
     Shell(exec::ShellArgs),
+    /// Print what a VM's startup script, or a redis instance's server, printed last
+    #[command(after_help = "Example:\n  tombolo serial-output redis-proxy")]
+    SerialOutput(serial::Args),
     /// Say what happens to a packet, step by step, and what would get it there
     #[command(
         after_help = "Example:\n  tombolo trace vm-1 redis-1:6379\n  tombolo trace vm-1 10.2.0.2 --protocol icmp\n  tombolo trace iap vm-1:22\n\n`iap` is the client of Identity-Aware Proxy in the destination's network, by which one reaches a VM without an\nexternal address. Exit status: 0 reachable, 1 not, 2 error."
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         Verb::Status(args) => status::run(&args),
         Verb::Exec(args) => exec::run(args),
         Verb::Shell(args) => exec::shell(args),
+        Verb::SerialOutput(args) => serial::run(&args),
         Verb::Trace(args) => trace::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Agree(args) => agree::run(&args),

@@ -1,6 +1,6 @@
 //! Steps with an expectation each: how the demo and the checks print.
 
-use crate::output::{fit, green, print, red};
+use crate::output::{bold, fit, green, print, red};
 use serde::Serialize;
 
 /// A step and what came of it.
@@ -20,21 +20,46 @@ pub(crate) struct Step {
     pub(crate) millis: u64,
 }
 
-/// The widths of the columns of titles and of what was expected and seen.
-const WIDTHS: [usize; 3] = [42, 34, 34];
-
-/// The heading over steps.
-pub(crate) fn heading() {
-    let [title, expected, seen] = WIDTHS;
-    print(&format!("      {:title$}  {:expected$}  {:seen$}  TIME\n", "STEP", "EXPECTED", "SEEN"));
+/// The widths of the columns, which are known before the first step is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    title: usize,
+    expected: usize,
 }
 
-/// A step as a line.
-pub(crate) fn line(step: &Step) {
-    let mark = if step.ok { green("ok  ") } else { red("FAIL") };
-    let [title, expected, seen] = WIDTHS;
-    let cells = [fit(&step.title, title), fit(&step.expected, expected), fit(&step.seen, seen)].join("  ");
-    print(&format!("{mark} {cells}  {:>5} ms\n", step.millis));
+/// Longer titles and expectations are cut.
+const WIDEST: usize = 56;
+
+impl Layout {
+    /// The layout for steps with these titles and expectations.
+    pub(crate) fn of<'s>(steps: impl Iterator<Item = (&'s str, &'s str)>) -> Self {
+        let wide = |text: &str| text.chars().count().clamp(8, WIDEST);
+        let start = Layout { title: 8, expected: 8 };
+        steps.fold(start, |layout, (title, expected)| Layout {
+            title: layout.title.max(wide(title)),
+            expected: layout.expected.max(wide(expected)),
+        })
+    }
+
+    /// The heading over steps.
+    pub(crate) fn heading(self) {
+        let Layout { title, expected } = self;
+        let text = format!("     {:title$}  {:expected$}  {:expected$}     TIME", "STEP", "EXPECTED", "SEEN");
+        print(&format!("{}\n", bold(&text)));
+    }
+
+    /// A step as a line.
+    pub(crate) fn line(self, step: &Step) {
+        let mark = if step.ok { green("ok  ") } else { red("FAIL") };
+        let Layout { title, expected } = self;
+        let cells =
+            [fit(&step.title, title), fit(&step.expected, expected), fit(&step.seen, expected)].join("  ");
+        print(&format!("{mark} {cells}  {:>4} ms\n", step.millis));
+        // What was cut is what one needs to know of a step that failed.
+        if !step.ok {
+            print(&format!("     expected: {}\n     seen:     {}\n", step.expected, step.seen));
+        }
+    }
 }
 
 /// The last line: `8/8 as expected in 2.1 s`.
