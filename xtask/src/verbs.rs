@@ -50,7 +50,7 @@ pub(crate) fn kill_test(rounds: u32) -> Result<ExitCode> {
     if let Some(failed) = run(&["build", "--workspace", "--bins", "--locked"])? {
         return Ok(failed);
     }
-    let args = ["test", "--locked", "-p", "tombolo", "--test", "kill", "--", "--nocapture"];
+    let args = ["test", "--locked", "-p", "tombolo", "--test", "e2e", "kills", "--", "--nocapture"];
     let mut test = command(&args);
     test.env("TOMBOLO_KILL_ROUNDS", rounds.to_string());
     Ok(run_command(&args, &mut test)?.unwrap_or(ExitCode::SUCCESS))

@@ -1,0 +1,13 @@
+//! The `tombolo` binary from the outside, with real namespaces: as the user who runs the tests and, when that is
+//! root, as an ordinary user too. Where namespaces cannot be had these tests fail.
+
+mod bad_files;
+mod check;
+mod demo;
+mod exec;
+mod host;
+mod kill;
+mod life;
+mod packets;
+mod support;
+mod trace;
