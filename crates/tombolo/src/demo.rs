@@ -236,7 +236,8 @@ impl Demo {
         let peering = peering.map_or("no peering", |p| &p.state);
         let seen = format!("{}:{} {}, {peering}", redis.host, redis.port, redis.state);
         let expected = format!("{}:6379 READY, ACTIVE", self.story.redis_host());
-        Ok(Seen { expected, seen, flow: None })
+        let flow = if seen == expected { None } else { Some(self.flow("vm-2", "redis-1", Protocol::TCP)?) };
+        Ok(Seen { expected, seen, flow })
     }
 
     /// Step 6. The point of it all: the same command, the same moment, two outcomes.
@@ -274,7 +275,13 @@ impl Demo {
 
     /// Step 8.
     fn through_proxy(&mut self) -> Result<Seen> {
+        let expected = "myvalue".to_owned();
         let seen = self.answer("vm-1", &["redis-cli", "-h", "10.2.0.3", "get", "mykey"], PATIENCE)?;
-        Ok(Seen { expected: "myvalue".into(), seen, flow: None })
+        let flow = if seen == expected {
+            None
+        } else {
+            Some(self.flow("vm-1", "redis-proxy:6379", Protocol::TCP)?)
+        };
+        Ok(Seen { expected, seen, flow })
     }
 }

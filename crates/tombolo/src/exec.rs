@@ -36,7 +36,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let endpoint = Owner::Instance(key.clone()).to_string();
     // The same folder, where the VM has it: the machine's files are there, but not its /tmp and home.
     let cwd = std::env::current_dir().ok().and_then(|dir| dir.to_str().map(str::to_owned));
-    let program = Program { cwd, ..Program::new(args.command) };
+    // What the terminal can do is for the program to know; the rest of this environment is not the VM's.
+    let env = std::env::var("TERM").ok().map(|term| ("TERM".to_owned(), term)).into_iter().collect();
+    let program = Program { cwd, env, ..Program::new(args.command) };
     let interactive = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let size = terminal_size(std::io::stdin()).filter(|_| interactive);
     let outcome = attach(|| match size {
