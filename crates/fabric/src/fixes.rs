@@ -138,9 +138,10 @@ fn allow(world: &World, network: &NetworkKey, flow: &Flow, priority: u16) -> Fir
     rule
 }
 
-/// The subnetwork range that an address is in, or the address alone.
+/// The smallest subnetwork range that an address is in (networks may overlap), or the address alone.
 fn range_of(world: &World, address: Ipv4Addr) -> Ipv4Net {
-    let range = world.subnetworks.values().map(|s| s.range).find(|r| r.contains(&address));
+    let ranges = world.subnetworks.values().map(|s| s.range).filter(|r| r.contains(&address));
+    let range = ranges.max_by_key(Ipv4Net::prefix_len);
     range.unwrap_or(Ipv4Net::new_assert(address, 32))
 }
 

@@ -52,8 +52,27 @@ pub fn render(report: &Report) -> String {
         (None, None) => {}
     }
     render_fixes(report.fixes, &mut out);
-    out.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    out.lines().map(|line| wrap(line.trim_end())).collect()
 }
+
+/// How wide a line may be.
+const COLUMNS: usize = 80;
+
+/// A line as lines of at most [`COLUMNS`] characters, as far as its words allow: broken at spaces, the rest indented.
+fn wrap(line: &str) -> String {
+    let (mut out, mut rest) = (String::new(), line.to_owned());
+    while rest.chars().count() > COLUMNS {
+        let spaces = || rest.char_indices().enumerate().filter(|(n, (_, c))| *c == ' ' && *n > INDENT);
+        let last = spaces().take_while(|(n, _)| *n <= COLUMNS).last();
+        let Some((_, (at, _))) = last.or_else(|| spaces().next()) else { break };
+        let _ = writeln!(out, "{}", rest[..at].trim_end());
+        rest = format!("{:INDENT$}{}", "", rest[at..].trim_start());
+    }
+    out + &rest + "\n"
+}
+
+/// Where the rest of a line that was broken begins: below what a step says, after its number, result and kind.
+const INDENT: usize = 17;
 
 /// `UNREACHABLE  vm-1 (10.1.0.2, vpc-1) -> redis-1 (10.34.175.91, Google-managed) tcp/6379`
 fn headline(fabric: &Fabric, trace: &Trace) -> String {
@@ -63,7 +82,14 @@ fn headline(fabric: &Fabric, trace: &Trace) -> String {
         Verdict::Forwarded { .. } => "FORWARDED",
         Verdict::Dropped(_) => "UNREACHABLE",
     };
-    format!("{result}  {} -> {} {flow}\n", source_name(fabric, flow), destination_name(fabric, flow))
+    let (from, to) = (source_name(fabric, flow), destination_name(fabric, flow));
+    let line = format!("{result}  {from} -> {to} {flow}");
+    let arrow = result.len() - 1;
+    if line.chars().count() <= COLUMNS {
+        line + "\n"
+    } else {
+        format!("{result}  {from}\n{:arrow$}-> {to} {flow}\n", "")
+    }
 }
 
 /// `vm-1 (10.1.0.2, vpc-1)`
@@ -157,8 +183,20 @@ fn explain_chain(fabric: &Fabric, chain: &[NetworkKey], nic: &Nic, out: &mut Str
     };
     let names: Vec<String> = chain.iter().map(name).collect();
     let caret = names[0].len() + LINK.len() + names[1].len() + 4;
-    let _ = writeln!(out, "{:9}{}", "", names.join(LINK));
-    let _ = writeln!(out, "{:9}{:caret$}^ not passed on: peering is not transitive", "", "");
+    let below = format!("{:9}{:caret$}^ not passed on: peering is not transitive", "", "");
+    let drawn = format!("{:9}{}", "", names.join(LINK));
+    if drawn.len().max(below.len()) <= COLUMNS {
+        let _ = writeln!(out, "{drawn}\n{below}");
+        return;
+    }
+    // Too long for a drawing: one network a line.
+    let _ = writeln!(out, "{:9}{}", "", names[0]);
+    for (i, name) in names.iter().enumerate().skip(1) {
+        let _ = writeln!(out, "{:9} ==peer== {name}", "");
+        if i == 2 {
+            let _ = writeln!(out, "{:19}^ not passed on: peering is not transitive", "");
+        }
+    }
 }
 
 /// A peering that only one side has made.
@@ -168,7 +206,7 @@ fn explain_waiting(world: &World, local: &NetworkKey, target: &NetworkKey, out: 
         if let Some(peering) = peering {
             let state = world.peering_state(from, to).as_str();
             let missing = format!("{} has no peering with {}", to.name, from.name);
-            let _ = writeln!(out, "{:9}peering {} of {} is {state}: {missing}", "", peering.name, from.name);
+            let _ = writeln!(out, "{:9}{} is {state}: {missing}", "", peering.name);
         }
     }
 }
@@ -182,6 +220,11 @@ fn render_fixes(fixes: &[Fix], out: &mut String) {
     let mut letters = ('A'..='Z').map(String::from);
     for fix in fixes {
         let letter = if fix.possible { letters.next().unwrap_or_default() } else { "-".into() };
-        let _ = writeln!(out, "  {letter}  {:<58} {}", fix.title, fix.cost);
+        let line = format!("  {letter}  {:<45}  {}", fix.title, fix.cost);
+        if line.chars().count() <= COLUMNS {
+            let _ = writeln!(out, "{line}");
+        } else {
+            let _ = writeln!(out, "  {letter}  {}\n{:INDENT$}{}", fix.title, "", fix.cost);
+        }
     }
 }

@@ -215,7 +215,7 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, steps:
         Via::Internet => {
             let private = range::is_private(flow.destination);
             let cause = if private { Cause::PrivateTrafficToInternet } else { Cause::NoExternalAddress };
-            let only = "but the default route to the internet";
+            let only = "but the default route";
             let what = format!("no route to {} in {} {only}", flow.destination, flow.network.name);
             drop(steps, flow, cause, what, String::new())
         }

@@ -1,0 +1,246 @@
+//! The verdict of `trace` is that of a naive reading of Google's documentation, straight from the World: two gates,
+//! the longest prefix, peering that goes one hop. Nothing of the Fabric is used.
+
+use crate::support::*;
+use crate::worlds::{flows, worlds};
+use proptest::prelude::*;
+use std::net::Ipv4Addr;
+use tombolo_fabric::{Cause, Flow, IAP_CLIENT, METADATA_SERVER, Verdict, compile, trace};
+use tombolo_model::*;
+
+/// Something that has an address in a network.
+struct End<'w> {
+    tags: Vec<&'w str>,
+    forwards: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Vm,
+    Redis,
+    Iap,
+}
+
+/// What has the address in the network.
+fn end<'w>(world: &'w World, network: &NetworkKey, address: Ipv4Addr) -> Option<End<'w>> {
+    for instance in world.instances.values() {
+        if instance.nics.iter().any(|n| n.network == *network && n.address == address) {
+            let tags = instance.tags.iter().map(String::as_str).collect();
+            return Some(End { tags, forwards: instance.can_ip_forward, kind: Kind::Vm });
+        }
+    }
+    let plain = |kind| Some(End { tags: Vec::new(), forwards: false, kind });
+    if world.redis.values().any(|r| r.tenant_network == *network && r.host == address) {
+        return plain(Kind::Redis);
+    }
+    let user = world.networks.get(network).is_some_and(|n| !n.google_managed);
+    if user && address == IAP_CLIENT { plain(Kind::Iap) } else { None }
+}
+
+/// Whether the rules of a direction let the packet through at `at`; `far` is the other end's address.
+fn allows(
+    world: &World,
+    direction: Direction,
+    flow: &Flow,
+    network: &NetworkKey,
+    at: &End,
+    far: Ipv4Addr,
+) -> bool {
+    let hit = |rule: &Firewall| {
+        let target =
+            rule.target_tags.is_empty() || rule.target_tags.iter().any(|t| at.tags.contains(&t.as_str()));
+        let packet = rule.matches.iter().any(|l4| {
+            let protocol = match l4.protocol {
+                Protocol::All => true,
+                Protocol::Number(n) => n == flow.protocol,
+            };
+            protocol
+                && (l4.ports.is_empty()
+                    || l4.ports.iter().any(|p| p.first <= flow.port && flow.port <= p.last))
+        });
+        let ranges =
+            if direction == Direction::Ingress { &rule.source_ranges } else { &rule.destination_ranges };
+        // A source tag is that of an instance of the rule's own network.
+        let tagged = direction == Direction::Ingress
+            && end(world, network, far).is_some_and(|e| e.tags.iter().any(|t| rule.source_tags.contains(*t)));
+        target && packet && (tagged || ranges.iter().any(|r| r.contains(&far)))
+    };
+    let mut verdict: Option<(u16, Action)> = None;
+    for rule in world.firewalls.values() {
+        if rule.network == *network && rule.direction == direction && !rule.disabled && hit(rule) {
+            let better = match verdict {
+                None => true,
+                Some((priority, action)) => {
+                    rule.priority < priority
+                        || (rule.priority == priority
+                            && rule.action == Action::Deny
+                            && action == Action::Allow)
+                }
+            };
+            if better {
+                verdict = Some((rule.priority, rule.action));
+            }
+        }
+    }
+    verdict.map_or(direction == Direction::Egress, |(_, action)| action == Action::Allow)
+}
+
+/// Where a network sends a packet.
+#[derive(PartialEq)]
+enum Way {
+    Own,
+    Peer(NetworkKey),
+    Hop(Option<Ipv4Addr>),
+    Internet,
+}
+
+/// The best route of a network to an address.
+fn way(world: &World, network: &NetworkKey, to: Ipv4Addr) -> Option<Way> {
+    // Prefix (longer is better), kind (own, peer, static), priority, name.
+    let mut best: Option<((u8, u8, u16, String), Way)> = None;
+    let mut offer = |rank: (u8, u8, u16, String), way: Way| {
+        if best.as_ref().is_none_or(|(have, _)| rank < *have) {
+            best = Some((rank, way));
+        }
+    };
+    for s in world.subnetworks.values().filter(|s| s.range.contains(&to)) {
+        let prefix = 32 - s.range.prefix_len();
+        if s.network == *network {
+            offer((prefix, 0, 0, String::new()), Way::Own);
+        }
+        let names = |a: &NetworkKey, b: &NetworkKey| world.networks[a].peerings.iter().any(|p| p.peer == *b);
+        let peered = s.network != *network && names(network, &s.network) && names(&s.network, network);
+        if peered && range::is_private(s.range.network()) {
+            offer((prefix, 1, 0, String::new()), Way::Peer(s.network.clone()));
+        }
+    }
+    for (key, route) in
+        world.routes.iter().filter(|(_, r)| r.network == *network && r.dest_range.contains(&to))
+    {
+        let forwards = |address: &Ipv4Addr| end(world, network, *address).is_some_and(|e| e.forwards);
+        let way = match &route.next_hop {
+            NextHop::InternetGateway => Way::Internet,
+            NextHop::Address(address) => Way::Hop(Some(*address).filter(forwards)),
+            NextHop::Instance(key) => {
+                let nics = world.instances.get(key).map(|i| i.nics.as_slice()).unwrap_or_default();
+                Way::Hop(nics.iter().find(|n| n.network == *network).map(|n| n.address).filter(forwards))
+            }
+        };
+        offer((32 - route.dest_range.prefix_len(), 2, route.priority, key.name.clone()), way);
+    }
+    best.map(|(_, way)| way)
+}
+
+/// What Google's documentation says becomes of the flow.
+fn oracle(world: &World, flow: &Flow) -> Verdict {
+    let dropped = Verdict::Dropped;
+    let Some(sender) = end(world, &flow.network, flow.nic) else {
+        return dropped(Cause::SourceEndpointNotFound);
+    };
+    if flow.source != flow.nic && !sender.forwards {
+        return dropped(Cause::ForeignIpDisallowed);
+    }
+    if flow.destination == METADATA_SERVER {
+        return Verdict::MetadataServer;
+    }
+    let out = match sender.kind {
+        Kind::Iap => true,
+        Kind::Redis => false,
+        Kind::Vm => allows(world, Direction::Egress, flow, &flow.network, &sender, flow.destination),
+    };
+    if !out {
+        return dropped(Cause::FirewallRule);
+    }
+    let (network, forwarder) = match way(world, &flow.network, flow.destination) {
+        None => return dropped(Cause::NoRoute),
+        Some(Way::Internet) if range::is_private(flow.destination) => {
+            return dropped(Cause::PrivateTrafficToInternet);
+        }
+        Some(Way::Internet) => return dropped(Cause::NoExternalAddress),
+        Some(Way::Hop(None)) => return dropped(Cause::RouteBlackhole),
+        Some(Way::Hop(Some(address))) => (flow.network.clone(), Some(address)),
+        Some(Way::Own) => (flow.network.clone(), None),
+        Some(Way::Peer(peer)) => {
+            if way(world, &peer, flow.source) != Some(Way::Peer(flow.network.clone())) {
+                return dropped(Cause::NoRoute);
+            }
+            (peer, None)
+        }
+    };
+    let nic = forwarder.unwrap_or(flow.destination);
+    let receiver = match end(world, &network, nic) {
+        Some(end) if end.kind != Kind::Iap => end,
+        _ => return dropped(Cause::UnknownInternalAddress),
+    };
+    if receiver.kind == Kind::Redis {
+        let bridge: ipnet::Ipv4Net = "172.17.0.0/16".parse().unwrap();
+        match (flow.protocol, flow.port) {
+            (6, 6379) if bridge.contains(&flow.source) => {
+                return dropped(Cause::DroppedInsideGoogleManagedService);
+            }
+            (6, 6379) => {}
+            (6, _) => return dropped(Cause::RedisInstanceUnsupportedPort),
+            _ => return dropped(Cause::RedisInstanceUnsupportedProtocol),
+        }
+    } else if !allows(world, Direction::Ingress, flow, &network, &receiver, flow.source) {
+        return dropped(Cause::FirewallRule);
+    }
+    match forwarder {
+        Some(nic) => Verdict::Forwarded { network, nic },
+        None => Verdict::Delivered { network, nic },
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
+
+    #[test]
+    fn trace_says_what_the_documentation_says(world in worlds(), flows in prop::collection::vec(flows(), 30)) {
+        let fabric = compile(&world);
+        for flow in flows {
+            for flow in [flow.place(&fabric), flow.nowhere(&fabric)] {
+                let have = trace(&fabric, &flow);
+                prop_assert_eq!(&have.verdict, &oracle(&world, &flow), "{:?}", flow);
+                // The last step is where it ends, and only that has a cause.
+                let causes: Vec<_> = have.steps.iter().map(|s| s.cause).collect();
+                prop_assert_eq!(causes.last().copied().flatten(), have.cause());
+                prop_assert!(causes[..causes.len() - 1].iter().all(Option::is_none));
+            }
+        }
+    }
+}
+
+/// Random worlds are worth their name: they have all kinds of verdicts.
+#[test]
+fn the_generator_finds_every_verdict() {
+    use proptest::strategy::ValueTree;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = (worlds(), prop::collection::vec(flows(), 30));
+    let mut seen = std::collections::BTreeMap::<String, u32>::new();
+    for _ in 0..150 {
+        let (world, flows) = strategy.new_tree(&mut runner).unwrap().current();
+        for flow in flows {
+            let verdict = match oracle(&world, &flow.place(&compile(&world))) {
+                Verdict::Delivered { .. } => "DELIVERED".to_owned(),
+                Verdict::Forwarded { .. } => "FORWARDED".into(),
+                Verdict::MetadataServer => "METADATA".into(),
+                Verdict::Dropped(cause) => cause.as_str().into(),
+            };
+            *seen.entry(verdict).or_default() += 1;
+        }
+    }
+    // SOURCE_ENDPOINT_NOT_FOUND is what `nowhere` is for.
+    assert_eq!(seen.len(), 13, "{seen:#?}");
+}
+
+#[test]
+fn the_oracle_knows_the_story() {
+    let world = world("project project-1\nnetwork vpc-1\nsubnet s vpc-1 10.1.0.0/16\nvm vm-1 s\nvm vm-2 s");
+    let (from, to) = (Ipv4Addr::new(10, 1, 0, 2), Ipv4Addr::new(10, 1, 0, 3));
+    let flow =
+        Flow { network: network("vpc-1"), nic: from, source: from, destination: to, protocol: 6, port: 22 };
+    assert_eq!(oracle(&world, &flow), Verdict::Dropped(Cause::FirewallRule));
+    let open = then(&world, "allow ssh vpc-1 tcp:22", 0);
+    assert_eq!(oracle(&open, &flow), Verdict::Delivered { network: network("vpc-1"), nic: to });
+}

@@ -1,0 +1,338 @@
+//! What becomes of a packet, as tables: changes that make a world, and one line for each flow.
+//!
+//! ```text
+//!   vm-1 -> 10.2.0.2 tcp/80 : DROP FIREWALL_RULE rule-x     from vm-1's nic0
+//!   vm-1@10.9.9.9 -> …                                      with another source address
+//!   iap:vpc-1 -> …    redis:redis-1 -> …                    from Google's own clients and services
+//! ```
+
+use crate::support::*;
+use std::net::Ipv4Addr;
+use tombolo_fabric::{Cause, Fabric, Flow, Owner, Verdict, compile, trace};
+use tombolo_model::Protocol;
+
+/// The flow of `vm-1 -> 10.2.0.2 tcp/80`.
+pub(crate) fn flow(fabric: &Fabric, text: &str) -> Flow {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [from, "->", to, what] = words.as_slice() else { panic!("{text}") };
+    let (from, source) = from.split_once('@').map_or((*from, None), |(f, s)| (f, Some(s.parse().unwrap())));
+    let owner = match from.split_once(':') {
+        Some(("iap", name)) => Owner::Iap(network(name)),
+        Some(("redis", name)) => Owner::Redis(redis(name)),
+        _ => Owner::Instance(vm(from)),
+    };
+    let (network, nic) = *fabric.nics_of(&owner).first().unwrap_or_else(|| panic!("there is no {from}"));
+    let (protocol, port) = what.split_once('/').unwrap_or((what, "0"));
+    let Ok(Protocol::Number(protocol)) = protocol.parse() else { panic!("{text}") };
+    let host = |r: &str| fabric.nics_of(&Owner::Redis(redis(r)))[0].1.address;
+    let destination = to.parse().unwrap_or_else(|_| host(to));
+    let source = source.unwrap_or(nic.address);
+    Flow {
+        network: network.clone(),
+        nic: nic.address,
+        source,
+        destination,
+        protocol,
+        port: port.parse().unwrap(),
+    }
+}
+
+/// `DELIVERED vm-2`, `FORWARDED router`, `DROP NO_ROUTE`, `DROP FIREWALL_RULE rule-x`.
+fn outcome(fabric: &Fabric, flow: &Flow) -> String {
+    let trace = trace(fabric, flow);
+    let name = |network, nic: &Ipv4Addr| {
+        let network: &tombolo_fabric::Network = &fabric.networks[network];
+        network.nics[nic].owner.name().to_owned()
+    };
+    match &trace.verdict {
+        Verdict::Delivered { network, nic } => format!("DELIVERED {}", name(network, nic)),
+        Verdict::Forwarded { network, nic } => format!("FORWARDED {}", name(network, nic)),
+        Verdict::MetadataServer => "DELIVERED metadata".into(),
+        Verdict::Dropped(Cause::FirewallRule) => {
+            format!("DROP FIREWALL_RULE {}", trace.steps.last().map_or("", |s| &s.what))
+        }
+        Verdict::Dropped(cause) => format!("DROP {}", cause.as_str()),
+    }
+}
+
+/// Two networks with two VMs each, unpeered, no rules.
+const BASE: &str = "project project-1
+    network vpc-1
+    subnet subnet-1 vpc-1 10.1.0.0/16
+    vm vm-1 subnet-1 tags=web
+    vm vm-1b subnet-1
+    network vpc-2
+    subnet subnet-2 vpc-2 10.2.0.0/16
+    vm vm-2 subnet-2 tags=web
+    vm vm-2b subnet-2";
+const PEERED: &str = "peer p12 vpc-1 vpc-2\npeer p21 vpc-2 vpc-1";
+const OPEN: &str = "allow open-1 vpc-1 all priority=65534\nallow open-2 vpc-2 all priority=65534";
+
+/// Checks a table: the world is [`BASE`] and more, the lines flows and what becomes of them.
+fn table(more: &[&str], flows: &str) {
+    let fabric = compile(&world(&format!("{BASE}\n{}", more.join("\n"))));
+    for line in flows.lines().map(str::trim).filter(|l| !l.is_empty()) {
+        let (text, want) = line.split_once(" : ").unwrap();
+        assert_eq!(outcome(&fabric, &flow(&fabric, text)), want, "{line}");
+    }
+}
+
+#[test]
+fn the_implied_rules() {
+    table(
+        &[],
+        "vm-1 -> 10.1.0.3 tcp/22 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 10.1.0.3 icmp : DROP FIREWALL_RULE default-deny-ingress",
+    );
+    // One's own rule at 65535 comes before the implied one.
+    table(&["allow last vpc-1 all priority=65535"], "vm-1 -> 10.1.0.3 tcp/22 : DELIVERED vm-1b");
+}
+
+#[test]
+fn priority_and_ties() {
+    for (rules, want) in [
+        ("allow a vpc-1 tcp priority=10\ndeny d vpc-1 tcp priority=11", "DELIVERED vm-1b"),
+        ("allow a vpc-1 tcp priority=11\ndeny d vpc-1 tcp priority=10", "DROP FIREWALL_RULE d"),
+        // At equal priority deny wins, whatever the names and the order of creation.
+        ("allow a vpc-1 tcp\ndeny d vpc-1 tcp", "DROP FIREWALL_RULE d"),
+        ("deny a vpc-1 tcp\nallow d vpc-1 tcp", "DROP FIREWALL_RULE a"),
+        ("allow z vpc-1 tcp\ndeny d vpc-1 tcp:22\nallow a vpc-1 tcp:22", "DROP FIREWALL_RULE d"),
+        // A more specific rule has no precedence of its own.
+        ("allow a vpc-1 tcp:22 sources=10.1.0.2/32\ndeny d vpc-1 all priority=999", "DROP FIREWALL_RULE d"),
+        ("allow a vpc-1 tcp priority=0\ndeny d vpc-1 all priority=1", "DELIVERED vm-1b"),
+        ("deny d vpc-1 tcp disabled\nallow a vpc-1 tcp", "DELIVERED vm-1b"),
+        ("allow a vpc-1 tcp disabled", "DROP FIREWALL_RULE default-deny-ingress"),
+    ] {
+        table(&[rules], &format!("vm-1 -> 10.1.0.3 tcp/22 : {want}"));
+    }
+}
+
+#[test]
+fn ports_and_protocols() {
+    table(
+        &["allow a vpc-1 tcp:80-90:443,udp:53,icmp,89"],
+        "vm-1 -> 10.1.0.3 tcp/79 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 10.1.0.3 tcp/80 : DELIVERED vm-1b
+         vm-1 -> 10.1.0.3 tcp/90 : DELIVERED vm-1b
+         vm-1 -> 10.1.0.3 tcp/91 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 10.1.0.3 tcp/443 : DELIVERED vm-1b
+         vm-1 -> 10.1.0.3 udp/53 : DELIVERED vm-1b
+         vm-1 -> 10.1.0.3 udp/443 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 10.1.0.3 icmp : DELIVERED vm-1b
+         vm-1 -> 10.1.0.3 esp : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 10.1.0.3 89 : DELIVERED vm-1b",
+    );
+    table(
+        &["allow a vpc-1 tcp:0:65535"],
+        "vm-1 -> 10.1.0.3 tcp/0 : DELIVERED vm-1b
+         vm-1 -> 10.1.0.3 tcp/1 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 10.1.0.3 tcp/65534 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 10.1.0.3 tcp/65535 : DELIVERED vm-1b",
+    );
+}
+
+#[test]
+fn ranges_end_where_they_say() {
+    table(
+        &[
+            "allow a vpc-1 tcp sources=10.1.0.4/31",
+            "vm e1 subnet-1=10.1.0.5\nvm e2 subnet-1=10.1.0.6\nvm e0 subnet-1=10.1.0.4",
+        ],
+        "vm-1b -> 10.1.0.2 tcp/1 : DROP FIREWALL_RULE default-deny-ingress
+         e0 -> 10.1.0.2 tcp/1 : DELIVERED vm-1
+         e1 -> 10.1.0.2 tcp/1 : DELIVERED vm-1
+         e2 -> 10.1.0.2 tcp/1 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+}
+
+#[test]
+fn tags() {
+    table(
+        &["allow a vpc-1 tcp targets=web,db"],
+        "vm-1b -> 10.1.0.2 tcp/1 : DELIVERED vm-1
+         vm-1 -> 10.1.0.3 tcp/1 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+    // A source tag is that of an instance of the same network: a peer's instance with the tag is nobody.
+    table(
+        &[PEERED, "allow a vpc-2 tcp source-tags=web"],
+        "vm-2 -> 10.2.0.3 tcp/1 : DELIVERED vm-2b
+         vm-2b -> 10.2.0.2 tcp/1 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 10.2.0.3 tcp/1 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+    // Either a source range or a source tag is enough.
+    table(
+        &[PEERED, "allow a vpc-2 tcp source-tags=web sources=10.1.0.3/32"],
+        "vm-2 -> 10.2.0.3 tcp/1 : DELIVERED vm-2b
+         vm-1b -> 10.2.0.3 tcp/1 : DELIVERED vm-2b
+         vm-1 -> 10.2.0.3 tcp/1 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+    table(
+        &["allow a vpc-1 tcp source-tags=db"],
+        "vm-1 -> 10.1.0.3 tcp/1 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+}
+
+#[test]
+fn the_senders_gate_and_the_receivers_gate_are_two() {
+    // An egress allow says nothing to the receiver, however strong, and an ingress allow nothing to the sender.
+    table(
+        &["allow out vpc-1 all egress priority=0"],
+        "vm-1 -> 10.1.0.3 tcp/1 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+    table(
+        &[OPEN, "deny out vpc-1 tcp:25 egress targets=web\nallow in vpc-1 all priority=0"],
+        "vm-1 -> 10.1.0.3 tcp/25 : DROP FIREWALL_RULE out
+         vm-1b -> 10.1.0.2 tcp/25 : DELIVERED vm-1
+         vm-1 -> 10.1.0.3 tcp/26 : DELIVERED vm-1b",
+    );
+    table(
+        &[OPEN, PEERED, "deny out vpc-1 all egress destinations=10.2.0.3/32"],
+        "vm-1 -> 10.2.0.3 tcp/1 : DROP FIREWALL_RULE out
+         vm-1 -> 10.2.0.2 tcp/1 : DELIVERED vm-2
+         vm-2 -> 10.1.0.2 tcp/1 : DELIVERED vm-1",
+    );
+}
+
+#[test]
+fn peering_goes_one_hop() {
+    let chain = "network vpc-3
+        subnet subnet-3 vpc-3 10.3.0.0/16
+        vm vm-3 subnet-3
+        peer p23 vpc-2 vpc-3\npeer p32 vpc-3 vpc-2
+        allow open-3 vpc-3 all";
+    table(
+        &[OPEN, PEERED, chain],
+        "vm-1 -> 10.2.0.2 tcp/80 : DELIVERED vm-2
+         vm-2 -> 10.3.0.2 tcp/80 : DELIVERED vm-3
+         vm-3 -> 10.2.0.2 tcp/80 : DELIVERED vm-2
+         vm-1 -> 10.3.0.2 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET
+         vm-3 -> 10.1.0.2 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET",
+    );
+    // The tenant network of a Redis instance is such a third network.
+    table(
+        &[OPEN, PEERED, "redis redis-1 vpc-2"],
+        "vm-2 -> redis-1 tcp/6379 : DELIVERED redis-1
+         vm-1 -> redis-1 tcp/6379 : DROP PRIVATE_TRAFFIC_TO_INTERNET",
+    );
+    for one_sided in ["peer p12 vpc-1 vpc-2", "peer p21 vpc-2 vpc-1"] {
+        table(&[OPEN, one_sided], "vm-1 -> 10.2.0.2 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET");
+    }
+}
+
+#[test]
+fn public_ranges_are_not_imported() {
+    let public = "subnet public-2 vpc-2 9.9.9.0/24\nvm vm-p public-2";
+    table(
+        &[OPEN, PEERED, public],
+        "vm-2 -> 9.9.9.2 tcp/80 : DELIVERED vm-p
+         vm-1 -> 9.9.9.2 tcp/80 : DROP NO_EXTERNAL_ADDRESS
+         vm-p -> 10.1.0.2 tcp/80 : DROP NO_ROUTE",
+    );
+}
+
+#[test]
+fn unrelated_networks_overlap_freely() {
+    let twin = "network vpc-3
+        subnet subnet-3 vpc-3 10.1.0.0/16
+        vm vm-3 subnet-3
+        vm vm-3b subnet-3
+        allow open-3 vpc-3 all";
+    table(
+        &[OPEN, PEERED, twin],
+        "vm-3 -> 10.1.0.3 tcp/80 : DELIVERED vm-3b
+         vm-1 -> 10.1.0.3 tcp/80 : DELIVERED vm-1b
+         vm-2 -> 10.1.0.2 tcp/80 : DELIVERED vm-1
+         vm-3 -> 10.2.0.2 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET",
+    );
+}
+
+#[test]
+fn without_a_route() {
+    table(
+        &[OPEN],
+        "vm-1 -> 10.9.0.1 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET
+         vm-1 -> 192.168.0.1 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET
+         vm-1 -> 100.64.0.1 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET
+         vm-1 -> 8.8.8.8 tcp/80 : DROP NO_EXTERNAL_ADDRESS
+         vm-1 -> 10.1.0.99 tcp/80 : DROP UNKNOWN_INTERNAL_ADDRESS
+         vm-1 -> 10.1.0.1 icmp : DROP UNKNOWN_INTERNAL_ADDRESS",
+    );
+    // The default route's name has the network's id in it: it is found in the world.
+    let mut world = world(&format!("{BASE}\n{OPEN}\n{PEERED}\nredis redis-1 vpc-2"));
+    let default = world.routes.iter().find(|(_, r)| r.network == network("vpc-1")).unwrap().0.name.clone();
+    world = then(&world, &format!("delete route {default}"), 0);
+    let fabric = compile(&world);
+    for text in ["vm-1 -> 10.9.0.1 tcp/80", "vm-1 -> 8.8.8.8 tcp/80", "vm-1 -> redis-1 tcp/6379"] {
+        assert_eq!(outcome(&fabric, &flow(&fabric, text)), "DROP NO_ROUTE", "{text}");
+    }
+}
+
+#[test]
+fn sources_are_checked_and_forwarders_are_trusted() {
+    let router = "vm router subnet-1 forward
+        route far vpc-1 192.168.0.0/16 router
+        route near vpc-1 172.16.0.0/12 10.1.0.4
+        route hole vpc-1 192.168.7.0/24 10.1.0.77";
+    table(
+        &[OPEN, PEERED, router],
+        "vm-1@10.1.0.3 -> 10.1.0.3 tcp/80 : DROP FOREIGN_IP_DISALLOWED
+         router@192.168.0.1 -> 10.1.0.3 tcp/80 : DELIVERED vm-1b
+         router@192.168.0.1 -> 10.2.0.2 tcp/80 : DROP NO_ROUTE
+         router@10.1.0.99 -> 10.2.0.2 tcp/80 : DELIVERED vm-2
+         vm-1 -> 192.168.0.1 tcp/80 : FORWARDED router
+         vm-1 -> 172.31.255.255 udp/53 : FORWARDED router
+         vm-1 -> 192.168.7.1 tcp/80 : DROP ROUTE_BLACKHOLE
+         vm-2 -> 192.168.0.1 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET",
+    );
+    table(&[OPEN, router, "delete vm router"], "vm-1 -> 192.168.0.1 tcp/80 : DROP ROUTE_BLACKHOLE");
+    // What is to be forwarded passes the forwarder's own gate too.
+    table(&[router], "vm-1 -> 192.168.0.1 tcp/80 : DROP FIREWALL_RULE default-deny-ingress");
+    // Of equal destinations the lowest priority value, then the name; the longest prefix before all.
+    table(
+        &[OPEN, "vm r subnet-1 forward\nroute a vpc-1 10.0.0.0/8 gateway\nroute b vpc-1 10.9.0.0/16 r"],
+        "vm-1 -> 10.9.0.1 tcp/80 : FORWARDED r
+         vm-1 -> 10.8.0.1 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET
+         vm-1 -> 10.1.0.3 tcp/80 : DELIVERED vm-1b",
+    );
+}
+
+#[test]
+fn redis_has_causes_of_its_own() {
+    let bridge = "subnet bridge vpc-2 172.17.0.0/24\nvm vm-17 bridge";
+    table(
+        &["redis redis-1 vpc-2", bridge],
+        "vm-2 -> redis-1 tcp/6379 : DELIVERED redis-1
+         vm-2 -> redis-1 tcp/6380 : DROP REDIS_INSTANCE_UNSUPPORTED_PORT
+         vm-2 -> redis-1 udp/6379 : DROP REDIS_INSTANCE_UNSUPPORTED_PROTOCOL
+         vm-2 -> redis-1 icmp : DROP REDIS_INSTANCE_UNSUPPORTED_PROTOCOL
+         vm-17 -> redis-1 tcp/6379 : DROP DROPPED_INSIDE_GOOGLE_MANAGED_SERVICE
+         redis:redis-1 -> 10.2.0.2 tcp/80 : DROP FIREWALL_RULE memorystore-deny-egress",
+    );
+    // Rules of the user's network act at the user's VMs.
+    table(
+        &["redis redis-1 vpc-2\ndeny out vpc-2 tcp:6379 egress"],
+        "vm-2 -> redis-1 tcp/6379 : DROP FIREWALL_RULE out",
+    );
+}
+
+#[test]
+fn googles_own_clients_and_servers() {
+    table(
+        &["deny out vpc-1 all egress priority=0\nallow ssh vpc-1 tcp:22 sources=35.235.240.0/20"],
+        "vm-1 -> 169.254.169.254 tcp/80 : DELIVERED metadata
+         vm-1@10.9.9.9 -> 169.254.169.254 tcp/80 : DROP FOREIGN_IP_DISALLOWED
+         iap:vpc-1 -> 10.1.0.2 tcp/22 : DELIVERED vm-1
+         iap:vpc-1 -> 10.1.0.2 tcp/80 : DROP FIREWALL_RULE default-deny-ingress
+         iap:vpc-2 -> 10.2.0.2 tcp/22 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+    // Nothing starts a flow to Google's client, not even by a static route, and it does not cross a peering.
+    table(
+        &[OPEN, PEERED],
+        "vm-1 -> 35.235.240.1 tcp/22 : DROP NO_EXTERNAL_ADDRESS
+         iap:vpc-1 -> 10.2.0.2 tcp/22 : DROP NO_ROUTE",
+    );
+    table(
+        &[OPEN, "subnet odd vpc-1 35.235.240.0/24"],
+        "vm-1 -> 35.235.240.1 tcp/22 : DROP UNKNOWN_INTERNAL_ADDRESS",
+    );
+}

@@ -1,0 +1,179 @@
+//! Random small worlds, and random flows in them. Addresses and ports are such as lie at edges.
+
+#![allow(dead_code, reason = "the tests of other crates include this file, and not all use all of it")]
+
+use crate::support::change;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use std::net::Ipv4Addr;
+use tombolo_fabric::{Fabric, Flow, IAP_CLIENT};
+use tombolo_model::{Timestamp, World};
+
+const NETWORKS: &[&str] = &["vpc-1", "vpc-2", "vpc-3", "vpc-4"];
+const NAMES: &[&str] = &["a", "b", "c", "d", "e"];
+const RANGES: &[&str] = &[
+    "10.1.0.0/16",
+    "10.1.2.0/24",
+    "10.2.0.0/29",
+    "10.3.0.0/24",
+    "10.4.0.0/29",
+    "9.9.9.0/24",
+    "172.17.0.0/24",
+];
+const FAR: &[&str] =
+    &["0.0.0.0/0", "10.0.0.0/8", "10.1.0.2/32", "10.1.0.0/16", "10.2.0.0/29", "10.2.0.4/30", "10.3.0.0/32"];
+const PORTS: &[&str] =
+    &["tcp", "udp", "all", "icmp", "tcp:80", "tcp:80-81:443", "udp:53", "tcp:0-79", "tcp:6379", "89"];
+
+/// A line of the table language of changes.
+fn line() -> impl Strategy<Value = String> {
+    let (network, name, range) = (|| select(NETWORKS), || select(NAMES), || select(RANGES));
+    let tags = || select(&["x", "y", "x,y"][..]);
+    let far = || prop::collection::vec(select(FAR), 1..3).prop_map(|ranges| ranges.join(","));
+    let priority = || select(&["0", "999", "1000", "1000", "1001", "65535"][..]);
+    let ingress = prop_oneof![
+        Just(String::new()),
+        far().prop_map(|f| format!("sources={f}")),
+        tags().prop_map(|t| format!("source-tags={t}")),
+        (far(), tags()).prop_map(|(f, t)| format!("sources={f} source-tags={t}")),
+    ];
+    let egress =
+        prop_oneof![Just("egress".to_owned()), far().prop_map(|f| format!("egress destinations={f}"))];
+    let sides = prop_oneof![2 => ingress, 1 => egress];
+    let more = select(&["", "", "targets=x", "targets=y", "targets=x,y", "disabled"][..]);
+    let rule =
+        (select(&["allow", "allow", "deny"][..]), name(), network(), select(PORTS), sides, priority(), more);
+    let hop = select(&["gateway", "a", "b", "10.1.0.2", "10.3.0.2"][..]);
+    let dest = select(
+        &["0.0.0.0/0", "10.0.0.0/8", "192.168.0.0/16", "10.1.0.0/15", "10.2.0.2/32", "8.8.8.0/24"][..],
+    );
+    let vm = (
+        name(),
+        name(),
+        select(&["", ",a", ",b", "=10.1.0.2", "=10.1.255.253"][..]),
+        select(&["", "", "forward"][..]),
+        select(&["", "tags=x", "tags=y"][..]),
+    );
+    prop_oneof![
+        3 => (name(), network(), range()).prop_map(|(s, n, r)| format!("subnet {s} {n} {r}")),
+        5 => vm.prop_map(|(v, s, more, forward, tags)| format!("vm {v} {s}{more} {forward} {tags}")),
+        1 => name().prop_map(|v| format!("delete vm {v}")),
+        5 => rule.prop_map(|(verb, f, n, p, side, priority, more)|
+            format!("{verb} {f} {n} {p} {side} priority={priority} {more}")),
+        2 => (name(), network(), dest, hop).prop_map(|(r, n, d, hop)| format!("route {r} {n} {d} {hop}")),
+        4 => (network(), network()).prop_map(|(a, b)| format!("peer {a}-to-{b} {a} {b}")),
+        1 => (network(), network()).prop_map(|(a, b)| format!("unpeer {a}-to-{b} {a}")),
+        1 => network().prop_map(|n| format!("no-default-route {n}")),
+        2 => (name(), network()).prop_map(|(r, n)| format!("redis {r} {n}")),
+        1 => name().prop_map(|r| format!("delete redis {r}")),
+    ]
+}
+
+/// The World after the lines that are accepted, beginning with four networks that have a subnetwork and a VM each.
+fn build(lines: &[String]) -> World {
+    let start = "project project-1
+        network vpc-1\nsubnet a vpc-1 10.1.0.0/16\nvm a a forward tags=x
+        network vpc-2\nsubnet b vpc-2 10.2.0.0/29\nvm b b tags=y
+        network vpc-3\nsubnet c vpc-3 10.3.0.0/24\nvm c c
+        network vpc-4\nsubnet d vpc-4 10.1.0.0/16\nvm d d
+        allow open-1 vpc-1 all priority=65534\nallow open-2 vpc-2 all priority=65534
+        allow web-3 vpc-3 tcp:80\nallow open-4 vpc-4 udp,icmp
+        redis r vpc-3\nsubnet e vpc-3 172.17.0.0/24\nvm e e
+        peer vpc-1-to-vpc-2 vpc-1 vpc-2\npeer vpc-2-to-vpc-1 vpc-2 vpc-1";
+    let mut world = crate::support::world(start);
+    for key in world.firewalls.keys().filter(|k| k.name.starts_with("default-")).cloned().collect::<Vec<_>>()
+    {
+        world = world.apply(&tombolo_model::Change::FirewallDelete(key), Timestamp(0)).unwrap();
+    }
+    let default = crate::support::network("default");
+    world = world.apply(&tombolo_model::Change::NetworkDelete(default), Timestamp(0)).unwrap();
+    for line in lines {
+        let change = match line.strip_prefix("no-default-route ") {
+            None => change(line),
+            Some(name) => {
+                let network = crate::support::network(name);
+                let is = |r: &tombolo_model::Route| r.network == network && r.dest_range.prefix_len() == 0;
+                let Some((key, _)) = world.routes.iter().find(|(_, r)| is(r)) else { continue };
+                tombolo_model::Change::RouteDelete(key.clone())
+            }
+        };
+        world = world.apply(&change, Timestamp(0)).unwrap_or(world);
+    }
+    world
+}
+
+/// Small worlds.
+pub(crate) fn worlds() -> impl Strategy<Value = World> {
+    prop::collection::vec(line(), 0..25).prop_map(|lines| build(&lines))
+}
+
+/// A flow that is yet to be placed in a world.
+#[derive(Clone, Debug)]
+pub(crate) struct AnyFlow {
+    source: Index,
+    spoof: Option<Ipv4Addr>,
+    destination: Index,
+    protocol: u8,
+    port: u16,
+}
+
+/// Flows.
+pub(crate) fn flows() -> impl Strategy<Value = AnyFlow> {
+    let spoof = select(&["10.1.0.77", "10.2.0.2", "10.3.0.9", "172.17.0.9", "8.8.8.8"][..]);
+    let port = prop_oneof![select(&[0u16, 22, 53, 79, 80, 81, 82, 443, 6379, 65535][..]), any::<u16>()];
+    (
+        any::<Index>(),
+        prop::option::weighted(0.2, spoof),
+        any::<Index>(),
+        select(&[6u8, 6, 6, 17, 1, 89][..]),
+        port,
+    )
+        .prop_map(|(source, spoof, destination, protocol, port)| AnyFlow {
+            source,
+            spoof: spoof.map(|s| s.parse().unwrap()),
+            destination,
+            protocol,
+            port,
+        })
+}
+
+impl AnyFlow {
+    /// The flow in a world: from one of its interfaces to one of its addresses or one near to them.
+    pub(crate) fn place(&self, fabric: &Fabric) -> Flow {
+        let nics = fabric.networks.iter().flat_map(|(key, n)| n.nics.keys().map(move |nic| (key, *nic)));
+        // Identity-Aware Proxy's clients are many and alike: one of the four is enough.
+        let nics: Vec<_> = nics.filter(|(key, nic)| !is_iap(*nic) || key.name == "vpc-1").collect();
+        let (network, nic) = nics[self.source.index(nics.len())];
+        let fixed = [
+            "10.1.0.0",
+            "10.1.0.1",
+            "10.2.0.6",
+            "10.2.0.8",
+            "10.3.0.200",
+            "192.168.3.4",
+            "8.8.8.8",
+            "169.254.169.254",
+        ];
+        let nics = |times| nics.iter().cycle().take(nics.len() * times).map(|(_, nic)| *nic);
+        let mut destinations: Vec<Ipv4Addr> = nics(3).collect();
+        destinations.extend(fixed.iter().map(|a| a.parse::<Ipv4Addr>().unwrap()));
+        Flow {
+            network: network.clone(),
+            nic,
+            source: self.spoof.unwrap_or(nic),
+            destination: destinations[self.destination.index(destinations.len())],
+            protocol: self.protocol,
+            port: if [6, 17].contains(&self.protocol) { self.port } else { 0 },
+        }
+    }
+
+    /// The same with an address in the other end that nothing has.
+    pub(crate) fn nowhere(&self, fabric: &Fabric) -> Flow {
+        Flow { nic: Ipv4Addr::new(10, 200, 0, 1), ..self.place(fabric) }
+    }
+}
+
+/// Whether the address is the Identity-Aware Proxy client's.
+pub(crate) fn is_iap(address: Ipv4Addr) -> bool {
+    address == IAP_CLIENT
+}
