@@ -1,0 +1,165 @@
+//! A kernel in memory: namespaces, links, routes, and the rules by which Linux lets them come and go.
+//!
+//! It knows which ends of links really belong together; a plan sees only what the links' aliases say.
+
+use std::collections::BTreeMap;
+use tombolo_dataplane::{Desired, Link, Namespace, Op, Route, RouteVia, Ruleset, State};
+
+/// An end of a link: namespace and interface.
+pub(crate) type End = (String, String);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kernel {
+    /// What an observation shows.
+    state: State,
+    /// The rules that the fingerprints stand for.
+    pub(crate) rules: BTreeMap<String, Ruleset>,
+    /// Each end of a link with the other.
+    pub(crate) wires: BTreeMap<End, End>,
+}
+
+type Done = Result<(), String>;
+
+impl Kernel {
+    /// What there is.
+    pub(crate) fn observe(&self) -> State {
+        self.state.clone()
+    }
+
+    fn at(&mut self, namespace: &str) -> Result<&mut Namespace, String> {
+        self.state.namespaces.get_mut(namespace).ok_or_else(|| format!("there is no namespace {namespace}"))
+    }
+
+    /// Makes an edit, or says why Linux would not.
+    pub(crate) fn apply(&mut self, op: &Op) -> Done {
+        match op {
+            Op::DeleteLink { namespace, link } => {
+                self.at(namespace)?;
+                // That a link went with its other end is no error; see linux/apply.rs.
+                self.unlink(&(namespace.clone(), link.clone()));
+                Ok(())
+            }
+            Op::DeleteRoute { namespace, route } => gone(self.at(namespace)?.routes.remove(route), "route"),
+            Op::DeleteNeighbour { namespace, neighbour } => {
+                gone(self.at(namespace)?.neighbours.remove(neighbour), "neighbour")
+            }
+            Op::DeleteAddress { namespace, link, address } => {
+                gone(self.at(namespace)?.addresses.remove(&(link.clone(), *address)), "address")
+            }
+            Op::DeleteNamespace { namespace } => {
+                let links: Vec<String> = self.at(namespace)?.links.keys().cloned().collect();
+                links.into_iter().for_each(|link| self.unlink(&(namespace.clone(), link)));
+                self.state.namespaces.remove(namespace);
+                self.rules.remove(namespace);
+                Ok(())
+            }
+            Op::CreateNamespace { namespace, router } => {
+                let new = Namespace { router: *router, ..Namespace::default() };
+                match self.state.namespaces.insert(namespace.clone(), new) {
+                    None => Ok(()),
+                    Some(_) => Err("the namespace exists".into()),
+                }
+            }
+            Op::LoadRules { namespace, rules } => {
+                self.at(namespace)?.rules = Some(rules.fingerprint());
+                self.rules.insert(namespace.clone(), rules.clone());
+                Ok(())
+            }
+            Op::CreateLink { a, b } => self.link(a, b),
+            Op::SetStrictSource { namespace, link, strict } => {
+                let link = self.at(namespace)?.links.get_mut(link).ok_or("there is no such link")?;
+                link.strict_source = *strict;
+                Ok(())
+            }
+            Op::AddAddress { namespace, link, address } => {
+                self.needs(namespace, link)?;
+                self.at(namespace)?.addresses.insert((link.clone(), *address));
+                Ok(())
+            }
+            Op::AddNeighbour { namespace, neighbour } => {
+                self.needs(namespace, &neighbour.link)?;
+                let known = &mut self.at(namespace)?.neighbours;
+                known.retain(|n| (&n.link, n.address) != (&neighbour.link, neighbour.address));
+                known.insert(neighbour.clone());
+                Ok(())
+            }
+            Op::AddRoute { namespace, route } => self.add_route(namespace, route),
+        }
+    }
+
+    /// Fails where there is no such link. `lo` is always there.
+    fn needs(&mut self, namespace: &str, link: &str) -> Done {
+        let there = link == "lo" || self.at(namespace)?.links.contains_key(link);
+        if there { Ok(()) } else { Err(format!("there is no link {link} in {namespace}")) }
+    }
+
+    /// One route for each destination: a second replaces the first.
+    pub(crate) fn add_route(&mut self, namespace: &str, route: &Route) -> Done {
+        if let Some(link) = route.via.link() {
+            self.needs(namespace, link)?;
+        }
+        let routes = &mut self.at(namespace)?.routes;
+        routes.retain(|r| r.destination != route.destination);
+        routes.insert(route.clone());
+        Ok(())
+    }
+
+    /// Makes a pair. A router's new link is strict, an endpoint's is not.
+    pub(crate) fn link(&mut self, a: &(String, String, Link), b: &(String, String, Link)) -> Done {
+        let ends: [End; 2] = [(a.0.clone(), a.1.clone()), (b.0.clone(), b.1.clone())];
+        for (namespace, name) in &ends {
+            if name.len() > 15 {
+                return Err(format!("{name} is too long a name"));
+            }
+            if self.at(namespace)?.links.contains_key(name) || name == "lo" {
+                return Err(format!("{name} exists in {namespace}"));
+            }
+        }
+        for (namespace, name, link) in [a, b] {
+            let space = self.at(namespace)?;
+            let strict_source = space.router;
+            space.links.insert(name.clone(), Link { strict_source, ..link.clone() });
+        }
+        self.wires.insert(ends[0].clone(), ends[1].clone());
+        self.wires.insert(ends[1].clone(), ends[0].clone());
+        Ok(())
+    }
+
+    /// Deletes a pair by one of its ends, with everything that hangs on either.
+    pub(crate) fn unlink(&mut self, end: &End) {
+        let Some(other) = self.wires.remove(end) else { return };
+        self.wires.remove(&other);
+        for (namespace, link) in [end, &other] {
+            let Some(space) = self.state.namespaces.get_mut(namespace) else { continue };
+            space.links.remove(link);
+            space.addresses.retain(|(on, _)| on != link);
+            space.neighbours.retain(|n| n.link != *link);
+            space.routes.retain(|r| r.via.link() != Some(link));
+        }
+    }
+
+    /// Changes a namespace behind the lab's back.
+    pub(crate) fn damage(&mut self, namespace: &str, how: impl FnOnce(&mut Namespace)) {
+        self.state.namespaces.get_mut(namespace).map(how);
+    }
+}
+
+fn gone(was_there: bool, what: &str) -> Done {
+    if was_there { Ok(()) } else { Err(format!("there is no such {what}")) }
+}
+
+/// The kernel that is desired.
+pub(crate) fn goal(desired: &Desired) -> Kernel {
+    let mut goal = Kernel { state: desired.state.clone(), rules: desired.rules.clone(), ..Kernel::default() };
+    for (name, namespace) in &desired.state.namespaces {
+        for (link, it) in &namespace.links {
+            goal.wires.extend(it.peer.clone().map(|peer| ((name.clone(), link.clone()), peer)));
+        }
+    }
+    goal
+}
+
+/// A route to nowhere, for damage.
+pub(crate) fn blackhole(destination: &str) -> Route {
+    Route { destination: destination.parse().unwrap(), via: RouteVia::Blackhole }
+}

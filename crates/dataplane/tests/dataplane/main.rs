@@ -1,0 +1,9 @@
+//! Plans, applied to a kernel that exists only in memory.
+
+mod kernel;
+mod plans;
+mod render;
+#[path = "../../../model/tests/model/support.rs"]
+mod support;
+#[path = "../../../fabric/tests/fabric/worlds.rs"]
+mod worlds;

@@ -1,0 +1,90 @@
+//! One network's rules as text, and names that the kernel takes.
+
+use crate::support::world;
+use crate::worlds::worlds;
+use proptest::prelude::*;
+use std::{fs, path::PathBuf};
+use tombolo_dataplane::{RouteVia, render};
+use tombolo_fabric::compile;
+
+/// UPDATE_GOLDEN=1 writes the text: read it before keeping.
+#[test]
+fn the_rules_of_a_network_read_as_they_should() {
+    let world = world(
+        "project project-1
+        network vpc-1
+        subnet subnet-1 vpc-1 10.1.0.0/16
+        vm web-1 subnet-1 tags=web
+        vm web-2 subnet-1 tags=web
+        vm db-1 subnet-1 tags=db
+        network vpc-2
+        subnet subnet-2 vpc-2 10.2.0.0/16
+        peer p12 vpc-1 vpc-2
+        peer p21 vpc-2 vpc-1
+        allow ssh vpc-1 tcp:22 sources=35.235.240.0/20
+        allow web vpc-1 tcp:80:443,icmp targets=web
+        allow db vpc-1 tcp:5432 source-tags=web targets=db priority=900
+        deny no-telnet vpc-1 tcp:23
+        allow nobody vpc-1 tcp:9 source-tags=none
+        deny no-mail vpc-1 tcp:25 egress targets=web
+        allow off vpc-1 all disabled",
+    );
+    let desired = render(&compile(&world));
+    let have = desired.rules["projects/project-1/global/networks/vpc-1"].script();
+    let golden = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dataplane/golden/vpc-1.nft"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&golden, &have).unwrap();
+    }
+    assert_eq!(have, fs::read_to_string(&golden).unwrap_or_default());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_desired_is_whole(world in worlds()) {
+        let fabric = compile(&world);
+        let desired = render(&fabric);
+        prop_assert_eq!(&render(&fabric), &desired);
+        for (name, namespace) in &desired.state.namespaces {
+            prop_assert_eq!(namespace.router, desired.rules.contains_key(name));
+            prop_assert_eq!(namespace.rules.clone(), desired.rules.get(name).map(|r| r.fingerprint()));
+            for (link, it) in &namespace.links {
+                prop_assert!(link.len() <= 15, "{link} is too long for Linux");
+                // Both ends name each other, with the same MTU.
+                let (there, other) = it.peer.as_ref().unwrap();
+                let back = &desired.state.namespaces[there].links[other];
+                prop_assert_eq!(back.peer.as_ref(), Some(&(name.clone(), link.clone())));
+                prop_assert_eq!(back.mtu, it.mtu);
+            }
+            let mut destinations = std::collections::BTreeSet::new();
+            for route in &namespace.routes {
+                prop_assert!(destinations.insert(route.destination), "{} twice in {name}", route.destination);
+                if let RouteVia::Link(link) | RouteVia::Gateway(link, _) = &route.via {
+                    prop_assert!(namespace.links.contains_key(link));
+                }
+                // A gateway is never asked for by ARP.
+                if let RouteVia::Gateway(link, gateway) = &route.via {
+                    let known = |n: &tombolo_dataplane::Neighbour| n.link == *link && n.address == *gateway;
+                    prop_assert!(namespace.neighbours.iter().any(known), "{gateway} in {name}");
+                }
+            }
+            if let Some(rules) = desired.rules.get(name) {
+                prop_assert!(!rules.transit);
+                let chains = rules.egress_of.values().chain(rules.ingress_of.values());
+                for chain in chains {
+                    prop_assert!(rules.chains.contains_key(chain), "{chain}");
+                }
+                // Whatever a packet is, the last rule of a chain decides about it.
+                for chain in rules.chains.values() {
+                    let last = chain.rules.last().unwrap();
+                    prop_assert!(last.far.iter().any(|f| f.prefix_len() == 0), "{:?}", last);
+                }
+                let gated = namespace.links.keys().filter(|l| l.starts_with('v'));
+                for link in gated {
+                    prop_assert!(rules.egress_of.contains_key(link) && rules.ingress_of.contains_key(link));
+                }
+            }
+        }
+    }
+}
