@@ -6,7 +6,7 @@ use tombolo_fabric::{compile, fixes, trace};
 use tombolo_model::Timestamp;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn every_fix_that_is_offered_works(world in worlds(), flows in prop::collection::vec(flows(), 8)) {

@@ -2,7 +2,7 @@
 //! the longest prefix, peering that goes one hop. Nothing of the Fabric is used.
 
 use crate::support::*;
-use crate::worlds::{flows, worlds};
+use crate::worlds::{AnyFlow, flows, worlds, worlds_of_rules};
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 use tombolo_fabric::{Cause, Flow, IAP_CLIENT, METADATA_SERVER, Verdict, compile, trace};
@@ -192,22 +192,33 @@ fn oracle(world: &World, flow: &Flow) -> Verdict {
     }
 }
 
+/// Compares trace and oracle on flows in a world.
+fn compare(world: &World, flows: &[AnyFlow]) -> Result<(), TestCaseError> {
+    let fabric = compile(world);
+    for flow in flows {
+        for flow in [flow.place(&fabric), flow.nowhere(&fabric)] {
+            let have = trace(&fabric, &flow);
+            prop_assert_eq!(&have.verdict, &oracle(world, &flow), "{:?}", flow);
+            // The last step is where it ends, and only that has a cause.
+            let causes: Vec<_> = have.steps.iter().map(|s| s.cause).collect();
+            prop_assert_eq!(causes.last().copied().flatten(), have.cause());
+            prop_assert!(causes[..causes.len() - 1].iter().all(Option::is_none));
+        }
+    }
+    Ok(())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
     fn trace_says_what_the_documentation_says(world in worlds(), flows in prop::collection::vec(flows(), 30)) {
-        let fabric = compile(&world);
-        for flow in flows {
-            for flow in [flow.place(&fabric), flow.nowhere(&fabric)] {
-                let have = trace(&fabric, &flow);
-                prop_assert_eq!(&have.verdict, &oracle(&world, &flow), "{:?}", flow);
-                // The last step is where it ends, and only that has a cause.
-                let causes: Vec<_> = have.steps.iter().map(|s| s.cause).collect();
-                prop_assert_eq!(causes.last().copied().flatten(), have.cause());
-                prop_assert!(causes[..causes.len() - 1].iter().all(Option::is_none));
-            }
-        }
+        compare(&world, &flows)?;
+    }
+
+    #[test]
+    fn rules_win_as_documented(world in worlds_of_rules(), flows in prop::collection::vec(flows(), 30)) {
+        compare(&world, &flows)?;
     }
 }
 

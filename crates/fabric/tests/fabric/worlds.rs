@@ -25,12 +25,10 @@ const FAR: &[&str] =
 const PORTS: &[&str] =
     &["tcp", "udp", "all", "icmp", "tcp:80", "tcp:80-81:443", "udp:53", "tcp:0-79", "tcp:6379", "89"];
 
-/// A line of the table language of changes.
-fn line() -> impl Strategy<Value = String> {
-    let (network, name, range) = (|| select(NETWORKS), || select(NAMES), || select(RANGES));
+/// A line that makes a firewall rule in one of the networks.
+fn rule(networks: &'static [&'static str]) -> impl Strategy<Value = String> {
     let tags = || select(&["x", "y", "x,y"][..]);
     let far = || prop::collection::vec(select(FAR), 1..3).prop_map(|ranges| ranges.join(","));
-    let priority = || select(&["0", "999", "1000", "1000", "1001", "65535"][..]);
     let ingress = prop_oneof![
         Just(String::new()),
         far().prop_map(|f| format!("sources={f}")),
@@ -39,10 +37,23 @@ fn line() -> impl Strategy<Value = String> {
     ];
     let egress =
         prop_oneof![Just("egress".to_owned()), far().prop_map(|f| format!("egress destinations={f}"))];
-    let sides = prop_oneof![2 => ingress, 1 => egress];
-    let more = select(&["", "", "targets=x", "targets=y", "targets=x,y", "disabled"][..]);
-    let rule =
-        (select(&["allow", "allow", "deny"][..]), name(), network(), select(PORTS), sides, priority(), more);
+    (
+        select(&["allow", "deny"][..]),
+        select(&["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"][..]),
+        select(networks),
+        select(PORTS),
+        prop_oneof![2 => ingress, 1 => egress],
+        select(&["0", "999", "1000", "1000", "1000", "1001", "65535"][..]),
+        select(&["", "", "targets=x", "targets=y", "targets=x,y", "disabled"][..]),
+    )
+        .prop_map(|(verb, name, network, ports, side, priority, more)| {
+            format!("{verb} {name} {network} {ports} {side} priority={priority} {more}")
+        })
+}
+
+/// A line of the table language of changes.
+fn line() -> impl Strategy<Value = String> {
+    let (network, name, range) = (|| select(NETWORKS), || select(NAMES), || select(RANGES));
     let hop = select(&["gateway", "a", "b", "10.1.0.2", "10.3.0.2"][..]);
     let dest = select(
         &["0.0.0.0/0", "10.0.0.0/8", "192.168.0.0/16", "10.1.0.0/15", "10.2.0.2/32", "8.8.8.0/24"][..],
@@ -58,8 +69,7 @@ fn line() -> impl Strategy<Value = String> {
         3 => (name(), network(), range()).prop_map(|(s, n, r)| format!("subnet {s} {n} {r}")),
         5 => vm.prop_map(|(v, s, more, forward, tags)| format!("vm {v} {s}{more} {forward} {tags}")),
         1 => name().prop_map(|v| format!("delete vm {v}")),
-        5 => rule.prop_map(|(verb, f, n, p, side, priority, more)|
-            format!("{verb} {f} {n} {p} {side} priority={priority} {more}")),
+        9 => rule(&["vpc-1", "vpc-1", "vpc-2", "vpc-3", "vpc-4"]),
         2 => (name(), network(), dest, hop).prop_map(|(r, n, d, hop)| format!("route {r} {n} {d} {hop}")),
         4 => (network(), network()).prop_map(|(a, b)| format!("peer {a}-to-{b} {a} {b}")),
         1 => (network(), network()).prop_map(|(a, b)| format!("unpeer {a}-to-{b} {a}")),
@@ -105,6 +115,13 @@ fn build(lines: &[String]) -> World {
 /// Small worlds.
 pub(crate) fn worlds() -> impl Strategy<Value = World> {
     prop::collection::vec(line(), 0..25).prop_map(|lines| build(&lines))
+}
+
+/// Worlds with many rules in one network, so that rules meet: only then does the order between them matter.
+pub(crate) fn worlds_of_rules() -> impl Strategy<Value = World> {
+    let start = ["vm f a tags=y", "vm g a tags=x,y", "vm h a"].map(String::from);
+    let rules = prop::collection::vec(rule(&["vpc-1"]), 4..10);
+    rules.prop_map(move |rules| build(&[&start[..], &rules].concat()))
 }
 
 /// A flow that is yet to be placed in a world.
