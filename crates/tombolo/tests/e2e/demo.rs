@@ -1,7 +1,12 @@
 //! The story, from the outside.
 
 use crate::support::{Home, Snapshot, as_each_user};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// The demo as JSON, after which nothing is left.
 fn story(home: &Home, args: &[&str]) -> Value {
@@ -71,4 +76,19 @@ fn two_at_a_time_do_not_meet() {
         }
     });
     before.assert_unchanged("after demos");
+}
+
+/// In the middle of step 6, most likely: it waits a second there.
+#[test]
+fn a_demo_that_is_interrupted_leaves_nothing() {
+    as_each_user(|home| {
+        for millis in [100, 900] {
+            let mut demo = home.command(&["demo"]).stdout(Stdio::null()).spawn().unwrap();
+            sleep(Duration::from_millis(millis));
+            home.learn();
+            kill(Pid::from_raw(demo.id() as i32), Signal::SIGINT).unwrap();
+            assert!(!demo.wait().unwrap().success());
+            home.assert_nothing_runs();
+        }
+    });
 }
