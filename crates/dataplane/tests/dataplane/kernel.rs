@@ -3,7 +3,7 @@
 //! It knows which ends of links really belong together; a plan sees only what the links' aliases say.
 
 use std::collections::BTreeMap;
-use tombolo_dataplane::{Desired, Link, Namespace, Op, Route, RouteVia, Ruleset, State};
+use tombolo_dataplane::{Desired, Link, Namespace, Op, Route, RouteVia, State};
 
 /// An end of a link: namespace and interface.
 pub(crate) type End = (String, String);
@@ -12,8 +12,8 @@ pub(crate) type End = (String, String);
 pub(crate) struct Kernel {
     /// What an observation shows.
     state: State,
-    /// The rules that the fingerprints stand for.
-    pub(crate) rules: BTreeMap<String, Ruleset>,
+    /// The text of the rules that the fingerprints stand for. (A rule for a source tag that nobody has is no text.)
+    pub(crate) rules: BTreeMap<String, String>,
     /// Each end of a link with the other.
     pub(crate) wires: BTreeMap<End, End>,
 }
@@ -62,7 +62,7 @@ impl Kernel {
             }
             Op::LoadRules { namespace, rules } => {
                 self.at(namespace)?.rules = Some(rules.fingerprint());
-                self.rules.insert(namespace.clone(), rules.clone());
+                self.rules.insert(namespace.clone(), rules.script());
                 Ok(())
             }
             Op::CreateLink { a, b } => self.link(a, b),
@@ -150,7 +150,8 @@ fn gone(was_there: bool, what: &str) -> Done {
 
 /// The kernel that is desired.
 pub(crate) fn goal(desired: &Desired) -> Kernel {
-    let mut goal = Kernel { state: desired.state.clone(), rules: desired.rules.clone(), ..Kernel::default() };
+    let rules = desired.rules.iter().map(|(name, rules)| (name.clone(), rules.script())).collect();
+    let mut goal = Kernel { state: desired.state.clone(), rules, ..Kernel::default() };
     for (name, namespace) in &desired.state.namespaces {
         for (link, it) in &namespace.links {
             goal.wires.extend(it.peer.clone().map(|peer| ((name.clone(), link.clone()), peer)));
