@@ -97,38 +97,6 @@ fn inline_commands_and_empty_ones() {
 }
 
 #[test]
-fn what_needs_a_connection_of_its_own_is_refused_and_harms_nobody() {
-    let redis = Redis::start();
-    let proxy = Proxy::start(&[redis.port], &[]);
-    let mut client = proxy.client();
-    for line in [
-        "MULTI",
-        "EXEC",
-        "WATCH k",
-        "SUBSCRIBE c",
-        "PSUBSCRIBE c",
-        "BLPOP k 0",
-        "MONITOR",
-        "SELECT 1",
-        "CLIENT SETNAME x",
-        "CLIENT REPLY OFF",
-        "CLIENT TRACKING ON",
-        "HELLO 3",
-        "RESET",
-        "WAIT 1 0",
-        "PSYNC ? -1",
-        "XREAD BLOCK 0 STREAMS k $",
-        "SCRIPT DEBUG YES",
-        "READONLY",
-    ] {
-        let reply = client.ask(line).text();
-        assert!(reply.starts_with("ERR tombolo-proxy does not support '"), "{line}: {reply}");
-        assert_eq!(client.ask("SET k v"), simple("OK"), "after {line}");
-    }
-    assert_eq!(redis.client().ask("GET k"), bulk("v"), "database 0 was never left");
-}
-
-#[test]
 fn quit_answers_everything_before_it_and_nothing_after() {
     let redis = Redis::start();
     let proxy = Proxy::start(&[redis.port], &[]);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  client bytes ─▶ RequestParser ─▶ Request { wire, args } ─▶ command::lookup ─▶ Command::keys
-//!  server bytes ─▶ FrameScanner  ─▶ length of the next reply (its contents stay unread)
+//!  server bytes ─▶ FrameScanner  ─▶ length of the next reply ─▶ peek, where its kind matters
 //! ```
 //!
 //! Nothing here does I/O, nothing copies what it parses (inline commands excepted, which are
@@ -13,6 +13,7 @@
 pub mod command;
 pub mod encode;
 mod number;
+pub mod peek;
 mod reply;
 mod request;
 mod value;

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A reply to the oldest request goes straight to `out`, which is every reply when there is one
-//! server; only a reply that overtook another is kept in its slot.
+//! server; only a reply that overtook another is kept in its slot. While the client has a
+//! connection of its own there are no slots: its session keeps the order.
 
 use std::collections::VecDeque;
 
@@ -14,6 +15,7 @@ use tombolo_resp::RequestParser;
 
 use super::buffer::ByteQueue;
 use super::limits::{MAX_PENDING_BYTES, MAX_PENDING_REQUESTS, MAX_UNSENT_BYTES};
+use super::session::Session;
 
 /// Slots that an idle client keeps allocated.
 const KEEP_SLOTS: usize = 16;
@@ -44,8 +46,12 @@ pub(super) struct Client {
     waiting: usize,
     waiting_bytes: usize,
     ready_bytes: usize,
+    /// Set while it has a connection of its own.
+    pub(super) session: Option<Box<Session>>,
     /// Over a limit: not parsed, not read.
     pub(super) paused: bool,
+    /// Paused because its next request needs everything before it to be answered.
+    pub(super) barrier: bool,
     /// Sends nothing any more.
     pub(super) eof: bool,
     /// To be closed once every reply is out; further requests are not looked at.
@@ -68,7 +74,9 @@ impl Client {
             waiting: 0,
             waiting_bytes: 0,
             ready_bytes: 0,
+            session: None,
             paused: false,
+            barrier: false,
             eof: false,
             closing: false,
             dirty: false,
@@ -85,7 +93,11 @@ impl Client {
 
     /// Appends a reply of the proxy's own, after those of earlier requests.
     pub(super) fn reply(&mut self, bytes: &[u8]) {
-        if self.slots.is_empty() {
+        if let Some(session) = &mut self.session {
+            if !session.hold(bytes) {
+                self.out.push(bytes);
+            }
+        } else if self.slots.is_empty() {
             self.out.push(bytes);
         } else {
             self.ready_bytes += bytes.len();
@@ -128,24 +140,36 @@ impl Client {
         self.out.len() + self.ready_bytes
     }
 
+    /// How many answers are missing, those that wait behind them included, and the bytes of
+    /// their requests.
+    fn pending(&self) -> (usize, usize) {
+        match &self.session {
+            Some(session) => session.waiting(),
+            None => (self.slots.len(), self.waiting_bytes),
+        }
+    }
+
+    /// Whether answers are missing.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.pending().0 > 0
+    }
+
     /// Whether a limit says to stop reading.
     pub(super) fn must_pause(&self) -> bool {
-        // Slots, not only those that wait: answers of the proxy's own wait behind them too.
-        self.slots.len() >= MAX_PENDING_REQUESTS
-            || self.waiting_bytes >= MAX_PENDING_BYTES
-            || self.unsent() >= MAX_UNSENT_BYTES
+        let (requests, bytes) = self.pending();
+        requests >= MAX_PENDING_REQUESTS || bytes >= MAX_PENDING_BYTES || self.unsent() >= MAX_UNSENT_BYTES
     }
 
     /// Whether reading may go on after a pause.
     pub(super) fn may_resume(&self) -> bool {
-        self.slots.len() <= MAX_PENDING_REQUESTS / 2
-            && self.waiting_bytes <= MAX_PENDING_BYTES / 2
-            && self.unsent() <= MAX_UNSENT_BYTES / 2
+        let (requests, bytes) = self.pending();
+        let requests_left = if self.barrier { 0 } else { MAX_PENDING_REQUESTS / 2 };
+        requests <= requests_left && bytes <= MAX_PENDING_BYTES / 2 && self.unsent() <= MAX_UNSENT_BYTES / 2
     }
 
     /// Whether everything that was asked is answered and taken.
     pub(super) fn is_drained(&self) -> bool {
-        self.slots.is_empty() && self.out.is_empty()
+        !self.is_waiting() && self.out.is_empty()
     }
 }
 

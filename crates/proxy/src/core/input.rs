@@ -1,8 +1,6 @@
 //! What clients send: from bytes to requests in a connection's buffer, or answers.
 
-use std::borrow::Cow;
-
-use tombolo_resp::{Request, RequestParser, Step, encode};
+use tombolo_resp::{Request, RequestParser, Step};
 
 use super::client::Client;
 use super::route::{self, Decision};
@@ -54,6 +52,9 @@ impl Core {
     pub fn client_eof(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.eof = true;
+        if client.session.as_ref().is_some_and(|session| session.waits_for_ever()) {
+            return self.client_gone(id);
+        }
         if !client.paused {
             self.finish(id);
         }
@@ -63,6 +64,9 @@ impl Core {
     pub fn client_gone(&mut self, id: ClientId) {
         if let Some(client) = self.clients.remove(id) {
             self.pools[client.pool].clients -= 1;
+            if let Some(session) = &client.session {
+                self.abandon(session);
+            }
             self.actions.push_back(Action::CloseClient(id));
         }
     }
@@ -74,7 +78,7 @@ impl Core {
             if !client.paused || !client.may_resume() {
                 continue;
             }
-            client.paused = false;
+            (client.paused, client.barrier) = (false, false);
             self.consume_input(id, now);
             let Some(client) = self.clients.get(id) else { continue };
             match (client.paused, client.eof) {
@@ -116,8 +120,8 @@ impl Core {
             if client.closing {
                 return bytes.len();
             }
-            if client.must_pause() {
-                client.paused = true;
+            if client.must_pause() || (client.session.is_some() && self.has_backlog(id)) {
+                self.pause(id);
                 return used;
             }
             let rest = &bytes[used..];
@@ -125,7 +129,12 @@ impl Core {
                 Ok(Step::Incomplete) => return used,
                 Ok(Step::Empty(length)) => used += length,
                 Ok(Step::Complete(length)) => {
-                    self.request(id, &parser.request(rest), now);
+                    if !self.request(id, &parser.request(rest), now) {
+                        if let Some(client) = self.clients.get_mut(id) {
+                            (client.paused, client.barrier) = (true, true);
+                        }
+                        return used;
+                    }
                     used += length;
                 }
                 Err(error) => {
@@ -137,26 +146,50 @@ impl Core {
         bytes.len()
     }
 
-    fn request(&mut self, id: ClientId, request: &Request<'_>, now: Millis) {
+    fn pause(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.paused = true;
+        }
+    }
+
+    /// Handles one request; `false` when it has to be looked at again once everything before it
+    /// is answered.
+    fn request(&mut self, id: ClientId, request: &Request<'_>, now: Millis) -> bool {
         let dice = self.roll();
-        let Some(client) = self.clients.get(id) else { return };
+        let Some(client) = self.clients.get(id) else { return true };
         let (pool, lane, authenticated) = (client.pool, client.lane, client.authenticated);
-        let decision = route::decide(&self.pools[pool].placement, request, dice);
+        let state = &self.pools[pool];
+        let decision = match &client.session {
+            None => route::decide(&state.placement, state.database, request, dice),
+            Some(session) => route::decide_own(session.server, request),
+        };
         match decision {
-            Decision::Auth => self.authenticate(id, request),
+            Decision::Auth(server) => return self.authenticate(id, server, request, now),
+            Decision::Hello(server, effect) => return self.hello(id, server, effect, request, now),
             Decision::Quit => {
                 self.answer(id, b"+OK\r\n");
                 self.finish(id);
             }
+            Decision::Reset => return self.reset_client(id),
             Decision::Drop => self.client_gone(id),
+            // The password may be on its way.
+            _ if !authenticated && self.is_authenticating(id) => return false,
             _ if !authenticated => self.answer(id, b"-NOAUTH Authentication required\r\n"),
             Decision::Reply(reply) => self.answer(id, &reply),
+            Decision::Own(server, effect) => return self.own(id, server, effect, request.wire(), now),
             Decision::Forward(server) => {
                 let state = &self.pools[pool];
                 let connection = state.first_connection + server * state.lanes + lane;
                 self.forward(id, connection, request.wire(), now);
             }
         }
+        true
+    }
+
+    /// Whether a password is being checked by the server.
+    pub(super) fn is_authenticating(&self, id: ClientId) -> bool {
+        let session = self.clients.get(id).and_then(|client| client.session.as_ref());
+        session.is_some_and(|session| session.is_authenticating())
     }
 
     fn forward(&mut self, id: ClientId, index: usize, wire: &[u8], now: Millis) {
@@ -178,36 +211,4 @@ impl Core {
             self.actions.push_back(Action::WriteServer(ConnectionId(index)));
         }
     }
-
-    /// AUTH as twemproxy has it: one password for the pool, and no users.
-    fn authenticate(&mut self, id: ClientId, request: &Request<'_>) {
-        let Some(client) = self.clients.get_mut(id) else { return };
-        let password = self.pools[client.pool].password.as_deref().map(str::as_bytes);
-        let given = match request.len() {
-            2 => request.arg(1),
-            _ if request.len() == 3 && request.arg(1) == Some(b"default") => request.arg(2),
-            _ => return self.answer_error(id, "tombolo-proxy does not support AUTH with a user yet"),
-        };
-        let Some(password) = password else {
-            return self.answer_error(id, "Client sent AUTH, but no password is set");
-        };
-        client.authenticated = given.is_some_and(|given| same(given, password));
-        let reply: Cow<'_, [u8]> = match client.authenticated {
-            true => Cow::Borrowed(b"+OK\r\n"),
-            false => Cow::Borrowed(b"-ERR invalid password\r\n"),
-        };
-        self.answer(id, &reply);
-    }
-
-    fn answer_error(&mut self, id: ClientId, reason: &str) {
-        let mut reply = Vec::new();
-        encode::error(&mut reply, &format!("ERR {reason}"));
-        self.answer(id, &reply);
-    }
-}
-
-/// Compares passwords in a time that does not tell how much of them is right.
-fn same(given: &[u8], password: &[u8]) -> bool {
-    let differences = given.iter().zip(password).fold(0, |all, (a, b)| all | (a ^ b));
-    given.len() == password.len() && differences == 0
 }

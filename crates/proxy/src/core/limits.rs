@@ -18,3 +18,10 @@ pub const MAX_CLIENT_BYTES: usize = 1 << 30;
 pub const SHOWN_ARGS: usize = 20;
 /// Bytes of an argument or a name that are shown in an error.
 pub const SHOWN_BYTES: usize = 64;
+/// Connections of clients' own, of one pool, idle ones included: as many as Redis has clients by
+/// default.
+pub const MAX_OWN_CONNECTIONS: usize = 10_000;
+/// Connections without a client and without state that are kept for the next one, of one server.
+pub const KEEP_OWN_IDLE: usize = 16;
+/// How long they are kept, in milliseconds.
+pub const IDLE_OWN_MS: u64 = 10_000;

@@ -1,10 +1,11 @@
-//! The proxy as a state machine: clients, the connections to servers that they share, and the
-//! requests between them. No I/O and no clock: bytes, events and the time come in, bytes to write
+//! The proxy as a state machine: clients, the connections to servers that they share or have to
+//! themselves, and the requests between them. No I/O and no clock: bytes, events and the time come in, bytes to write
 //! and `Action`s go out.
 //!
 //! ```text
 //!  client_data ─▶ parse ─▶ route ─▶ connection.out ─▶ Action::WriteServer
-//!                              └──▶ (answered here) ─▶ Action::WriteClient
+//!                              ├──▶ (answered here) ─▶ Action::WriteClient
+//!                              └──▶ session, on a connection of the client's own
 //!  server_data ─▶ frame ─▶ in_flight.pop ─▶ client.complete ─▶ Action::WriteClient
 //! ```
 //!
@@ -12,19 +13,24 @@
 //! in the order of its bytes, a client's slots in the order of its requests); a request written
 //! twice; a client waiting for a connection that failed; unbounded memory (see [`limits`]).
 
+mod auth;
 mod buffer;
 mod client;
+mod effect;
 mod input;
 pub mod limits;
 mod output;
+mod own;
 mod route;
 mod server;
+mod session;
 mod slab;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use client::Client;
+use own::{Spare, Timers};
 pub use server::ServerError;
 use server::{Connection, State};
 pub use slab::Id as ClientId;
@@ -36,7 +42,7 @@ use crate::placement::Placement;
 /// Milliseconds on a clock that only goes forward; its zero is the caller's.
 pub type Millis = u64;
 
-/// A connection to a server: its index, which is fixed for the life of a core.
+/// A connection to a server: an index that always stands for a connection to the same server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub usize);
 
@@ -53,6 +59,8 @@ pub enum Action {
     WriteClient(ClientId),
     /// Read from the client again; it was over a limit.
     ResumeClient(ClientId),
+    /// Read from the connection again; its client did not take what it sent.
+    ResumeServer(ConnectionId),
     /// Close the client. Its id is of no more use.
     CloseClient(ClientId),
 }
@@ -67,6 +75,12 @@ struct PoolState {
     timeout: Option<Millis>,
     connect_timeout: Millis,
     password: Option<String>,
+    /// Its servers' database.
+    database: u32,
+    /// Connections of clients' own that nobody has, by server.
+    spare: Vec<Spare>,
+    /// Connections of clients' own, used or not.
+    own_connections: usize,
     /// What a new connection starts with, and how many replies that has.
     greeting: Vec<u8>,
     greeting_replies: usize,
@@ -78,7 +92,11 @@ struct PoolState {
 #[derive(Debug)]
 pub struct Core {
     pools: Vec<PoolState>,
+    /// The shared ones first, for the life of the core; then those of clients' own.
     connections: Vec<Connection>,
+    /// How many are shared.
+    shared: usize,
+    timers: Timers,
     clients: Slab<Client>,
     actions: VecDeque<Action>,
     /// Clients that were paused and are below their limits again.
@@ -94,6 +112,8 @@ impl Core {
         let mut core = Core {
             pools: Vec::new(),
             connections: Vec::new(),
+            shared: 0,
+            timers: Timers::new(),
             clients: Slab::default(),
             actions: VecDeque::new(),
             resumable: VecDeque::new(),
@@ -105,21 +125,29 @@ impl Core {
                 core.connections.extend((0..pool.server_connections).map(|_| Connection::new(index, server)));
             }
         }
+        core.shared = core.connections.len();
         core
     }
 
     /// Connects every server of `pool` now instead of on the first request.
     pub fn preconnect(&mut self, pool: usize, now: Millis) {
-        for index in 0..self.connections.len() {
+        for index in 0..self.shared {
             if self.connections[index].pool == pool {
                 self.connect(index, now);
             }
         }
     }
 
-    /// Every connection, with its pool and the index of its server there.
+    /// Every connection, with its pool and the index of its server there. Their number may grow
+    /// whenever clients are served.
     pub fn connections(&self) -> impl Iterator<Item = (ConnectionId, usize, usize)> {
         self.connections.iter().enumerate().map(|(index, c)| (ConnectionId(index), c.pool, c.server))
+    }
+
+    /// The pool of a connection and the index of its server there, and whether clients share it.
+    pub fn place(&self, id: ConnectionId) -> (usize, usize, bool) {
+        let connection = &self.connections[id.0];
+        (connection.pool, connection.server, id.0 < self.shared)
     }
 
     /// The next thing to do. To be asked after every input until it answers `None`; writes are
@@ -128,6 +156,10 @@ impl Core {
         let action = self.actions.pop_front()?;
         match action {
             Action::WriteServer(id) => self.connections[id.0].dirty = false,
+            Action::CloseServer(id) if id.0 >= self.shared => {
+                let connection = &self.connections[id.0];
+                self.pools[connection.pool].spare[connection.server].closed.push(id.0);
+            }
             Action::WriteClient(id) => {
                 if let Some(client) = self.clients.get_mut(id) {
                     client.dirty = false;
@@ -140,17 +172,19 @@ impl Core {
 
     /// When [`tick`](Self::tick) is due.
     pub fn next_deadline(&self) -> Option<Millis> {
-        let next = self.connections.iter().map(Connection::deadline).min()?;
+        let shared = self.connections[..self.shared].iter().map(Connection::deadline).min()?;
+        let next = self.timers.first().map_or(shared, |(own, _)| shared.min(*own));
         (next != Millis::MAX).then_some(next)
     }
 
     /// Fails what has timed out.
     pub fn tick(&mut self, now: Millis) {
-        for index in 0..self.connections.len() {
+        for index in 0..self.shared {
             if self.connections[index].deadline() <= now {
                 self.fail(index, &ServerError::TimedOut);
             }
         }
+        self.tick_own(now);
         self.resume_clients(now);
     }
 
@@ -168,6 +202,9 @@ impl Core {
             let timeout = self.pools[connection.pool].connect_timeout;
             connection.state = State::Connecting { deadline: now.saturating_add(timeout) };
             self.actions.push_back(Action::Connect(ConnectionId(index)));
+        }
+        if index >= self.shared {
+            self.arm(index);
         }
     }
 }
@@ -192,6 +229,9 @@ impl PoolState {
             timeout: pool.timeout.map(millis),
             connect_timeout: millis(pool.timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT)),
             password: pool.redis_auth.clone(),
+            database: pool.redis_db,
+            spare: pool.servers.iter().map(|_| Spare::default()).collect(),
+            own_connections: 0,
             greeting,
             greeting_replies,
             max_clients: pool.client_connections,

@@ -2,7 +2,7 @@
 
 use tombolo_resp::encode;
 
-use super::limits::MAX_CLIENT_BYTES;
+use super::limits::{MAX_CLIENT_BYTES, MAX_UNSENT_BYTES};
 use super::server::{KEEP_BUFFER, State};
 use super::{Action, ClientId, ConnectionId, Core, Millis, ServerError};
 
@@ -15,10 +15,15 @@ impl Core {
     /// `count` bytes of [`server_output`](Self::server_output) were written.
     pub fn server_wrote(&mut self, id: ConnectionId, count: usize) {
         self.connections[id.0].wrote(count);
+        if let Some(owner) = self.connections[id.0].owner
+            && self.clients.get(owner).is_some_and(|client| client.paused)
+        {
+            self.resumable.push_back(owner);
+        }
     }
 
     /// A connection that was asked for is there.
-    pub fn server_connected(&mut self, id: ConnectionId) {
+    pub fn server_connected(&mut self, id: ConnectionId, now: Millis) {
         let connection = &mut self.connections[id.0];
         let State::Connecting { deadline } = connection.state else { return };
         let pool = &self.pools[connection.pool];
@@ -27,6 +32,9 @@ impl Core {
             missing => State::Handshake { deadline, missing },
         };
         connection.greeting.push(&pool.greeting);
+        if id.0 >= self.shared {
+            self.own_ready(id.0, now);
+        }
         self.write_server(id.0);
     }
 
@@ -39,13 +47,17 @@ impl Core {
     /// A server has sent `bytes`. An error means that it was disconnected for them.
     pub fn server_data(&mut self, id: ConnectionId, bytes: &[u8], now: Millis) -> Result<(), ServerError> {
         let connection = &mut self.connections[id.0];
+        if let State::Idle | State::Connecting { .. } = connection.state {
+            // Of a connection that is given up already.
+            return Ok(());
+        }
         let outcome = if connection.input.is_empty() {
             // The usual case: whole replies, framed where they were read to.
-            self.frames(id.0, bytes)
+            self.frames(id.0, bytes, now)
                 .map(|used| self.connections[id.0].input.extend_from_slice(&bytes[used..]))
         } else {
             connection.input.extend_from_slice(bytes);
-            self.frames_of_input(id.0)
+            self.frames_of_input(id.0, now)
         };
         if let Err(error) = &outcome {
             self.fail(id.0, error);
@@ -54,9 +66,9 @@ impl Core {
         outcome
     }
 
-    fn frames_of_input(&mut self, index: usize) -> Result<(), ServerError> {
+    fn frames_of_input(&mut self, index: usize, now: Millis) -> Result<(), ServerError> {
         let mut input = std::mem::take(&mut self.connections[index].input);
-        let used = self.frames(index, &input)?;
+        let used = self.frames(index, &input, now)?;
         if used == input.len() && input.capacity() > KEEP_BUFFER {
             input = Vec::new();
         } else {
@@ -67,7 +79,7 @@ impl Core {
     }
 
     /// Hands out the complete replies in `bytes`; returns how many bytes they are.
-    fn frames(&mut self, index: usize, bytes: &[u8]) -> Result<usize, ServerError> {
+    fn frames(&mut self, index: usize, bytes: &[u8], now: Millis) -> Result<usize, ServerError> {
         let mut used = 0;
         while used < bytes.len() {
             let rest = &bytes[used..];
@@ -76,13 +88,17 @@ impl Core {
             else {
                 break;
             };
-            self.frame(index, &rest[..length])?;
+            self.frame(index, &rest[..length], now)?;
+            if self.connections[index].state == State::Idle {
+                // Its client has gone, and it with it.
+                return Ok(bytes.len());
+            }
             used += length;
         }
         Ok(used)
     }
 
-    fn frame(&mut self, index: usize, reply: &[u8]) -> Result<(), ServerError> {
+    fn frame(&mut self, index: usize, reply: &[u8], now: Millis) -> Result<(), ServerError> {
         let connection = &mut self.connections[index];
         match connection.state {
             State::Handshake { .. } if reply.starts_with(b"-") => {
@@ -94,8 +110,12 @@ impl Core {
             }
             State::Handshake { .. } => {
                 connection.state = State::Ready;
+                if index >= self.shared {
+                    self.own_ready(index, now);
+                }
                 self.write_server(index);
             }
+            _ if index >= self.shared => return self.own_message(index, reply, now),
             // Nobody asked for pushes on a shared connection; they answer no request.
             _ if reply.starts_with(b">") => {}
             _ => {
@@ -112,6 +132,9 @@ impl Core {
         if connection.state == State::Idle {
             return;
         }
+        if index >= self.shared {
+            return self.fail_own(index, error);
+        }
         let requests = connection.reset();
         self.actions.push_back(Action::CloseServer(ConnectionId(index)));
         let mut reply = Vec::new();
@@ -124,6 +147,12 @@ impl Core {
     fn deliver(&mut self, id: ClientId, seq: u64, reply: &[u8]) {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.complete(seq, reply);
+        self.after_reply(id);
+    }
+
+    /// A reply was added to what a client is sent.
+    pub(super) fn after_reply(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
         if client.unsent() > MAX_CLIENT_BYTES {
             return self.client_gone(id);
         }
@@ -174,6 +203,17 @@ impl Core {
         if client.closing && client.is_drained() {
             return self.client_gone(id);
         }
+        if let Some(session) = &mut client.session
+            && session.throttled
+            && client.out.len() <= MAX_UNSENT_BYTES / 2
+        {
+            session.throttled = false;
+            session.start_clock(now, self.pools[client.pool].timeout);
+            let index = session.connection;
+            self.actions.push_back(Action::ResumeServer(ConnectionId(index)));
+            self.arm(index);
+        }
+        let Some(client) = self.clients.get_mut(id) else { return };
         if client.paused && client.may_resume() {
             self.resumable.push_back(id);
             self.resume_clients(now);

@@ -1,14 +1,15 @@
 //! What to do with a request: answer it, refuse it, or which server gets it. Pure: a request and
 //! a placement in, a decision out.
 //!
-//! The rule that everything else follows from: a connection to a server is shared, so a command
-//! that uses or changes a connection's state, or that waits, never reaches one.
+//! The rule that everything else follows from: a command that uses or changes a connection's
+//! state, or that waits, never reaches a connection that clients share.
 
 use std::borrow::Cow;
 
 use tombolo_resp::Request;
-use tombolo_resp::command::{self, Command, Flags};
+use tombolo_resp::command::{self, Command};
 
+use super::effect::Effect;
 use super::limits::{SHOWN_ARGS, SHOWN_BYTES};
 use crate::placement::Placement;
 
@@ -29,20 +30,26 @@ const ANY_SERVER: &[&str] = &[
 pub(super) enum Decision {
     /// Send it to this server of the pool.
     Forward(usize),
+    /// Send it to this server on a connection of the client's own.
+    Own(usize, Effect),
     /// Answer these bytes.
     Reply(Cow<'static, [u8]>),
-    /// AUTH: the client's own business with the proxy.
-    Auth,
+    /// AUTH; the server to ask about users.
+    Auth(usize),
+    /// HELLO, which may be an AUTH too.
+    Hello(usize, Effect),
+    /// RESET: forget everything about the client.
+    Reset,
     /// Answer `+OK`, then close.
     Quit,
     /// Close without an answer.
     Drop,
 }
 
-/// Decides about `request`; `dice` is for the random distribution.
-pub(super) fn decide(placement: &Placement, request: &Request<'_>, dice: u64) -> Decision {
-    let name = request.name();
-    let Some(command) = command::lookup(name, request.arg(1)) else {
+/// Decides about `request` of a client on shared connections; `database` is the pool's, and
+/// `dice` is for the random distribution.
+pub(super) fn decide(placement: &Placement, database: u32, request: &Request<'_>, dice: u64) -> Decision {
+    let Some(command) = command::lookup(request.name(), request.arg(1)) else {
         return unknown(placement, request);
     };
     if !command.accepts(request.len()) && (placement.servers() > 1 || is_local(command)) {
@@ -51,14 +58,60 @@ pub(super) fn decide(placement: &Placement, request: &Request<'_>, dice: u64) ->
     match command.name {
         "ping" => return ping(request),
         "echo" => return bulk(request.arg(1)),
-        "quit" => return Decision::Quit,
-        "auth" => return Decision::Auth,
         _ => {}
     }
-    if let Some(reason) = unsupported(command, request) {
-        return refuse(&format!("tombolo-proxy does not support '{}' yet: {reason}", command.name));
+    let Some(effect) = Effect::apart(command, request) else {
+        return if placement.servers() == 1 {
+            Decision::Forward(0)
+        } else {
+            by_keys(placement, command, request, dice)
+        };
+    };
+    if let Some(decision) = special(0, command, request, effect) {
+        return decision;
     }
-    if placement.servers() == 1 { Decision::Forward(0) } else { by_keys(placement, command, request, dice) }
+    if effect == Effect::Select(database) {
+        return Decision::Reply(Cow::Borrowed(b"+OK\r\n"));
+    }
+    if placement.servers() == 1 {
+        return Decision::Own(0, effect);
+    }
+    match by_keys(placement, command, request, dice) {
+        Decision::Forward(server) if effect == Effect::Blocking => Decision::Own(server, effect),
+        Decision::Reply(reply) if effect == Effect::Blocking => Decision::Reply(reply),
+        _ => refuse(&format!(
+            "tombolo-proxy does not support '{}' with several servers yet: it depends on the connection",
+            command.name
+        )),
+    }
+}
+
+/// Decides about `request` of a client that has a connection to `server` to itself.
+pub(super) fn decide_own(server: usize, request: &Request<'_>) -> Decision {
+    let name = request.name();
+    match command::lookup(name, request.arg(1)) {
+        Some(command) => {
+            let effect = Effect::of(command, request);
+            special(server, command, request, effect).unwrap_or(Decision::Own(server, effect))
+        }
+        None if is_browser(name) => Decision::Drop,
+        None => Decision::Own(server, unknown_effect(name)),
+    }
+}
+
+/// What is the same whether the client has a connection to itself or not.
+fn special(server: usize, command: &Command, request: &Request<'_>, effect: Effect) -> Option<Decision> {
+    Some(match command.name {
+        "quit" => Decision::Quit,
+        "reset" if request.len() == 1 => Decision::Reset,
+        "auth" if request.len() > 1 => Decision::Auth(server),
+        "hello" => Decision::Hello(server, effect),
+        "sync" | "psync" => refuse(&format!(
+            "tombolo-proxy does not support '{}': a replica must connect to its server itself",
+            command.name
+        )),
+        _ => return None,
+    })
 }
 
 fn is_local(command: &Command) -> bool {
@@ -85,35 +138,26 @@ fn refuse(reason: &str) -> Decision {
     Decision::Reply(Cow::Owned(reply))
 }
 
-/// Why a request must not reach a shared connection.
-fn unsupported(command: &Command, request: &Request<'_>) -> Option<&'static str> {
-    if command.flags.contains(Flags::STATEFUL) {
-        return Some("it depends on the connection, and connections to servers are shared");
-    }
-    // PUBLISH and SPUBLISH are no different from any other request; their kin keep a state.
-    if command.flags.contains(Flags::PUBSUB) && !command.name.ends_with("publish") {
-        return Some("a subscription needs a connection of its own");
-    }
-    if command.may_block(request) {
-        return Some("it may wait, and connections to servers are shared");
-    }
-    None
+/// Redis takes these for a browser that was lured into speaking HTTP to it, and closes the
+/// connection: ours, with the requests of others, if they were sent on.
+fn is_browser(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
-/// One server answers about what we do not know; several can not be chosen between.
+fn unknown_effect(name: &[u8]) -> Effect {
+    let waits = command::LATER_BLOCKING.iter().any(|later| name.eq_ignore_ascii_case(later.as_bytes()));
+    if waits { Effect::Wait } else { Effect::Plain }
+}
+
+/// One server answers about what we do not know, on a connection where it can harm nobody;
+/// several can not be chosen between.
 fn unknown(placement: &Placement, request: &Request<'_>) -> Decision {
     let name = request.name();
-    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
-    // Redis takes these for a browser that was lured into speaking HTTP to it, and closes the
-    // connection: ours, with the requests of others, if they were sent on.
-    if is("post") || is("host:") {
+    if is_browser(name) {
         return Decision::Drop;
     }
-    if command::LATER_BLOCKING.iter().any(|later| is(later)) {
-        return refuse(&format!("tombolo-proxy does not support '{}' yet: it may wait", shown(name)));
-    }
     if placement.servers() == 1 {
-        return Decision::Forward(0);
+        return Decision::Own(0, unknown_effect(name));
     }
     let args: String =
         request.args().skip(1).take(SHOWN_ARGS).map(|arg| format!("'{}' ", shown(arg))).collect();
@@ -168,13 +212,14 @@ mod tests {
         let bytes = format!("{line}\r\n").into_bytes();
         let mut parser = RequestParser::default();
         parser.advance(&bytes).expect(line);
-        decide(&placement, &parser.request(&bytes), 0)
+        decide(&placement, 0, &parser.request(&bytes), 0)
     }
 
     /// `>` for forwarded, or the start of the answer.
     fn outcome(servers: usize, line: &str) -> String {
         match decide_line(servers, Distribution::Ketama, line) {
             Decision::Forward(_) => ">".to_string(),
+            Decision::Own(_, effect) => format!("own {effect:?}"),
             Decision::Reply(bytes) => String::from_utf8_lossy(&bytes).trim_end().to_string(),
             other => format!("{other:?}"),
         }
@@ -190,13 +235,11 @@ mod tests {
             "FLUSHALL",
             "INFO",
             "GET",
-            "NONSENSE a",
             "PUBLISH c m",
             "OBJECT ENCODING k",
             "SCRIPT LOAD s",
             "XREAD STREAMS k 0",
             "XREADGROUP GROUP BLOCK c STREAMS k >",
-            "CONFIG GET save",
             "SPUBLISH c m",
             "KEYS *",
         ] {
@@ -205,48 +248,36 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_connection_of_its_own_is_refused() {
-        for line in [
-            "MULTI",
-            "EXEC",
-            "DISCARD",
-            "WATCH k",
-            "UNWATCH",
-            "SUBSCRIBE c",
-            "PSUBSCRIBE c",
-            "SSUBSCRIBE c",
-            "UNSUBSCRIBE",
-            "BLPOP k 0",
-            "BLMOVE a b LEFT RIGHT 0",
-            "BZPOPMIN k 0",
-            "BLMPOP 0 1 k LEFT",
-            "MONITOR",
-            "SELECT 1",
-            "CLIENT SETNAME x",
-            "CLIENT REPLY OFF",
-            "HELLO 3",
-            "RESET",
-            "SYNC",
-            "PSYNC ? -1",
-            "REPLCONF a b",
-            "WAIT 1 0",
-            "READONLY",
-            "ASKING",
-            "SCRIPT DEBUG YES",
-            "XREAD BLOCK 0 STREAMS k 0",
-            "xreadgroup group STREAMS c block 0 streams k >",
-            "WAITAOF 0 0 0",
-            "client",
-            "SELECT",
-            "HELLO",
+    fn what_needs_a_connection_of_its_own_gets_one() {
+        for (line, expected) in [
+            ("MULTI", "own Multi"),
+            ("EXEC", "own Exec"),
+            ("SELECT 1", "own Select(1)"),
+            ("SELECT 0", "+OK"),
+            ("SUBSCRIBE a b", "own Subscribe(2)"),
+            ("BLPOP k 0", "own Blocking"),
+            ("NONSENSE a", "own Plain"),
+            ("WAITAOF 0 0 0", "own Wait"),
+            ("SCRIPT KILL", "own Plain"),
+            ("CONFIG GET save", "own Plain"),
+            ("CLIENT SETNAME x", "own Name(true)"),
+            ("RESET", "Reset"),
+            ("HELLO", "Hello(0, Hello { protocol: None, names: false, user: false })"),
         ] {
-            for servers in [1, 3] {
-                let outcome = outcome(servers, line);
-                let refused = outcome.starts_with("-ERR tombolo-proxy does not support '")
-                    || (servers == 3 && outcome.starts_with("-ERR wrong number of arguments"));
-                assert!(refused, "{line}: {outcome}");
-            }
+            assert_eq!(outcome(1, line), expected, "{line}");
         }
+        for line in ["SYNC", "PSYNC ? -1"] {
+            assert!(outcome(1, line).contains("a replica must connect to its server itself"), "{line}");
+        }
+    }
+
+    #[test]
+    fn several_servers_refuse_what_depends_on_one_connection() {
+        for line in ["MULTI", "SUBSCRIBE c", "MONITOR", "SELECT 1", "CLIENT ID", "WAIT 1 0", "WATCH k"] {
+            let outcome = outcome(3, line);
+            assert!(outcome.contains("with several servers yet"), "{line}: {outcome}");
+        }
+        assert_eq!(outcome(3, "BLPOP k 0"), "own Blocking");
     }
 
     #[test]
@@ -258,7 +289,7 @@ mod tests {
             ("ECHO a", "$1\r\na"),
             ("ECHO", "-ERR wrong number of arguments for 'echo' command"),
             ("QUIT", "Quit"),
-            ("AUTH x", "Auth"),
+            ("AUTH x", "Auth(0)"),
             ("POST / HTTP/1.1", "Drop"),
             ("Host: a", "Drop"),
         ] {

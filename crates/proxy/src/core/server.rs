@@ -1,4 +1,4 @@
-//! One connection to a server, which clients share.
+//! One connection to a server, which clients share or one of them has to itself.
 //!
 //! ```text
 //!  Idle ──request──▶ Connecting ──connected──▶ Handshake (AUTH, SELECT) ──answered──▶ Ready
@@ -78,6 +78,12 @@ pub(super) struct Connection {
     pub(super) scanner: FrameScanner,
     /// A write for it is already asked for.
     pub(super) dirty: bool,
+    /// The client that has it to itself.
+    pub(super) owner: Option<ClientId>,
+    /// When it is closed, if it belongs to nobody and is not shared.
+    pub(super) expires: Millis,
+    /// When the clock looks at it, if it is not shared.
+    pub(super) timer: Millis,
 }
 
 impl Connection {
@@ -92,6 +98,9 @@ impl Connection {
             input: Vec::new(),
             scanner: FrameScanner::default(),
             dirty: false,
+            owner: None,
+            expires: Millis::MAX,
+            timer: Millis::MAX,
         }
     }
 

@@ -43,7 +43,8 @@ impl Clients {
         // Both directions are over, so nobody is there to take a reply. What was sent before that
         // still counts, and is read until the end, unless it would not be read anyway.
         let over = event.is_error() || (event.is_read_closed() && event.is_write_closed());
-        if over && !core.wants_input(id) {
+        let left = event.is_read_closed() && core.waits_for_ever(id);
+        if (over || left) && !core.wants_input(id) {
             return core.client_gone(id);
         }
         if event.is_writable() && !core.client_output(id).is_empty() {

@@ -29,6 +29,26 @@ struct Link {
     awaited: bool,
     /// The last attempt failed; said once, not for each request.
     down: bool,
+    /// Clients share it. What becomes of the others is their clients' business, not the log's.
+    shared: bool,
+}
+
+impl Link {
+    fn new(config: &Config, (pool, server, shared): (usize, usize, bool)) -> Link {
+        let pool = &config.pools[pool];
+        let address = pool.servers[server].address.clone();
+        Link {
+            name: format!("pool '{}': server {address}", pool.name),
+            address,
+            keepalive: pool.tcpkeepalive,
+            socket: None,
+            connecting: false,
+            looking_up: false,
+            awaited: false,
+            down: false,
+            shared,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -41,36 +61,27 @@ pub(super) struct Servers {
 
 impl Servers {
     pub(super) fn new(config: &Config, core: &Core, resolver: Resolver) -> Servers {
-        let link = |(_, pool, server): (ConnectionId, usize, usize)| {
-            let pool = &config.pools[pool];
-            let address = pool.servers[server].address.clone();
-            Link {
-                name: format!("pool '{}': server {address}", pool.name),
-                address,
-                keepalive: pool.tcpkeepalive,
-                socket: None,
-                connecting: false,
-                looking_up: false,
-                awaited: false,
-                down: false,
-            }
-        };
         Servers {
-            links: core.connections().map(link).collect(),
+            links: core.connections().map(|(id, ..)| Link::new(config, core.place(id))).collect(),
             resolver,
             readable: Vec::new(),
             turn: Vec::new(),
         }
     }
 
+    /// Begins a connection; one of a client's own may be new here.
     pub(super) fn connect(
         &mut self,
+        config: &Config,
         core: &mut Core,
         registry: &Registry,
         id: ConnectionId,
         now: Millis,
         log: &Log,
     ) {
+        while self.links.len() <= id.0 {
+            self.links.push(Link::new(config, core.place(ConnectionId(self.links.len()))));
+        }
         let link = &mut self.links[id.0];
         let begun = match &link.address {
             Address::Unix(path) => Stream::connect_unix(path),
@@ -148,7 +159,7 @@ impl Servers {
                     if std::mem::take(&mut link.down) {
                         log.line(WARN, format_args!("{}: connected again", link.name));
                     }
-                    core.server_connected(id);
+                    core.server_connected(id, now);
                 }
                 Err(error) => return self.fail(core, id, &explain(&error), now, log),
             }
@@ -169,6 +180,11 @@ impl Servers {
         }
     }
 
+    /// Goes on with a connection that was not read from for a while.
+    pub(super) fn resume(&mut self, id: ConnectionId) {
+        self.enqueue(id.0);
+    }
+
     pub(super) fn any_readable(&self) -> bool {
         !self.readable.is_empty()
     }
@@ -179,7 +195,11 @@ impl Servers {
         for &index in &turn {
             let id = ConnectionId(index);
             let Some(socket) = &mut self.links[index].socket else { continue };
+            // One that was closed and made anew since is not queued, or will be read as well.
             socket.queued = false;
+            if !core.wants_server_data(id) {
+                continue;
+            }
             match socket.read(buffer) {
                 Ok(Got::Bytes(count)) => {
                     if let Err(error) = core.server_data(id, &buffer[..count], now) {
@@ -217,7 +237,7 @@ impl Servers {
         let link = &mut self.links[id.0];
         link.socket = None;
         link.connecting = false;
-        if !std::mem::replace(&mut link.down, true) {
+        if link.shared && !std::mem::replace(&mut link.down, true) {
             log.line(WARN, format_args!("{}: {error}", link.name));
         }
     }

@@ -58,6 +58,7 @@ impl Source {
 #[derive(Debug)]
 pub struct Worker {
     poll: Poll,
+    config: Config,
     core: Core,
     listeners: Vec<Listener>,
     clients: Clients,
@@ -95,6 +96,7 @@ impl Worker {
         }
         Ok(Worker {
             poll,
+            config: config.clone(),
             core,
             listeners,
             clients: Clients::default(),
@@ -211,12 +213,20 @@ impl Worker {
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::Connect(id) => {
-                    self.servers.connect(&mut self.core, self.poll.registry(), id, now, &self.log);
+                    self.servers.connect(
+                        &self.config,
+                        &mut self.core,
+                        self.poll.registry(),
+                        id,
+                        now,
+                        &self.log,
+                    );
                 }
                 Action::CloseServer(id) => self.servers.close(id),
                 Action::WriteServer(id) => self.servers.write(&mut self.core, id, now, &self.log),
                 Action::WriteClient(id) => self.clients.write(&mut self.core, id, now),
                 Action::ResumeClient(id) => self.clients.resume(id),
+                Action::ResumeServer(id) => self.servers.resume(id),
                 Action::CloseClient(id) => self.clients.close(id, &mut self.buffer),
             }
         }

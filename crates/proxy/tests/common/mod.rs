@@ -77,6 +77,8 @@ pub struct Redis {
     pub port: u16,
     pub process: Process,
     args: Vec<String>,
+    /// Its own, so that a SAVE is not what another one starts with.
+    dir: tempfile::TempDir,
 }
 
 impl Redis {
@@ -90,10 +92,11 @@ impl Redis {
     }
 
     fn on(port: u16, args: &[String]) -> Option<Redis> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let mut child = mortal("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(args)
-            .current_dir(std::env::temp_dir())
+            .current_dir(dir.path())
             .stdout(Stdio::piped())
             .spawn()
             .expect("redis-server must be installed");
@@ -101,7 +104,7 @@ impl Redis {
         let process = Process(child);
         let ready =
             lines.lines().map_while(Result::ok).any(|line| line.contains("Ready to accept connections"));
-        ready.then(|| Redis { port, process, args: args.to_vec() })
+        ready.then(|| Redis { port, process, args: args.to_vec(), dir })
     }
 
     pub fn client(&self) -> Client {

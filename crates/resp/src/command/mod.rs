@@ -55,13 +55,21 @@ impl Flags {
     pub const ADMIN: Flags = Flags(16);
     /// It uses or changes the state of the connection it is sent on.
     pub const STATEFUL: Flags = Flags(32);
+    /// The server runs it even while a script keeps it busy.
+    pub const ALLOW_BUSY: Flags = Flags(64);
 
     /// Whether every property of `other` is in this set.
     pub const fn contains(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
     }
 
-    const fn with(self, other: Flags) -> Flags {
+    /// Whether any property of `other` is in this set.
+    pub const fn intersects(self, other: Flags) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Both sets together.
+    pub const fn with(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
     }
 
@@ -72,6 +80,7 @@ impl Flags {
             "blocking" => Flags::BLOCKING,
             "pubsub" => Flags::PUBSUB,
             "admin" => Flags::ADMIN,
+            "allow_busy" => Flags::ALLOW_BUSY,
             _ => Flags::default(),
         }
     }

@@ -1,0 +1,115 @@
+//! Passwords: the pool's, which the proxy checks itself as twemproxy does, and those of users,
+//! which only the server knows.
+
+use tombolo_resp::{Request, encode};
+
+use super::effect::{Effect, hello_auth};
+use super::{ClientId, Core, Millis};
+
+/// What AUTH and HELLO come to.
+enum Outcome {
+    /// The proxy answers.
+    Answer(&'static [u8]),
+    /// The server is asked, on a connection of the client's own.
+    Server(Effect),
+}
+
+impl Core {
+    /// AUTH. `false` when it has to wait until everything before is answered.
+    pub(super) fn authenticate(
+        &mut self,
+        id: ClientId,
+        server: usize,
+        request: &Request<'_>,
+        now: Millis,
+    ) -> bool {
+        let (user, given) = match (request.arg(1), request.arg(2)) {
+            (Some(given), None) => (None, given),
+            (Some(user), Some(given)) if request.len() == 3 => (Some(user), given),
+            _ => {
+                self.answer_error(id, "syntax error");
+                return true;
+            }
+        };
+        let Some(client) = self.clients.get_mut(id) else { return true };
+        let outcome = match (user, self.pools[client.pool].password.as_deref()) {
+            (None, None) => Outcome::Answer(b"-ERR Client sent AUTH, but no password is set\r\n"),
+            (None | Some(b"default"), Some(password)) => {
+                client.authenticated = same(given, password.as_bytes());
+                match client.authenticated {
+                    true => Outcome::Answer(b"+OK\r\n"),
+                    false => Outcome::Answer(b"-ERR invalid password\r\n"),
+                }
+            }
+            _ => Outcome::Server(Effect::Auth),
+        };
+        self.settle(id, server, outcome, request, now)
+    }
+
+    /// HELLO, which may bring a user and a password.
+    pub(super) fn hello(
+        &mut self,
+        id: ClientId,
+        server: usize,
+        effect: Effect,
+        request: &Request<'_>,
+        now: Millis,
+    ) -> bool {
+        if self.is_authenticating(id) {
+            return false;
+        }
+        let Some(client) = self.clients.get_mut(id) else { return true };
+        let outcome = match (hello_auth(request), self.pools[client.pool].password.as_deref()) {
+            (Some((b"default", given)), Some(password)) => {
+                if same(given, password.as_bytes()) {
+                    client.authenticated = true;
+                    // The connection has this user already.
+                    Outcome::Server(without_user(effect))
+                } else {
+                    Outcome::Answer(b"-WRONGPASS invalid username-password pair or user is disabled.\r\n")
+                }
+            }
+            (None, _) if !client.authenticated => Outcome::Answer(
+                b"-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time\r\n",
+            ),
+            _ => Outcome::Server(effect),
+        };
+        self.settle(id, server, outcome, request, now)
+    }
+
+    fn settle(
+        &mut self,
+        id: ClientId,
+        server: usize,
+        outcome: Outcome,
+        request: &Request<'_>,
+        now: Millis,
+    ) -> bool {
+        match outcome {
+            Outcome::Answer(reply) => {
+                self.answer(id, reply);
+                true
+            }
+            Outcome::Server(effect) => self.own(id, server, effect, request.wire(), now),
+        }
+    }
+
+    pub(super) fn answer_error(&mut self, id: ClientId, reason: &str) {
+        let mut reply = Vec::new();
+        encode::error(&mut reply, &format!("ERR {reason}"));
+        self.answer(id, &reply);
+    }
+}
+
+fn without_user(effect: Effect) -> Effect {
+    match effect {
+        Effect::Hello { protocol, names, .. } => Effect::Hello { protocol, names, user: false },
+        other => other,
+    }
+}
+
+/// Compares passwords in a time that does not tell how much of them is right.
+fn same(given: &[u8], password: &[u8]) -> bool {
+    let differences = given.iter().zip(password).fold(0, |all, (a, b)| all | (a ^ b));
+    given.len() == password.len() && differences == 0
+}

@@ -1,0 +1,285 @@
+//! Connections of a client's own: how they are found, used, given back and lost.
+//!
+//! They follow the shared connections in `Core::connections`. A slot belongs to one server for
+//! good, and is only used again once its closing was carried out, so that nothing which is still
+//! on its way can be taken for something of its next user.
+
+use std::collections::BTreeSet;
+
+use tombolo_resp::encode;
+
+use super::effect::Effect;
+use super::limits::{IDLE_OWN_MS, KEEP_OWN_IDLE, MAX_OWN_CONNECTIONS, MAX_PENDING_BYTES, MAX_UNSENT_BYTES};
+use super::server::{Connection, State};
+use super::session::{Session, Verdict};
+use super::{Action, ClientId, ConnectionId, Core, Millis, ServerError};
+
+/// The clock's ticks for connections of a client's own; they are many, and few wait for it.
+///
+/// A connection has at most one entry, at or before its true deadline.
+pub(super) type Timers = BTreeSet<(Millis, usize)>;
+
+/// A server's connections that belong to nobody.
+#[derive(Debug, Default)]
+pub(super) struct Spare {
+    /// Connected and without state, the freshest last.
+    idle: Vec<usize>,
+    /// Closed.
+    pub(super) closed: Vec<usize>,
+}
+
+impl Core {
+    /// Sends a request on the client's own connection, which it gets now if it has none. `false`
+    /// when that has to wait until everything before is answered.
+    pub(super) fn own(
+        &mut self,
+        id: ClientId,
+        server: usize,
+        effect: Effect,
+        wire: &[u8],
+        now: Millis,
+    ) -> bool {
+        let Some(client) = self.clients.get(id) else { return true };
+        match &client.session {
+            Some(session) if session.is_authenticating() => return false,
+            Some(_) => {}
+            None if client.is_waiting() => return false,
+            None => {
+                if !self.enter(id, server, now) {
+                    self.answer(
+                        id,
+                        b"-ERR tombolo-proxy: too many clients have a connection of their own\r\n",
+                    );
+                    if effect.lasts() {
+                        self.finish(id);
+                    }
+                    return true;
+                }
+                if effect == Effect::Wait {
+                    // WAIT is about what its connection has seen: this makes it see all there is.
+                    self.send_own(id, Effect::Own, b"*1\r\n$4\r\nPING\r\n", now);
+                }
+            }
+        }
+        self.send_own(id, effect, wire, now);
+        true
+    }
+
+    /// Gives a client a connection of its own; `false` when there are too many.
+    fn enter(&mut self, id: ClientId, server: usize, now: Millis) -> bool {
+        let Some(client) = self.clients.get(id) else { return true };
+        let pool = client.pool;
+        let Some(index) = self.acquire(pool, server) else { return false };
+        self.connections[index].owner = Some(id);
+        let home = self.pools[pool].database;
+        if let Some(client) = self.clients.get_mut(id) {
+            client.session = Some(Box::new(Session::new(index, server, home)));
+        }
+        self.connect(index, now);
+        true
+    }
+
+    fn acquire(&mut self, pool: usize, server: usize) -> Option<usize> {
+        while let Some(index) = self.pools[pool].spare[server].idle.pop() {
+            if self.connections[index].input.is_empty() {
+                return Some(index);
+            }
+            self.close_own(index);
+        }
+        if let Some(index) = self.pools[pool].spare[server].closed.pop() {
+            return Some(index);
+        }
+        let state = &mut self.pools[pool];
+        if state.own_connections >= MAX_OWN_CONNECTIONS {
+            return None;
+        }
+        state.own_connections += 1;
+        self.connections.push(Connection::new(pool, server));
+        Some(self.connections.len() - 1)
+    }
+
+    fn send_own(&mut self, id: ClientId, effect: Effect, wire: &[u8], now: Millis) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(session) = &mut client.session else { return };
+        let index = session.connection;
+        session.sent(effect, wire.len());
+        let connection = &mut self.connections[index];
+        connection.out.push(wire);
+        if session.waiting().0 == 1 && connection.state == State::Ready {
+            session.start_clock(now, self.pools[client.pool].timeout);
+        }
+        self.arm(index);
+        self.write_server(index);
+    }
+
+    /// A message on a connection of a client's own.
+    pub(super) fn own_message(&mut self, index: usize, frame: &[u8], now: Millis) -> Result<(), ServerError> {
+        let Some(id) = self.connections[index].owner else { return Err(ServerError::Protocol) };
+        let Some(client) = self.clients.get_mut(id) else { return Err(ServerError::Protocol) };
+        let Some(session) = &mut client.session else { return Err(ServerError::Protocol) };
+        match session.message(frame) {
+            Verdict::Unasked => return Err(ServerError::Protocol),
+            Verdict::Swallow => {}
+            Verdict::PassAuthenticated => {
+                client.authenticated = true;
+                client.out.push(frame);
+            }
+            // Pushed messages to a client that is about to go would keep it for ever.
+            Verdict::Pass if client.closing && session.waits_for_ever() && session.waiting().0 == 0 => {}
+            Verdict::Pass => client.out.push(frame),
+        }
+        while let Some(reply) = session.next_local() {
+            client.out.push(&reply);
+        }
+        session.start_clock(now, self.pools[client.pool].timeout);
+        session.throttled = client.out.len() >= MAX_UNSENT_BYTES;
+        if session.is_over() {
+            self.leave(id, now);
+        } else {
+            self.arm(index);
+        }
+        self.after_reply(id);
+        Ok(())
+    }
+
+    /// Takes a client back to the shared connections.
+    fn leave(&mut self, id: ClientId, now: Millis) {
+        let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.take()) else { return };
+        let index = session.connection;
+        let connection = &mut self.connections[index];
+        connection.owner = None;
+        let (pool, server) = (connection.pool, connection.server);
+        let idle = &mut self.pools[pool].spare[server].idle;
+        if connection.state == State::Ready && idle.len() < KEEP_OWN_IDLE {
+            connection.expires = now.saturating_add(IDLE_OWN_MS);
+            idle.push(index);
+            self.arm(index);
+        } else {
+            self.close_own(index);
+        }
+    }
+
+    /// Ends a client's session together with its connection.
+    pub(super) fn abandon(&mut self, session: &Session) {
+        self.connections[session.connection].owner = None;
+        self.close_own(session.connection);
+    }
+
+    fn close_own(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        if connection.state != State::Idle {
+            connection.reset();
+            self.actions.push_back(Action::CloseServer(ConnectionId(index)));
+        }
+    }
+
+    /// A connection of a client's own is lost. Each missing answer becomes an error; a client
+    /// whose state was lost with it is closed, as it would be by the server.
+    pub(super) fn fail_own(&mut self, index: usize, error: &ServerError) {
+        let connection = &mut self.connections[index];
+        let (pool, server, owner) = (connection.pool, connection.server, connection.owner.take());
+        self.pools[pool].spare[server].idle.retain(|idle| *idle != index);
+        self.close_own(index);
+        let Some(id) = owner else { return };
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(session) = client.session.take() else { return };
+        if session.ends_with_connection() && *error == ServerError::Closed {
+            return self.finish(id);
+        }
+        let relies = session.relies_on_connection();
+        let mut reply = Vec::new();
+        encode::error(&mut reply, &format!("ERR {error}"));
+        for answer in session.into_answers() {
+            client.out.push(answer.as_ref().unwrap_or(&reply));
+        }
+        if relies {
+            self.finish(id);
+        }
+        self.after_reply(id);
+    }
+
+    /// RESET: the client is as new. `false` when answers are still missing.
+    pub(super) fn reset_client(&mut self, id: ClientId) -> bool {
+        let Some(client) = self.clients.get_mut(id) else { return true };
+        if client.session.as_ref().is_some_and(|session| session.waiting().0 > 0) {
+            return false;
+        }
+        client.authenticated = self.pools[client.pool].password.is_none();
+        if let Some(session) = client.session.take() {
+            self.abandon(&session);
+        }
+        self.answer(id, b"+RESET\r\n");
+        true
+    }
+
+    /// Whether reading from a connection is of any use now: not while its client takes nothing.
+    pub fn wants_server_data(&self, id: ConnectionId) -> bool {
+        if id.0 < self.shared {
+            return true;
+        }
+        let owner = self.connections[id.0].owner.and_then(|owner| self.clients.get(owner));
+        let session = owner.and_then(|client| client.session.as_ref());
+        session.is_none_or(|session| !session.throttled)
+    }
+
+    /// Whether a client that says no more waits for something that may never come. A server would
+    /// close such a connection at once.
+    pub fn waits_for_ever(&self, id: ClientId) -> bool {
+        let session = self.clients.get(id).and_then(|client| client.session.as_ref());
+        session.is_some_and(|session| session.waits_for_ever())
+    }
+
+    /// Whether a client has put more on its own connection than the server has taken.
+    pub(super) fn has_backlog(&self, id: ClientId) -> bool {
+        let session = self.clients.get(id).and_then(|client| client.session.as_ref());
+        session.is_some_and(|session| self.connections[session.connection].out.len() >= MAX_PENDING_BYTES)
+    }
+
+    /// The connection is ready: the time of its first request starts.
+    pub(super) fn own_ready(&mut self, index: usize, now: Millis) {
+        if let Some(client) = self.connections[index].owner.and_then(|id| self.clients.get_mut(id))
+            && let Some(session) = &mut client.session
+        {
+            session.start_clock(now, self.pools[client.pool].timeout);
+        }
+        self.arm(index);
+    }
+
+    /// When something of a connection of a client's own times out.
+    fn own_deadline(&self, index: usize) -> Millis {
+        let connection = &self.connections[index];
+        match (connection.state, connection.owner) {
+            (State::Idle, _) => Millis::MAX,
+            (_, None) => connection.expires,
+            (State::Ready, Some(id)) => {
+                let session = self.clients.get(id).and_then(|client| client.session.as_ref());
+                session.filter(|session| !session.throttled).map_or(Millis::MAX, |session| session.deadline)
+            }
+            _ => connection.deadline(),
+        }
+    }
+
+    /// Sees to it that the clock looks at a connection in time.
+    pub(super) fn arm(&mut self, index: usize) {
+        let at = self.own_deadline(index);
+        let connection = &mut self.connections[index];
+        if at < connection.timer {
+            self.timers.remove(&(connection.timer, index));
+            self.timers.insert((at, index));
+            connection.timer = at;
+        }
+    }
+
+    /// Ends what has timed out, and what has been idle for long.
+    pub(super) fn tick_own(&mut self, now: Millis) {
+        while let Some(&(at, index)) = self.timers.first().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, index));
+            self.connections[index].timer = Millis::MAX;
+            if self.own_deadline(index) > now {
+                self.arm(index);
+            } else {
+                self.fail_own(index, &ServerError::TimedOut);
+            }
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! A client on a connection of its own: what the connection remembers of it, and which replies
+//! are still to come.
+//!
+//! ```text
+//!  shared ──every earlier reply is out──▶ session ──no reply missing, no state left──▶ shared
+//! ```
+//!
+//! Both changes happen when nothing is under way, so replies come from one place at a time and
+//! can not overtake one another. Inside a session a server's messages are passed on in the order
+//! in which they come; the session only has to tell replies from pushed messages, to know when
+//! the last reply is there.
+
+use std::collections::VecDeque;
+
+use tombolo_resp::peek;
+
+use super::Millis;
+use super::effect::{Effect, Topic};
+
+/// Room for this many unanswered requests stays allocated.
+const KEEP_PENDING: usize = 16;
+
+/// Something that the client is still to get.
+#[derive(Debug)]
+enum Pending {
+    /// A server's reply to a request of so many bytes.
+    Reply(Effect, usize),
+    /// A reply of the proxy's own, behind those.
+    Local(Vec<u8>),
+}
+
+/// What the connection remembers.
+#[derive(Debug, Default)]
+struct State {
+    transaction: bool,
+    watching: bool,
+    named: bool,
+    resp3: bool,
+    /// State that is not followed in detail.
+    pinned: bool,
+    /// Replies can not be told from other messages any more.
+    opaque: bool,
+    channels: u64,
+    patterns: u64,
+    shards: u64,
+}
+
+/// What to do with a message of the server.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Pass it on.
+    Pass,
+    /// Pass it on: the client gave a user's password, and it was right.
+    PassAuthenticated,
+    /// The client does not get it.
+    Swallow,
+    /// A reply that nobody asked for.
+    Unasked,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Index of the connection.
+    pub(super) connection: usize,
+    /// Index of the server in its pool.
+    pub(super) server: usize,
+    state: State,
+    /// The database of the pool, and the one that the connection is in.
+    home: u32,
+    database: u32,
+    pending: VecDeque<Pending>,
+    bytes: usize,
+    /// When the reply at the front times out.
+    pub(super) deadline: Millis,
+    /// The server is not read from, because the client does not read.
+    pub(super) throttled: bool,
+}
+
+impl Session {
+    pub(super) fn new(connection: usize, server: usize, home: u32) -> Session {
+        Session {
+            connection,
+            server,
+            state: State::default(),
+            home,
+            database: home,
+            pending: VecDeque::new(),
+            bytes: 0,
+            deadline: Millis::MAX,
+            throttled: false,
+        }
+    }
+
+    /// How many answers are missing, and the bytes of the requests.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.pending.len(), self.bytes)
+    }
+
+    /// Whether a password is being checked; what comes behind must wait for the outcome.
+    pub(super) fn is_authenticating(&self) -> bool {
+        let checks = |effect: &Effect| matches!(effect, Effect::Auth | Effect::Hello { user: true, .. });
+        self.pending.iter().any(|pending| matches!(pending, Pending::Reply(effect, _) if checks(effect)))
+    }
+
+    /// Whether the connection remembers anything of its client.
+    pub(super) fn is_clean(&self) -> bool {
+        let state = &self.state;
+        let flags = state.transaction || state.watching || state.named || state.resp3 || state.pinned;
+        !flags && !state.opaque && !self.is_subscribed() && self.database == self.home
+    }
+
+    /// Whether the client can go back to the shared connections.
+    pub(super) fn is_over(&self) -> bool {
+        self.pending.is_empty() && self.is_clean()
+    }
+
+    /// Whether the client waits for something that may never come.
+    pub(super) fn waits_for_ever(&self) -> bool {
+        self.state.opaque
+            || self.is_subscribed()
+            || matches!(self.pending.front(), Some(Pending::Reply(effect, _)) if effect.is_patient())
+    }
+
+    /// Whether the loss of the connection would lose something.
+    pub(super) fn relies_on_connection(&self) -> bool {
+        !self.is_clean()
+            || self
+                .pending
+                .iter()
+                .any(|pending| matches!(pending, Pending::Reply(effect, _) if effect.lasts()))
+    }
+
+    /// Whether the end of the connection is what the client has asked for.
+    pub(super) fn ends_with_connection(&self) -> bool {
+        matches!(self.pending.front(), Some(Pending::Reply(Effect::Shutdown, _)))
+    }
+
+    fn is_subscribed(&self) -> bool {
+        self.state.channels + self.state.patterns + self.state.shards > 0
+    }
+
+    /// A request was put on the connection.
+    pub(super) fn sent(&mut self, effect: Effect, bytes: usize) {
+        match effect {
+            Effect::Mute => self.go_opaque(),
+            Effect::Silent => {}
+            _ if self.state.opaque => {}
+            _ => {
+                self.pending.push_back(Pending::Reply(effect, bytes));
+                self.bytes += bytes;
+            }
+        }
+    }
+
+    /// Keeps a reply of the proxy's own until those before it have come; `false` when there are
+    /// none, so that it can go out at once.
+    pub(super) fn hold(&mut self, reply: &[u8]) -> bool {
+        if !self.pending.is_empty() {
+            self.pending.push_back(Pending::Local(reply.to_vec()));
+            self.bytes += reply.len();
+        }
+        !self.pending.is_empty()
+    }
+
+    /// The next reply of the proxy's own whose turn has come.
+    pub(super) fn next_local(&mut self) -> Option<Vec<u8>> {
+        let Some(Pending::Local(_)) = self.pending.front() else { return None };
+        match self.pop() {
+            Some(Pending::Local(reply)) => Some(reply),
+            _ => None,
+        }
+    }
+
+    /// For a connection that is lost: what each answer still missing becomes, in order. `None` is
+    /// the error.
+    pub(super) fn into_answers(self) -> impl Iterator<Item = Option<Vec<u8>>> {
+        self.pending.into_iter().filter_map(|pending| match pending {
+            Pending::Reply(Effect::Own, _) => None,
+            Pending::Reply(..) => Some(None),
+            Pending::Local(reply) => Some(Some(reply)),
+        })
+    }
+
+    /// The front has changed, or the connection is ready: its time starts now.
+    pub(super) fn start_clock(&mut self, now: Millis, timeout: Option<Millis>) {
+        self.deadline = match (self.pending.front(), timeout) {
+            (Some(Pending::Reply(effect, _)), Some(timeout)) if !effect.is_patient() => {
+                now.saturating_add(timeout)
+            }
+            _ => Millis::MAX,
+        };
+    }
+
+    fn pop(&mut self) -> Option<Pending> {
+        let pending = self.pending.pop_front()?;
+        self.bytes -= match &pending {
+            Pending::Reply(_, bytes) => *bytes,
+            Pending::Local(reply) => reply.len(),
+        };
+        if self.pending.is_empty() && self.pending.capacity() > KEEP_PENDING {
+            self.pending = VecDeque::new();
+        }
+        Some(pending)
+    }
+
+    fn go_opaque(&mut self) {
+        self.state.opaque = true;
+        self.pending.retain(|pending| matches!(pending, Pending::Local(_)));
+        self.bytes = 0;
+    }
+
+    /// A message of the server has come.
+    pub(super) fn message(&mut self, frame: &[u8]) -> Verdict {
+        if self.state.opaque {
+            return Verdict::Pass;
+        }
+        let pushed = frame.starts_with(b">");
+        if pushed || (frame.starts_with(b"*") && (self.is_subscribed() || self.expects_confirmation())) {
+            let word = peek::first_bulk(frame).unwrap_or_default();
+            if let Some((topic, added)) = confirmation(word) {
+                self.confirmed(topic, added, frame);
+                return Verdict::Pass;
+            }
+            if pushed || matches!(word, b"message" | b"pmessage" | b"smessage") {
+                return Verdict::Pass;
+            }
+        }
+        match self.pop() {
+            Some(Pending::Reply(effect, _)) => self.replied(effect, frame),
+            _ => Verdict::Unasked,
+        }
+    }
+
+    fn expects_confirmation(&self) -> bool {
+        let front = self.pending.front();
+        matches!(front, Some(Pending::Reply(Effect::Subscribe(_) | Effect::UnsubscribeAll(_), _)))
+    }
+
+    /// A subscription was made or ended. The message ends with how many are left: channels and
+    /// patterns together, or shards.
+    fn confirmed(&mut self, topic: Topic, subscribed: bool, frame: &[u8]) {
+        let total = u64::try_from(peek::last_integer(frame).unwrap_or_default()).unwrap_or_default();
+        let state = &mut self.state;
+        let before = match topic {
+            Topic::Channel => state.channels,
+            Topic::Pattern => state.patterns,
+            Topic::Shard => state.shards,
+        };
+        match topic {
+            Topic::Channel => state.channels = total.saturating_sub(state.patterns),
+            Topic::Pattern => state.patterns = total.saturating_sub(state.channels),
+            Topic::Shard => state.shards = total,
+        }
+        let Some(Pending::Reply(effect, _)) = self.pending.front_mut() else { return };
+        match effect {
+            Effect::UnsubscribeAll(all) if *all == topic && !subscribed => {
+                *effect = Effect::Subscribe(before.saturating_sub(1) as usize);
+            }
+            Effect::Subscribe(missing) => *missing = missing.saturating_sub(1),
+            _ => return,
+        }
+        if *effect == Effect::Subscribe(0) {
+            self.pop();
+        }
+    }
+
+    /// The reply to a request has come: what it did is true from here on.
+    fn replied(&mut self, effect: Effect, frame: &[u8]) -> Verdict {
+        let state = &mut self.state;
+        if frame.starts_with(b"+QUEUED\r") {
+            // It runs at EXEC, whose reply does not tell. What is not certain is kept.
+            match effect {
+                Effect::Subscribe(_) | Effect::UnsubscribeAll(_) | Effect::Monitor => self.go_opaque(),
+                effect if effect.lasts() => state.pinned |= !matches!(effect, Effect::Watch | Effect::Multi),
+                _ => {}
+            }
+            return Verdict::Pass;
+        }
+        if effect == Effect::Exec && state.transaction {
+            // Whatever the answer is, errors included.
+            (state.transaction, state.watching) = (false, false);
+        }
+        if frame.starts_with(b"-") {
+            return if effect == Effect::Own { Verdict::Swallow } else { Verdict::Pass };
+        }
+        match effect {
+            Effect::Multi => state.transaction = true,
+            Effect::Discard => (state.transaction, state.watching) = (false, false),
+            Effect::Watch => state.watching = true,
+            Effect::Unwatch => state.watching = false,
+            Effect::Select(database) => self.database = database,
+            Effect::Name(named) => state.named = named,
+            Effect::Hello { protocol, names, user } => {
+                state.resp3 = protocol.map_or(state.resp3, |protocol| protocol > 2);
+                state.named |= names;
+                state.pinned |= user;
+                if user {
+                    return Verdict::PassAuthenticated;
+                }
+            }
+            Effect::Auth => {
+                state.pinned = true;
+                return Verdict::PassAuthenticated;
+            }
+            Effect::Pin => state.pinned = true,
+            Effect::Monitor => self.go_opaque(),
+            Effect::Own => return Verdict::Swallow,
+            _ => {}
+        }
+        Verdict::Pass
+    }
+}
+
+/// What a message confirms, and whether it is a subscription.
+fn confirmation(word: &[u8]) -> Option<(Topic, bool)> {
+    Some(match word {
+        b"subscribe" => (Topic::Channel, true),
+        b"psubscribe" => (Topic::Pattern, true),
+        b"ssubscribe" => (Topic::Shard, true),
+        b"unsubscribe" => (Topic::Channel, false),
+        b"punsubscribe" => (Topic::Pattern, false),
+        b"sunsubscribe" => (Topic::Shard, false),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

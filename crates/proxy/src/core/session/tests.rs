@@ -1,0 +1,114 @@
+use super::*;
+
+fn session() -> Session {
+    Session::new(0, 0, 0)
+}
+
+/// Plays requests (`>`) and messages of the server (`<`); says whether the session is over after
+/// each message.
+fn play(script: &[(Effect, &[&str])]) -> String {
+    let mut session = session();
+    script.iter().for_each(|(effect, _)| session.sent(*effect, 1));
+    let mut story = String::new();
+    for frame in script.iter().flat_map(|(_, frames)| frames.iter()) {
+        match session.message(frame.as_bytes()) {
+            Verdict::Unasked => story.push('?'),
+            Verdict::Swallow => story.push('x'),
+            _ if session.is_over() => story.push('.'),
+            _ => story.push('+'),
+        }
+    }
+    story
+}
+
+const SUB_A: &str = "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";
+const SUB_B: &str = "*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n";
+const PSUB: &str = "*3\r\n$10\r\npsubscribe\r\n$1\r\na\r\n:2\r\n";
+const UNSUB_1: &str = "*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:1\r\n";
+const UNSUB_0: &str = "*3\r\n$11\r\nunsubscribe\r\n$1\r\nb\r\n:0\r\n";
+const UNSUB_NIL: &str = "*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n";
+const MESSAGE: &str = "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nm\r\n";
+const ARRAY: &str = "*1\r\n$7\r\nmessage\r\n";
+
+#[test]
+fn a_session_lasts_as_long_as_its_state() {
+    use Effect::*;
+    let hello = |version| Hello { protocol: Some(version), names: false, user: false };
+    for (script, story) in [
+        ([(Plain, ["+OK\r\n"].as_slice())].as_slice(), "."),
+        (&[(Multi, &["+OK\r\n"]), (Plain, &["+QUEUED\r\n"]), (Exec, &["*1\r\n+OK\r\n"])], "++."),
+        (&[(Multi, &["+OK\r\n"]), (Discard, &["+OK\r\n"])], "+."),
+        (&[(Multi, &["+OK\r\n"]), (Exec, &["-EXECABORT x\r\n"])], "+."),
+        (&[(Multi, &["+OK\r\n"]), (Multi, &["-ERR nested\r\n"]), (Exec, &["*0\r\n"])], "++."),
+        (&[(Watch, &["+OK\r\n"]), (Exec, &["-ERR EXEC without MULTI\r\n"]), (Unwatch, &["+OK\r\n"])], "++."),
+        (&[(Watch, &["+OK\r\n"]), (Multi, &["+OK\r\n"]), (Exec, &["*-1\r\n"])], "++."),
+        // What SELECT does inside of a transaction is not known, so the connection stays.
+        (&[(Multi, &["+OK\r\n"]), (Select(1), &["+QUEUED\r\n"]), (Exec, &["*1\r\n+OK\r\n"])], "+++"),
+        (&[(Select(1), &["+OK\r\n"]), (Plain, &["$-1\r\n"]), (Select(0), &["+OK\r\n"])], "++."),
+        (&[(Select(99), &["-ERR DB index is out of range\r\n"])], "."),
+        (&[(Name(true), &["+OK\r\n"]), (Name(false), &["+OK\r\n"])], "+."),
+        (&[(hello(3), &["%0\r\n"]), (hello(2), &["*0\r\n"])], "+."),
+        (&[(hello(9), &["-NOPROTO x\r\n"])], "."),
+        (&[(Pin, &[":1\r\n"])], "+"),
+        (&[(Own, &["+PONG\r\n"]), (Wait, &[":0\r\n"])], "x."),
+        (&[(Subscribe(2), &[SUB_A, SUB_B]), (UnsubscribeAll(Topic::Channel), &[UNSUB_1, UNSUB_0])], "+++."),
+        (&[(Subscribe(1), &[SUB_A, MESSAGE]), (Plain, &["*2\r\n$4\r\npong\r\n$0\r\n\r\n"])], "+++"),
+        (&[(UnsubscribeAll(Topic::Channel), &[UNSUB_NIL])], "."),
+        (&[(Subscribe(0), &["-ERR wrong number\r\n"])], "."),
+        (
+            &[
+                (Subscribe(1), &[SUB_A]),
+                (Subscribe(1), &[PSUB]),
+                (UnsubscribeAll(Topic::Channel), &[UNSUB_1]),
+            ],
+            "+++",
+        ),
+        // Without a subscription, such an array is a reply.
+        (&[(Plain, &[ARRAY]), (Plain, &[MESSAGE])], "+."),
+        (&[(Plain, &[">2\r\n$10\r\ninvalidate\r\n*0\r\n", "+OK\r\n"])], "+."),
+        (&[(Plain, &["+OK\r\n", "+OK\r\n"])], ".?"),
+        (&[(Mute, &["+OK\r\n", "+OK\r\n"])], "++"),
+        (&[(Monitor, &["+OK\r\n", "+1.0 [0] x\r\n"])], "++"),
+        (&[(Silent, &[]), (Plain, &["+OK\r\n"])], "."),
+    ] {
+        assert_eq!(play(script), story, "{script:?}");
+    }
+}
+
+#[test]
+fn replies_of_the_proxys_own_keep_their_place() {
+    let mut session = session();
+    assert!(!session.hold(b"at once"));
+    session.sent(Effect::Blocking, 10);
+    assert!(session.hold(b"after"));
+    assert_eq!((session.waiting(), session.next_local()), ((2, 15), None));
+    session.message(b"$-1\r\n");
+    assert_eq!(session.next_local().as_deref(), Some(b"after".as_slice()));
+    assert_eq!((session.waiting(), session.is_over()), ((0, 0), true));
+}
+
+#[test]
+fn what_is_lost_with_a_connection() {
+    let answers = |effects: &[Effect]| {
+        let mut session = session();
+        effects.iter().for_each(|effect| session.sent(*effect, 1));
+        (session.relies_on_connection(), session.into_answers().count())
+    };
+    assert_eq!(answers(&[Effect::Blocking, Effect::Plain]), (false, 2));
+    assert_eq!(answers(&[Effect::Plain, Effect::Multi]), (true, 2));
+    assert_eq!(answers(&[Effect::Own, Effect::Wait]), (false, 1));
+}
+
+#[test]
+fn time_runs_for_the_first_request_unless_it_may_wait() {
+    let mut session = session();
+    session.sent(Effect::Blocking, 1);
+    session.sent(Effect::Plain, 1);
+    session.start_clock(100, Some(5));
+    assert_eq!(session.deadline, Millis::MAX);
+    session.message(b"$-1\r\n");
+    session.start_clock(200, Some(5));
+    assert_eq!(session.deadline, 205);
+    session.start_clock(200, None);
+    assert_eq!(session.deadline, Millis::MAX);
+}
