@@ -52,6 +52,8 @@ use message::Hello;
 /// To be called first thing: the process must have no other thread, and descriptors beyond the standard ones
 /// are closed.
 pub fn main_agent(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Whoever started the agent may hold signals back for itself; the agent must hear them.
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
     let options = match agent_options(args) {
         Ok(options) => options,
         Err(message) => return fail(&message),

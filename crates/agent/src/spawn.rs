@@ -8,6 +8,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -93,6 +94,12 @@ impl Agent {
     pub fn connect(path: &Path) -> Result<Self, AgentError> {
         let stream = UnixStream::connect(path).map_err(AgentError::Start)?;
         Ok(Self { control: Mutex::new(Conn::new(stream.into())), child: None })
+    }
+
+    /// A descriptor that is readable once the agent is gone: it says nothing unasked. Only for polling.
+    pub fn watch(&self) -> io::Result<OwnedFd> {
+        let conn = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(conn.try_clone()?.into_fd())
     }
 
     /// Pid of the process to wait for, when this agent was started here.

@@ -220,6 +220,11 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, steps:
             drop(steps, flow, cause, what, String::new())
         }
         Via::Blackhole => drop(steps, flow, Cause::RouteBlackhole, routed, "its next hop is gone".into()),
+        // The way back to Google's proxy is no route of the network's: it beats a static one, and takes only replies.
+        Via::Nic(_) if is_iap(network, flow.destination) => {
+            let what = format!("only replies go to {}, Identity-Aware Proxy", flow.destination);
+            drop(steps, flow, Cause::NoExternalAddress, what, String::new())
+        }
         Via::Nic(address) => {
             push(steps, State::ApplyRoute, &flow.network, routed, format!("next hop {address}"));
             match network.nics.get(address) {
@@ -242,6 +247,11 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, steps:
             cross(fabric, peer, flow, steps)
         }
     }
+}
+
+/// Whether the network's client of Identity-Aware Proxy has the address.
+fn is_iap(network: &Network, address: Ipv4Addr) -> bool {
+    network.nics.get(&address).is_some_and(|nic| matches!(nic.owner, Owner::Iap(_)))
 }
 
 /// Enters a peer network. It takes only what it has a route back to, and passes nothing on to its own peers.

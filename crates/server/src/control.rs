@@ -1,7 +1,7 @@
 //! The server's socket: how a CLI process learns the World of a lab that keeps running, and ends it.
 
-use crate::lab::{Lab, LabError};
-use crate::paths::LabDir;
+use crate::lab::Lab;
+use crate::paths::{LabDir, LabLock};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
@@ -31,7 +31,12 @@ pub enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Response {
     /// To [`Request::World`].
-    World(Box<World>),
+    World {
+        /// The World.
+        world: Box<World>,
+        /// The server's process.
+        pid: u32,
+    },
     /// To [`Request::Shutdown`]: the lab is about to end; the connection closes when it has.
     Ending,
 }
@@ -42,7 +47,7 @@ pub enum Ended {
     /// It was told to.
     Asked,
     /// The agent is gone, and so is the lab.
-    AgentGone(LabError),
+    AgentGone,
 }
 
 /// A bound socket that nobody is served on yet.
@@ -50,49 +55,54 @@ pub enum Ended {
 pub struct Control {
     listener: UnixListener,
     signals: SignalFd,
+    lock: LabLock,
 }
 
 impl Control {
-    /// Binds the lab's socket; refused when a server answers there already. From now on SIGINT and SIGTERM end
-    /// [`Control::serve`] instead of the process.
+    /// Becomes the lab's server; refused when there is one. From now on SIGINT and SIGTERM end [`Control::serve`]
+    /// instead of the process.
     pub fn bind(dir: &LabDir) -> Result<Self> {
-        dir.create()?;
-        if UnixStream::connect(dir.control()).is_ok() {
-            return Err(std::io::Error::other("the lab is up already; `tombolo down` ends it"));
-        }
-        // What nobody answers on was left by a server that was killed.
+        let taken = || std::io::Error::other("the lab is up already; `tombolo down` ends it");
+        let lock = dir.lock()?.ok_or_else(taken)?;
+        // Left by a server that was killed.
         let _ = std::fs::remove_file(dir.control());
         let listener = UnixListener::bind(dir.control())?;
         let mut mask = SigSet::empty();
         [Signal::SIGINT, Signal::SIGTERM].into_iter().for_each(|signal| mask.add(signal));
         mask.thread_block()?;
-        Ok(Self { listener, signals: SignalFd::new(&mask)? })
+        Ok(Self { listener, signals: SignalFd::new(&mask)?, lock })
     }
 
     /// Serves until a signal, a request or the agent's end.
-    pub fn serve(self, lab: &Lab) -> Ended {
+    pub fn serve(&self, lab: &Lab) -> Result<Ended> {
+        let watch = lab.agent().watch()?;
         loop {
             let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::NONE);
-            let mut fds =
-                [self.listener.as_fd(), self.signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            let fds = [self.listener.as_fd(), self.signals.as_fd(), watch.as_fd()];
+            let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             // A signal that interrupts is also readable; any other error shows as nothing ready.
             let _ = poll(&mut fds, timeout);
-            let [client, signal] = fds.map(|fd| fd.any().unwrap_or(false));
+            let [client, signal, agent] = fds.map(|fd| fd.any().unwrap_or(false));
             if signal {
-                return Ended::Asked;
+                return Ok(Ended::Asked);
+            }
+            if agent {
+                return Ok(Ended::AgentGone);
             }
             if client
                 && self.listener.accept().is_ok_and(|(stream, _)| answer(stream, lab).is_some_and(|end| end))
             {
-                return Ended::Asked;
+                return Ok(Ended::Asked);
             }
             if let Err(error) = lab.converge_redis() {
-                if lab.agent().ping().is_err() {
-                    return Ended::AgentGone(error);
-                }
                 eprintln!("tombolo: {error}");
             }
         }
+    }
+
+    /// Lets go of the lab's folder, which goes.
+    pub fn close(self) {
+        self.lock.remove();
     }
 }
 
@@ -102,7 +112,8 @@ fn answer(stream: UnixStream, lab: &Lab) -> Option<bool> {
     conn.set_timeouts(CLIENT_PATIENCE).ok()?;
     match conn.recv::<Request>().ok()?.0 {
         Request::World => {
-            conn.send(&Response::World(Box::new(lab.world().clone())), &[]).ok()?;
+            let world = Box::new(lab.world().clone());
+            conn.send(&Response::World { world, pid: std::process::id() }, &[]).ok()?;
             Some(false)
         }
         Request::Shutdown => {

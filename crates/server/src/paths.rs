@@ -1,7 +1,8 @@
 //! Where a lab that keeps running has its sockets: a folder that only its user can enter.
 
-use std::io::{Error, Result};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Error, ErrorKind, Result};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 
 /// The folder of a lab, by its name.
@@ -51,13 +52,58 @@ impl LabDir {
         self.path.join("server.log")
     }
 
+    /// What the owner of the lab holds a lock on.
+    fn lock_file(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+
+    /// Makes the folder and becomes the lab's owner; `None` when somebody is. The kernel lets go of the lock with
+    /// its process, so that a server that was killed is in nobody's way.
+    pub fn lock(&self) -> Result<Option<LabLock>> {
+        loop {
+            self.create()?;
+            let file = match OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(self.lock_file())
+            {
+                Ok(file) => file,
+                // The owner before has just removed the folder.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            // A file that the owner before removed meanwhile is no lock on anything.
+            let current = std::fs::metadata(self.lock_file()).map(|meta| meta.ino());
+            if current.is_ok_and(|ino| file.metadata().is_ok_and(|meta| meta.ino() == ino)) {
+                return Ok(Some(LabLock { _file: file, dir: self.clone() }));
+            }
+        }
+    }
+}
+
+/// Ownership of a lab's folder.
+#[derive(Debug)]
+pub struct LabLock {
+    _file: File,
+    dir: LabDir,
+}
+
+impl LabLock {
     /// Removes the folder and what is in it; what is gone already is no error.
-    pub fn remove(&self) {
-        for file in [self.control(), self.agent(), self.log()] {
+    pub fn remove(self) {
+        let dir = &self.dir;
+        for file in [dir.control(), dir.agent(), dir.log(), dir.lock_file()] {
             let _ = std::fs::remove_file(file);
         }
-        let _ = std::fs::remove_dir(&self.path);
-        if let Some(base) = self.path.parent() {
+        let _ = std::fs::remove_dir(&dir.path);
+        if let Some(base) = dir.path.parent() {
             let _ = std::fs::remove_dir(base); // only when this was the last lab
         }
     }

@@ -59,7 +59,9 @@ impl Running {
     pub(crate) fn find(args: &LabArgs) -> Result<Self> {
         let dir = LabDir::of(&args.lab);
         match ask(&dir, Request::World) {
-            Some(Response::World(world)) => Ok(Self { world: *world, agent: Agent::connect(&dir.agent())? }),
+            Some(Response::World { world, .. }) => {
+                Ok(Self { world: *world, agent: Agent::connect(&dir.agent())? })
+            }
             _ => Err(anyhow!(
                 "no lab is up (looked in {}): `tombolo up FILE` brings one up",
                 dir.path.display()

@@ -4,14 +4,14 @@ use crate::lab::{LabArgs, options, read};
 use crate::output::print;
 use crate::status;
 use anyhow::{Context, Result, bail};
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use tombolo_server::Lab;
 use tombolo_server::control::{Control, Ended, Request, Response, ask};
-use tombolo_server::paths::LabDir;
+use tombolo_server::paths::{LabDir, LabLock};
 
 /// Arguments of `up`.
 #[derive(Debug, clap::Args)]
@@ -47,15 +47,21 @@ fn foreground(args: &Args) -> Result<ExitCode> {
         lab.become_world(world)?;
         Ok(lab)
     });
-    let lab = up.inspect_err(|_| dir.remove())?;
+    let lab = match up {
+        Ok(lab) => lab,
+        Err(error) => {
+            control.close();
+            return Err(error.into());
+        }
+    };
     print(&status::text(&tombolo_server::status::status(&lab.view())?));
     print(&format!("\nup in {:.2} s; Ctrl-C ends it\n", started.elapsed().as_secs_f64()));
     let ended = control.serve(&lab);
     drop(lab);
-    dir.remove();
-    match ended {
+    control.close();
+    match ended? {
         Ended::Asked => Ok(ExitCode::SUCCESS),
-        Ended::AgentGone(error) => bail!("the agent is gone, and the lab with it: {error}"),
+        Ended::AgentGone => bail!("the agent is gone, and the lab with it"),
     }
 }
 
@@ -63,11 +69,9 @@ fn foreground(args: &Args) -> Result<ExitCode> {
 fn detached(args: &Args) -> Result<ExitCode> {
     read(&args.file)?; // errors in the file belong here, not into a log
     let dir = LabDir::of(&args.lab.lab);
-    if ask(&dir, Request::World).is_some() {
-        bail!("the lab is up already; `tombolo down` ends it");
-    }
     dir.create()?;
-    let log = File::create(dir.log())?;
+    let log = OpenOptions::new().create(true).append(true).open(dir.log())?;
+    let before = log.metadata()?.len();
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("up").arg(&args.file).args(["--lab", &args.lab.lab]);
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -75,14 +79,19 @@ fn detached(args: &Args) -> Result<ExitCode> {
     let mut child = command.process_group(0).spawn().context("start the lab's server")?;
     let started = Instant::now();
     loop {
-        if let Some(Response::World(_)) = ask(&dir, Request::World) {
+        // Only its own child counts: somebody else's server may have been first.
+        let served =
+            matches!(ask(&dir, Request::World), Some(Response::World { pid, .. }) if pid == child.id());
+        if served {
             print(&format!("up in {:.2} s; `tombolo down` ends it\n", started.elapsed().as_secs_f64()));
             return Ok(ExitCode::SUCCESS);
         }
         if child.try_wait()?.is_some() {
-            let said = std::fs::read_to_string(dir.log()).unwrap_or_default();
-            dir.remove();
-            bail!("the lab did not come up: {}", said.trim());
+            let said = std::fs::read(dir.log()).unwrap_or_default();
+            let said = String::from_utf8_lossy(said.get(before as usize..).unwrap_or_default()).into_owned();
+            // The folder is not this process's to remove while it is somebody's.
+            dir.lock()?.into_iter().for_each(LabLock::remove);
+            bail!("the lab did not come up: {}", said.trim().trim_start_matches("error: "));
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -159,6 +159,12 @@ fn oracle(world: &World, flow: &Flow) -> Verdict {
         }
         Some(Way::Internet) => return dropped(Cause::NoExternalAddress),
         Some(Way::Hop(None)) => return dropped(Cause::RouteBlackhole),
+        // The special way back to Identity-Aware Proxy beats a static route, and takes only replies.
+        Some(Way::Hop(Some(_)))
+            if end(world, &flow.network, flow.destination).is_some_and(|e| e.kind == Kind::Iap) =>
+        {
+            return dropped(Cause::NoExternalAddress);
+        }
         Some(Way::Hop(Some(address))) => (flow.network.clone(), Some(address)),
         Some(Way::Own) => (flow.network.clone(), None),
         Some(Way::Peer(peer)) => {

@@ -331,6 +331,12 @@ fn googles_own_clients_and_servers() {
         "vm-1 -> 35.235.240.1 tcp/22 : DROP NO_EXTERNAL_ADDRESS
          iap:vpc-1 -> 10.2.0.2 tcp/22 : DROP NO_ROUTE",
     );
+    // Found by agree (seed 188): the way back to it also beats a static default route.
+    table(
+        &[OPEN, "vm r subnet-1 forward\nroute all vpc-1 0.0.0.0/0 r"],
+        "vm-1 -> 35.235.240.1 tcp/22 : DROP NO_EXTERNAL_ADDRESS
+         vm-1 -> 35.235.240.2 tcp/22 : FORWARDED r",
+    );
     table(
         &[OPEN, "subnet odd vpc-1 35.235.240.0/24"],
         "vm-1 -> 35.235.240.1 tcp/22 : DROP UNKNOWN_INTERNAL_ADDRESS",

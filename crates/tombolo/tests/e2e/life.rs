@@ -164,3 +164,46 @@ fn the_sockets_are_where_the_session_has_its_own() {
         assert_eq!(std::fs::read_dir(&session).unwrap().count(), 0);
     });
 }
+
+/// Also where there is no redis-server to miss: the server watches the agent itself.
+#[test]
+fn a_lab_whose_agent_is_gone_ends() {
+    as_each_user(|home| {
+        for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+            let mut up = home.start_up(&home.example("single-vpc.yaml"));
+            up.wait_until_up();
+            let server = up.child.id();
+            let agents: Vec<_> =
+                home.learn().into_iter().filter(|p| p.role(server).contains("agent")).collect();
+            assert!(!agents.is_empty());
+            for agent in agents {
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(agent.pid), signal);
+            }
+            assert_eq!(up.wait(), Some(2), "{}", up.stderr());
+            assert!(up.stderr().contains("the agent is gone"), "{}", up.stderr());
+            home.assert_nothing_runs();
+        }
+    });
+}
+
+#[test]
+fn of_several_that_come_up_at_once_one_is_the_lab() {
+    as_each_user(|home| {
+        let file = home.example("single-vpc.yaml");
+        let args = ["up", file.to_str().unwrap(), "--detach"];
+        let ran: Vec<_> = std::thread::scope(|scope| {
+            let commands: Vec<_> = (0..4).map(|_| home.command(&args)).collect();
+            let started: Vec<_> = commands
+                .into_iter()
+                .map(|command| scope.spawn(|| crate::support::run(command, b"")))
+                .collect();
+            started.into_iter().map(|run| run.join().unwrap()).collect()
+        });
+        let codes: Vec<i32> = ran.iter().map(|ran| ran.code).collect();
+        assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+        assert_eq!(codes.iter().filter(|code| **code == 2).count(), 3, "{codes:?}");
+        assert!(ran.iter().filter(|ran| ran.code == 2).all(|ran| ran.err.contains("is up already")));
+        home.run(&["status"]).exits(0);
+        home.down();
+    });
+}
