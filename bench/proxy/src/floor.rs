@@ -1,0 +1,293 @@
+//! The yardstick: a null multiplexer, the least that a proxy with shared connections can do.
+//!
+//! One thread, one epoll instance, one connection to one server. It finds where requests and
+//! replies end and nothing more: no parsing, no routing, no limits, no timeouts, no errors (it
+//! ends when anything is wrong with its server). A turn:
+//!
+//! ```text
+//!  epoll_wait ─▶ one read per ready client ─▶ appended to one buffer ─▶ one write to the server
+//!             └▶ one read from the server ─▶ one write per client, from the buffer read to
+//! ```
+//!
+//! Sockets are registered once, edge-triggered; a read that does not fill its buffer emptied the
+//! socket. So a request costs, beside its share of a turn, a read and a write, and one copy.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use anyhow::{Context, anyhow, bail};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use crate::frame::{self, Malformed};
+
+/// What one read takes at most.
+const BUFFER: usize = 256 << 10;
+/// Tokens; clients follow.
+const LISTENER: u64 = 0;
+const SERVER: u64 = 1;
+const FIRST_CLIENT: u64 = 2;
+
+/// Serves clients of `listener` from the server at `server`; returns only with an error.
+pub fn serve(listener: TcpListener, server: SocketAddr) -> anyhow::Result<()> {
+    let mut floor = Floor::new(listener, server)?;
+    let mut events = vec![EpollEvent::empty(); 1024];
+    loop {
+        let count = match floor.epoll.wait(&mut events, EpollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            outcome => outcome.context("epoll")?,
+        };
+        for event in &events[..count] {
+            let writable = event.events().contains(EpollFlags::EPOLLOUT);
+            let readable = event.events() != EpollFlags::EPOLLOUT;
+            match event.data() {
+                LISTENER => floor.accept()?,
+                SERVER => {
+                    floor.server.out.blocked &= !writable;
+                    if readable {
+                        floor.read_server()?;
+                    }
+                }
+                token => floor.client_event((token - FIRST_CLIENT) as usize, readable, writable)?,
+            }
+        }
+        floor.server.out.flush(&mut floor.server.stream).context("the server")?;
+    }
+}
+
+struct Floor {
+    epoll: Epoll,
+    listener: TcpListener,
+    clients: Vec<Client>,
+    free: Vec<usize>,
+    server: Server,
+    buffer: Vec<u8>,
+}
+
+struct Client {
+    /// `None` once it is gone; its place is free when its replies are too.
+    stream: Option<TcpStream>,
+    /// The start of a request whose end was not read yet.
+    input: Vec<u8>,
+    out: Outgoing,
+    in_flight: usize,
+}
+
+struct Server {
+    stream: TcpStream,
+    out: Outgoing,
+    /// Whose replies come next, and how many of them.
+    queue: VecDeque<(usize, usize)>,
+    input: Vec<u8>,
+    filled: usize,
+}
+
+/// Bytes that a socket did not take yet.
+#[derive(Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    taken: usize,
+    blocked: bool,
+}
+
+impl Outgoing {
+    /// One write of everything; what is refused stays.
+    fn flush(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+        if self.blocked || self.bytes.is_empty() {
+            return Ok(());
+        }
+        let rest = &self.bytes[self.taken..];
+        let count = or_zero(stream.write(rest))?;
+        self.blocked = count < rest.len();
+        self.taken += count;
+        if !self.blocked {
+            self.bytes.clear();
+            self.taken = 0;
+        }
+        Ok(())
+    }
+
+    /// Writes `bytes` from where they are, after what waits already.
+    fn send(&mut self, stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+        let mut count = 0;
+        if self.bytes.is_empty() {
+            count = or_zero(stream.write(bytes))?;
+            self.blocked = count < bytes.len();
+        }
+        self.bytes.extend_from_slice(&bytes[count..]);
+        self.flush(stream)
+    }
+}
+
+/// A socket that would block took, or gave, nothing.
+fn or_zero(outcome: io::Result<usize>) -> io::Result<usize> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        outcome => outcome,
+    }
+}
+
+impl Floor {
+    fn new(listener: TcpListener, server: SocketAddr) -> anyhow::Result<Floor> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll")?;
+        let stream = TcpStream::connect(server).with_context(|| format!("the server at {server}"))?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        listener.set_nonblocking(true)?;
+        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
+        epoll.add(&stream, EpollEvent::new(both(), SERVER))?;
+        let (out, queue) = (Outgoing::default(), VecDeque::new());
+        let server = Server { stream, out, queue, input: vec![0; BUFFER], filled: 0 };
+        Ok(Floor { epoll, listener, clients: Vec::new(), free: Vec::new(), server, buffer: vec![0; BUFFER] })
+    }
+
+    fn accept(&mut self) -> anyhow::Result<()> {
+        loop {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error).context("accept"),
+            };
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            let index = self.free.pop().unwrap_or(self.clients.len());
+            self.epoll.add(&stream, EpollEvent::new(both(), index as u64 + FIRST_CLIENT))?;
+            let (input, out) = (Vec::new(), Outgoing::default());
+            let client = Client { stream: Some(stream), input, out, in_flight: 0 };
+            match self.clients.get_mut(index) {
+                Some(place) => *place = client,
+                None => self.clients.push(client),
+            }
+        }
+    }
+
+    fn client_event(&mut self, index: usize, readable: bool, writable: bool) -> anyhow::Result<()> {
+        let client = &mut self.clients[index];
+        let Some(stream) = &mut client.stream else { return Ok(()) };
+        client.out.blocked &= !writable;
+        if client.out.flush(stream).is_err() {
+            self.gone(index);
+        } else if readable {
+            self.read_client(index)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a client, and appends its whole requests to the server's buffer.
+    fn read_client(&mut self, index: usize) -> anyhow::Result<()> {
+        let client = &mut self.clients[index];
+        let Some(stream) = &mut client.stream else { return Ok(()) };
+        loop {
+            let count = match stream.read(&mut self.buffer) {
+                Ok(count) if count > 0 => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                _ => {
+                    self.gone(index);
+                    return Ok(());
+                }
+            };
+            let read = &self.buffer[..count];
+            let mut requests = 0;
+            if client.input.is_empty() {
+                let used = frames(read, |_| requests += 1).map_err(|Malformed| anyhow!("not a request"))?;
+                self.server.out.bytes.extend_from_slice(&read[..used]);
+                client.input.extend_from_slice(&read[used..]);
+            } else {
+                client.input.extend_from_slice(read);
+                let used =
+                    frames(&client.input, |_| requests += 1).map_err(|Malformed| anyhow!("not a request"))?;
+                self.server.out.bytes.extend_from_slice(&client.input[..used]);
+                client.input.drain(..used);
+            }
+            client.in_flight += requests;
+            match self.server.queue.back_mut() {
+                _ if requests == 0 => {}
+                Some((last, more)) if *last == index => *more += requests,
+                _ => self.server.queue.push_back((index, requests)),
+            }
+            if count < self.buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads the server, and writes each client the replies that are its own.
+    fn read_server(&mut self) -> anyhow::Result<()> {
+        loop {
+            let server = &mut self.server;
+            let space = server.input.len() - server.filled;
+            let count = match server.stream.read(&mut server.input[server.filled..]) {
+                Ok(0) => bail!("the server is gone"),
+                outcome => or_zero(outcome).context("the server")?,
+            };
+            server.filled += count;
+            self.deliver()?;
+            if count < space {
+                return Ok(());
+            }
+        }
+    }
+
+    fn deliver(&mut self) -> anyhow::Result<()> {
+        let server = &mut self.server;
+        let (mut start, mut owner, mut replies) = (0, None, 0);
+        let mut gone = Vec::new();
+        let clients = &mut self.clients;
+        let mut send = |index: usize, replies: usize, bytes: &[u8]| {
+            let client = &mut clients[index];
+            client.in_flight -= replies;
+            let sent = client.stream.as_mut().map(|stream| client.out.send(stream, bytes));
+            if client.in_flight == 0 && sent.is_none() || matches!(sent, Some(Err(_))) {
+                gone.push(index);
+            }
+        };
+        let read = &server.input[..server.filled];
+        let used = frames(read, |end| {
+            let Some((client, left)) = server.queue.front_mut() else { return };
+            (owner, replies, *left) = (Some(*client), replies + 1, *left - 1);
+            if *left == 0 {
+                send(*client, replies, &read[start..end]);
+                (start, owner, replies) = (end, None, 0);
+                server.queue.pop_front();
+            }
+        })
+        .map_err(|Malformed| anyhow!("not a reply"))?;
+        if let Some(client) = owner {
+            send(client, replies, &read[start..used]);
+        }
+        server.input.copy_within(used..server.filled, 0);
+        server.filled -= used;
+        if server.filled == server.input.len() {
+            server.input.resize(server.filled * 2, 0);
+        }
+        gone.into_iter().for_each(|index| self.gone(index));
+        Ok(())
+    }
+
+    /// Forgets a client; closing its socket takes it out of epoll.
+    fn gone(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        client.stream = None;
+        if client.in_flight == 0 {
+            client.input = Vec::new();
+            client.out = Outgoing::default();
+            self.free.push(index);
+        }
+    }
+}
+
+fn both() -> EpollFlags {
+    EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET
+}
+
+/// Calls `each` with the end of every whole message in `bytes`; returns the last one.
+fn frames(bytes: &[u8], mut each: impl FnMut(usize)) -> Result<usize, Malformed> {
+    let mut end = 0;
+    while end < bytes.len() {
+        let Some(length) = frame::length(&bytes[end..])? else { break };
+        end += length;
+        each(end);
+    }
+    Ok(end)
+}

@@ -1,0 +1,82 @@
+//! The benchmark runs, and has a figure wherever one belongs. Nothing is said about speed.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The binary under test, of the same profile as this test. `cargo test -p` of this crate alone
+/// does not build it.
+fn proxy() -> PathBuf {
+    let bench = PathBuf::from(env!("CARGO_BIN_EXE_tombolo-bench-proxy"));
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "-p", "tombolo-proxy", "--manifest-path"]);
+    build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("cargo").success(), "tombolo-proxy does not build");
+    bench.with_file_name("tombolo-proxy")
+}
+
+fn bench(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tombolo-bench-proxy"));
+    command.args(args);
+    command
+}
+
+#[test]
+fn quick_has_every_figure() {
+    let proxy = proxy();
+    let rivals = "nutcracker,direct,floor";
+    let args = ["--quick", "--format", "json", "--rivals", rivals, "--proxy"];
+    let output = bench(&args).arg(proxy).output().expect("the benchmark");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+
+    let points = value["points"].as_array().expect("points");
+    assert_eq!(points.len(), 3);
+    for point in points {
+        let idle = point["point"].as_str().expect("a name").starts_with("idle");
+        for kind in ["tombolo", "nutcracker", "direct", "floor"] {
+            let contender = &point["contenders"][kind];
+            if idle && kind == "direct" {
+                assert_eq!(contender["unable"], "is no proxy");
+                continue;
+            }
+            let mut names = Vec::new();
+            if !idle {
+                names.extend(["thousand_requests_per_second", "p50_ms", "p99_ms"]);
+            }
+            if !idle && kind != "direct" {
+                names.push("cpu_seconds_per_million_requests");
+            }
+            if kind != "direct" {
+                names.push("memory_mib");
+            }
+            for group in [&contender["median"], &contender["tombolo_ratio"], &contender["rounds"][0]] {
+                for name in &names {
+                    let figure = group[name].as_f64();
+                    assert!(figure.is_some_and(|figure| figure > 0.0), "{kind} {name}: {contender}");
+                }
+            }
+        }
+    }
+    assert!(!value["targets"].as_array().expect("targets").is_empty());
+}
+
+#[test]
+fn what_is_missing_or_misspelt_is_named() {
+    for (args, expected) in [
+        (["--points", "get/64", "--rounds", "1"].as_slice(), "'get/64' is no point"),
+        (&["--rivals", "nginx"], "'nginx' is none of tombolo, nutcracker"),
+        (&["--proxy", "/nonexistent/tombolo-proxy"], "tombolo-proxy is not there"),
+        (&["--quick", "--rounds", "3"], "cannot be used with"),
+    ] {
+        let output = bench(args).output().expect("the benchmark");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains(expected), "{args:?}: {errors}");
+        assert!(output.stdout.is_empty());
+    }
+}
