@@ -90,8 +90,18 @@ impl Core {
                 self.answer(id, reply);
                 true
             }
+            Outcome::Server(Effect::Auth | Effect::Hello { user: true, .. })
+                if self.has_several_servers(id) =>
+            {
+                self.answer_error(id, "tombolo-proxy does not support users with several servers");
+                true
+            }
             Outcome::Server(effect) => self.own(id, server, effect, request.wire(), now),
         }
+    }
+
+    fn has_several_servers(&self, id: ClientId) -> bool {
+        self.clients.get(id).is_some_and(|client| self.pools[client.pool].placement.servers() > 1)
     }
 
     pub(super) fn answer_error(&mut self, id: ClientId, reason: &str) {

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use tombolo_resp::RequestParser;
 
 use super::buffer::ByteQueue;
+use super::join::Join;
 use super::limits::{MAX_PENDING_BYTES, MAX_PENDING_REQUESTS, MAX_UNSENT_BYTES};
 use super::session::Session;
 
@@ -27,6 +28,8 @@ enum Slot {
     Waiting(usize),
     /// The reply came before an earlier one.
     Ready(Vec<u8>),
+    /// Several servers have a part each.
+    Joined(Box<Join>),
 }
 
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub(super) struct Client {
     pub(super) session: Option<Box<Session>>,
     /// Over a limit: not parsed, not read.
     pub(super) paused: bool,
+    /// MULTI was answered, and no server has seen it yet: the first key will say which one does.
+    pub(super) unbound: bool,
     /// Paused because its next request needs everything before it to be answered.
     pub(super) barrier: bool,
     /// Sends nothing any more.
@@ -76,6 +81,7 @@ impl Client {
             ready_bytes: 0,
             session: None,
             paused: false,
+            unbound: false,
             barrier: false,
             eof: false,
             closing: false,
@@ -88,6 +94,14 @@ impl Client {
         self.slots.push_back(Slot::Waiting(request_bytes));
         self.waiting += 1;
         self.waiting_bytes += request_bytes;
+        self.first + self.slots.len() as u64 - 1
+    }
+
+    /// Reserves the place of a reply that several servers will give.
+    pub(super) fn wait_for_parts(&mut self, join: Join) -> u64 {
+        self.waiting += 1;
+        self.waiting_bytes += join.request_bytes;
+        self.slots.push_back(Slot::Joined(Box::new(join)));
         self.first + self.slots.len() as u64 - 1
     }
 
@@ -105,11 +119,28 @@ impl Client {
         }
     }
 
-    /// Puts the reply to request `seq` where it belongs.
-    pub(super) fn complete(&mut self, seq: u64, bytes: &[u8]) {
+    /// Puts the reply to request `seq`, or part of it, where it belongs.
+    pub(super) fn complete(&mut self, seq: u64, part: u32, bytes: &[u8]) {
         let index = (seq - self.first) as usize;
+        match self.slots.get_mut(index) {
+            Some(Slot::Waiting(request_bytes)) => {
+                let request_bytes = *request_bytes;
+                self.place(index, request_bytes, bytes);
+            }
+            Some(Slot::Joined(join)) => {
+                self.ready_bytes += bytes.len();
+                if join.add(part, bytes) {
+                    let (request_bytes, reply) = (join.request_bytes, join.reply());
+                    self.ready_bytes -= join.held();
+                    self.place(index, request_bytes, &reply);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn place(&mut self, index: usize, request_bytes: usize, bytes: &[u8]) {
         let Some(slot) = self.slots.get_mut(index) else { return };
-        let Slot::Waiting(request_bytes) = *slot else { return };
         self.waiting -= 1;
         self.waiting_bytes -= request_bytes;
         if index > 0 {
@@ -183,10 +214,10 @@ mod tests {
         let first = client.wait(10);
         let second = client.wait(10);
         client.reply(b"three");
-        client.complete(second, b"two ");
+        client.complete(second, 0, b"two ");
         assert!(client.out.is_empty());
         assert_eq!(client.unsent(), 9);
-        client.complete(first, b"one ");
+        client.complete(first, 0, b"one ");
         assert_eq!(client.out.as_slice(), b"one two three");
         assert_eq!((client.waiting, client.waiting_bytes, client.ready_bytes), (0, 0, 0));
         let fourth = client.wait(1);
@@ -200,7 +231,7 @@ mod tests {
         assert!(client.must_pause());
         for &seq in &seqs[..MAX_PENDING_REQUESTS / 2] {
             assert!(!client.may_resume());
-            client.complete(seq, b"");
+            client.complete(seq, 0, b"");
         }
         assert!(client.may_resume() && !client.must_pause());
         client.out.push(&vec![0; MAX_UNSENT_BYTES]);

@@ -49,6 +49,8 @@ pub(super) enum Effect {
     Shutdown,
     /// The proxy's own request; the client does not get the reply.
     Own,
+    /// The proxy's own MULTI, for one that the client was answered before.
+    Begin,
 }
 
 /// What is subscribed to.

@@ -3,6 +3,7 @@
 use tombolo_resp::{Request, RequestParser, Step};
 
 use super::client::Client;
+use super::join::{Gather, Join};
 use super::route::{self, Decision};
 use super::server::InFlight;
 use super::{Action, ClientId, ConnectionId, Core, Millis};
@@ -160,8 +161,9 @@ impl Core {
         let (pool, lane, authenticated) = (client.pool, client.lane, client.authenticated);
         let state = &self.pools[pool];
         let decision = match &client.session {
+            None if client.unbound => route::decide_unbound(&state.placement, request, dice),
             None => route::decide(&state.placement, state.database, request, dice),
-            Some(session) => route::decide_own(session.server, request),
+            Some(session) => route::decide_own(&state.placement, session, request),
         };
         match decision {
             Decision::Auth(server) => return self.authenticate(id, server, request, now),
@@ -177,6 +179,11 @@ impl Core {
             _ if !authenticated => self.answer(id, b"-NOAUTH Authentication required\r\n"),
             Decision::Reply(reply) => self.answer(id, &reply),
             Decision::Own(server, effect) => return self.own(id, server, effect, request.wire(), now),
+            Decision::Wait => return false,
+            Decision::Begin | Decision::End(_) => self.unbound(id, &decision),
+            Decision::Bind(server) => return self.bind(id, server, now),
+            Decision::Spoil(answer) => self.spoil(id, &answer),
+            Decision::Split(parts, gather) => self.split(id, parts, gather, now),
             Decision::Forward(server) => {
                 let state = &self.pools[pool];
                 let connection = state.first_connection + server * state.lanes + lane;
@@ -192,14 +199,47 @@ impl Core {
         session.is_some_and(|session| session.is_authenticating())
     }
 
+    fn unbound(&mut self, id: ClientId, decision: &Decision) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.unbound = *decision == Decision::Begin;
+        self.answer(id, if let Decision::End(reply) = decision { reply } else { b"+OK\r\n" });
+    }
+
     fn forward(&mut self, id: ClientId, index: usize, wire: &[u8], now: Millis) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let seq = client.wait(wire.len());
         let timeout = self.pools[client.pool].timeout;
+        self.enqueue(index, id, seq, 0, timeout, wire, now);
+    }
+
+    /// Sends each part of a request to its server.
+    fn split(&mut self, id: ClientId, parts: Vec<(usize, Vec<u8>)>, gather: Gather, now: Millis) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let bytes = parts.iter().map(|(_, wire)| wire.len()).sum();
+        let seq = client.wait_for_parts(Join::new(gather, parts.len(), bytes));
+        let (state, lane) = (&self.pools[client.pool], client.lane);
+        let (first, lanes, timeout) = (state.first_connection, state.lanes, state.timeout);
+        for (part, (server, wire)) in (0..).zip(&parts) {
+            self.enqueue(first + server * lanes + lane, id, seq, part, timeout, wire, now);
+        }
+    }
+
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "a request in flight has that many properties")]
+    fn enqueue(
+        &mut self,
+        index: usize,
+        client: ClientId,
+        seq: u64,
+        part: u32,
+        timeout: Option<Millis>,
+        wire: &[u8],
+        now: Millis,
+    ) {
         let deadline = timeout.map_or(Millis::MAX, |timeout| now.saturating_add(timeout));
         let connection = &mut self.connections[index];
         connection.out.push(wire);
-        connection.in_flight.push_back(InFlight { client: id, seq, deadline });
+        connection.in_flight.push_back(InFlight { client, seq, part, deadline });
         self.connect(index, now);
         self.write_server(index);
     }

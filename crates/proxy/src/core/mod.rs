@@ -18,12 +18,14 @@ mod buffer;
 mod client;
 mod effect;
 mod input;
+mod join;
 pub mod limits;
 mod output;
 mod own;
 mod route;
 mod server;
 mod session;
+mod several;
 mod slab;
 
 use std::collections::VecDeque;

@@ -3,7 +3,7 @@
 use tombolo_resp::encode;
 
 use super::limits::{MAX_CLIENT_BYTES, MAX_UNSENT_BYTES};
-use super::server::{KEEP_BUFFER, State};
+use super::server::{InFlight, KEEP_BUFFER, State};
 use super::{Action, ClientId, ConnectionId, Core, Millis, ServerError};
 
 impl Core {
@@ -120,7 +120,7 @@ impl Core {
             _ if reply.starts_with(b">") => {}
             _ => {
                 let request = connection.in_flight.pop_front().ok_or(ServerError::Protocol)?;
-                self.deliver(request.client, request.seq, reply);
+                self.deliver(request, reply);
             }
         }
         Ok(())
@@ -140,14 +140,14 @@ impl Core {
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR {error}"));
         for request in requests {
-            self.deliver(request.client, request.seq, &reply);
+            self.deliver(request, &reply);
         }
     }
 
-    fn deliver(&mut self, id: ClientId, seq: u64, reply: &[u8]) {
-        let Some(client) = self.clients.get_mut(id) else { return };
-        client.complete(seq, reply);
-        self.after_reply(id);
+    fn deliver(&mut self, request: InFlight, reply: &[u8]) {
+        let Some(client) = self.clients.get_mut(request.client) else { return };
+        client.complete(request.seq, request.part, reply);
+        self.after_reply(request.client);
     }
 
     /// A reply was added to what a client is sent.

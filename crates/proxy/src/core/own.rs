@@ -65,6 +65,32 @@ impl Core {
         true
     }
 
+    /// Makes the server spoil the transaction that the client is in, for a reason that the proxy
+    /// has: EXEC must not run the rest of it.
+    pub(super) fn spoil(&mut self, id: ClientId, answer: &[u8]) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(session) = &mut client.session else { return };
+        session.sent_to_fail(answer.to_vec());
+        let index = session.connection;
+        // Refused for its number of arguments, inside of a transaction and outside.
+        self.connections[index].out.push(b"*1\r\n$3\r\nGET\r\n");
+        self.write_server(index);
+    }
+
+    /// Starts the transaction that the client was promised, on this server. The request that
+    /// made it known has to come again.
+    pub(super) fn bind(&mut self, id: ClientId, server: usize, now: Millis) -> bool {
+        let Some(client) = self.clients.get_mut(id) else { return true };
+        if client.is_waiting() {
+            return false;
+        }
+        client.unbound = false;
+        if self.own(id, server, Effect::Begin, b"*1\r\n$5\r\nMULTI\r\n", now) {
+            return self.clients.get(id).is_none_or(|client| client.session.is_none());
+        }
+        false
+    }
+
     /// Gives a client a connection of its own; `false` when there are too many.
     fn enter(&mut self, id: ClientId, server: usize, now: Millis) -> bool {
         let Some(client) = self.clients.get(id) else { return true };
@@ -120,6 +146,7 @@ impl Core {
         match session.message(frame) {
             Verdict::Unasked => return Err(ServerError::Protocol),
             Verdict::Swallow => {}
+            Verdict::Replace(answer) => client.out.push(&answer),
             Verdict::PassAuthenticated => {
                 client.authenticated = true;
                 client.out.push(frame);
@@ -205,6 +232,7 @@ impl Core {
             return false;
         }
         client.authenticated = self.pools[client.pool].password.is_none();
+        client.unbound = false;
         if let Some(session) = client.session.take() {
             self.abandon(&session);
         }

@@ -10,20 +10,11 @@ use tombolo_resp::Request;
 use tombolo_resp::command::{self, Command};
 
 use super::effect::Effect;
+use super::join::Gather;
 use super::limits::{SHOWN_ARGS, SHOWN_BYTES};
+use super::session::Session;
+use super::several;
 use crate::placement::Placement;
-
-/// Commands without keys that every server answers alike.
-const ANY_SERVER: &[&str] = &[
-    "command",
-    "command|count",
-    "command|docs",
-    "command|getkeys",
-    "command|info",
-    "command|list",
-    "lolwut",
-    "time",
-];
 
 /// What to do with a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +23,18 @@ pub(super) enum Decision {
     Forward(usize),
     /// Send it to this server on a connection of the client's own.
     Own(usize, Effect),
+    /// Send each part to its server, and join the replies.
+    Split(Vec<(usize, Vec<u8>)>, Gather),
+    /// MULTI, for a server that the first key will name.
+    Begin,
+    /// The end of such a transaction that no server has seen; the answer.
+    End(&'static [u8]),
+    /// Start such a transaction on this server, then look at the request again.
+    Bind(usize),
+    /// Answer these bytes, and see to it that the transaction fails.
+    Spoil(Cow<'static, [u8]>),
+    /// Look at the request again once everything before it is answered.
+    Wait,
     /// Answer these bytes.
     Reply(Cow<'static, [u8]>),
     /// AUTH; the server to ask about users.
@@ -61,50 +64,62 @@ pub(super) fn decide(placement: &Placement, database: u32, request: &Request<'_>
         _ => {}
     }
     let Some(effect) = Effect::apart(command, request) else {
-        return if placement.servers() == 1 {
-            Decision::Forward(0)
-        } else {
-            by_keys(placement, command, request, dice)
+        return match placement.servers() {
+            1 => Decision::Forward(0),
+            _ => several::decide(placement, command, request, dice),
         };
     };
-    if let Some(decision) = special(0, command, request, effect) {
+    if let Some(decision) = special(placement, 0, command, request, effect) {
         return decision;
     }
     if effect == Effect::Select(database) {
         return Decision::Reply(Cow::Borrowed(b"+OK\r\n"));
     }
-    if placement.servers() == 1 {
-        return Decision::Own(0, effect);
-    }
-    match by_keys(placement, command, request, dice) {
-        Decision::Forward(server) if effect == Effect::Blocking => Decision::Own(server, effect),
-        Decision::Reply(reply) if effect == Effect::Blocking => Decision::Reply(reply),
-        _ => refuse(&format!(
-            "tombolo-proxy does not support '{}' with several servers yet: it depends on the connection",
-            command.name
-        )),
+    match placement.servers() {
+        1 => Decision::Own(0, effect),
+        _ => several::decide_apart(placement, command, request, effect, dice),
     }
 }
 
-/// Decides about `request` of a client that has a connection to `server` to itself.
-pub(super) fn decide_own(server: usize, request: &Request<'_>) -> Decision {
-    let name = request.name();
-    match command::lookup(name, request.arg(1)) {
-        Some(command) => {
-            let effect = Effect::of(command, request);
-            special(server, command, request, effect).unwrap_or(Decision::Own(server, effect))
-        }
-        None if is_browser(name) => Decision::Drop,
-        None => Decision::Own(server, unknown_effect(name)),
+/// Decides about `request` of a client whose transaction no server has seen yet.
+pub(super) fn decide_unbound(placement: &Placement, request: &Request<'_>, dice: u64) -> Decision {
+    match command::lookup(request.name(), request.arg(1)) {
+        Some(command) => special(placement, 0, command, request, Effect::of(command, request))
+            .unwrap_or_else(|| several::decide_unbound(placement, command, request, dice)),
+        None if is_browser(request.name()) => Decision::Drop,
+        None => Decision::Bind(0),
+    }
+}
+
+/// Decides about `request` of a client that has a connection to itself.
+pub(super) fn decide_own(placement: &Placement, session: &Session, request: &Request<'_>) -> Decision {
+    let (name, server) = (request.name(), session.server);
+    let Some(command) = command::lookup(name, request.arg(1)) else {
+        return if is_browser(name) { Decision::Drop } else { Decision::Own(server, unknown_effect(name)) };
+    };
+    let effect = Effect::of(command, request);
+    if let Some(decision) = special(placement, server, command, request, effect) {
+        return decision;
+    }
+    match placement.servers() {
+        1 => Decision::Own(server, effect),
+        _ => several::decide_own(placement, session, command, request, effect),
     }
 }
 
 /// What is the same whether the client has a connection to itself or not.
-fn special(server: usize, command: &Command, request: &Request<'_>, effect: Effect) -> Option<Decision> {
+fn special(
+    placement: &Placement,
+    server: usize,
+    command: &Command,
+    request: &Request<'_>,
+    effect: Effect,
+) -> Option<Decision> {
     Some(match command.name {
         "quit" => Decision::Quit,
         "reset" if request.len() == 1 => Decision::Reset,
         "auth" if request.len() > 1 => Decision::Auth(server),
+        "hello" if placement.servers() > 1 => several::hello(effect),
         "hello" => Decision::Hello(server, effect),
         "sync" | "psync" => refuse(&format!(
             "tombolo-proxy does not support '{}': a replica must connect to its server itself",
@@ -132,7 +147,7 @@ fn bulk(bytes: Option<&[u8]>) -> Decision {
     Decision::Reply(Cow::Owned(reply))
 }
 
-fn refuse(reason: &str) -> Decision {
+pub(super) fn refuse(reason: &str) -> Decision {
     let mut reply = Vec::new();
     tombolo_resp::encode::error(&mut reply, &format!("ERR {reason}"));
     Decision::Reply(Cow::Owned(reply))
@@ -168,37 +183,6 @@ fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned()
 }
 
-/// With several servers: the one that has every key.
-fn by_keys(placement: &Placement, command: &Command, request: &Request<'_>, dice: u64) -> Decision {
-    let mut keys = 0_usize;
-    let mut server = None;
-    let mut together = true;
-    let found = command.keys(request, |_, key| {
-        let place = placement.server(key, dice);
-        together &= *server.get_or_insert(place) == place;
-        keys += 1;
-    });
-    if let Err(error) = found {
-        return refuse(&error.to_string());
-    }
-    match server {
-        _ if keys > 1 && placement.is_random() => refuse(&format!(
-            "tombolo-proxy: '{}' has several keys, and the distribution of this pool is random",
-            command.name
-        )),
-        Some(server) if together => Decision::Forward(server),
-        Some(_) => refuse(&format!(
-            "tombolo-proxy: the keys of '{}' are on different servers; a hash tag keeps keys together",
-            command.name
-        )),
-        None if ANY_SERVER.contains(&command.name) => Decision::Forward(0),
-        None => refuse(&format!(
-            "tombolo-proxy does not support '{}' with several servers yet: it has no key",
-            command.name
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tombolo_resp::RequestParser;
@@ -220,6 +204,12 @@ mod tests {
         match decide_line(servers, Distribution::Ketama, line) {
             Decision::Forward(_) => ">".to_string(),
             Decision::Own(_, effect) => format!("own {effect:?}"),
+            // How many arguments each server gets.
+            Decision::Split(parts, gather) => {
+                let arguments =
+                    |(_, wire): &(usize, Vec<u8>)| wire.iter().filter(|&&byte| byte == b'$').count() - 1;
+                format!("Split {:?} {gather:?}", parts.iter().map(arguments).collect::<Vec<_>>())
+            }
             Decision::Reply(bytes) => String::from_utf8_lossy(&bytes).trim_end().to_string(),
             other => format!("{other:?}"),
         }
@@ -272,15 +262,6 @@ mod tests {
     }
 
     #[test]
-    fn several_servers_refuse_what_depends_on_one_connection() {
-        for line in ["MULTI", "SUBSCRIBE c", "MONITOR", "SELECT 1", "CLIENT ID", "WAIT 1 0", "WATCH k"] {
-            let outcome = outcome(3, line);
-            assert!(outcome.contains("with several servers yet"), "{line}: {outcome}");
-        }
-        assert_eq!(outcome(3, "BLPOP k 0"), "own Blocking");
-    }
-
-    #[test]
     fn the_proxy_answers_for_itself() {
         for (line, expected) in [
             ("PING", "+PONG"),
@@ -298,32 +279,53 @@ mod tests {
     }
 
     #[test]
-    fn several_servers_need_keys_that_are_together() {
+    fn several_servers() {
         for (line, expected) in [
             ("GET k", ">"),
             ("MGET {t}a {t}b", ">"),
             ("EVAL s 1 k", ">"),
             ("COMMAND", ">"),
+            ("PUBLISH c m", ">"),
+            ("TIME", ">"),
+            ("MGET key:1 key:22 key:333", "Split [2, 1] Interleave([0, 0, 1])"),
+            ("MSET key:1 a key:333 b", "Split [2, 2] First"),
+            ("DEL key:1 key:22 key:333", "Split [2, 1] Sum"),
+            ("DBSIZE", "Split [0, 0, 0] Sum"),
+            ("FLUSHALL ASYNC", "Split [1, 1, 1] First"),
+            ("SCAN 7 COUNT 5", "Split [3] Scan { server: 1, servers: 3 }"),
+            ("MSET key:1 a key:22", "-ERR wrong number of arguments for 'mset' command"),
             (
-                "MGET key:1 key:22 key:333 key:4444",
-                "-ERR tombolo-proxy: the keys of 'mget' are on different servers; a hash tag keeps keys together",
-            ),
-            (
-                "DBSIZE",
-                "-ERR tombolo-proxy does not support 'dbsize' with several servers yet: it has no key",
+                "MSETNX key:1 a key:333 b",
+                "-ERR tombolo-proxy: the keys of 'msetnx' are on different servers; a hash tag keeps keys together",
             ),
             (
                 "EVAL s 0",
-                "-ERR tombolo-proxy does not support 'eval' with several servers yet: it has no key",
+                "-ERR tombolo-proxy does not support 'eval' with several servers: it has no key that says which one; ask the server itself",
+            ),
+            (
+                "INFO",
+                "-ERR tombolo-proxy does not support 'info' with several servers: it has no key that says which one; ask the server itself",
             ),
             ("EVAL s 9 k", "-ERR invalid number of keys"),
             ("GET", "-ERR wrong number of arguments for 'get' command"),
             ("NONSENSE a b", "-ERR unknown command 'NONSENSE', with args beginning with: 'a' 'b'"),
+            ("BLPOP k 0", "own Blocking"),
+            ("WATCH {t}a {t}b", "own Watch"),
+            ("SUBSCRIBE a b", "own Subscribe(2)"),
+            ("MULTI", "Begin"),
+            ("EXEC", "-ERR EXEC without MULTI"),
+            ("HELLO 3", "-NOPROTO unsupported protocol version"),
+            ("SELECT 0", "+OK"),
         ] {
             assert_eq!(outcome(3, line), expected, "{line}");
         }
+        for line in ["MONITOR", "SELECT 1", "CLIENT ID", "WAIT 1 0", "CONFIG GET save", "SCRIPT KILL"] {
+            let outcome = outcome(3, line);
+            assert!(outcome.contains("with several servers: it is about one"), "{line}: {outcome}");
+        }
         let random = |line| decide_line(3, Distribution::Random, line);
         assert_eq!(random("GET k"), Decision::Forward(0));
-        assert!(matches!(random("MGET a a"), Decision::Reply(_)));
+        assert_eq!(random("MGET a b"), Decision::Forward(0));
+        assert!(matches!(random("SUNION a a"), Decision::Reply(_)));
     }
 }

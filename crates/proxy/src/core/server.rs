@@ -60,6 +60,8 @@ pub(super) enum State {
 pub(super) struct InFlight {
     pub(super) client: ClientId,
     pub(super) seq: u64,
+    /// Which part of the reply this is, if it comes from several servers.
+    pub(super) part: u32,
     /// When it times out; `Millis::MAX` for never.
     pub(super) deadline: Millis,
 }

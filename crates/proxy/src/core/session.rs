@@ -25,6 +25,8 @@ const KEEP_PENDING: usize = 16;
 enum Pending {
     /// A server's reply to a request of so many bytes.
     Reply(Effect, usize),
+    /// A server's reply, which the client gets this one for.
+    Replaced(Vec<u8>),
     /// A reply of the proxy's own, behind those.
     Local(Vec<u8>),
 }
@@ -52,6 +54,8 @@ pub(super) enum Verdict {
     Pass,
     /// Pass it on: the client gave a user's password, and it was right.
     PassAuthenticated,
+    /// Pass this on instead.
+    Replace(Vec<u8>),
     /// The client does not get it.
     Swallow,
     /// A reply that nobody asked for.
@@ -135,7 +139,22 @@ impl Session {
         matches!(self.pending.front(), Some(Pending::Reply(Effect::Shutdown, _)))
     }
 
-    fn is_subscribed(&self) -> bool {
+    /// Whether an answer is missing that may leave no state behind.
+    pub(super) fn may_be_ending(&self) -> bool {
+        let ends = |effect: &Effect| {
+            matches!(
+                effect,
+                Effect::Exec
+                    | Effect::Discard
+                    | Effect::Unwatch
+                    | Effect::Subscribe(_)
+                    | Effect::UnsubscribeAll(_)
+            )
+        };
+        self.pending.iter().any(|pending| matches!(pending, Pending::Reply(effect, _) if ends(effect)))
+    }
+
+    pub(super) fn is_subscribed(&self) -> bool {
         self.state.channels + self.state.patterns + self.state.shards > 0
     }
 
@@ -150,6 +169,12 @@ impl Session {
                 self.bytes += bytes;
             }
         }
+    }
+
+    /// A request that the server will refuse was put on the connection, for this answer.
+    pub(super) fn sent_to_fail(&mut self, answer: Vec<u8>) {
+        self.bytes += answer.len();
+        self.pending.push_back(Pending::Replaced(answer));
     }
 
     /// Keeps a reply of the proxy's own until those before it have come; `false` when there are
@@ -175,9 +200,9 @@ impl Session {
     /// the error.
     pub(super) fn into_answers(self) -> impl Iterator<Item = Option<Vec<u8>>> {
         self.pending.into_iter().filter_map(|pending| match pending {
-            Pending::Reply(Effect::Own, _) => None,
+            Pending::Reply(Effect::Own | Effect::Begin, _) => None,
             Pending::Reply(..) => Some(None),
-            Pending::Local(reply) => Some(Some(reply)),
+            Pending::Replaced(reply) | Pending::Local(reply) => Some(Some(reply)),
         })
     }
 
@@ -195,7 +220,7 @@ impl Session {
         let pending = self.pending.pop_front()?;
         self.bytes -= match &pending {
             Pending::Reply(_, bytes) => *bytes,
-            Pending::Local(reply) => reply.len(),
+            Pending::Replaced(reply) | Pending::Local(reply) => reply.len(),
         };
         if self.pending.is_empty() && self.pending.capacity() > KEEP_PENDING {
             self.pending = VecDeque::new();
@@ -227,6 +252,7 @@ impl Session {
         }
         match self.pop() {
             Some(Pending::Reply(effect, _)) => self.replied(effect, frame),
+            Some(Pending::Replaced(answer)) => Verdict::Replace(answer),
             _ => Verdict::Unasked,
         }
     }
@@ -279,6 +305,11 @@ impl Session {
         if effect == Effect::Exec && state.transaction {
             // Whatever the answer is, errors included.
             (state.transaction, state.watching) = (false, false);
+        }
+        if effect == Effect::Begin {
+            // Without the transaction that it was promised, the client can not go on.
+            (state.transaction, state.pinned) = (true, frame != b"+OK\r\n");
+            return if state.pinned { Verdict::Unasked } else { Verdict::Swallow };
         }
         if frame.starts_with(b"-") {
             return if effect == Effect::Own { Verdict::Swallow } else { Verdict::Pass };

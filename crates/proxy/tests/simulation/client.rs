@@ -42,14 +42,31 @@ impl FakeClient {
     }
 
     /// Requests that belong together. A token says where it may run: `p` anywhere, `m` in a
-    /// transaction, `d` in database 5.
-    pub(crate) fn prepare(&mut self, name: &str, dice: &mut Dice, stateful: bool) {
+    /// transaction, `d` in database 5. With several servers, what is between `<` and `>` keeps
+    /// keys together.
+    pub(crate) fn prepare(&mut self, name: &str, dice: &mut Dice, several: bool) {
         let ok = || Value::Simple("OK".to_string());
         let bulk = |text: &str| Value::Bulk(text.as_bytes().to_vec());
         let name = format!("{name}-{}", self.asked);
         let few = dice.below(4);
-        let tokens = |kind: &str| (0..few).map(|n| format!("{kind}-{name}-{n}")).collect::<Vec<String>>();
-        match if stateful { dice.below(12) } else { 11 } {
+        let tokens = |kind: &str| {
+            (0..few)
+                .map(|n| if kind == "m" { format!("m-<{name}>-{n}") } else { format!("{kind}-{name}-{n}") })
+                .collect::<Vec<String>>()
+        };
+        match dice.below(14) {
+            2 | 7 | 12 | 13 if several => {
+                let tokens = tokens("p");
+                let words: Vec<&str> = tokens.iter().map(String::as_str).collect();
+                let name = if few % 2 == 0 { "MGET" } else { "DEL" };
+                let reply = match name {
+                    "MGET" => Value::Array(tokens.iter().map(|token| bulk(token)).collect()),
+                    _ => Value::Integer(few as i64),
+                };
+                if few > 0 {
+                    self.ask(&[&[name], &words[..]].concat(), reply, false, false);
+                }
+            }
             0 | 1 => {
                 self.ask(&["MULTI"], ok(), true, true);
                 for token in tokens("m") {

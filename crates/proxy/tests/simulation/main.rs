@@ -24,6 +24,7 @@ one:
   listen: 127.0.0.1:1
   redis: true
   distribution: modula
+  hash_tag: \"<>\"
   timeout: 50
   server_connections: 2
   servers: [\"127.0.0.1:2:1\", \"127.0.0.1:3:2\", \"127.0.0.1:4:1\"]
@@ -129,12 +130,11 @@ impl World {
     /// A client prepares requests, now and then more than it may have in flight.
     fn ask(&mut self) {
         let Some(id) = self.any_client() else { return };
-        // Pool one has several servers, and so no connections of clients' own but for waiting.
-        let stateful = self.pools[&id] > 0;
+        let several = self.pools[&id] == 0;
         let count = if self.dice.one_in(100) { 3000 } else { 1 + self.dice.below(20) };
         let Some(client) = self.clients.get_mut(&id) else { return };
         for _ in 0..count {
-            client.prepare(&format!("{id:?}"), &mut self.dice, stateful);
+            client.prepare(&format!("{id:?}"), &mut self.dice, several);
         }
     }
 

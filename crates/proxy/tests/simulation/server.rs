@@ -63,6 +63,19 @@ impl FakeServer {
                     }
                 }
             }
+            "MGET" | "DEL" => {
+                let tokens: Vec<String> = (1..request.len()).map(text).collect();
+                for token in &tokens {
+                    assert!(executed.insert(token.clone()), "{token} reached a server twice");
+                }
+                assert!(self.transaction.is_none(), "{tokens:?} ran in a transaction");
+                if name == "DEL" {
+                    encode::integer(&mut reply, tokens.len() as i64);
+                } else {
+                    encode::array(&mut reply, tokens.len());
+                    tokens.iter().for_each(|token| encode::bulk(&mut reply, token.as_bytes()));
+                }
+            }
             "MULTI" => {
                 assert!(self.transaction.replace(Vec::new()).is_none(), "MULTI in MULTI");
                 encode::simple(&mut reply, "OK");

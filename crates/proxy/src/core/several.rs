@@ -1,0 +1,265 @@
+//! What to do with a request when a pool has several servers.
+//!
+//! | request | goes to |
+//! |---|---|
+//! | keys on one server | that server |
+//! | MGET MSET DEL UNLINK EXISTS TOUCH | each key's server; the replies are joined |
+//! | DBSIZE KEYS FLUSHALL FLUSHDB RANDOMKEY, SCRIPT and FUNCTION that change or ask all | every server |
+//! | SCAN | one server after the other; the cursor says which |
+//! | PUBLISH, SUBSCRIBE and kin, PUBSUB | the pool's first server |
+//! | WATCH, MULTI | the server of the first key; all keys must be there |
+//!
+//! Messages go over one server and not over the channel's, so that a client has one stream of
+//! them, in one order, and a pattern means the same as on one server.
+
+use std::borrow::Cow;
+
+use tombolo_resp::command::Command;
+use tombolo_resp::{Request, encode};
+
+use super::effect::Effect;
+use super::join::{Gather, scan_place};
+use super::route::{Decision, refuse};
+use super::session::Session;
+use crate::placement::Placement;
+
+/// The server that messages go over, and what no key says a server for.
+const FIRST: usize = 0;
+
+/// Where the keys of a request are.
+enum Place {
+    Server(usize),
+    Keyless,
+    /// They can not go anywhere; the answer.
+    Nowhere(Decision),
+}
+
+/// Decides about a request that a shared connection may have.
+pub(super) fn decide(placement: &Placement, command: &Command, request: &Request<'_>, dice: u64) -> Decision {
+    if let Some(decision) = split(placement, command, request, dice) {
+        return decision;
+    }
+    match place(placement, command, request, dice) {
+        Place::Server(server) => Decision::Forward(server),
+        Place::Nowhere(decision) => decision,
+        Place::Keyless => keyless(placement, command, request, dice),
+    }
+}
+
+/// Decides about a request that needs a connection of the client's own.
+pub(super) fn decide_apart(
+    placement: &Placement,
+    command: &Command,
+    request: &Request<'_>,
+    effect: Effect,
+    dice: u64,
+) -> Decision {
+    match (effect, place(placement, command, request, dice)) {
+        (Effect::Blocking | Effect::Watch, Place::Server(server)) if command.has_keys() => {
+            Decision::Own(server, effect)
+        }
+        (_, Place::Nowhere(decision)) => decision,
+        (Effect::Multi, _) => Decision::Begin,
+        (Effect::Exec, _) => error("ERR EXEC without MULTI"),
+        (Effect::Discard, _) => error("ERR DISCARD without MULTI"),
+        (Effect::Unwatch, _) => Decision::Reply(Cow::Borrowed(b"+OK\r\n")),
+        (Effect::Subscribe(_) | Effect::UnsubscribeAll(_), _) => Decision::Own(FIRST, effect),
+        _ => refuse(&format!(
+            "tombolo-proxy does not support '{}' with several servers: it is about one connection or one server; ask the server itself",
+            command.name
+        )),
+    }
+}
+
+/// HELLO of a protocol in which replies of several servers would have to be rewritten is refused
+/// as an old server refuses it, which makes clients fall back.
+pub(super) fn hello(effect: Effect) -> Decision {
+    match effect {
+        Effect::Hello { protocol: None | Some(2), names: false, .. } => Decision::Hello(FIRST, effect),
+        _ => error("NOPROTO unsupported protocol version"),
+    }
+}
+
+/// Decides about a request after a MULTI that no server has seen yet.
+pub(super) fn decide_unbound(
+    placement: &Placement,
+    command: &Command,
+    request: &Request<'_>,
+    dice: u64,
+) -> Decision {
+    match command.name {
+        "exec" => Decision::End(b"*0\r\n"),
+        "discard" => Decision::End(b"+OK\r\n"),
+        "multi" => error("ERR MULTI calls can not be nested"),
+        "watch" => error("ERR WATCH inside MULTI is not allowed"),
+        _ => match place(placement, command, request, dice) {
+            Place::Server(server) => Decision::Bind(server),
+            // The transaction then says what is wrong.
+            Place::Keyless | Place::Nowhere(_) => Decision::Bind(FIRST),
+        },
+    }
+}
+
+/// Decides about a request of a client with a connection to a server of its own.
+pub(super) fn decide_own(
+    placement: &Placement,
+    session: &Session,
+    command: &Command,
+    request: &Request<'_>,
+    effect: Effect,
+) -> Decision {
+    if session.is_clean() || session.may_be_ending() {
+        // The next request may be one for any server.
+        return Decision::Wait;
+    }
+    if session.is_subscribed() {
+        return Decision::Own(session.server, effect);
+    }
+    let stays = matches!(
+        effect,
+        Effect::Plain
+            | Effect::Blocking
+            | Effect::Multi
+            | Effect::Exec
+            | Effect::Discard
+            | Effect::Watch
+            | Effect::Unwatch
+    );
+    let keyless = ["multi", "exec", "discard", "unwatch", "ping", "echo", "time", "publish"];
+    match place(placement, command, request, 0) {
+        Place::Server(server) if server == session.server && stays => Decision::Own(server, effect),
+        Place::Keyless
+            if keyless.contains(&command.name) && (command.name != "publish" || session.server == FIRST) =>
+        {
+            Decision::Own(session.server, effect)
+        }
+        Place::Nowhere(Decision::Reply(reply)) => Decision::Spoil(reply),
+        Place::Server(_) if stays => spoil(&format!(
+            "tombolo-proxy: '{}' needs another server than this transaction; a hash tag keeps keys together",
+            command.name
+        )),
+        _ => spoil(&format!(
+            "tombolo-proxy: '{}' can not be in a transaction with several servers",
+            command.name
+        )),
+    }
+}
+
+fn error(text: &str) -> Decision {
+    let mut reply = Vec::new();
+    encode::error(&mut reply, text);
+    Decision::Reply(Cow::Owned(reply))
+}
+
+fn spoil(reason: &str) -> Decision {
+    match refuse(reason) {
+        Decision::Reply(reply) => Decision::Spoil(reply),
+        other => other,
+    }
+}
+
+/// The server that has every key.
+fn place(placement: &Placement, command: &Command, request: &Request<'_>, dice: u64) -> Place {
+    let mut keys = 0_usize;
+    let mut server = None;
+    let mut together = true;
+    let found = command.keys(request, |_, key| {
+        let place = placement.server(key, dice);
+        together &= *server.get_or_insert(place) == place;
+        keys += 1;
+    });
+    if let Err(error) = found {
+        return Place::Nowhere(refuse(&error.to_string()));
+    }
+    match server {
+        _ if keys > 1 && placement.is_random() => Place::Nowhere(refuse(&format!(
+            "tombolo-proxy: '{}' has several keys, and the distribution of this pool is random",
+            command.name
+        ))),
+        Some(server) if together => Place::Server(server),
+        Some(_) => Place::Nowhere(refuse(&format!(
+            "tombolo-proxy: the keys of '{}' are on different servers; a hash tag keeps keys together",
+            command.name
+        ))),
+        None => Place::Keyless,
+    }
+}
+
+/// A command whose keys can be anywhere; `None` for others.
+fn split(placement: &Placement, command: &Command, request: &Request<'_>, dice: u64) -> Option<Decision> {
+    let (step, reads) = match command.name {
+        "mget" => (1, true),
+        "mset" => (2, false),
+        "del" | "unlink" | "exists" | "touch" => (1, false),
+        _ => return None,
+    };
+    if !(request.len() - 1).is_multiple_of(step) {
+        return Some(refuse("wrong number of arguments for 'mset' command"));
+    }
+    let mut part_of: Vec<Option<u32>> = vec![None; placement.servers()];
+    let mut parts: Vec<(usize, usize, Vec<u8>)> = Vec::new();
+    let mut order = Vec::new();
+    for at in (1..request.len()).step_by(step) {
+        let server = placement.server(request.arg(at)?, dice);
+        let part = *part_of.get_mut(server)?.get_or_insert_with(|| {
+            parts.push((server, 0, Vec::new()));
+            (parts.len() - 1) as u32
+        });
+        order.push(part);
+        let (_, count, body) = &mut parts[part as usize];
+        *count += step;
+        (at..at + step).filter_map(|at| request.arg(at)).for_each(|arg| encode::bulk(body, arg));
+    }
+    if let [(server, ..)] = parts[..] {
+        return Some(Decision::Forward(server));
+    }
+    let gather = match command.name {
+        "mset" => Gather::First,
+        _ if reads => Gather::Interleave(order),
+        _ => Gather::Sum,
+    };
+    let wire = |(server, count, body): (usize, usize, Vec<u8>)| {
+        let mut wire = Vec::with_capacity(body.len() + 32);
+        encode::array(&mut wire, count + 1);
+        encode::bulk(&mut wire, request.name());
+        wire.extend_from_slice(&body);
+        (server, wire)
+    };
+    Some(Decision::Split(parts.into_iter().map(wire).collect(), gather))
+}
+
+fn keyless(placement: &Placement, command: &Command, request: &Request<'_>, dice: u64) -> Decision {
+    let servers = placement.servers();
+    let gather = match command.name {
+        "dbsize" => Gather::Sum,
+        "keys" => Gather::Concat,
+        "randomkey" => Gather::Pick(dice),
+        "script|exists" => Gather::All,
+        "flushall" | "flushdb" | "script|load" | "script|flush" => Gather::First,
+        "function|load" | "function|delete" | "function|flush" | "function|restore" => Gather::First,
+        "scan" => return scan(servers, request),
+        "time" | "lolwut" | "publish" | "spublish" | "function|list" | "function|dump" => {
+            return Decision::Forward(FIRST);
+        }
+        name if name.starts_with("command") || name.starts_with("pubsub") => return Decision::Forward(FIRST),
+        name => {
+            return refuse(&format!(
+                "tombolo-proxy does not support '{name}' with several servers: it has no key that says which one; ask the server itself"
+            ));
+        }
+    };
+    let parts = (0..servers).map(|server| (server, request.wire().to_vec())).collect();
+    Decision::Split(parts, gather)
+}
+
+fn scan(servers: usize, request: &Request<'_>) -> Decision {
+    let cursor = request.arg(1).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+    let Some(cursor) = cursor else { return refuse("invalid cursor") };
+    let (server, cursor) = scan_place(cursor, servers);
+    let mut wire = Vec::with_capacity(request.wire().len() + 20);
+    encode::array(&mut wire, request.len());
+    encode::bulk(&mut wire, request.name());
+    encode::bulk(&mut wire, cursor.to_string().as_bytes());
+    request.args().skip(2).for_each(|arg| encode::bulk(&mut wire, arg));
+    Decision::Split(vec![(server, wire)], Gather::Scan { server, servers })
+}
