@@ -141,7 +141,7 @@ fn one_world(
     converge(agent, &world, mutant)?;
     let mut flows = flows(&fabric, &mut rng);
     flows.retain(|flow| is_new(flow, tracked));
-    let probes = flows.iter().map(|flow| probe(&fabric, flow)).collect();
+    let probes = flows.iter().map(|flow| Probe::of(&fabric, flow)).collect();
     let seen = agent.probe(probes).map_err(|e: AgentError| e.to_string())?;
     for (flow, mut seen) in flows.into_iter().zip(seen) {
         let trace = trace(&fabric, &flow);
@@ -175,18 +175,6 @@ fn converge(agent: &Agent, world: &World, mutant: Option<Mutant>) -> Result<(), 
     match again.edits.first() {
         Some((edit, why)) => Err(format!("the second plan is not empty: {edit}, because {why}")),
         None => Ok(()),
-    }
-}
-
-/// A flow as a probe.
-fn probe(fabric: &Fabric, flow: &Flow) -> Probe {
-    let nic = fabric.networks.get(&flow.network).and_then(|network| network.nics.get(&flow.nic));
-    Probe {
-        from: nic.map(|nic| nic.owner.to_string()).unwrap_or_default(),
-        source: flow.source,
-        destination: flow.destination,
-        protocol: flow.protocol,
-        port: flow.port,
     }
 }
 

@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
+use tombolo_fabric::{Fabric, Flow};
 
 /// A packet to be sent. TCP probes are SYNs, ICMP ones echo requests; all others carry their cookie as payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,20 @@ pub struct Probe {
     pub protocol: u8,
     /// Its destination port, where the protocol has ports.
     pub port: u16,
+}
+
+impl Probe {
+    /// The first packet of a flow. A flow from an interface that does not exist has no sender either.
+    pub fn of(fabric: &Fabric, flow: &Flow) -> Self {
+        let nic = fabric.networks.get(&flow.network).and_then(|network| network.nics.get(&flow.nic));
+        Self {
+            from: nic.map(|nic| nic.owner.to_string()).unwrap_or_default(),
+            source: flow.source,
+            destination: flow.destination,
+            protocol: flow.protocol,
+            port: flow.port,
+        }
+    }
 }
 
 /// What became of a probe.

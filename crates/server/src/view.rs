@@ -135,7 +135,7 @@ impl<'a> View<'a> {
 
     /// What the packets say of flows: each is sent once.
     pub fn send(&self, flows: &[Flow]) -> Result<Vec<Seen>, AgentError> {
-        let probes = flows.iter().map(|flow| self.probe(flow)).collect();
+        let probes = flows.iter().map(|flow| Probe::of(&self.fabric, flow)).collect();
         self.agent.probe(probes)
     }
 
@@ -151,18 +151,6 @@ impl<'a> View<'a> {
     pub fn delivered(&self, flow: &Flow, seen: &Seen) -> bool {
         let owners = self.fabric.networks.values().filter_map(|n| n.nics.get(&flow.destination));
         owners.into_iter().any(|nic| seen.arrived.contains(&nic.owner.to_string()))
-    }
-
-    /// A flow as a probe.
-    fn probe(&self, flow: &Flow) -> Probe {
-        let nic = self.fabric.networks.get(&flow.network).and_then(|n| n.nics.get(&flow.nic));
-        Probe {
-            from: nic.map(|nic| nic.owner.to_string()).unwrap_or_default(),
-            source: flow.source,
-            destination: flow.destination,
-            protocol: flow.protocol,
-            port: flow.port,
-        }
     }
 }
 
