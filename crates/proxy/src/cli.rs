@@ -1,5 +1,6 @@
-//! The command line: nutcracker's flags. Those that this version does not implement are refused.
+//! The command line: nutcracker's flags.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
@@ -29,46 +30,30 @@ pub struct Args {
     /// Accepted for nutcracker's sake and without effect: buffers have the size of what is in them
     #[arg(short, long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(512..=16777216))]
     pub mbuf_size: Option<u32>,
-    /// Not supported yet
-    #[arg(short, long, hide = true)]
+    /// Run in the background
+    #[arg(short, long)]
     pub daemonize: bool,
-    /// Not supported yet
-    #[arg(short = 'D', long, hide = true)]
+    /// Show what the statistics count, and exit
+    #[arg(short = 'D', long)]
     pub describe_stats: bool,
-    /// Not supported yet
-    #[arg(short, long, value_name = "PORT", hide = true)]
-    pub stats_port: Option<u16>,
-    /// Not supported yet
-    #[arg(short = 'a', long, value_name = "ADDRESS", hide = true)]
-    pub stats_addr: Option<String>,
-    /// Not supported yet
-    #[arg(short = 'i', long, value_name = "MS", hide = true)]
-    pub stats_interval: Option<u32>,
-}
-
-impl Args {
-    /// Why these flags can not be honoured, if they can not.
-    pub fn unsupported(&self) -> Option<&'static str> {
-        match self {
-            Args { daemonize: true, .. } => {
-                Some("-d, --daemonize is not supported yet: run it under a service manager")
-            }
-            Args { describe_stats: true, .. } => Some("-D, --describe-stats is not supported yet"),
-            Args { stats_port: Some(_), .. } => Some("-s, --stats-port is not supported yet"),
-            Args { stats_addr: Some(_), .. } => Some("-a, --stats-addr is not supported yet"),
-            Args { stats_interval: Some(_), .. } => Some("-i, --stats-interval is not supported yet"),
-            _ => None,
-        }
-    }
+    /// Give statistics on this port
+    #[arg(short, long, value_name = "PORT", default_value_t = 22222, value_parser = clap::value_parser!(u16).range(1..))]
+    pub stats_port: u16,
+    /// Give statistics on this address. twemproxy's default is 0.0.0.0; nothing is told to the
+    /// network here unless you say so
+    #[arg(short = 'a', long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub stats_addr: IpAddr,
+    /// How old the statistics may be, in milliseconds
+    #[arg(short = 'i', long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub stats_interval: u32,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn unsupported(args: &[&str]) -> Option<&'static str> {
-        let all = std::iter::once("tombolo-proxy").chain(args.iter().copied());
-        Args::try_parse_from(all).expect("flags of nutcracker").unsupported()
+    fn parse(args: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from(std::iter::once("tombolo-proxy").chain(args.iter().copied()))
     }
 
     #[test]
@@ -77,18 +62,20 @@ mod tests {
             ["-c", "a.yml"].as_slice(),
             &["--conf-file=a.yml", "-t", "-v", "11", "-o", "log", "-p", "pid", "-m", "16384"],
             &["--test-conf", "--verbose=6", "--output=log", "--pid-file=pid", "--mbuf-size=512"],
+            &["-d", "-D", "-s", "1", "-a", "0.0.0.0", "-i", "1000"],
+            &["--daemonize", "--describe-stats", "--stats-port=1", "--stats-addr=::1", "--stats-interval=1"],
         ] {
-            assert_eq!(unsupported(args), None, "{args:?}");
+            assert!(parse(args).is_ok(), "{args:?}");
         }
-        for args in [
-            ["-d"].as_slice(),
-            &["-D"],
-            &["-s", "22222"],
-            &["--stats-port=1"],
-            &["-a", "0.0.0.0"],
-            &["-i", "30000"],
-        ] {
-            assert!(unsupported(args).is_some_and(|reason| reason.contains("not supported yet")), "{args:?}");
+        for args in [["-s", "0"], ["-s", "65536"], ["-a", "host"], ["-i", "0"], ["-v", "12"], ["-m", "1"]] {
+            assert!(parse(&args).is_err(), "{args:?}");
         }
+    }
+
+    #[test]
+    fn statistics_stay_on_this_machine_unless_told_otherwise() {
+        let args = parse(&[]).expect("no flag is needed");
+        assert!(args.stats_addr.is_loopback());
+        assert_eq!((args.stats_port, args.stats_interval), (22222, 30_000));
     }
 }

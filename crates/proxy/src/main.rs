@@ -1,11 +1,14 @@
 //! `tombolo-proxy`: reads the configuration and runs the worker until a signal ends it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::daemon;
 use tombolo_proxy::cli::Args;
 use tombolo_proxy::config::Config;
 use tombolo_proxy::{Log, net};
@@ -21,8 +24,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    if let Some(reason) = args.unsupported() {
-        anyhow::bail!("{reason}");
+    if args.describe_stats {
+        print!("{}", net::describe());
+        return Ok(());
     }
     let config = Config::load(&args.conf_file)?;
     if args.test_conf {
@@ -31,7 +35,22 @@ fn run(args: &Args) -> anyhow::Result<()> {
     }
     raise_descriptor_limit();
     let log = Log::open(args.output.as_deref(), args.verbose).context("the log can not be opened")?;
-    let mut worker = net::Worker::new(&config, log)?;
+    if args.daemonize {
+        // Before there is a thread or a descriptor that epoll knows: neither survives a fork.
+        daemon(true, false).context("can not go to the background")?;
+    }
+    let stats = net::StatsOptions {
+        listen: SocketAddr::new(args.stats_addr, args.stats_port),
+        interval: Duration::from_millis(args.stats_interval.into()),
+    };
+    let mut worker = net::Worker::new(&config, stats, log).inspect_err(|error| {
+        // In the background nobody sees what is printed.
+        if args.daemonize
+            && let Ok(log) = Log::open(args.output.as_deref(), args.verbose)
+        {
+            log.line(0, format_args!("{error}"));
+        }
+    })?;
     if let Some(path) = &args.pid_file {
         fs::write(path, format!("{}\n", std::process::id()))
             .with_context(|| format!("{} can not be written", path.display()))?;

@@ -47,8 +47,8 @@ fn a_bad_file_is_refused_with_the_place() {
             "nutcracker.yaml:3: pool 'redis-1', key 'redis': bad value: '1'; expected 'true' or 'false'",
         ),
         (
-            format!("{GOOD}  auto_eject_hosts: true\n"),
-            "nutcracker.yaml:6: pool 'redis-1', key 'auto_eject_hosts': not supported yet",
+            format!("{GOOD}  reuseport: true\n"),
+            "nutcracker.yaml:6: pool 'redis-1', key 'reuseport': not supported yet",
         ),
         (format!("{GOOD}  timeout: 400\n  timeout: 300\n"), "nutcracker.yaml:"),
     ];
@@ -58,15 +58,6 @@ fn a_bad_file_is_refused_with_the_place() {
             assert_eq!(output.status.code(), Some(1), "{text}");
             assert!(stderr.contains(expected), "{text}\n{stderr}\nexpected {expected}");
         }
-    }
-}
-
-#[test]
-fn flags_that_do_nothing_yet_are_refused() {
-    for args in [["-d"].as_slice(), &["-s", "22222"], &["-a", "127.0.0.1"], &["-i", "1000"], &["-D"]] {
-        let (output, stderr) = run(GOOD, args);
-        assert_eq!(output.status.code(), Some(1), "{args:?}");
-        assert!(stderr.contains("not supported yet"), "{args:?}: {stderr}");
     }
 }
 

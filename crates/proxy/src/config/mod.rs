@@ -65,6 +65,17 @@ pub struct Pool {
     pub redis_db: u32,
     /// Connections to each server; at least 1.
     pub server_connections: usize,
+    /// When servers that fail are left out of the distribution; `None` for never.
+    pub eject: Option<Eject>,
+}
+
+/// `auto_eject_hosts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Eject {
+    /// How many failures in a row it takes; at least 1.
+    pub failures: u32,
+    /// How long the server is left out.
+    pub retry: Duration,
 }
 
 impl Config {

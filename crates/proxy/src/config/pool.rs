@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::Pool;
 use super::address::{Listen, Server, decimal};
 use super::document::{Data, Entry, Value};
 use super::error::{ConfigError, Problem};
+use super::{Eject, Pool};
 use crate::placement::{Distribution, Hash};
 
 /// Every key of twemproxy's.
@@ -32,6 +32,8 @@ const KEYS: &[&str] = &[
 ];
 
 const DEFAULT_BACKLOG: u32 = 512;
+const DEFAULT_RETRY_MS: u32 = 30_000;
+const DEFAULT_FAILURES: u32 = 2;
 const MAX_SERVER_CONNECTIONS: u32 = 1024;
 /// More would only make the tables of the distributions big.
 const MAX_TOTAL_WEIGHT: u64 = 1_000_000;
@@ -61,6 +63,7 @@ pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
         redis_auth: reader.text("redis_auth")?.map(str::to_string).filter(|password| !password.is_empty()),
         redis_db: reader.number("redis_db")?.unwrap_or(0),
         server_connections: reader.server_connections()?,
+        eject: reader.eject()?,
     };
     Ok(pool)
 }
@@ -103,17 +106,25 @@ impl<'a> Reader<'a> {
                 None => self.missing("redis", expected),
             });
         }
-        for key in ["auto_eject_hosts", "reuseport"] {
-            if self.flag(key)? == Some(true)
-                && let Some(value) = self.entry.get(key)
-            {
-                return Err(self.error(key, value, Problem::NotSupported, "'false'"));
+        match self.entry.get("reuseport") {
+            Some(value) if self.flag("reuseport")? == Some(true) => {
+                Err(self.error("reuseport", value, Problem::NotSupported, "'false'"))
             }
+            _ => Ok(()),
         }
-        // They only mean something together with auto_eject_hosts, which is refused above.
-        self.number("server_retry_timeout")?;
-        self.number("server_failure_limit")?;
-        Ok(())
+    }
+
+    fn eject(&self) -> Read<Option<Eject>> {
+        let retry = self.number("server_retry_timeout")?.unwrap_or(DEFAULT_RETRY_MS);
+        let limit = "a number from 1 to 2147483647";
+        let failures = self.parsed("server_failure_limit", limit, |text| {
+            decimal(text).filter(|number| (1..=i32::MAX as u32).contains(number))
+        })?;
+        let eject = Eject {
+            failures: failures.unwrap_or(DEFAULT_FAILURES),
+            retry: Duration::from_millis(retry.into()),
+        };
+        Ok((self.flag("auto_eject_hosts")? == Some(true)).then_some(eject))
     }
 
     fn missing(&self, key: &str, expected: &str) -> ConfigError {
@@ -228,13 +239,14 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let text = "a:\n  listen: /run/a.sock 660\n  redis: true\n  hash: murmur\n  hash_tag: \"{}\"\n  distribution: modula\n  timeout: 400\n  backlog: 7\n  tcpkeepalive: true\n  preconnect: true\n  redis_auth: 0123\n  redis_db: 2\n  server_connections: 3\n  client_connections: 9\n  auto_eject_hosts: false\n  server_retry_timeout: 2000\n  server_failure_limit: 1\n  servers:\n   - 127.0.0.1:1:1 one\n   - h:2:2\n";
+        let text = "a:\n  listen: /run/a.sock 660\n  redis: true\n  hash: murmur\n  hash_tag: \"{}\"\n  distribution: modula\n  timeout: 400\n  backlog: 7\n  tcpkeepalive: true\n  preconnect: true\n  redis_auth: 0123\n  redis_db: 2\n  server_connections: 3\n  client_connections: 9\n  auto_eject_hosts: true\n  server_retry_timeout: 2000\n  server_failure_limit: 1\n  servers:\n   - 127.0.0.1:1:1 one\n   - h:2:2\n";
         let pool = Config::parse("f", text).expect("a good file").pools.remove(0);
         assert_eq!(pool.hash_tag, Some((b'{', b'}')));
         assert_eq!(pool.timeout, Some(Duration::from_millis(400)));
         assert_eq!(pool.redis_auth.as_deref(), Some("0123"));
         assert_eq!((pool.redis_db, pool.server_connections, pool.client_connections), (2, 3, 9));
         assert_eq!((pool.hash, pool.distribution), (Hash::Murmur, Distribution::Modula));
+        assert_eq!(pool.eject, Some(Eject { failures: 1, retry: Duration::from_secs(2) }));
     }
 
     #[test]
@@ -255,7 +267,9 @@ mod tests {
             ("hash: sha1", "key 'hash': bad value: 'sha1'; expected one of one_at_a_time, md5"),
             ("hash_tag: '{'", "key 'hash_tag': bad value: '{'; expected two characters"),
             ("preconnect: yes", "key 'preconnect': bad value: 'yes'; expected 'true' or 'false'"),
-            ("auto_eject_hosts: true", "key 'auto_eject_hosts': not supported yet: 'true'; expected 'false'"),
+            ("auto_eject_hosts: 1", "key 'auto_eject_hosts': bad value: '1'; expected 'true' or 'false'"),
+            ("server_failure_limit: 0", "bad value: '0'; expected a number from 1 to 2147483647"),
+            ("reuseport: true", "key 'reuseport': not supported yet: 'true'; expected 'false'"),
             ("server_connections: 0", "bad value: '0'; expected a number from 1 to 1024"),
             ("redis: false", "nutcracker.yaml:6:"),
         ] {

@@ -15,6 +15,7 @@ impl Core {
         let lane = state.next_lane;
         state.next_lane = (lane + 1) % state.lanes;
         state.clients += 1;
+        self.total_clients += 1;
         let over = state.max_clients > 0 && state.clients > state.max_clients;
         let id = self.clients.insert(Client::new(pool, lane, state.password.is_none()));
         if over {
@@ -53,11 +54,24 @@ impl Core {
     pub fn client_eof(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.eof = true;
+        self.pools[client.pool].stats.client_eof += 1;
         if client.session.as_ref().is_some_and(|session| session.waits_for_ever()) {
             return self.client_gone(id);
         }
         if !client.paused {
             self.finish(id);
+        }
+    }
+
+    /// The connection of a client has failed.
+    pub fn client_failed(&mut self, id: ClientId) {
+        self.count_client_error(id);
+        self.client_gone(id);
+    }
+
+    fn count_client_error(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get(id) {
+            self.pools[client.pool].stats.client_err += 1;
         }
     }
 
@@ -139,6 +153,7 @@ impl Core {
                     used += length;
                 }
                 Err(error) => {
+                    self.count_client_error(id);
                     self.answer_error(id, &error.to_string());
                     self.finish(id);
                 }
@@ -217,7 +232,8 @@ impl Core {
         let Some(client) = self.clients.get_mut(id) else { return };
         let bytes = parts.iter().map(|(_, wire)| wire.len()).sum();
         let seq = client.wait_for_parts(Join::new(gather, parts.len(), bytes));
-        let (state, lane) = (&self.pools[client.pool], client.lane);
+        let (state, lane) = (&mut self.pools[client.pool], client.lane);
+        state.stats.fragments += parts.len() as u64;
         let (first, lanes, timeout) = (state.first_connection, state.lanes, state.timeout);
         for (part, (server, wire)) in (0..).zip(&parts) {
             self.enqueue(first + server * lanes + lane, id, seq, part, timeout, wire, now);
@@ -239,7 +255,10 @@ impl Core {
         let deadline = timeout.map_or(Millis::MAX, |timeout| now.saturating_add(timeout));
         let connection = &mut self.connections[index];
         connection.out.push(wire);
-        connection.in_flight.push_back(InFlight { client, seq, part, deadline });
+        connection.traffic.requests += 1;
+        connection.traffic.request_bytes += wire.len() as u64;
+        // Requests are below 4 GiB.
+        connection.in_flight.push_back(InFlight { client, seq, part, bytes: wire.len() as u32, deadline });
         self.connect(index, now);
         self.write_server(index);
     }

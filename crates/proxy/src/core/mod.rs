@@ -17,6 +17,7 @@ mod auth;
 mod buffer;
 mod client;
 mod effect;
+mod eject;
 mod input;
 mod join;
 pub mod limits;
@@ -27,16 +28,19 @@ mod server;
 mod session;
 mod several;
 mod slab;
+mod stats;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use client::Client;
+use eject::Eject;
 use own::{Spare, Timers};
 pub use server::ServerError;
 use server::{Connection, State};
 pub use slab::Id as ClientId;
 use slab::Slab;
+pub use stats::{PoolStats, ServerStats};
 
 use crate::config::{DEFAULT_CONNECT_TIMEOUT, Pool};
 use crate::placement::Placement;
@@ -88,6 +92,8 @@ struct PoolState {
     greeting_replies: usize,
     max_clients: usize,
     clients: usize,
+    eject: Eject,
+    stats: PoolStats,
 }
 
 /// The state machine.
@@ -105,6 +111,10 @@ pub struct Core {
     resumable: VecDeque<ClientId>,
     /// The state of the random distribution's generator.
     dice: u64,
+    /// Clients that have ever connected.
+    total_clients: u64,
+    /// What the clock's zero is since 1970.
+    epoch_ms: Millis,
 }
 
 impl Core {
@@ -120,6 +130,8 @@ impl Core {
             actions: VecDeque::new(),
             resumable: VecDeque::new(),
             dice: seed | 1,
+            total_clients: 0,
+            epoch_ms: 0,
         };
         for (index, pool) in pools.iter().enumerate() {
             core.pools.push(PoolState::new(pool, core.connections.len()));
@@ -129,6 +141,11 @@ impl Core {
         }
         core.shared = core.connections.len();
         core
+    }
+
+    /// Says what the clock's zero is in milliseconds since 1970; only statistics show it.
+    pub fn set_epoch(&mut self, epoch_ms: Millis) {
+        self.epoch_ms = epoch_ms;
     }
 
     /// Connects every server of `pool` now instead of on the first request.
@@ -176,6 +193,7 @@ impl Core {
     pub fn next_deadline(&self) -> Option<Millis> {
         let shared = self.connections[..self.shared].iter().map(Connection::deadline).min()?;
         let next = self.timers.first().map_or(shared, |(own, _)| shared.min(*own));
+        let next = self.pools.iter().fold(next, |next, pool| next.min(pool.eject.next_retry()));
         (next != Millis::MAX).then_some(next)
     }
 
@@ -183,10 +201,11 @@ impl Core {
     pub fn tick(&mut self, now: Millis) {
         for index in 0..self.shared {
             if self.connections[index].deadline() <= now {
-                self.fail(index, &ServerError::TimedOut);
+                self.fail(index, &ServerError::TimedOut, now);
             }
         }
         self.tick_own(now);
+        self.tick_eject(now);
         self.resume_clients(now);
     }
 
@@ -238,6 +257,11 @@ impl PoolState {
             greeting_replies,
             max_clients: pool.client_connections,
             clients: 0,
+            eject: Eject::new(
+                pool.eject.map(|eject| (eject.failures, millis(eject.retry))),
+                pool.servers.len(),
+            ),
+            stats: PoolStats::default(),
         }
     }
 }

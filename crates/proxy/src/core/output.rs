@@ -40,7 +40,7 @@ impl Core {
 
     /// A connection could not be made, or is gone.
     pub fn server_failed(&mut self, id: ConnectionId, error: &ServerError, now: Millis) {
-        self.fail(id.0, error);
+        self.fail(id.0, error, now);
         self.resume_clients(now);
     }
 
@@ -60,7 +60,7 @@ impl Core {
             self.frames_of_input(id.0, now)
         };
         if let Err(error) = &outcome {
-            self.fail(id.0, error);
+            self.fail(id.0, error, now);
         }
         self.resume_clients(now);
         outcome
@@ -120,6 +120,12 @@ impl Core {
             _ if reply.starts_with(b">") => {}
             _ => {
                 let request = connection.in_flight.pop_front().ok_or(ServerError::Protocol)?;
+                connection.traffic.responses += 1;
+                connection.traffic.response_bytes += reply.len() as u64;
+                if std::mem::take(&mut connection.suspect) {
+                    let (pool, server) = (connection.pool, connection.server);
+                    self.pools[pool].eject.good(server);
+                }
                 self.deliver(request, reply);
             }
         }
@@ -127,7 +133,7 @@ impl Core {
     }
 
     /// Ends a connection: every request on it gets an error, none is sent again.
-    pub(super) fn fail(&mut self, index: usize, error: &ServerError) {
+    pub(super) fn fail(&mut self, index: usize, error: &ServerError, now: Millis) {
         let connection = &mut self.connections[index];
         if connection.state == State::Idle {
             return;
@@ -135,7 +141,11 @@ impl Core {
         if index >= self.shared {
             return self.fail_own(index, error);
         }
+        connection.traffic.failed(error);
+        let (pool, server) = (connection.pool, connection.server);
         let requests = connection.reset();
+        self.pools[pool].stats.forward_error += requests.len() as u64;
+        self.server_is_bad(pool, server, now);
         self.actions.push_back(Action::CloseServer(ConnectionId(index)));
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR {error}"));

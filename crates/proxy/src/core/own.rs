@@ -41,7 +41,7 @@ impl Core {
     ) -> bool {
         let Some(client) = self.clients.get(id) else { return true };
         match &client.session {
-            Some(session) if session.is_authenticating() => return false,
+            Some(session) if session.holds_back(effect) => return false,
             Some(_) => {}
             None if client.is_waiting() => return false,
             None => {

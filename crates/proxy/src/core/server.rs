@@ -15,6 +15,7 @@ use thiserror::Error;
 use tombolo_resp::FrameScanner;
 
 use super::buffer::ByteQueue;
+use super::stats::Traffic;
 use super::{ClientId, Millis};
 
 /// Memory that a connection's buffers keep when they are empty.
@@ -62,6 +63,7 @@ pub(super) struct InFlight {
     pub(super) seq: u64,
     /// Which part of the reply this is, if it comes from several servers.
     pub(super) part: u32,
+    pub(super) bytes: u32,
     /// When it times out; `Millis::MAX` for never.
     pub(super) deadline: Millis,
 }
@@ -80,6 +82,9 @@ pub(super) struct Connection {
     pub(super) scanner: FrameScanner,
     /// A write for it is already asked for.
     pub(super) dirty: bool,
+    pub(super) traffic: Traffic,
+    /// Its server has failed, and not replied since.
+    pub(super) suspect: bool,
     /// The client that has it to itself.
     pub(super) owner: Option<ClientId>,
     /// When it is closed, if it belongs to nobody and is not shared.
@@ -100,6 +105,8 @@ impl Connection {
             input: Vec::new(),
             scanner: FrameScanner::default(),
             dirty: false,
+            traffic: Traffic::default(),
+            suspect: false,
             owner: None,
             expires: Millis::MAX,
             timer: Millis::MAX,

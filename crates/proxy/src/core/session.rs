@@ -10,8 +10,11 @@
 //! in which they come; the session only has to tell replies from pushed messages, to know when
 //! the last reply is there.
 
+mod pending;
+
 use std::collections::VecDeque;
 
+use pending::Pending;
 use tombolo_resp::peek;
 
 use super::Millis;
@@ -19,17 +22,6 @@ use super::effect::{Effect, Topic};
 
 /// Room for this many unanswered requests stays allocated.
 const KEEP_PENDING: usize = 16;
-
-/// Something that the client is still to get.
-#[derive(Debug)]
-enum Pending {
-    /// A server's reply to a request of so many bytes.
-    Reply(Effect, usize),
-    /// A server's reply, which the client gets this one for.
-    Replaced(Vec<u8>),
-    /// A reply of the proxy's own, behind those.
-    Local(Vec<u8>),
-}
 
 /// What the connection remembers.
 #[derive(Debug, Default)]
@@ -102,8 +94,18 @@ impl Session {
 
     /// Whether a password is being checked; what comes behind must wait for the outcome.
     pub(super) fn is_authenticating(&self) -> bool {
-        let checks = |effect: &Effect| matches!(effect, Effect::Auth | Effect::Hello { user: true, .. });
-        self.pending.iter().any(|pending| matches!(pending, Pending::Reply(effect, _) if checks(effect)))
+        self.awaits(|effect| matches!(effect, Effect::Auth | Effect::Hello { user: true, .. }))
+    }
+
+    /// Whether a request must not be sent before what is missing has come: behind a password, a
+    /// transaction that is promised, or where replies stop to be told apart.
+    pub(super) fn holds_back(&self, effect: Effect) -> bool {
+        let opens = |effect: &Effect| matches!(effect, Effect::Monitor | Effect::Begin);
+        (effect == Effect::Mute && !self.pending.is_empty()) || self.is_authenticating() || self.awaits(opens)
+    }
+
+    fn awaits(&self, what: impl Fn(&Effect) -> bool) -> bool {
+        self.pending.iter().any(|pending| matches!(pending, Pending::Reply(effect, _) if what(effect)))
     }
 
     /// Whether the connection remembers anything of its client.
@@ -141,17 +143,8 @@ impl Session {
 
     /// Whether an answer is missing that may leave no state behind.
     pub(super) fn may_be_ending(&self) -> bool {
-        let ends = |effect: &Effect| {
-            matches!(
-                effect,
-                Effect::Exec
-                    | Effect::Discard
-                    | Effect::Unwatch
-                    | Effect::Subscribe(_)
-                    | Effect::UnsubscribeAll(_)
-            )
-        };
-        self.pending.iter().any(|pending| matches!(pending, Pending::Reply(effect, _) if ends(effect)))
+        use Effect::{Discard, Exec, Subscribe, UnsubscribeAll, Unwatch};
+        self.awaits(|effect| matches!(effect, Exec | Discard | Unwatch | Subscribe(_) | UnsubscribeAll(_)))
     }
 
     pub(super) fn is_subscribed(&self) -> bool {
@@ -218,10 +211,7 @@ impl Session {
 
     fn pop(&mut self) -> Option<Pending> {
         let pending = self.pending.pop_front()?;
-        self.bytes -= match &pending {
-            Pending::Reply(_, bytes) => *bytes,
-            Pending::Replaced(reply) | Pending::Local(reply) => reply.len(),
-        };
+        self.bytes -= pending.bytes();
         if self.pending.is_empty() && self.pending.capacity() > KEEP_PENDING {
             self.pending = VecDeque::new();
         }
@@ -231,7 +221,7 @@ impl Session {
     fn go_opaque(&mut self) {
         self.state.opaque = true;
         self.pending.retain(|pending| matches!(pending, Pending::Local(_)));
-        self.bytes = 0;
+        self.bytes = self.pending.iter().map(Pending::bytes).sum();
     }
 
     /// A message of the server has come.

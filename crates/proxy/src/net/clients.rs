@@ -85,7 +85,7 @@ impl Clients {
                 }
                 Ok(Got::Nothing) => {}
                 Ok(Got::End) => core.client_eof(id),
-                Err(_) => core.client_gone(id),
+                Err(_) => core.client_failed(id),
             }
         }
         turn.clear();
@@ -100,7 +100,7 @@ impl Clients {
         }
         match socket.write(core.client_output(id)) {
             Ok(count) => core.client_wrote(id, count, now),
-            Err(_) => core.client_gone(id),
+            Err(_) => core.client_failed(id),
         }
     }
 

@@ -15,13 +15,16 @@ mod listener;
 mod resolve;
 mod servers;
 mod signals;
+mod stats;
 mod stream;
 mod worker;
 
 use std::io;
+use std::net::SocketAddr;
 
 use thiserror::Error;
 
+pub use stats::{StatsOptions, describe};
 pub use worker::Worker;
 
 /// Why a worker can not start or go on.
@@ -34,6 +37,14 @@ pub enum NetError {
         pool: String,
         /// Its address.
         address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Statistics can not be given.
+    #[error("statistics: can not listen on {address}: {source}; choose with -a and -s")]
+    Stats {
+        /// The address.
+        address: SocketAddr,
         /// What the system said.
         source: io::Error,
     },

@@ -11,6 +11,7 @@ use super::listener::Listener;
 use super::resolve::Resolver;
 use super::servers::Servers;
 use super::signals::{Signals, Wish};
+use super::stats::{Stats, StatsOptions};
 use super::{NetError, READ_BYTES};
 use crate::config::Config;
 use crate::core::{Action, Core, Millis};
@@ -64,6 +65,7 @@ pub struct Worker {
     clients: Clients,
     servers: Servers,
     signals: Signals,
+    stats: Stats,
     log: Log,
     started: Instant,
     buffer: Vec<u8>,
@@ -73,7 +75,7 @@ pub struct Worker {
 impl Worker {
     /// Listens for every pool of `config`. From here on, the signals that end a proxy are taken
     /// over by [`run`](Self::run).
-    pub fn new(config: &Config, log: Log) -> Result<Worker, NetError> {
+    pub fn new(config: &Config, stats: StatsOptions, log: Log) -> Result<Worker, NetError> {
         let signals = Signals::take().map_err(NetError::of("signals"))?;
         let poll = Poll::new().map_err(NetError::of("epoll"))?;
         let resolver = Resolver::new(poll.registry(), Source::Resolver.token());
@@ -88,8 +90,10 @@ impl Worker {
             log.line(NOTICE, format_args!("pool '{}': listening on {}", pool.name, pool.listen));
             listeners.push(listener);
         }
-        let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64);
-        let mut core = Core::new(&config.pools, seed);
+        let stats = Stats::start(stats)?;
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut core = Core::new(&config.pools, epoch.as_nanos() as u64);
+        core.set_epoch(Millis::try_from(epoch.as_millis()).unwrap_or_default());
         let servers = Servers::new(config, &core, resolver);
         for (index, _) in config.pools.iter().enumerate().filter(|(_, pool)| pool.preconnect) {
             core.preconnect(index, 0);
@@ -102,6 +106,7 @@ impl Worker {
             clients: Clients::default(),
             servers,
             signals,
+            stats,
             log,
             started: Instant::now(),
             buffer: vec![0; READ_BYTES],
@@ -112,14 +117,16 @@ impl Worker {
     /// Serves until a signal says to end.
     pub fn run(&mut self) -> Result<(), NetError> {
         let mut events = Events::with_capacity(EVENTS);
-        self.act(0);
+        let mut now = 0;
+        self.act(now);
         loop {
-            let timeout = self.timeout();
+            self.stats.refresh(&self.config, &self.core, now);
+            let timeout = Some(self.timeout(now));
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 outcome => outcome.map_err(NetError::of("epoll"))?,
             }
-            let now = self.now();
+            now = self.now();
             let mut end = false;
             for event in &events {
                 end |= self.event(event, now);
@@ -142,20 +149,17 @@ impl Worker {
         Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX)
     }
 
-    /// How long there is nothing to do without an event.
-    fn timeout(&self) -> Option<Duration> {
+    /// How long there is nothing to do without an event, in a turn that began at `now`.
+    fn timeout(&self, now: Millis) -> Duration {
         if self.clients.any_readable() || self.servers.any_readable() {
-            return Some(Duration::ZERO);
+            return Duration::ZERO;
         }
         let deadline = self.core.next_deadline().map(|at| {
             // A millisecond has passed when the clock says so, not when epoll's rounding does.
             Duration::from_millis(at.saturating_sub(self.now()))
         });
-        if self.accept_again {
-            Some(deadline.map_or(ACCEPT_AGAIN, |at| at.min(ACCEPT_AGAIN)))
-        } else {
-            deadline
-        }
+        let next = deadline.unwrap_or(Duration::MAX).min(self.stats.fresh_for(now));
+        if self.accept_again { next.min(ACCEPT_AGAIN) } else { next }
     }
 
     /// Takes note of an event; true when it says to end.

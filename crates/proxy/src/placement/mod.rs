@@ -48,7 +48,9 @@ impl Distribution {
 pub struct Placement {
     hash: Hash,
     hash_tag: Option<(u8, u8)>,
-    servers: usize,
+    /// Their names and weights.
+    servers: Vec<(String, u32)>,
+    distribution: Distribution,
     table: Table,
 }
 
@@ -58,7 +60,8 @@ enum Table {
     Ketama(Vec<(u32, usize)>),
     /// A server for each unit of weight.
     Modula(Vec<usize>),
-    Random,
+    /// Servers.
+    Random(Vec<usize>),
 }
 
 impl Placement {
@@ -69,23 +72,28 @@ impl Placement {
         hash_tag: Option<(u8, u8)>,
         servers: &[(&str, u32)],
     ) -> Placement {
-        let table = match distribution {
-            Distribution::Ketama => Table::Ketama(ketama(servers)),
-            Distribution::Modula => Table::Modula(modula(servers)),
-            Distribution::Random => Table::Random,
-        };
-        Placement { hash, hash_tag, servers: servers.len(), table }
+        let servers: Vec<(String, u32)> =
+            servers.iter().map(|(name, weight)| (name.to_string(), *weight)).collect();
+        let table = table(distribution, &servers, &vec![true; servers.len()]);
+        Placement { hash, hash_tag, servers, distribution, table }
+    }
+
+    /// Spreads the keys over those servers only that are `live`. When none is, nothing changes.
+    pub fn keep(&mut self, live: &[bool]) {
+        if live.contains(&true) {
+            self.table = table(self.distribution, &self.servers, live);
+        }
     }
 
     /// How many servers there are.
     pub fn servers(&self) -> usize {
-        self.servers
+        self.servers.len()
     }
 
     /// The index of the server for `key`. `dice`, a number that the caller draws anew for each
     /// request, is only used by the random distribution.
     pub fn server(&self, key: &[u8], dice: u64) -> usize {
-        if self.servers <= 1 {
+        if self.servers.len() <= 1 {
             return 0;
         }
         match &self.table {
@@ -95,13 +103,13 @@ impl Placement {
                 points.get(at).or(points.first()).map_or(0, |&(_, server)| server)
             }
             Table::Modula(slots) => slots[self.hash(key) as usize % slots.len()],
-            Table::Random => (dice % self.servers as u64) as usize,
+            Table::Random(servers) => servers[(dice % servers.len() as u64) as usize],
         }
     }
 
     /// Whether one key can be on several servers, so that two keys are never known to be together.
     pub fn is_random(&self) -> bool {
-        matches!(self.table, Table::Random) && self.servers > 1
+        self.distribution == Distribution::Random && self.servers.len() > 1
     }
 
     fn hash(&self, key: &[u8]) -> u32 {
@@ -121,15 +129,28 @@ impl Placement {
     }
 }
 
-fn modula(servers: &[(&str, u32)]) -> Vec<usize> {
-    let slots = servers.iter().enumerate();
-    slots.flat_map(|(index, &(_, weight))| std::iter::repeat_n(index, weight as usize)).collect()
+fn table(distribution: Distribution, servers: &[(String, u32)], live: &[bool]) -> Table {
+    let servers: Vec<(usize, &str, u32)> = servers
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| live.get(*index) == Some(&true))
+        .map(|(index, (name, weight))| (index, name.as_str(), *weight))
+        .collect();
+    match distribution {
+        Distribution::Ketama => Table::Ketama(ketama(&servers)),
+        Distribution::Modula => Table::Modula(modula(&servers)),
+        Distribution::Random => Table::Random(servers.iter().map(|&(index, ..)| index).collect()),
+    }
 }
 
-fn ketama(servers: &[(&str, u32)]) -> Vec<(u32, usize)> {
-    let total: u32 = servers.iter().fold(0, |sum, &(_, weight)| sum.wrapping_add(weight));
+fn modula(servers: &[(usize, &str, u32)]) -> Vec<usize> {
+    servers.iter().flat_map(|&(index, _, weight)| std::iter::repeat_n(index, weight as usize)).collect()
+}
+
+fn ketama(servers: &[(usize, &str, u32)]) -> Vec<(u32, usize)> {
+    let total: u32 = servers.iter().fold(0, |sum, &(.., weight)| sum.wrapping_add(weight));
     let mut points = Vec::new();
-    for (index, &(name, weight)) in servers.iter().enumerate() {
+    for &(index, name, weight) in servers {
         for replica in 0..hashes_of(weight, total, servers.len()) {
             let digest = md5::digest(format!("{name}-{replica}").as_bytes());
             points.extend(digest.map(|point| (point, index)));
@@ -180,6 +201,29 @@ mod tests {
                     assert!(placement.server(key, dice as u64) < 2);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn servers_that_are_left_out_get_no_keys_and_come_back() {
+        for distribution in Distribution::ALL {
+            let list = [("a", 1), ("b", 3), ("c", 1)];
+            let mut placement = Placement::new(distribution, Hash::Murmur, None, &list);
+            let keys: Vec<String> = (0..100).map(|index| format!("key:{index}")).collect();
+            let places = |placement: &Placement| -> Vec<usize> {
+                keys.iter().zip(0..).map(|(key, dice)| placement.server(key.as_bytes(), dice)).collect()
+            };
+            let before = places(&placement);
+            placement.keep(&[true, false, true]);
+            let without = places(&placement);
+            assert!(
+                !without.contains(&1) && without.contains(&0) && without.contains(&2),
+                "{distribution:?}"
+            );
+            placement.keep(&[false; 3]);
+            assert_eq!(places(&placement), without, "with nobody left, nothing changes");
+            placement.keep(&[true; 3]);
+            assert_eq!(places(&placement), before);
         }
     }
 }

@@ -131,8 +131,11 @@ pub struct Proxy {
     dir: tempfile::TempDir,
 }
 
+/// Its statistics are on a port that no other has.
 pub fn proxy_command() -> Command {
-    mortal(env!("CARGO_BIN_EXE_tombolo-proxy"))
+    let mut command = mortal(env!("CARGO_BIN_EXE_tombolo-proxy"));
+    command.arg(format!("--stats-port={}", free_port()));
+    command
 }
 
 impl Proxy {
@@ -179,6 +182,11 @@ impl Proxy {
 
     pub fn client(&self) -> Client {
         Client::connect(self.port)
+    }
+
+    /// The file that it was started with.
+    pub fn file(&self) -> PathBuf {
+        self.dir.path().join("nutcracker.yaml")
     }
 
     pub fn log(&self) -> String {

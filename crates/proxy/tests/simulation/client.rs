@@ -58,7 +58,7 @@ impl FakeClient {
             2 | 7 | 12 | 13 if several => {
                 let tokens = tokens("p");
                 let words: Vec<&str> = tokens.iter().map(String::as_str).collect();
-                let name = if few % 2 == 0 { "MGET" } else { "DEL" };
+                let name = if few.is_multiple_of(2) { "MGET" } else { "DEL" };
                 let reply = match name {
                     "MGET" => Value::Array(tokens.iter().map(|token| bulk(token)).collect()),
                     _ => Value::Integer(few as i64),

@@ -112,3 +112,29 @@ fn time_runs_for_the_first_request_unless_it_may_wait() {
     session.start_clock(200, None);
     assert_eq!(session.deadline, Millis::MAX);
 }
+
+/// Found by `tests/garbage.rs`: the bytes of what was held were forgotten, then subtracted.
+#[test]
+fn what_is_held_survives_the_loss_of_order() {
+    let mut session = session();
+    session.sent(Effect::Monitor, 7);
+    assert!(session.hold(b"held"));
+    session.message(b"+OK\r\n");
+    assert_eq!(session.waiting(), (1, 4));
+    assert_eq!(session.next_local().as_deref(), Some(b"held".as_slice()));
+    assert_eq!(session.waiting(), (0, 0));
+}
+
+#[test]
+fn requests_wait_where_the_answers_before_decide_about_them() {
+    let holds = |sent: Effect, next: Effect| {
+        let mut session = session();
+        session.sent(sent, 1);
+        session.holds_back(next)
+    };
+    assert!(holds(Effect::Auth, Effect::Plain));
+    assert!(holds(Effect::Monitor, Effect::Plain));
+    assert!(holds(Effect::Begin, Effect::Plain));
+    assert!(holds(Effect::Plain, Effect::Mute));
+    assert!(!holds(Effect::Multi, Effect::Plain));
+}

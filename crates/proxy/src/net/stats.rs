@@ -1,0 +1,211 @@
+//! The statistics that twemproxy gives to whoever connects: one JSON document, then the end.
+//!
+//! The worker renders them every interval, as twemproxy does; a thread of their own hands out the
+//! last ones, so that nobody who reads slowly holds up a request.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::unistd::gethostname;
+
+use super::NetError;
+use crate::config::Config;
+use crate::core::{Core, Millis, PoolStats, ServerStats};
+
+/// How long a reader may take before it is given up.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where statistics are given, and how often they change.
+#[derive(Debug, Clone, Copy)]
+pub struct StatsOptions {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// How old they may be.
+    pub interval: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct Stats {
+    latest: Arc<Mutex<String>>,
+    source: String,
+    started: Instant,
+    interval: Millis,
+    /// When they are rendered next, on the worker's clock.
+    due: Millis,
+}
+
+impl Stats {
+    /// Listens, and starts the thread that answers.
+    pub(super) fn start(options: StatsOptions) -> Result<Stats, NetError> {
+        let failed = |source| NetError::Stats { address: options.listen, source };
+        let listener = TcpListener::bind(options.listen).map_err(failed)?;
+        let latest = Arc::new(Mutex::new(String::new()));
+        let shown = Arc::clone(&latest);
+        thread::Builder::new()
+            .name("stats".to_string())
+            .spawn(move || serve(&listener, &shown))
+            .map_err(failed)?;
+        let source = gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned());
+        let interval = Millis::try_from(options.interval.as_millis()).unwrap_or(Millis::MAX);
+        Ok(Stats { latest, source, started: Instant::now(), interval, due: 0 })
+    }
+
+    /// How long they are fresh.
+    pub(super) fn fresh_for(&self, now: Millis) -> Duration {
+        Duration::from_millis(self.due.saturating_sub(now))
+    }
+
+    /// Renders them anew, if it is time to.
+    pub(super) fn refresh(&mut self, config: &Config, core: &Core, now: Millis) {
+        if now < self.due {
+            return;
+        }
+        self.due = now.saturating_add(self.interval);
+        let text = self.render(config, core);
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    fn render(&self, config: &Config, core: &Core) -> String {
+        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let (total, current) = core.total_connections();
+        let mut out = String::from("{");
+        text(&mut out, "service", "tombolo-proxy");
+        text(&mut out, "source", &self.source);
+        text(&mut out, "version", env!("CARGO_PKG_VERSION"));
+        let numbers = [
+            ("uptime", self.started.elapsed().as_secs()),
+            ("timestamp", timestamp),
+            ("total_connections", total),
+            ("curr_connections", current),
+        ];
+        fields(&mut out, &numbers);
+        for (index, pool) in config.pools.iter().enumerate() {
+            begin(&mut out, &pool.name);
+            fields(&mut out, &core.pool_stats(index).named());
+            for (place, server) in pool.servers.iter().enumerate() {
+                begin(&mut out, &server.name);
+                fields(&mut out, &core.server_stats(index, place).named());
+                out.push('}');
+            }
+            out.push('}');
+        }
+        out.push_str("}\n");
+        out
+    }
+}
+
+fn serve(listener: &TcpListener, latest: &Mutex<String>) {
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else {
+            // No descriptors are left; trying again at once would only keep a core busy.
+            thread::sleep(Duration::from_millis(100));
+            continue;
+        };
+        let text = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let _ = stream.set_write_timeout(Some(PATIENCE));
+        let _ = stream.write_all(text.as_bytes());
+    }
+}
+
+/// A comma, unless something has just begun.
+fn separate(out: &mut String) {
+    if !out.ends_with('{') {
+        out.push_str(", ");
+    }
+}
+
+fn quoted(out: &mut String, text: &str) {
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => out.extend(['\\', character]),
+            control if control.is_control() => {
+                // Writing to a String never fails.
+                let _ = write!(out, "\\u{:04x}", u32::from(control));
+            }
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+}
+
+fn text(out: &mut String, name: &str, value: &str) {
+    separate(out);
+    quoted(out, name);
+    out.push(':');
+    quoted(out, value);
+}
+
+fn begin(out: &mut String, name: &str) {
+    separate(out);
+    quoted(out, name);
+    out.push_str(": {");
+}
+
+fn fields(out: &mut String, fields: &[(&str, u64)]) {
+    for (name, value) in fields {
+        separate(out);
+        quoted(out, name);
+        let _ = write!(out, ":{value}");
+    }
+}
+
+/// What `-D` shows: every counter and what it counts.
+pub fn describe() -> String {
+    let mut out = format!("This is tombolo-proxy {}\n\npool stats:\n", env!("CARGO_PKG_VERSION"));
+    let line = |out: &mut String, name: &str| {
+        let _ = writeln!(out, "  {name:<20}\"{}\"", meaning(name));
+    };
+    PoolStats::default().named().iter().for_each(|(name, _)| line(&mut out, name));
+    out.push_str("\nserver stats:\n");
+    ServerStats::default().named().iter().for_each(|(name, _)| line(&mut out, name));
+    out
+}
+
+fn meaning(name: &str) -> &'static str {
+    match name {
+        "client_eof" => "# eof on client connections",
+        "client_err" => "# errors on client connections",
+        "client_connections" => "# active client connections",
+        "server_ejects" => "# times backend server was ejected",
+        "forward_error" => "# times we encountered a forwarding error",
+        "fragments" => "# fragments created from a multi-vector request",
+        "server_eof" => "# eof on server connections",
+        "server_err" => "# errors on server connections",
+        "server_timedout" => "# timeouts on server connections",
+        "server_connections" => "# active server connections",
+        "server_ejected_at" => "timestamp when server was ejected in usec since epoch",
+        "requests" => "# requests",
+        "request_bytes" => "total request bytes",
+        "responses" => "# responses",
+        "response_bytes" => "total response bytes",
+        "in_queue" => "# requests in incoming queue",
+        "in_queue_bytes" => "current request bytes in incoming queue",
+        "out_queue" => "# requests in outgoing queue",
+        "out_queue_bytes" => "current request bytes in outgoing queue",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_and_fields_separated() {
+        let mut out = String::from("{");
+        text(&mut out, "a\"b\\c\n", "v");
+        begin(&mut out, "p");
+        fields(&mut out, &[("x", 1), ("y", 2)]);
+        assert_eq!(out, "{\"a\\\"b\\\\c\\u000a\":\"v\", \"p\": {\"x\":1, \"y\":2");
+    }
+
+    #[test]
+    fn every_counter_is_described() {
+        assert!(!describe().contains("\"\""), "{}", describe());
+    }
+}
