@@ -139,6 +139,7 @@ impl Client {
         }
     }
 
+    #[inline(always)]
     fn place(&mut self, index: usize, request_bytes: usize, bytes: &[u8]) {
         let Some(slot) = self.slots.get_mut(index) else { return };
         self.waiting -= 1;

@@ -141,9 +141,14 @@ impl Effect {
         }
     }
 
+    /// Whether the command may need a connection of its own.
+    pub(super) fn is_suspect(command: &Command) -> bool {
+        command.flags.intersects(SUSPECT)
+    }
+
     /// The effect of a request that needs a connection of its own; `None` when a shared one does.
     pub(super) fn apart(command: &Command, request: &Request<'_>) -> Option<Effect> {
-        if !command.flags.intersects(SUSPECT) {
+        if !Effect::is_suspect(command) {
             return None;
         }
         let effect = Effect::of(command, request);

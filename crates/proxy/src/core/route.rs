@@ -49,6 +49,14 @@ pub(super) enum Decision {
     Drop,
 }
 
+/// Whether a shared connection to the one server there is can have `request` as it is: nearly
+/// every request, and the short way for it.
+#[inline]
+pub(super) fn is_plain(request: &Request<'_>) -> bool {
+    command::lookup(request.name(), request.arg(1))
+        .is_some_and(|command| !Effect::is_suspect(command) && !matches!(command.name, "ping" | "echo"))
+}
+
 /// Decides about `request` of a client on shared connections; `database` is the pool's, and
 /// `dice` is for the random distribution.
 pub(super) fn decide(placement: &Placement, database: u32, request: &Request<'_>, dice: u64) -> Decision {
