@@ -25,6 +25,8 @@ enum Verb {
     Demo(Passed),
     /// Set up, build in release mode and compare traces with packets: arguments go to `tombolo agree`
     Agree(Passed),
+    /// Set up, build in release mode and test the proxy with faults: arguments go to `tombolo-proxy-chaos`
+    ProxyChaos(Passed),
     /// Set up, build, and run every test
     Test(Passed),
     /// Formatting, clippy, and every test
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Verb::Demo(passed) => verbs::tombolo("demo", &passed.args),
         Verb::Agree(passed) => verbs::tombolo("agree", &passed.args),
+        Verb::ProxyChaos(passed) => verbs::proxy_chaos(&passed.args),
         Verb::Test(passed) => verbs::test(&passed.args),
         Verb::Ci => verbs::ci(),
         Verb::KillTest { rounds } => verbs::kill_test(rounds),

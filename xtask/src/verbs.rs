@@ -15,9 +15,23 @@ pub(crate) fn tombolo(verb: &str, args: &[String]) -> Result<ExitCode> {
     if let Some(failed) = run(&["build", "--release", "--locked", "-p", "tombolo", "-p", "tombolo-proxy"])? {
         return Ok(failed);
     }
-    let program = release_binary("tombolo")?;
-    say(&format!("tombolo {verb} {}", args.join(" ")));
-    let error = Command::new(&program).arg(verb).args(args).exec();
+    become_program("tombolo", &[&[verb.to_string()], args].concat())
+}
+
+/// Builds in release mode and becomes the chaos test, which finds the proxy beside itself.
+pub(crate) fn proxy_chaos(args: &[String]) -> Result<ExitCode> {
+    setup::run()?;
+    let build = ["build", "--release", "--locked", "-p", "tombolo-proxy", "-p", "tombolo-proxy-chaos"];
+    if let Some(failed) = run(&build)? {
+        return Ok(failed);
+    }
+    become_program("tombolo-proxy-chaos", args)
+}
+
+fn become_program(name: &str, args: &[String]) -> Result<ExitCode> {
+    let program = release_binary(name)?;
+    say(&format!("{name} {}", args.join(" ")));
+    let error = Command::new(&program).args(args).exec();
     Err(error).with_context(|| format!("run {}", program.display()))
 }
 

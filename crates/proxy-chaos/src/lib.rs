@@ -1,0 +1,36 @@
+//! The chaos test of tombolo-proxy: many clients whose replies prove who asked for what, servers
+//! that are killed, frozen and cut off, clients that leave in the middle of a request, and a check
+//! of every reply.
+//!
+//! ```text
+//!  client ─▶ script ─▶ pipeline ─▶ proxy ─▶ (relay) ─▶ redis-server
+//!    │                                        ▲            ▲
+//!    └◀── expect ◀── keys (model)             └─ schedule ─┘ ─▶ board: what is excused
+//! ```
+//!
+//! A token says who wrote it, and to which key; every key has one client. So a reply for somebody
+//! else, in another place, of a write that ran twice, or without a write that was acknowledged, is
+//! noticed. An error is excused only by a fault of the server that the request depends on, at the
+//! time. `mutant` is a proxy that is wrong on purpose, and must be found out.
+
+pub mod board;
+pub mod client;
+pub mod expect;
+pub mod keys;
+pub mod model;
+pub mod mutant;
+pub mod options;
+pub mod process;
+pub mod relay;
+pub mod report;
+pub mod run;
+pub mod schedule;
+pub mod script;
+pub mod stage;
+pub mod token;
+pub mod torment;
+pub mod verdict;
+
+pub use options::{Format, Options};
+pub use report::Report;
+pub use run::run;
