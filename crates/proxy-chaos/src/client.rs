@@ -9,6 +9,7 @@ use tombolo_resp::{FrameScanner, Value};
 
 use crate::board::Board;
 use crate::expect::{Expect, Outcome};
+use crate::keys::is_greedy;
 use crate::report::Tally;
 use crate::script::{Kind, Pipeline, Script};
 use crate::verdict::{Finding, Wrong};
@@ -159,7 +160,8 @@ impl<'a> Client<'a> {
         match cut {
             Some(Cut::Half) => connection.stream.shutdown(Shutdown::Write)?,
             None if self.rng.u32(0..ODDITIES) == 0 => {
-                std::thread::sleep(Duration::from_millis(self.rng.u64(0..30)));
+                let ms = if is_greedy(self.script.keys.client()) { 500 } else { 30 };
+                std::thread::sleep(Duration::from_millis(self.rng.u64(0..ms)));
             }
             _ => {}
         }

@@ -149,11 +149,16 @@ impl Keys {
     }
 }
 
+/// Whether a client asks for much and reads it late: what it is owed has to be kept, within limits.
+pub fn is_greedy(client: u32) -> bool {
+    client % 8 == 5
+}
+
 /// The text of a token, padded by dots; how far, the token says, so that replies differ in length.
 pub fn value(token: Token) -> String {
     let mut text = token.text();
     let padding = match token.serial % 512 {
-        0 => 16 << 10,
+        rest if rest == 0 || (rest % 2 == 0 && is_greedy(token.client)) => 16 << 10,
         rest if rest % 16 == 0 => rest as usize,
         _ => 0,
     };
