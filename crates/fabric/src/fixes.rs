@@ -93,7 +93,9 @@ fn rule_title(change: &Change) -> Option<String> {
         Direction::Egress => ("egress", &rule.destination_ranges),
     };
     let ranges: Vec<_> = ranges.iter().map(ToString::to_string).collect();
-    Some(format!("{way} rule in {}, {}", rule.network.name, ranges.join(",")))
+    let priority =
+        if rule.priority == 1000 { String::new() } else { format!(", priority {}", rule.priority) };
+    Some(format!("{way} rule in {}, {}{priority}", rule.network.name, ranges.join(",")))
 }
 
 /// The rule that opens the gate at which the trace ends; `None` where it ends elsewhere, or in a network whose

@@ -48,6 +48,7 @@ pub fn render(report: &Report) -> String {
         }
         (None, Some(packets)) => {
             let _ = writeln!(out, " {packets}");
+            out.push_str(&lost(report));
         }
         (None, None) => {}
     }
@@ -73,6 +74,23 @@ fn wrap(line: &str) -> String {
 
 /// Where the rest of a line that was broken begins: below what a step says, after its number, result and kind.
 const INDENT: usize = 17;
+
+/// Why packets may be missing that the network has let through.
+fn lost(report: &Report) -> String {
+    let forwarder = match &report.trace.verdict {
+        Verdict::Forwarded { network, nic } => {
+            report.fabric.networks.get(network).and_then(|n| n.nics.get(nic))
+        }
+        _ => None,
+    };
+    match (forwarder, report.packets) {
+        (Some(nic), Some(Packets { delivered: 0, .. })) => {
+            let name = nic.owner.name();
+            format!(" note   {name} got them: does it forward (sysctl net.ipv4.ip_forward), and then?\n")
+        }
+        _ => String::new(),
+    }
+}
 
 /// `UNREACHABLE  vm-1 (10.1.0.2, vpc-1) -> redis-1 (10.34.175.91, Google-managed) tcp/6379`
 fn headline(fabric: &Fabric, trace: &Trace) -> String {

@@ -12,6 +12,9 @@ use tombolo_topology::{Check, CheckKind, Probe, Target};
 /// How many packets a check sends: one lost to a full queue must not decide.
 const PACKETS: u32 = 3;
 
+/// How long to wait before a program that failed is tried again, the first time.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
 /// A check and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Checked {
@@ -41,8 +44,8 @@ pub fn expected(check: &Check) -> String {
     }
 }
 
-/// Makes a check. A program that does not do as expected is tried again until the check's time is up: servers that
-/// a startup script starts take a moment.
+/// Makes a check. A program that fails is tried again until the check's time is up: servers that a startup script
+/// starts take a moment.
 pub fn check(view: &View, check: &Check) -> Result<Checked, AgentError> {
     let started = Instant::now();
     let (title, expected) = (title(check), expected(check));
@@ -81,7 +84,8 @@ fn probe_check(view: &View, check: &Check, to: &Target, probe: Probe) -> Result<
     })
 }
 
-/// Runs a program until it does as expected or the time is up.
+/// Runs a program. One that ends with an error is tried again, at growing intervals, until the check's time is up;
+/// one that ends well has given its answer, right or wrong.
 fn command_check(
     view: &View,
     check: &Check,
@@ -90,19 +94,22 @@ fn command_check(
 ) -> Result<(String, bool), AgentError> {
     let endpoint = Owner::Instance(check.from.clone()).to_string();
     let deadline = Instant::now() + check.timeout;
+    let mut pause = FIRST_PAUSE;
+    let mut seen = format!("nothing within {:?}", check.timeout);
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let ran = run(view.agent, &endpoint, Program::new(argv), left)?;
         let printed = ran.output.trim();
-        let ok = ran.code == Some(0) && output.is_none_or(|want| want.trim() == printed);
-        let seen = match ran.code {
-            None => format!("nothing within {:?}", check.timeout),
-            Some(0) => printed.to_owned(),
-            Some(code) => format!("exit status {code}: {printed}"),
-        };
-        if ok || ran.code.is_none() || Instant::now() >= deadline {
-            return Ok((seen, ok));
+        match ran.code {
+            // What an earlier try said tells more than that there was no time for this one.
+            None => return Ok((seen, false)),
+            Some(0) => return Ok((printed.to_owned(), output.is_none_or(|want| want.trim() == printed))),
+            Some(code) => seen = format!("exit status {code}: {printed}"),
         }
-        std::thread::sleep(Duration::from_millis(20));
+        if Instant::now() + pause >= deadline {
+            return Ok((seen, false));
+        }
+        std::thread::sleep(pause);
+        pause *= 2;
     }
 }

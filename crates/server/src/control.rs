@@ -100,6 +100,12 @@ impl Control {
         }
     }
 
+    /// Goes into a session of its own, so that no terminal's signals reach this process any more.
+    pub fn leave_terminal(&self) -> Result<()> {
+        nix::unistd::setsid()?;
+        Ok(())
+    }
+
     /// Lets go of the lab's folder, which goes.
     pub fn close(self) {
         self.lock.remove();

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::{Probe, Seen};
 use tombolo_fabric::text::Packets;
-use tombolo_fabric::{Fabric, Flow, Nic, Owner, Trace, compile, trace};
+use tombolo_fabric::{Fabric, Flow, METADATA_SERVER, Nic, Owner, Trace, compile, trace};
 use tombolo_model::{InstanceKey, NetworkKey, Protocol, RedisKey, World};
 
 /// A World, its Fabric, and the agent that has its packets.
@@ -57,6 +57,9 @@ impl<'a> View<'a> {
 
     /// What `redis-1`, `redis-1:6380`, `vm-2`, `vm-2:22`, `10.2.0.2` or `10.2.0.2:22` stands for.
     pub fn target(&self, text: &str) -> Result<Target, String> {
+        if text.parse::<std::net::Ipv6Addr>().is_ok() {
+            return Err(format!("'{text}': IPv6 is not supported yet"));
+        }
         let (name, port) = match text.rsplit_once(':') {
             Some((name, port)) => {
                 let port =
@@ -93,11 +96,20 @@ impl<'a> View<'a> {
         port: Option<u16>,
     ) -> Result<Flow, String> {
         let target = self.target(to)?;
+        if let (Some(said), Some(also)) = (port, target.port)
+            && said != also
+        {
+            return Err(format!("there are two ports: {said}, and {also} of '{to}'"));
+        }
         let port = port.or(target.port);
         let protocol = protocol.unwrap_or(if port.is_some() { Protocol::TCP } else { Protocol::ICMP });
         let Protocol::Number(number) = protocol else {
             return Err("a flow has one protocol, not 'all'".into());
         };
+        // Redis brings its own port, which an echo request has no use for.
+        if let (false, Some(port)) = (protocol.has_ports(), port.filter(|_| self.redis(to).is_err())) {
+            return Err(format!("{protocol} has no ports: what is {port} for?"));
+        }
         if protocol.has_ports() && port.is_none() {
             return Err(format!("{protocol} needs a port: write '{to}:PORT'"));
         }
@@ -147,8 +159,12 @@ impl<'a> View<'a> {
         Ok(Packets { sent, delivered })
     }
 
-    /// Whether a probe arrived at an endpoint that has the flow's destination address.
+    /// Whether a probe arrived at an endpoint that has the flow's destination address. Of Google's link-local server
+    /// only a reply can tell.
     pub fn delivered(&self, flow: &Flow, seen: &Seen) -> bool {
+        if flow.destination == METADATA_SERVER {
+            return seen.replied;
+        }
         let owners = self.fabric.networks.values().filter_map(|n| n.nics.get(&flow.destination));
         owners.into_iter().any(|nic| seen.arrived.contains(&nic.owner.to_string()))
     }

@@ -13,12 +13,14 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Prints text to stdout. A reader that went away (`| head`) is no error.
+/// Prints text to stdout. A reader that went away (`| head`) is no error, and changes nothing of the exit status.
 pub(crate) fn print(text: &str) {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
-        // There is nowhere left to say that stdout cannot be written.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("error: stdout: {error}");
+            std::process::exit(2);
+        }
         _ => {}
     }
 }

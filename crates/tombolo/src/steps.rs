@@ -27,14 +27,16 @@ pub(crate) struct Layout {
     expected: usize,
 }
 
+/// What is seen may be longer than what was expected.
+const NARROWEST: usize = 22;
 /// Longer titles and expectations are cut.
 const WIDEST: usize = 56;
 
 impl Layout {
     /// The layout for steps with these titles and expectations.
     pub(crate) fn of<'s>(steps: impl Iterator<Item = (&'s str, &'s str)>) -> Self {
-        let wide = |text: &str| text.chars().count().clamp(8, WIDEST);
-        let start = Layout { title: 8, expected: 8 };
+        let wide = |text: &str| text.chars().count().clamp(NARROWEST, WIDEST);
+        let start = Layout { title: NARROWEST, expected: NARROWEST };
         steps.fold(start, |layout, (title, expected)| Layout {
             title: layout.title.max(wide(title)),
             expected: layout.expected.max(wide(expected)),

@@ -43,13 +43,28 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let flow = view.flow(&args.from, &args.to, args.protocol, args.port).map_err(|e| anyhow!(e))?;
     let trace = view.trace(&flow);
     let fixes = fixes(&view.world, &trace, now());
-    let packets = if args.no_packets { None } else { Some(view.packets(&flow, PACKETS)?) };
+    let asked = if args.no_packets { Ok(None) } else { view.packets(&flow, PACKETS).map(Some) };
+    let (packets, error) = match asked {
+        Ok(packets) => (packets, None),
+        Err(error) => (None, Some(error)),
+    };
     match args.format {
         Format::Text => print(&text(&view, &trace, &fixes, packets)),
         Format::Json => json(&as_json(&trace, &fixes, packets))?,
     }
-    // As Google's Connectivity Tests have it, what is handed to a forwarder counts as reachable.
-    Ok(ExitCode::from(u8::from(trace.cause().is_some())))
+    if let Some(error) = error {
+        return Err(error.into()); // the analysis stands, but nobody has tried it
+    }
+    Ok(ExitCode::from(u8::from(!got_there(&trace, packets))))
+}
+
+/// Whether the flow gets there. What a forwarder does with it only the packets know; where none were sent, it counts
+/// as reachable, as in Google's Connectivity Tests.
+fn got_there(trace: &Trace, packets: Option<Packets>) -> bool {
+    match (&trace.verdict, packets) {
+        (Verdict::Forwarded { .. }, Some(packets)) => packets.delivered > 0,
+        _ => trace.cause().is_none(),
+    }
 }
 
 /// The trace of a flow with its fixes, as text.

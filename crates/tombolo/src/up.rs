@@ -5,7 +5,6 @@ use crate::output::print;
 use crate::status;
 use anyhow::{Context, Result, bail};
 use std::fs::OpenOptions;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -21,6 +20,9 @@ pub(crate) struct Args {
     /// Return when the lab is up, and leave it running
     #[arg(long)]
     detach: bool,
+    /// Leave the terminal once the lab is up: how `--detach` starts its server
+    #[arg(long, hide = true)]
+    leave_terminal: bool,
     #[command(flatten)]
     lab: LabArgs,
 }
@@ -56,6 +58,10 @@ fn foreground(args: &Args) -> Result<ExitCode> {
     };
     print(&status::text(&tombolo_server::status::status(&lab.view())?));
     print(&format!("\nup in {:.2} s; Ctrl-C ends it\n", started.elapsed().as_secs_f64()));
+    if args.leave_terminal {
+        // Until now Ctrl-C in that terminal was for this process too.
+        control.leave_terminal()?;
+    }
     let ended = control.serve(&lab);
     drop(lab);
     control.close();
@@ -73,10 +79,9 @@ fn detached(args: &Args) -> Result<ExitCode> {
     let log = OpenOptions::new().create(true).append(true).open(dir.log())?;
     let before = log.metadata()?.len();
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("up").arg(&args.file).args(["--lab", &args.lab.lab]);
+    command.arg("up").arg(&args.file).args(["--leave-terminal", "--lab", &args.lab.lab]);
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    // A process group of its own: this terminal's Ctrl-C is not for it.
-    let mut child = command.process_group(0).spawn().context("start the lab's server")?;
+    let mut child = command.spawn().context("start the lab's server")?;
     let started = Instant::now();
     loop {
         // Only its own child counts: somebody else's server may have been first.

@@ -15,7 +15,7 @@ const CHUNK: usize = 64;
 /// How many barriers each sender waits for: more than any probe has hops.
 const ROUNDS: u32 = 4;
 /// How long a barrier may take before the lab counts as broken.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Google's link-local server, which every endpoint may talk to.
 const SERVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
@@ -74,8 +74,8 @@ fn pin() -> Result<()> {
 struct Run<'k> {
     ears: BTreeMap<&'k str, Ears>,
     seen: BTreeMap<u32, Seen>,
-    /// The barriers that are awaited.
-    barriers: BTreeSet<u32>,
+    /// The barriers that are awaited, and who sent each.
+    barriers: BTreeMap<u32, String>,
     next_barrier: u32,
 }
 
@@ -84,7 +84,7 @@ impl<'k> Run<'k> {
     fn new(endpoints: &BTreeMap<&'k str, &Held>) -> Result<Self> {
         let open = |(name, held): (&&'k str, &&Held)| Ok((*name, netns::with(&*held.fd, listen)??));
         let ears = endpoints.iter().map(open).collect::<Result<_>>()?;
-        Ok(Self { ears, seen: BTreeMap::new(), barriers: BTreeSet::new(), next_barrier: 0 })
+        Ok(Self { ears, seen: BTreeMap::new(), barriers: BTreeMap::new(), next_barrier: 0 })
     }
 
     /// Sends all probes in chunks, with barriers after each.
@@ -112,7 +112,7 @@ impl<'k> Run<'k> {
         for sender in senders {
             let cookie = self.next_barrier;
             self.next_barrier = cookie.wrapping_add(1);
-            self.barriers.insert(cookie);
+            self.barriers.insert(cookie, sender.to_owned());
             // The kernel puts the sender's own address where none is given.
             let mut bytes = vec![0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 1, 0, 0, 0, 0, 0, 0];
             bytes.extend(SERVER.octets());
@@ -126,9 +126,11 @@ impl<'k> Run<'k> {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(Error::other(
-                    "the lab does not answer: an endpoint cannot reach 169.254.169.254",
-                ));
+                let silent: Vec<&str> = self.barriers.values().map(String::as_str).collect();
+                let silent = silent.join(", ");
+                return Err(Error::other(format!(
+                    "{silent} cannot reach 169.254.169.254: its interface, address or routes were changed inside"
+                )));
             }
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -141,7 +143,7 @@ impl<'k> Run<'k> {
             while let Some((length, incoming)) = receive(&ears.packets, &mut buffer)? {
                 let found = if incoming { read(&buffer[..length]) } else { None };
                 match found {
-                    Some(Found::Reply(cookie)) if self.barriers.remove(&cookie) => {}
+                    Some(Found::Reply(cookie)) if self.barriers.remove(&cookie).is_some() => {}
                     Some(Found::Probe(cookie)) => {
                         self.seen.entry(cookie).and_modify(|seen| seen.arrived.push((*name).to_owned()));
                     }

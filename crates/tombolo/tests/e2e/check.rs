@@ -50,3 +50,22 @@ fn an_expectation_that_fails_is_exit_status_1() {
         home.down();
     });
 }
+
+/// A wrong answer is the answer: it is not asked for again and again. A reader that goes away changes nothing of it.
+#[test]
+fn a_wrong_answer_is_told_as_it_was_given_once() {
+    as_each_user(|home| {
+        let single = crate::support::example("single-vpc.yaml");
+        let (lab, _) = single.split_once("checks:").unwrap();
+        let check = "checks:\n  - {from: client, command: 'echo try >>/tmp/tries; wc -l </tmp/tries', expect: none}\n";
+        let file = home.write("wrong.yaml", &format!("{lab}{check}"));
+        let checked = home.run(&["check", file.to_str().unwrap(), "--format", "json"]).json(1);
+        assert_eq!(checked["checks"][0]["seen"], "1");
+
+        let mut command = home.command(&["check", file.to_str().unwrap()]);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        command.stdout(writer);
+        assert_eq!(command.status().unwrap().code(), Some(1));
+    });
+}
