@@ -15,7 +15,7 @@ pub fn flows(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
         || fabric.networks.iter().flat_map(|(key, network)| network.nics.values().map(move |nic| (key, nic)));
     let senders: Vec<&Owner> = all().map(|(_, nic)| &nic.owner).collect();
     let addresses: Vec<Ipv4Addr> =
-        all().filter(|(_, nic)| !matches!(nic.owner, Owner::Iap(_))).map(|(_, nic)| nic.address).collect();
+        all().filter(|(_, nic)| !nic.owner.is_iap()).map(|(_, nic)| nic.address).collect();
     if addresses.is_empty() {
         return Vec::new();
     }

@@ -150,7 +150,7 @@ fn ruleset(network: &Network) -> Ruleset {
     let mut rules = Ruleset::default();
     let (mut egress, mut ingress) = (Classes::new('e', &network.egress), Classes::new('i', &network.ingress));
     for nic in network.nics.values() {
-        if matches!(nic.owner, Owner::Iap(_)) {
+        if nic.owner.is_iap() {
             rules.trusted.insert(link_of(nic)); // and no ingress chain: nothing new ever reaches it
             continue;
         }

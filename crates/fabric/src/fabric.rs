@@ -65,6 +65,11 @@ pub enum Owner {
 }
 
 impl Owner {
+    /// Whether it is a client of Identity-Aware Proxy: no flow ends there, only replies.
+    pub fn is_iap(&self) -> bool {
+        matches!(self, Owner::Iap(_))
+    }
+
     /// The short name that people use: `vm-1`.
     pub fn name(&self) -> &str {
         match self {

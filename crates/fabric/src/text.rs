@@ -1,6 +1,6 @@
 //! A trace as text for a terminal of 80 columns: no colour is needed to read it.
 
-use crate::fabric::{Fabric, Owner};
+use crate::fabric::Fabric;
 use crate::trace::{Cause, State, Step, Trace, Verdict};
 use crate::{Fix, Flow, Nic};
 use std::collections::{BTreeMap, VecDeque};
@@ -134,7 +134,7 @@ fn destination_name(fabric: &Fabric, flow: &Flow) -> String {
 fn owner_of<'f>(fabric: &'f Fabric, flow: &Flow) -> Option<(&'f NetworkKey, &'f Nic)> {
     let hops = distances(fabric, &flow.network);
     let with_address = fabric.networks.iter().filter_map(|(key, network)| {
-        let nic = network.nics.get(&flow.destination).filter(|nic| !matches!(nic.owner, Owner::Iap(_)))?;
+        let nic = network.nics.get(&flow.destination).filter(|nic| !nic.owner.is_iap())?;
         Some((key, nic))
     });
     with_address.min_by_key(|(key, _)| hops.get(*key).map_or(usize::MAX, Vec::len))

@@ -200,7 +200,7 @@ fn start_state(owner: &Owner) -> State {
 
 /// The sender's gate. Google's own proxy has none.
 fn egress(network: &Network, nic: &Nic, flow: &Flow, steps: &mut Vec<Step>) -> Option<Verdict> {
-    if matches!(nic.owner, Owner::Iap(_)) {
+    if nic.owner.is_iap() {
         return None;
     }
     let packet = Packet { far: flow.destination, protocol: flow.protocol, port: flow.port };
@@ -251,7 +251,7 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, steps:
 
 /// Whether the network's client of Identity-Aware Proxy has the address.
 fn is_iap(network: &Network, address: Ipv4Addr) -> bool {
-    network.nics.get(&address).is_some_and(|nic| matches!(nic.owner, Owner::Iap(_)))
+    network.nics.get(&address).is_some_and(|nic| nic.owner.is_iap())
 }
 
 /// Enters a peer network. It takes only what it has a route back to, and passes nothing on to its own peers.
@@ -269,7 +269,7 @@ fn cross(fabric: &Fabric, peer: &NetworkKey, flow: &Flow, steps: &mut Vec<Step>)
 
 /// Finds the interface that has the destination, in a network whose subnetwork has it.
 fn land(key: &NetworkKey, network: &Network, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
-    match network.nics.get(&flow.destination).filter(|nic| !matches!(nic.owner, Owner::Iap(_))) {
+    match network.nics.get(&flow.destination).filter(|nic| !nic.owner.is_iap()) {
         Some(nic) => arrive(key, network, nic, flow, steps, false),
         None => {
             let what = format!("nothing in {} has {}", key.name, flow.destination);

@@ -5,6 +5,7 @@
 //!                                                          \-- failure --> the old World is made real again
 //! ```
 
+use crate::run::state;
 use crate::view::View;
 use crate::{REDIS_PROGRAM, STARTUP_SCRIPT, vms};
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,8 +131,7 @@ impl Lab {
     ) -> Result<BTreeMap<RedisKey, Process>, LabError> {
         let mut observed = BTreeMap::new();
         for (key, server) in wanted {
-            let found = self.agent.processes(&server.endpoint)?.into_iter().rfind(|p| p.log == REDIS_PROGRAM);
-            let process = match found.map(|p| p.state) {
+            let process = match state(&self.agent, &server.endpoint, REDIS_PROGRAM)? {
                 None => Process::Absent,
                 Some(ProcessState::Running { .. }) => Process::Running,
                 Some(ProcessState::Ended(_)) => Process::Ended,
@@ -149,11 +149,8 @@ impl Lab {
             if log.contains("Ready to accept connections") {
                 return Ok(());
             }
-            let running = self
-                .agent
-                .processes(endpoint)?
-                .iter()
-                .any(|p| p.log == REDIS_PROGRAM && matches!(p.state, ProcessState::Running { .. }));
+            let server = state(&self.agent, endpoint, REDIS_PROGRAM)?;
+            let running = matches!(server, Some(ProcessState::Running { .. }));
             if !running || Instant::now() > deadline {
                 let last: Vec<_> = log.lines().rev().take(3).collect();
                 let last: Vec<_> = last.into_iter().rev().collect();
@@ -167,6 +164,9 @@ impl Lab {
     fn boot(&mut self) -> Result<(), LabError> {
         // The script goes in on stdin, is a file with its own first line, and runs as root, as on Google's images.
         const RUN: &str = "f=$(mktemp) && cat >\"$f\" && chmod 700 \"$f\" && exec \"$f\" </dev/null";
+        // An instance that was taken back after a failure leaves its id to another.
+        let ids: BTreeSet<u64> = self.world.instances.values().map(|instance| instance.id).collect();
+        self.booted.retain(|id| ids.contains(id));
         for (key, instance) in &self.world.instances {
             if !self.booted.insert(instance.id) {
                 continue;

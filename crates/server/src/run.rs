@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
-use tombolo_agent::{Agent, AgentError, Program};
+use tombolo_agent::{Agent, AgentError, ProcessState, Program};
 
 /// At most this much of a program's output is kept; the rest is read and thrown away.
 const KEPT: usize = 1 << 20;
@@ -44,6 +44,15 @@ pub fn run(agent: &Agent, endpoint: &str, program: Program, limit: Duration) -> 
     };
     let output = readers.map(|reader| reader.join().unwrap_or_default()).concat();
     Ok(Ran { output: String::from_utf8_lossy(&output).into_owned(), code })
+}
+
+/// The state of an endpoint's detached program, the last of its name; `None` if it was never started.
+pub fn state(agent: &Agent, endpoint: &str, name: &str) -> Result<Option<ProcessState>, AgentError> {
+    Ok(agent
+        .processes(endpoint)?
+        .into_iter()
+        .rfind(|process| process.log == name)
+        .map(|process| process.state))
 }
 
 /// Everything that comes out of a pipe, up to a limit.

@@ -1,5 +1,6 @@
 //! What is in a lab, as rows for people and as JSON.
 
+use crate::run::state;
 use crate::view::View;
 use crate::{REDIS_PROGRAM, STARTUP_SCRIPT};
 use serde::Serialize;
@@ -122,7 +123,11 @@ fn instances(view: &View) -> Result<Vec<InstanceRow>, AgentError> {
             network_ips: instance.nics.iter().map(|n| n.address.to_string()).collect(),
             networks: instance.nics.iter().map(|n| n.network.name.clone()).collect(),
             tags: instance.tags.iter().cloned().collect(),
-            startup_script: match program(view, &Owner::Instance(key.clone()), STARTUP_SCRIPT)? {
+            startup_script: match state(
+                view.agent,
+                &Owner::Instance(key.clone()).to_string(),
+                STARTUP_SCRIPT,
+            )? {
                 None => String::new(),
                 Some(ProcessState::Running { .. }) => "running".into(),
                 Some(ProcessState::Ended(status)) => format!("exited {}", status.code()),
@@ -135,7 +140,7 @@ fn instances(view: &View) -> Result<Vec<InstanceRow>, AgentError> {
 /// Rows of Redis instances.
 fn redis(view: &View) -> Result<Vec<RedisRow>, AgentError> {
     let rows = view.world.redis.iter().map(|(key, redis)| {
-        let server = program(view, &Owner::Redis(key.clone()), REDIS_PROGRAM)?;
+        let server = state(view.agent, &Owner::Redis(key.clone()).to_string(), REDIS_PROGRAM)?;
         let ready = matches!(server, Some(ProcessState::Running { .. }));
         Ok(RedisRow {
             project: key.project.clone(),
@@ -149,9 +154,4 @@ fn redis(view: &View) -> Result<Vec<RedisRow>, AgentError> {
         })
     });
     rows.collect()
-}
-
-/// The state of an endpoint's detached program, if it was started.
-fn program(view: &View, owner: &Owner, log: &str) -> Result<Option<ProcessState>, AgentError> {
-    Ok(view.agent.processes(&owner.to_string())?.into_iter().rfind(|p| p.log == log).map(|p| p.state))
 }

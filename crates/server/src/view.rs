@@ -133,7 +133,7 @@ impl<'a> View<'a> {
                 .iter()
                 .find(|(_, n)| !n.google_managed && n.nics.contains_key(&destination));
             let (key, network) = home.ok_or_else(|| format!("no network of a user has {destination}"))?;
-            let client = network.nics.values().find(|nic| matches!(nic.owner, Owner::Iap(_)));
+            let client = network.nics.values().find(|nic| nic.owner.is_iap());
             return client.map(|nic| (key, nic)).ok_or_else(|| format!("{} has no IAP client", key.name));
         }
         let owner = Owner::Instance(self.instance(from)?.clone());

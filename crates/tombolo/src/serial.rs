@@ -5,6 +5,7 @@ use crate::output::print;
 use anyhow::{Result, anyhow};
 use std::process::ExitCode;
 use tombolo_fabric::Owner;
+use tombolo_server::run::state;
 use tombolo_server::{REDIS_PROGRAM, STARTUP_SCRIPT};
 
 /// Arguments of `serial-output`.
@@ -26,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         (Err(error), _) => return Err(anyhow!(error)),
     };
     let endpoint = owner.to_string();
-    if view.agent.processes(&endpoint)?.iter().all(|process| process.log != program) {
+    if state(view.agent, &endpoint, program)?.is_none() {
         return Err(anyhow!("{} has no {program}", args.name));
     }
     print(&view.agent.read_log(&endpoint, program)?.text);
