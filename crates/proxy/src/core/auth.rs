@@ -4,7 +4,7 @@
 use tombolo_resp::{Request, encode};
 
 use super::effect::{Effect, hello_auth};
-use super::{ClientId, Core, Millis};
+use super::{ClientId, Core, Micros};
 
 /// What AUTH and HELLO come to.
 enum Outcome {
@@ -21,7 +21,7 @@ impl Core {
         id: ClientId,
         server: usize,
         request: &Request<'_>,
-        now: Millis,
+        now: Micros,
     ) -> bool {
         let (user, given) = match (request.arg(1), request.arg(2)) {
             (Some(given), None) => (None, given),
@@ -32,7 +32,7 @@ impl Core {
             }
         };
         let Some(client) = self.clients.get_mut(id) else { return true };
-        let outcome = match (user, self.pools[client.pool].password.as_deref()) {
+        let outcome = match (user, self.pools[client.pool].config.redis_auth.as_deref()) {
             (None, None) => Outcome::Answer(b"-ERR Client sent AUTH, but no password is set\r\n"),
             (None | Some(b"default"), Some(password)) => {
                 client.authenticated = same(given, password.as_bytes());
@@ -53,13 +53,13 @@ impl Core {
         server: usize,
         effect: Effect,
         request: &Request<'_>,
-        now: Millis,
+        now: Micros,
     ) -> bool {
         if self.is_authenticating(id) {
             return false;
         }
         let Some(client) = self.clients.get_mut(id) else { return true };
-        let outcome = match (hello_auth(request), self.pools[client.pool].password.as_deref()) {
+        let outcome = match (hello_auth(request), self.pools[client.pool].config.redis_auth.as_deref()) {
             (Some((b"default", given)), Some(password)) => {
                 if same(given, password.as_bytes()) {
                     client.authenticated = true;
@@ -83,7 +83,7 @@ impl Core {
         server: usize,
         outcome: Outcome,
         request: &Request<'_>,
-        now: Millis,
+        now: Micros,
     ) -> bool {
         match outcome {
             Outcome::Answer(reply) => {

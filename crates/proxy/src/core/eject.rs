@@ -5,14 +5,14 @@
 //! servers are out, keys stay where they were. Commands that go to every server, and messages,
 //! do not care.
 
-use super::{Core, Millis};
+use super::{Core, Micros};
 
 /// A pool's view of its servers' health.
 #[derive(Debug)]
 pub(super) struct Eject {
     /// The failures in a row that a server may have, and how long it is out then; `None` when
     /// servers are never left out.
-    pub(super) policy: Option<(u32, Millis)>,
+    pub(super) policy: Option<(u32, Micros)>,
     servers: Vec<Health>,
 }
 
@@ -20,13 +20,13 @@ pub(super) struct Eject {
 struct Health {
     failures: u32,
     /// When it comes back, if it is out.
-    retry: Option<Millis>,
+    retry: Option<Micros>,
     /// When it was last left out, in microseconds since 1970.
     ejected_at: u64,
 }
 
 impl Eject {
-    pub(super) fn new(policy: Option<(u32, Millis)>, servers: usize) -> Eject {
+    pub(super) fn new(policy: Option<(u32, Micros)>, servers: usize) -> Eject {
         Eject { policy, servers: vec![Health::default(); servers] }
     }
 
@@ -35,8 +35,8 @@ impl Eject {
     }
 
     /// When a server comes back next.
-    pub(super) fn next_retry(&self) -> Millis {
-        self.servers.iter().filter_map(|health| health.retry).min().unwrap_or(Millis::MAX)
+    pub(super) fn next_retry(&self) -> Micros {
+        self.servers.iter().filter_map(|health| health.retry).min().unwrap_or(Micros::MAX)
     }
 
     /// A reply has come.
@@ -45,20 +45,20 @@ impl Eject {
     }
 
     /// A connection has failed; `true` when the server is to be left out now.
-    fn bad(&mut self, server: usize, now: Millis, epoch_ms: Millis) -> bool {
+    fn bad(&mut self, server: usize, now: Micros, epoch: Micros) -> bool {
         let Some((limit, retry)) = self.policy else { return false };
         let health = &mut self.servers[server];
         health.failures += 1;
         if health.failures < limit {
             return false;
         }
-        let at = epoch_ms.saturating_add(now).saturating_mul(1000);
+        let at = epoch.saturating_add(now);
         *health = Health { failures: 0, retry: Some(now.saturating_add(retry)), ejected_at: at };
         true
     }
 
     /// Takes servers back whose time has come; `true` when there is one.
-    fn take_back(&mut self, now: Millis) -> bool {
+    fn take_back(&mut self, now: Micros) -> bool {
         let due = |health: &&mut Health| health.retry.is_some_and(|retry| retry <= now);
         self.servers.iter_mut().filter(due).map(|health| health.retry = None).count() > 0
     }
@@ -70,13 +70,14 @@ impl Eject {
 
 impl Core {
     /// A shared connection has failed.
-    pub(super) fn server_is_bad(&mut self, pool: usize, server: usize, now: Millis) {
-        let (epoch, state) = (self.epoch_ms, &mut self.pools[pool]);
+    pub(super) fn server_is_bad(&mut self, pool: usize, server: usize, now: Micros) {
+        let (epoch, state) = (self.epoch, &mut self.pools[pool]);
         if state.eject.policy.is_none() {
             return;
         }
-        let (first, lanes) = (state.first_connection + server * state.lanes, state.lanes);
-        self.connections[first..first + lanes].iter_mut().for_each(|connection| connection.suspect = true);
+        for &lane in &state.servers[server].lanes {
+            self.connections[lane].suspect = true;
+        }
         if state.eject.bad(server, now, epoch) {
             state.stats.server_ejects += 1;
             state.placement.keep(&state.eject.live());
@@ -84,7 +85,7 @@ impl Core {
     }
 
     /// Puts servers back into the distribution whose time has come.
-    pub(super) fn tick_eject(&mut self, now: Millis) {
+    pub(super) fn tick_eject(&mut self, now: Micros) {
         for state in self.pools.iter_mut().filter(|state| state.eject.policy.is_some()) {
             if state.eject.take_back(now) {
                 state.placement.keep(&state.eject.live());
@@ -100,17 +101,17 @@ mod tests {
     #[test]
     fn a_server_that_fails_often_is_out_for_a_while() {
         let mut eject = Eject::new(Some((2, 100)), 2);
-        assert!(!eject.bad(1, 10, 1000));
+        assert!(!eject.bad(1, 10, 1_000_000));
         eject.good(1);
-        assert!(!eject.bad(1, 20, 1000));
-        assert!(eject.bad(1, 30, 1000));
+        assert!(!eject.bad(1, 20, 1_000_000));
+        assert!(eject.bad(1, 30, 1_000_000));
         assert_eq!(
             (eject.live(), eject.next_retry(), eject.ejected_at(1)),
-            (vec![true, false], 130, 1_030_000)
+            (vec![true, false], 130, 1_000_030)
         );
         assert!(!eject.take_back(129));
         assert!(eject.take_back(130));
-        assert_eq!((eject.live(), eject.next_retry()), (vec![true, true], Millis::MAX));
+        assert_eq!((eject.live(), eject.next_retry()), (vec![true, true], Micros::MAX));
         assert!(!Eject::new(None, 1).bad(0, 0, 0));
     }
 }

@@ -6,18 +6,18 @@ use super::client::Client;
 use super::join::{Gather, Join};
 use super::route::{self, Decision};
 use super::server::InFlight;
-use super::{Action, ClientId, ConnectionId, Core, Millis};
+use super::{Action, ClientId, ConnectionId, Core, Micros};
 
 impl Core {
     /// A client of `pool` has connected.
     pub fn client_connected(&mut self, pool: usize) -> ClientId {
         let state = &mut self.pools[pool];
         let lane = state.next_lane;
-        state.next_lane = (lane + 1) % state.lanes;
+        state.next_lane = (lane + 1) % state.config.server_connections;
         state.clients += 1;
         self.total_clients += 1;
-        let over = state.max_clients > 0 && state.clients > state.max_clients;
-        let id = self.clients.insert(Client::new(pool, lane, state.password.is_none()));
+        let over = (1..state.clients).contains(&state.config.client_connections);
+        let id = self.clients.insert(Client::new(pool, lane, state.config.redis_auth.is_none()));
         if over {
             self.answer(id, b"-ERR max number of clients reached\r\n");
             self.finish(id);
@@ -31,7 +31,7 @@ impl Core {
     }
 
     /// A client has sent `bytes`.
-    pub fn client_data(&mut self, id: ClientId, bytes: &[u8], now: Millis) {
+    pub fn client_data(&mut self, id: ClientId, bytes: &[u8], now: Micros) {
         let Some(client) = self.clients.get_mut(id) else { return };
         if client.closing {
             return;
@@ -87,7 +87,7 @@ impl Core {
     }
 
     /// Goes on with clients that were paused and may be read from again.
-    pub(super) fn resume_clients(&mut self, now: Millis) {
+    pub(super) fn resume_clients(&mut self, now: Micros) {
         while let Some(id) = self.resumable.pop_front() {
             let Some(client) = self.clients.get_mut(id) else { continue };
             if !client.paused || !client.may_resume() {
@@ -104,7 +104,7 @@ impl Core {
         }
     }
 
-    fn consume_input(&mut self, id: ClientId, now: Millis) {
+    fn consume_input(&mut self, id: ClientId, now: Micros) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let mut input = std::mem::take(&mut client.input);
         let used = self.consume(id, &input, now);
@@ -119,7 +119,7 @@ impl Core {
     }
 
     /// Parses and handles the requests in `bytes`; returns how many bytes they are.
-    fn consume(&mut self, id: ClientId, bytes: &[u8], now: Millis) -> usize {
+    fn consume(&mut self, id: ClientId, bytes: &[u8], now: Micros) -> usize {
         let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
         let mut parser = std::mem::take(&mut client.parser);
         let used = self.consume_with(&mut parser, id, bytes, now);
@@ -129,7 +129,7 @@ impl Core {
         used
     }
 
-    fn consume_with(&mut self, parser: &mut RequestParser, id: ClientId, bytes: &[u8], now: Millis) -> usize {
+    fn consume_with(&mut self, parser: &mut RequestParser, id: ClientId, bytes: &[u8], now: Micros) -> usize {
         let mut used = 0;
         while let Some(client) = self.clients.get_mut(id) {
             if client.closing {
@@ -170,26 +170,26 @@ impl Core {
 
     /// Handles one request; `false` when it has to be looked at again once everything before it
     /// is answered.
-    fn request(&mut self, id: ClientId, request: &Request<'_>, now: Millis) -> bool {
+    fn request(&mut self, id: ClientId, request: &Request<'_>, now: Micros) -> bool {
         let Some(client) = self.clients.get(id) else { return true };
         let (pool, lane, authenticated) = (client.pool, client.lane, client.authenticated);
         let state = &self.pools[pool];
         let simple = state.placement.servers() == 1 && authenticated && client.session.is_none();
         if simple && !client.unbound && route::is_plain(request) {
-            self.forward(id, state.first_connection + lane, request.wire(), now);
+            self.forward(id, state.servers[0].lanes[lane], request.wire(), now);
             return true;
         }
         self.request_with_care(id, request, now)
     }
 
-    fn request_with_care(&mut self, id: ClientId, request: &Request<'_>, now: Millis) -> bool {
+    fn request_with_care(&mut self, id: ClientId, request: &Request<'_>, now: Micros) -> bool {
         let dice = self.roll();
         let Some(client) = self.clients.get(id) else { return true };
         let (pool, lane, authenticated) = (client.pool, client.lane, client.authenticated);
         let state = &self.pools[pool];
         let decision = match &client.session {
             None if client.unbound => route::decide_unbound(&state.placement, request, dice),
-            None => route::decide(&state.placement, state.database, request, dice),
+            None => route::decide(&state.placement, state.config.redis_db, request, dice),
             Some(session) => route::decide_own(&state.placement, session, request),
         };
         match decision {
@@ -212,8 +212,7 @@ impl Core {
             Decision::Spoil(answer) => self.spoil(id, &answer),
             Decision::Split(parts, gather) => self.split(id, parts, gather, now),
             Decision::Forward(server) => {
-                let state = &self.pools[pool];
-                let connection = state.first_connection + server * state.lanes + lane;
+                let connection = self.pools[pool].servers[server].lanes[lane];
                 self.forward(id, connection, request.wire(), now);
             }
         }
@@ -232,45 +231,33 @@ impl Core {
         self.answer(id, if let Decision::End(reply) = decision { reply } else { b"+OK\r\n" });
     }
 
-    fn forward(&mut self, id: ClientId, index: usize, wire: &[u8], now: Millis) {
+    fn forward(&mut self, id: ClientId, index: usize, wire: &[u8], now: Micros) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let seq = client.wait(wire.len());
-        let timeout = self.pools[client.pool].timeout;
-        self.enqueue(index, id, seq, 0, timeout, wire, now);
+        self.enqueue(index, id, seq, 0, wire, now);
     }
 
     /// Sends each part of a request to its server.
-    fn split(&mut self, id: ClientId, parts: Vec<(usize, Vec<u8>)>, gather: Gather, now: Millis) {
+    fn split(&mut self, id: ClientId, parts: Vec<(usize, Vec<u8>)>, gather: Gather, now: Micros) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let bytes = parts.iter().map(|(_, wire)| wire.len()).sum();
         let seq = client.wait_for_parts(Join::new(gather, parts.len(), bytes));
-        let (state, lane) = (&mut self.pools[client.pool], client.lane);
-        state.stats.fragments += parts.len() as u64;
-        let (first, lanes, timeout) = (state.first_connection, state.lanes, state.timeout);
+        let (pool, lane) = (client.pool, client.lane);
+        self.pools[pool].stats.fragments += parts.len() as u64;
         for (part, (server, wire)) in (0..).zip(&parts) {
-            self.enqueue(first + server * lanes + lane, id, seq, part, timeout, wire, now);
+            let connection = self.pools[pool].servers[*server].lanes[lane];
+            self.enqueue(connection, id, seq, part, wire, now);
         }
     }
 
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "a request in flight has that many properties")]
-    fn enqueue(
-        &mut self,
-        index: usize,
-        client: ClientId,
-        seq: u64,
-        part: u32,
-        timeout: Option<Millis>,
-        wire: &[u8],
-        now: Millis,
-    ) {
-        let deadline = timeout.map_or(Millis::MAX, |timeout| now.saturating_add(timeout));
+    fn enqueue(&mut self, index: usize, client: ClientId, seq: u64, part: u32, wire: &[u8], now: Micros) {
         let connection = &mut self.connections[index];
         connection.out.push(wire);
         connection.traffic.requests += 1;
         connection.traffic.request_bytes += wire.len() as u64;
         // Requests are below 4 GiB.
-        connection.in_flight.push_back(InFlight { client, seq, part, bytes: wire.len() as u32, deadline });
+        connection.in_flight.push_back(InFlight { client, seq, part, bytes: wire.len() as u32, since: now });
         self.connect(index, now);
         self.write_server(index);
     }

@@ -23,5 +23,5 @@ pub const SHOWN_BYTES: usize = 64;
 pub const MAX_OWN_CONNECTIONS: usize = 10_000;
 /// Connections without a client and without state that are kept for the next one, of one server.
 pub const KEEP_OWN_IDLE: usize = 16;
-/// How long they are kept, in milliseconds.
-pub const IDLE_OWN_MS: u64 = 10_000;
+/// How long they are kept, in microseconds.
+pub const IDLE_OWN: u64 = 10_000_000;

@@ -31,6 +31,7 @@ mod slab;
 mod stats;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::Client;
@@ -42,11 +43,11 @@ pub use slab::Id as ClientId;
 use slab::Slab;
 pub use stats::{PoolStats, ServerStats};
 
-use crate::config::{DEFAULT_CONNECT_TIMEOUT, Pool};
+use crate::config::{DEFAULT_CONNECT_TIMEOUT, Pool, Server};
 use crate::placement::Placement;
 
-/// Milliseconds on a clock that only goes forward; its zero is the caller's.
-pub type Millis = u64;
+/// Microseconds on a clock that only goes forward; its zero is the caller's.
+pub type Micros = u64;
 
 /// A connection to a server: an index that always stands for a connection to the same server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,26 +72,31 @@ pub enum Action {
     CloseClient(ClientId),
 }
 
-/// What the core keeps of a pool's configuration.
+/// A server of a pool. Its index in the pool stands for it for good.
+#[derive(Debug)]
+struct ServerState {
+    server: Server,
+    /// The connections that clients share, by lane.
+    lanes: Vec<usize>,
+    /// Connections of clients' own that nobody has.
+    spare: Spare,
+}
+
+/// A pool: its configuration, and what becomes of it.
 #[derive(Debug)]
 struct PoolState {
+    config: Arc<Pool>,
     placement: Placement,
-    first_connection: usize,
-    lanes: usize,
+    servers: Vec<ServerState>,
     next_lane: usize,
-    timeout: Option<Millis>,
-    connect_timeout: Millis,
-    password: Option<String>,
-    /// Its servers' database.
-    database: u32,
-    /// Connections of clients' own that nobody has, by server.
-    spare: Vec<Spare>,
+    /// `Micros::MAX` for none.
+    timeout: Micros,
+    connect_timeout: Micros,
     /// Connections of clients' own, used or not.
     own_connections: usize,
     /// What a new connection starts with, and how many replies that has.
     greeting: Vec<u8>,
     greeting_replies: usize,
-    max_clients: usize,
     clients: usize,
     eject: Eject,
     stats: PoolStats,
@@ -100,10 +106,9 @@ struct PoolState {
 #[derive(Debug)]
 pub struct Core {
     pools: Vec<PoolState>,
-    /// The shared ones first, for the life of the core; then those of clients' own.
     connections: Vec<Connection>,
-    /// How many are shared.
-    shared: usize,
+    /// Those that clients share.
+    shared: Vec<usize>,
     timers: Timers,
     clients: Slab<Client>,
     actions: VecDeque<Action>,
@@ -114,7 +119,7 @@ pub struct Core {
     /// Clients that have ever connected.
     total_clients: u64,
     /// What the clock's zero is since 1970.
-    epoch_ms: Millis,
+    epoch: Micros,
 }
 
 impl Core {
@@ -124,33 +129,65 @@ impl Core {
         let mut core = Core {
             pools: Vec::new(),
             connections: Vec::new(),
-            shared: 0,
+            shared: Vec::new(),
             timers: Timers::new(),
             clients: Slab::default(),
             actions: VecDeque::new(),
             resumable: VecDeque::new(),
             dice: seed | 1,
             total_clients: 0,
-            epoch_ms: 0,
+            epoch: 0,
         };
-        for (index, pool) in pools.iter().enumerate() {
-            core.pools.push(PoolState::new(pool, core.connections.len()));
-            for server in 0..pool.servers.len() {
-                core.connections.extend((0..pool.server_connections).map(|_| Connection::new(index, server)));
-            }
+        for pool in pools {
+            core.add_pool(Arc::new(pool.clone()));
         }
-        core.shared = core.connections.len();
         core
     }
 
-    /// Says what the clock's zero is in milliseconds since 1970; only statistics show it.
-    pub fn set_epoch(&mut self, epoch_ms: Millis) {
-        self.epoch_ms = epoch_ms;
+    /// Adds a pool; returns its index.
+    fn add_pool(&mut self, config: Arc<Pool>) -> usize {
+        let index = self.pools.len();
+        self.pools.push(PoolState::new(config.clone()));
+        for server in &config.servers {
+            self.add_server(index, server.clone());
+        }
+        index
+    }
+
+    /// Adds a server to a pool, with its shared connections; returns its index there.
+    fn add_server(&mut self, pool: usize, server: Server) -> usize {
+        let state = &mut self.pools[pool];
+        let index = state.servers.len();
+        let lanes = (0..state.config.server_connections).map(|_| {
+            self.connections.push(Connection::new(pool, index, true, state.timeout));
+            self.connections.len() - 1
+        });
+        let lanes: Vec<usize> = lanes.collect();
+        self.shared.extend(&lanes);
+        state.servers.push(ServerState { server, lanes, spare: Spare::default() });
+        index
+    }
+
+    /// The configuration of a pool.
+    pub fn pool(&self, pool: usize) -> &Pool {
+        &self.pools[pool].config
+    }
+
+    /// The server that a connection is to.
+    pub fn server(&self, id: ConnectionId) -> &Server {
+        let connection = &self.connections[id.0];
+        &self.pools[connection.pool].servers[connection.server].server
+    }
+
+    /// Says what the clock's zero is in microseconds since 1970; only statistics show it.
+    pub fn set_epoch(&mut self, epoch: Micros) {
+        self.epoch = epoch;
     }
 
     /// Connects every server of `pool` now instead of on the first request.
-    pub fn preconnect(&mut self, pool: usize, now: Millis) {
-        for index in 0..self.shared {
+    pub fn preconnect(&mut self, pool: usize, now: Micros) {
+        for place in 0..self.shared.len() {
+            let index = self.shared[place];
             if self.connections[index].pool == pool {
                 self.connect(index, now);
             }
@@ -166,7 +203,7 @@ impl Core {
     /// The pool of a connection and the index of its server there, and whether clients share it.
     pub fn place(&self, id: ConnectionId) -> (usize, usize, bool) {
         let connection = &self.connections[id.0];
-        (connection.pool, connection.server, id.0 < self.shared)
+        (connection.pool, connection.server, connection.shared)
     }
 
     /// The next thing to do. To be asked after every input until it answers `None`; writes are
@@ -175,9 +212,9 @@ impl Core {
         let action = self.actions.pop_front()?;
         match action {
             Action::WriteServer(id) => self.connections[id.0].dirty = false,
-            Action::CloseServer(id) if id.0 >= self.shared => {
+            Action::CloseServer(id) if !self.connections[id.0].shared => {
                 let connection = &self.connections[id.0];
-                self.pools[connection.pool].spare[connection.server].closed.push(id.0);
+                self.pools[connection.pool].servers[connection.server].spare.closed.push(id.0);
             }
             Action::WriteClient(id) => {
                 if let Some(client) = self.clients.get_mut(id) {
@@ -190,16 +227,17 @@ impl Core {
     }
 
     /// When [`tick`](Self::tick) is due.
-    pub fn next_deadline(&self) -> Option<Millis> {
-        let shared = self.connections[..self.shared].iter().map(Connection::deadline).min()?;
+    pub fn next_deadline(&self) -> Option<Micros> {
+        let shared = self.shared.iter().map(|&index| self.connections[index].deadline()).min()?;
         let next = self.timers.first().map_or(shared, |(own, _)| shared.min(*own));
         let next = self.pools.iter().fold(next, |next, pool| next.min(pool.eject.next_retry()));
-        (next != Millis::MAX).then_some(next)
+        (next != Micros::MAX).then_some(next)
     }
 
     /// Fails what has timed out.
-    pub fn tick(&mut self, now: Millis) {
-        for index in 0..self.shared {
+    pub fn tick(&mut self, now: Micros) {
+        for place in 0..self.shared.len() {
+            let index = self.shared[place];
             if self.connections[index].deadline() <= now {
                 self.fail(index, &ServerError::TimedOut, now);
             }
@@ -217,22 +255,21 @@ impl Core {
         self.dice
     }
 
-    fn connect(&mut self, index: usize, now: Millis) {
+    fn connect(&mut self, index: usize, now: Micros) {
         let connection = &mut self.connections[index];
         if connection.state == State::Idle {
             let timeout = self.pools[connection.pool].connect_timeout;
             connection.state = State::Connecting { deadline: now.saturating_add(timeout) };
             self.actions.push_back(Action::Connect(ConnectionId(index)));
         }
-        if index >= self.shared {
+        if !self.connections[index].shared {
             self.arm(index);
         }
     }
 }
 
 impl PoolState {
-    fn new(pool: &Pool, first_connection: usize) -> PoolState {
-        let millis = |duration: Duration| Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX);
+    fn new(pool: Arc<Pool>) -> PoolState {
         let mut greeting = Vec::new();
         let mut greeting_replies = 0;
         let database = (pool.redis_db > 0).then(|| pool.redis_db.to_string());
@@ -244,24 +281,25 @@ impl PoolState {
         }
         PoolState {
             placement: pool.placement(),
-            first_connection,
-            lanes: pool.server_connections,
+            servers: Vec::new(),
             next_lane: 0,
-            timeout: pool.timeout.map(millis),
-            connect_timeout: millis(pool.timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT)),
-            password: pool.redis_auth.clone(),
-            database: pool.redis_db,
-            spare: pool.servers.iter().map(|_| Spare::default()).collect(),
+            timeout: pool.timeout.map_or(Micros::MAX, micros),
+            connect_timeout: micros(pool.timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT)),
             own_connections: 0,
             greeting,
             greeting_replies,
-            max_clients: pool.client_connections,
             clients: 0,
             eject: Eject::new(
-                pool.eject.map(|eject| (eject.failures, millis(eject.retry))),
+                pool.eject.map(|eject| (eject.failures, micros(eject.retry))),
                 pool.servers.len(),
             ),
             stats: PoolStats::default(),
+            config: pool,
         }
     }
+}
+
+/// A duration on the core's clock.
+pub fn micros(duration: Duration) -> Micros {
+    Micros::try_from(duration.as_micros()).unwrap_or(Micros::MAX)
 }

@@ -4,7 +4,7 @@ use tombolo_resp::encode;
 
 use super::limits::{MAX_CLIENT_BYTES, MAX_UNSENT_BYTES};
 use super::server::{InFlight, KEEP_BUFFER, State};
-use super::{Action, ClientId, ConnectionId, Core, Millis, ServerError};
+use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
 
 impl Core {
     /// What may be written to a server now.
@@ -23,7 +23,7 @@ impl Core {
     }
 
     /// A connection that was asked for is there.
-    pub fn server_connected(&mut self, id: ConnectionId, now: Millis) {
+    pub fn server_connected(&mut self, id: ConnectionId, now: Micros) {
         let connection = &mut self.connections[id.0];
         let State::Connecting { deadline } = connection.state else { return };
         let pool = &self.pools[connection.pool];
@@ -32,20 +32,20 @@ impl Core {
             missing => State::Handshake { deadline, missing },
         };
         connection.greeting.push(&pool.greeting);
-        if id.0 >= self.shared {
+        if !self.connections[id.0].shared {
             self.own_ready(id.0, now);
         }
         self.write_server(id.0);
     }
 
     /// A connection could not be made, or is gone.
-    pub fn server_failed(&mut self, id: ConnectionId, error: &ServerError, now: Millis) {
+    pub fn server_failed(&mut self, id: ConnectionId, error: &ServerError, now: Micros) {
         self.fail(id.0, error, now);
         self.resume_clients(now);
     }
 
     /// A server has sent `bytes`. An error means that it was disconnected for them.
-    pub fn server_data(&mut self, id: ConnectionId, bytes: &[u8], now: Millis) -> Result<(), ServerError> {
+    pub fn server_data(&mut self, id: ConnectionId, bytes: &[u8], now: Micros) -> Result<(), ServerError> {
         let connection = &mut self.connections[id.0];
         if let State::Idle | State::Connecting { .. } = connection.state {
             // Of a connection that is given up already.
@@ -66,7 +66,7 @@ impl Core {
         outcome
     }
 
-    fn frames_of_input(&mut self, index: usize, now: Millis) -> Result<(), ServerError> {
+    fn frames_of_input(&mut self, index: usize, now: Micros) -> Result<(), ServerError> {
         let mut input = std::mem::take(&mut self.connections[index].input);
         let used = self.frames(index, &input, now)?;
         if used == input.len() && input.capacity() > KEEP_BUFFER {
@@ -79,7 +79,7 @@ impl Core {
     }
 
     /// Hands out the complete replies in `bytes`; returns how many bytes they are.
-    fn frames(&mut self, index: usize, bytes: &[u8], now: Millis) -> Result<usize, ServerError> {
+    fn frames(&mut self, index: usize, bytes: &[u8], now: Micros) -> Result<usize, ServerError> {
         let mut used = 0;
         while used < bytes.len() {
             let rest = &bytes[used..];
@@ -89,7 +89,7 @@ impl Core {
                 break;
             };
             self.frame(index, &rest[..length], now)?;
-            if index >= self.shared && self.connections[index].state == State::Idle {
+            if self.connections[index].state == State::Idle && !self.connections[index].shared {
                 // Its client has gone, and it with it.
                 return Ok(bytes.len());
             }
@@ -98,7 +98,7 @@ impl Core {
         Ok(used)
     }
 
-    fn frame(&mut self, index: usize, reply: &[u8], now: Millis) -> Result<(), ServerError> {
+    fn frame(&mut self, index: usize, reply: &[u8], now: Micros) -> Result<(), ServerError> {
         let connection = &mut self.connections[index];
         match connection.state {
             State::Handshake { .. } if reply.starts_with(b"-") => {
@@ -110,12 +110,12 @@ impl Core {
             }
             State::Handshake { .. } => {
                 connection.state = State::Ready;
-                if index >= self.shared {
+                if !connection.shared {
                     self.own_ready(index, now);
                 }
                 self.write_server(index);
             }
-            _ if index >= self.shared => return self.own_message(index, reply, now),
+            _ if !connection.shared => return self.own_message(index, reply, now),
             // Nobody asked for pushes on a shared connection; they answer no request.
             _ if reply.starts_with(b">") => {}
             _ => {
@@ -133,12 +133,12 @@ impl Core {
     }
 
     /// Ends a connection: every request on it gets an error, none is sent again.
-    pub(super) fn fail(&mut self, index: usize, error: &ServerError, now: Millis) {
+    pub(super) fn fail(&mut self, index: usize, error: &ServerError, now: Micros) {
         let connection = &mut self.connections[index];
         if connection.state == State::Idle {
             return;
         }
-        if index >= self.shared {
+        if !connection.shared {
             return self.fail_own(index, error);
         }
         connection.traffic.failed(error);
@@ -216,7 +216,7 @@ impl Core {
     }
 
     /// `count` bytes of [`client_output`](Self::client_output) were written.
-    pub fn client_wrote(&mut self, id: ClientId, count: usize, now: Millis) {
+    pub fn client_wrote(&mut self, id: ClientId, count: usize, now: Micros) {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.out.advance(count, 0);
         if client.closing && client.is_drained() {

@@ -1,7 +1,6 @@
 //! Connections of a client's own: how they are found, used, given back and lost.
 //!
-//! They follow the shared connections in `Core::connections`. A slot belongs to one server for
-//! good, and is only used again once its closing was carried out, so that nothing which is still
+//! A slot in `Core::connections` belongs to one server for good, and is only used again once its closing was carried out, so that nothing which is still
 //! on its way can be taken for something of its next user.
 
 use std::collections::BTreeSet;
@@ -9,15 +8,15 @@ use std::collections::BTreeSet;
 use tombolo_resp::encode;
 
 use super::effect::Effect;
-use super::limits::{IDLE_OWN_MS, KEEP_OWN_IDLE, MAX_OWN_CONNECTIONS, MAX_PENDING_BYTES, MAX_UNSENT_BYTES};
+use super::limits::{IDLE_OWN, KEEP_OWN_IDLE, MAX_OWN_CONNECTIONS, MAX_PENDING_BYTES, MAX_UNSENT_BYTES};
 use super::server::{Connection, State};
 use super::session::{Session, Verdict};
-use super::{Action, ClientId, ConnectionId, Core, Millis, ServerError};
+use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
 
 /// The clock's ticks for connections of a client's own; they are many, and few wait for it.
 ///
 /// A connection has at most one entry, at or before its true deadline.
-pub(super) type Timers = BTreeSet<(Millis, usize)>;
+pub(super) type Timers = BTreeSet<(Micros, usize)>;
 
 /// A server's connections that belong to nobody.
 #[derive(Debug, Default)]
@@ -37,7 +36,7 @@ impl Core {
         server: usize,
         effect: Effect,
         wire: &[u8],
-        now: Millis,
+        now: Micros,
     ) -> bool {
         let Some(client) = self.clients.get(id) else { return true };
         match &client.session {
@@ -79,7 +78,7 @@ impl Core {
 
     /// Starts the transaction that the client was promised, on this server. The request that
     /// made it known has to come again.
-    pub(super) fn bind(&mut self, id: ClientId, server: usize, now: Millis) -> bool {
+    pub(super) fn bind(&mut self, id: ClientId, server: usize, now: Micros) -> bool {
         let Some(client) = self.clients.get_mut(id) else { return true };
         if client.is_waiting() {
             return false;
@@ -92,12 +91,12 @@ impl Core {
     }
 
     /// Gives a client a connection of its own; `false` when there are too many.
-    fn enter(&mut self, id: ClientId, server: usize, now: Millis) -> bool {
+    fn enter(&mut self, id: ClientId, server: usize, now: Micros) -> bool {
         let Some(client) = self.clients.get(id) else { return true };
         let pool = client.pool;
         let Some(index) = self.acquire(pool, server) else { return false };
         self.connections[index].owner = Some(id);
-        let home = self.pools[pool].database;
+        let home = self.pools[pool].config.redis_db;
         if let Some(client) = self.clients.get_mut(id) {
             client.session = Some(Box::new(Session::new(index, server, home)));
         }
@@ -106,13 +105,13 @@ impl Core {
     }
 
     fn acquire(&mut self, pool: usize, server: usize) -> Option<usize> {
-        while let Some(index) = self.pools[pool].spare[server].idle.pop() {
+        while let Some(index) = self.pools[pool].servers[server].spare.idle.pop() {
             if self.connections[index].input.is_empty() {
                 return Some(index);
             }
             self.close_own(index);
         }
-        if let Some(index) = self.pools[pool].spare[server].closed.pop() {
+        if let Some(index) = self.pools[pool].servers[server].spare.closed.pop() {
             return Some(index);
         }
         let state = &mut self.pools[pool];
@@ -120,11 +119,11 @@ impl Core {
             return None;
         }
         state.own_connections += 1;
-        self.connections.push(Connection::new(pool, server));
+        self.connections.push(Connection::new(pool, server, false, state.timeout));
         Some(self.connections.len() - 1)
     }
 
-    fn send_own(&mut self, id: ClientId, effect: Effect, wire: &[u8], now: Millis) {
+    fn send_own(&mut self, id: ClientId, effect: Effect, wire: &[u8], now: Micros) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let Some(session) = &mut client.session else { return };
         let index = session.connection;
@@ -139,7 +138,7 @@ impl Core {
     }
 
     /// A message on a connection of a client's own.
-    pub(super) fn own_message(&mut self, index: usize, frame: &[u8], now: Millis) -> Result<(), ServerError> {
+    pub(super) fn own_message(&mut self, index: usize, frame: &[u8], now: Micros) -> Result<(), ServerError> {
         let Some(id) = self.connections[index].owner else { return Err(ServerError::Protocol) };
         let Some(client) = self.clients.get_mut(id) else { return Err(ServerError::Protocol) };
         let Some(session) = &mut client.session else { return Err(ServerError::Protocol) };
@@ -170,15 +169,15 @@ impl Core {
     }
 
     /// Takes a client back to the shared connections.
-    fn leave(&mut self, id: ClientId, now: Millis) {
+    fn leave(&mut self, id: ClientId, now: Micros) {
         let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.take()) else { return };
         let index = session.connection;
         let connection = &mut self.connections[index];
         connection.owner = None;
         let (pool, server) = (connection.pool, connection.server);
-        let idle = &mut self.pools[pool].spare[server].idle;
+        let idle = &mut self.pools[pool].servers[server].spare.idle;
         if connection.state == State::Ready && idle.len() < KEEP_OWN_IDLE {
-            connection.expires = now.saturating_add(IDLE_OWN_MS);
+            connection.expires = now.saturating_add(IDLE_OWN);
             idle.push(index);
             self.arm(index);
         } else {
@@ -205,7 +204,7 @@ impl Core {
     pub(super) fn fail_own(&mut self, index: usize, error: &ServerError) {
         let connection = &mut self.connections[index];
         let (pool, server, owner) = (connection.pool, connection.server, connection.owner.take());
-        self.pools[pool].spare[server].idle.retain(|idle| *idle != index);
+        self.pools[pool].servers[server].spare.idle.retain(|idle| *idle != index);
         self.close_own(index);
         let Some(id) = owner else { return };
         let Some(client) = self.clients.get_mut(id) else { return };
@@ -231,7 +230,7 @@ impl Core {
         if client.session.as_ref().is_some_and(|session| session.waiting().0 > 0) {
             return false;
         }
-        client.authenticated = self.pools[client.pool].password.is_none();
+        client.authenticated = self.pools[client.pool].config.redis_auth.is_none();
         client.unbound = false;
         if let Some(session) = client.session.take() {
             self.abandon(&session);
@@ -242,7 +241,7 @@ impl Core {
 
     /// Whether reading from a connection is of any use now: not while its client takes nothing.
     pub fn wants_server_data(&self, id: ConnectionId) -> bool {
-        if id.0 < self.shared {
+        if self.connections[id.0].shared {
             return true;
         }
         let owner = self.connections[id.0].owner.and_then(|owner| self.clients.get(owner));
@@ -264,7 +263,7 @@ impl Core {
     }
 
     /// The connection is ready: the time of its first request starts.
-    pub(super) fn own_ready(&mut self, index: usize, now: Millis) {
+    pub(super) fn own_ready(&mut self, index: usize, now: Micros) {
         if let Some(client) = self.connections[index].owner.and_then(|id| self.clients.get_mut(id))
             && let Some(session) = &mut client.session
         {
@@ -274,14 +273,14 @@ impl Core {
     }
 
     /// When something of a connection of a client's own times out.
-    fn own_deadline(&self, index: usize) -> Millis {
+    fn own_deadline(&self, index: usize) -> Micros {
         let connection = &self.connections[index];
         match (connection.state, connection.owner) {
-            (State::Idle, _) => Millis::MAX,
+            (State::Idle, _) => Micros::MAX,
             (_, None) => connection.expires,
             (State::Ready, Some(id)) => {
                 let session = self.clients.get(id).and_then(|client| client.session.as_ref());
-                session.filter(|session| !session.throttled).map_or(Millis::MAX, |session| session.deadline)
+                session.filter(|session| !session.throttled).map_or(Micros::MAX, |session| session.deadline)
             }
             _ => connection.deadline(),
         }
@@ -299,10 +298,10 @@ impl Core {
     }
 
     /// Ends what has timed out, and what has been idle for long.
-    pub(super) fn tick_own(&mut self, now: Millis) {
+    pub(super) fn tick_own(&mut self, now: Micros) {
         while let Some(&(at, index)) = self.timers.first().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, index));
-            self.connections[index].timer = Millis::MAX;
+            self.connections[index].timer = Micros::MAX;
             if self.own_deadline(index) > now {
                 self.arm(index);
             } else {

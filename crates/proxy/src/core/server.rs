@@ -16,7 +16,7 @@ use tombolo_resp::FrameScanner;
 
 use super::buffer::ByteQueue;
 use super::stats::Traffic;
-use super::{ClientId, Millis};
+use super::{ClientId, Micros};
 
 /// Memory that a connection's buffers keep when they are empty.
 pub(super) const KEEP_BUFFER: usize = 256 << 10;
@@ -51,8 +51,8 @@ pub enum ServerError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Idle,
-    Connecting { deadline: Millis },
-    Handshake { deadline: Millis, missing: usize },
+    Connecting { deadline: Micros },
+    Handshake { deadline: Micros, missing: usize },
     Ready,
 }
 
@@ -64,14 +64,18 @@ pub(super) struct InFlight {
     /// Which part of the reply this is, if it comes from several servers.
     pub(super) part: u32,
     pub(super) bytes: u32,
-    /// When it times out; `Millis::MAX` for never.
-    pub(super) deadline: Millis,
+    /// When it came.
+    pub(super) since: Micros,
 }
 
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) pool: usize,
     pub(super) server: usize,
+    /// Clients share it; otherwise it belongs to one, or none.
+    pub(super) shared: bool,
+    /// The longest wait for a reply; `Micros::MAX` for as long as it takes.
+    timeout: Micros,
     pub(super) state: State,
     pub(super) out: ByteQueue,
     /// AUTH and SELECT, until they are written.
@@ -88,16 +92,18 @@ pub(super) struct Connection {
     /// The client that has it to itself.
     pub(super) owner: Option<ClientId>,
     /// When it is closed, if it belongs to nobody and is not shared.
-    pub(super) expires: Millis,
+    pub(super) expires: Micros,
     /// When the clock looks at it, if it is not shared.
-    pub(super) timer: Millis,
+    pub(super) timer: Micros,
 }
 
 impl Connection {
-    pub(super) fn new(pool: usize, server: usize) -> Connection {
+    pub(super) fn new(pool: usize, server: usize, shared: bool, timeout: Micros) -> Connection {
         Connection {
             pool,
             server,
+            shared,
+            timeout,
             state: State::Idle,
             out: ByteQueue::default(),
             greeting: ByteQueue::default(),
@@ -108,8 +114,8 @@ impl Connection {
             traffic: Traffic::default(),
             suspect: false,
             owner: None,
-            expires: Millis::MAX,
-            timer: Millis::MAX,
+            expires: Micros::MAX,
+            timer: Micros::MAX,
         }
     }
 
@@ -130,13 +136,14 @@ impl Connection {
     }
 
     /// When something times out next.
-    pub(super) fn deadline(&self) -> Millis {
+    pub(super) fn deadline(&self) -> Micros {
         let state = match self.state {
             State::Connecting { deadline } | State::Handshake { deadline, .. } => deadline,
-            State::Idle | State::Ready => Millis::MAX,
+            State::Idle | State::Ready => Micros::MAX,
         };
         // Requests of a pool all have the same timeout, so the first one is the first to expire.
-        state.min(self.in_flight.front().map_or(Millis::MAX, |request| request.deadline))
+        let oldest = self.in_flight.front().map_or(Micros::MAX, |request| request.since);
+        state.min(oldest.saturating_add(self.timeout))
     }
 
     /// Back to the start; returns the requests that will never be answered.

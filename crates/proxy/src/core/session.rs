@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use pending::Pending;
 use tombolo_resp::peek;
 
-use super::Millis;
+use super::Micros;
 use super::effect::{Effect, Topic};
 
 /// Room for this many unanswered requests stays allocated.
@@ -67,7 +67,7 @@ pub(super) struct Session {
     pending: VecDeque<Pending>,
     bytes: usize,
     /// When the reply at the front times out.
-    pub(super) deadline: Millis,
+    pub(super) deadline: Micros,
     /// The server is not read from, because the client does not read.
     pub(super) throttled: bool,
 }
@@ -82,7 +82,7 @@ impl Session {
             database: home,
             pending: VecDeque::new(),
             bytes: 0,
-            deadline: Millis::MAX,
+            deadline: Micros::MAX,
             throttled: false,
         }
     }
@@ -200,12 +200,10 @@ impl Session {
     }
 
     /// The front has changed, or the connection is ready: its time starts now.
-    pub(super) fn start_clock(&mut self, now: Millis, timeout: Option<Millis>) {
-        self.deadline = match (self.pending.front(), timeout) {
-            (Some(Pending::Reply(effect, _)), Some(timeout)) if !effect.is_patient() => {
-                now.saturating_add(timeout)
-            }
-            _ => Millis::MAX,
+    pub(super) fn start_clock(&mut self, now: Micros, timeout: Micros) {
+        self.deadline = match self.pending.front() {
+            Some(Pending::Reply(effect, _)) if !effect.is_patient() => now.saturating_add(timeout),
+            _ => Micros::MAX,
         };
     }
 

@@ -130,10 +130,10 @@ impl Core {
             server_ejected_at: self.pools[pool].eject.ejected_at(server),
             ..ServerStats::default()
         };
-        let all = self.connections.iter().enumerate();
-        for (index, connection) in all.filter(|(_, c)| c.pool == pool && c.server == server) {
+        let all = self.connections.iter();
+        for connection in all.filter(|c| c.pool == pool && c.server == server) {
             stats.server_connections += u64::from(connection.state != State::Idle);
-            if index >= self.shared {
+            if !connection.shared {
                 continue;
             }
             let traffic = &connection.traffic;

@@ -5,7 +5,7 @@ use mio::event::Event;
 
 use super::stream::{Got, Socket, Stream};
 use super::worker::Source;
-use crate::core::{ClientId, Core, Millis};
+use crate::core::{ClientId, Core, Micros};
 
 #[derive(Debug, Default)]
 pub(super) struct Clients {
@@ -35,7 +35,7 @@ impl Clients {
         (*owner == id).then_some(socket)
     }
 
-    pub(super) fn event(&mut self, core: &mut Core, index: usize, event: &Event, now: Millis) {
+    pub(super) fn event(&mut self, core: &mut Core, index: usize, event: &Event, now: Micros) {
         let Some(Some((id, socket))) = self.sockets.get_mut(index) else { return };
         let id = *id;
         socket.note(event);
@@ -69,7 +69,7 @@ impl Clients {
     }
 
     /// One read for each client that has something, so that none keeps the others waiting.
-    pub(super) fn read(&mut self, core: &mut Core, buffer: &mut [u8], now: Millis) {
+    pub(super) fn read(&mut self, core: &mut Core, buffer: &mut [u8], now: Micros) {
         let mut turn = std::mem::replace(&mut self.readable, std::mem::take(&mut self.turn));
         for &id in &turn {
             let Some(socket) = self.get(id) else { continue };
@@ -93,7 +93,7 @@ impl Clients {
     }
 
     /// One write of everything that a client is owed.
-    pub(super) fn write(&mut self, core: &mut Core, id: ClientId, now: Millis) {
+    pub(super) fn write(&mut self, core: &mut Core, id: ClientId, now: Micros) {
         let Some(socket) = self.get(id) else { return };
         if !socket.writable {
             return;

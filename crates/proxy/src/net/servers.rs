@@ -9,8 +9,8 @@ use nix::errno::Errno;
 use super::resolve::Resolver;
 use super::stream::{Got, Socket, Stream};
 use super::worker::Source;
-use crate::config::{Address, Config};
-use crate::core::{ConnectionId, Core, Millis, ServerError};
+use crate::config::Address;
+use crate::core::{ConnectionId, Core, Micros, ServerError};
 use crate::log::{Log, WARN};
 
 #[derive(Debug)]
@@ -34,9 +34,10 @@ struct Link {
 }
 
 impl Link {
-    fn new(config: &Config, (pool, server, shared): (usize, usize, bool)) -> Link {
-        let pool = &config.pools[pool];
-        let address = pool.servers[server].address.clone();
+    fn new(core: &Core, id: ConnectionId) -> Link {
+        let (pool, _, shared) = core.place(id);
+        let pool = core.pool(pool);
+        let address = core.server(id).address.clone();
         Link {
             name: format!("pool '{}': server {address}", pool.name),
             address,
@@ -60,27 +61,21 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    pub(super) fn new(config: &Config, core: &Core, resolver: Resolver) -> Servers {
-        Servers {
-            links: core.connections().map(|(id, ..)| Link::new(config, core.place(id))).collect(),
-            resolver,
-            readable: Vec::new(),
-            turn: Vec::new(),
-        }
+    pub(super) fn new(resolver: Resolver) -> Servers {
+        Servers { links: Vec::new(), resolver, readable: Vec::new(), turn: Vec::new() }
     }
 
-    /// Begins a connection; one of a client's own may be new here.
+    /// Begins a connection, which may be new here.
     pub(super) fn connect(
         &mut self,
-        config: &Config,
         core: &mut Core,
         registry: &Registry,
         id: ConnectionId,
-        now: Millis,
+        now: Micros,
         log: &Log,
     ) {
         while self.links.len() <= id.0 {
-            self.links.push(Link::new(config, core.place(ConnectionId(self.links.len()))));
+            self.links.push(Link::new(core, ConnectionId(self.links.len())));
         }
         let link = &mut self.links[id.0];
         let begun = match &link.address {
@@ -112,7 +107,7 @@ impl Servers {
         registry: &Registry,
         id: ConnectionId,
         begun: io::Result<Stream>,
-        now: Millis,
+        now: Micros,
         log: &Log,
     ) {
         let begun = begun.and_then(|mut stream| {
@@ -131,7 +126,7 @@ impl Servers {
     }
 
     /// Goes on with what the resolver has found.
-    pub(super) fn resolved(&mut self, core: &mut Core, registry: &Registry, now: Millis, log: &Log) {
+    pub(super) fn resolved(&mut self, core: &mut Core, registry: &Registry, now: Micros, log: &Log) {
         while let Some(answer) = self.resolver.next() {
             let id = answer.connection;
             let link = &mut self.links[id.0];
@@ -146,7 +141,7 @@ impl Servers {
         }
     }
 
-    pub(super) fn event(&mut self, core: &mut Core, index: usize, event: &Event, now: Millis, log: &Log) {
+    pub(super) fn event(&mut self, core: &mut Core, index: usize, event: &Event, now: Micros, log: &Log) {
         let id = ConnectionId(index);
         let Some(link) = self.links.get_mut(index) else { return };
         let Some(socket) = &mut link.socket else { return };
@@ -190,7 +185,7 @@ impl Servers {
     }
 
     /// One read from each server that has something.
-    pub(super) fn read(&mut self, core: &mut Core, buffer: &mut [u8], now: Millis, log: &Log) {
+    pub(super) fn read(&mut self, core: &mut Core, buffer: &mut [u8], now: Micros, log: &Log) {
         let mut turn = std::mem::replace(&mut self.readable, std::mem::take(&mut self.turn));
         for &index in &turn {
             let id = ConnectionId(index);
@@ -217,7 +212,7 @@ impl Servers {
     }
 
     /// One write of every request that a server is to have.
-    pub(super) fn write(&mut self, core: &mut Core, id: ConnectionId, now: Millis, log: &Log) {
+    pub(super) fn write(&mut self, core: &mut Core, id: ConnectionId, now: Micros, log: &Log) {
         let Some(socket) = &mut self.links[id.0].socket else { return };
         if !socket.writable {
             return;
@@ -228,7 +223,7 @@ impl Servers {
         }
     }
 
-    fn fail(&mut self, core: &mut Core, id: ConnectionId, error: &ServerError, now: Millis, log: &Log) {
+    fn fail(&mut self, core: &mut Core, id: ConnectionId, error: &ServerError, now: Micros, log: &Log) {
         self.gone(id, error, log);
         core.server_failed(id, error, now);
     }
@@ -244,7 +239,7 @@ impl Servers {
 
     /// Closes a connection that the core is done with.
     pub(super) fn close(&mut self, id: ConnectionId) {
-        let link = &mut self.links[id.0];
+        let Some(link) = self.links.get_mut(id.0) else { return };
         link.socket = None;
         link.connecting = false;
         link.awaited = false;

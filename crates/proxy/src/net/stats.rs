@@ -14,7 +14,7 @@ use nix::unistd::gethostname;
 
 use super::NetError;
 use crate::config::Config;
-use crate::core::{Core, Millis, PoolStats, ServerStats};
+use crate::core::{Core, Micros, PoolStats, ServerStats, micros};
 
 /// How long a reader may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -33,9 +33,9 @@ pub(super) struct Stats {
     latest: Arc<Mutex<String>>,
     source: String,
     started: Instant,
-    interval: Millis,
+    interval: Micros,
     /// When they are rendered next, on the worker's clock.
-    due: Millis,
+    due: Micros,
 }
 
 impl Stats {
@@ -50,17 +50,17 @@ impl Stats {
             .spawn(move || serve(&listener, &shown))
             .map_err(failed)?;
         let source = gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned());
-        let interval = Millis::try_from(options.interval.as_millis()).unwrap_or(Millis::MAX);
+        let interval = micros(options.interval);
         Ok(Stats { latest, source, started: Instant::now(), interval, due: 0 })
     }
 
     /// How long they are fresh.
-    pub(super) fn fresh_for(&self, now: Millis) -> Duration {
-        Duration::from_millis(self.due.saturating_sub(now))
+    pub(super) fn fresh_for(&self, now: Micros) -> Duration {
+        Duration::from_micros(self.due.saturating_sub(now))
     }
 
     /// Renders them anew, if it is time to.
-    pub(super) fn refresh(&mut self, config: &Config, core: &Core, now: Millis) {
+    pub(super) fn refresh(&mut self, config: &Config, core: &Core, now: Micros) {
         if now < self.due {
             return;
         }

@@ -14,7 +14,7 @@ use super::signals::{Signals, Wish};
 use super::stats::{Stats, StatsOptions};
 use super::{NetError, READ_BYTES};
 use crate::config::Config;
-use crate::core::{Action, Core, Millis};
+use crate::core::{Action, Core, Micros, micros};
 use crate::log::{ERROR, Log, NOTICE};
 
 /// Events taken from the kernel at a time.
@@ -93,8 +93,8 @@ impl Worker {
         let stats = Stats::start(stats)?;
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut core = Core::new(&config.pools, epoch.as_nanos() as u64);
-        core.set_epoch(Millis::try_from(epoch.as_millis()).unwrap_or_default());
-        let servers = Servers::new(config, &core, resolver);
+        core.set_epoch(micros(epoch));
+        let servers = Servers::new(resolver);
         for (index, _) in config.pools.iter().enumerate().filter(|(_, pool)| pool.preconnect) {
             core.preconnect(index, 0);
         }
@@ -145,25 +145,23 @@ impl Worker {
         }
     }
 
-    fn now(&self) -> Millis {
-        Millis::try_from(self.started.elapsed().as_millis()).unwrap_or(Millis::MAX)
+    fn now(&self) -> Micros {
+        micros(self.started.elapsed())
     }
 
     /// How long there is nothing to do without an event, in a turn that began at `now`.
-    fn timeout(&self, now: Millis) -> Duration {
+    fn timeout(&self, now: Micros) -> Duration {
         if self.clients.any_readable() || self.servers.any_readable() {
             return Duration::ZERO;
         }
-        let deadline = self.core.next_deadline().map(|at| {
-            // A millisecond has passed when the clock says so, not when epoll's rounding does.
-            Duration::from_millis(at.saturating_sub(self.now()))
-        });
+        let deadline =
+            self.core.next_deadline().map(|at| Duration::from_micros(at.saturating_sub(self.now())));
         let next = deadline.unwrap_or(Duration::MAX).min(self.stats.fresh_for(now));
         if self.accept_again { next.min(ACCEPT_AGAIN) } else { next }
     }
 
     /// Takes note of an event; true when it says to end.
-    fn event(&mut self, event: &Event, now: Millis) -> bool {
+    fn event(&mut self, event: &Event, now: Micros) -> bool {
         match Source::of(event.token()) {
             Source::Signals => return self.signal(),
             Source::Resolver => self.servers.resolved(&mut self.core, self.poll.registry(), now, &self.log),
@@ -213,18 +211,11 @@ impl Worker {
     }
 
     /// Does what the core wants, until it wants nothing more.
-    fn act(&mut self, now: Millis) {
+    fn act(&mut self, now: Micros) {
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::Connect(id) => {
-                    self.servers.connect(
-                        &self.config,
-                        &mut self.core,
-                        self.poll.registry(),
-                        id,
-                        now,
-                        &self.log,
-                    );
+                    self.servers.connect(&mut self.core, self.poll.registry(), id, now, &self.log);
                 }
                 Action::CloseServer(id) => self.servers.close(id),
                 Action::WriteServer(id) => self.servers.write(&mut self.core, id, now, &self.log),

@@ -10,7 +10,7 @@ mod server;
 use std::collections::{HashMap, HashSet};
 
 use tombolo_proxy::config::Config;
-use tombolo_proxy::core::{Action, ClientId, ConnectionId, Core, Millis, ServerError};
+use tombolo_proxy::core::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
 
 use client::FakeClient;
 use server::FakeServer;
@@ -60,7 +60,7 @@ impl Dice {
 struct World {
     core: Core,
     dice: Dice,
-    now: Millis,
+    now: Micros,
     clients: HashMap<ClientId, FakeClient>,
     /// In the order they came, so that a seed always plays the same.
     order: Vec<ClientId>,
@@ -253,7 +253,7 @@ impl World {
     }
 
     fn time_passes(&mut self) {
-        self.now += self.dice.below(6) as Millis;
+        self.now += 1000 * self.dice.below(6) as Micros;
         self.core.tick(self.now);
     }
 

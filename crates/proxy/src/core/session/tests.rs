@@ -104,13 +104,13 @@ fn time_runs_for_the_first_request_unless_it_may_wait() {
     let mut session = session();
     session.sent(Effect::Blocking, 1);
     session.sent(Effect::Plain, 1);
-    session.start_clock(100, Some(5));
-    assert_eq!(session.deadline, Millis::MAX);
+    session.start_clock(100, 5);
+    assert_eq!(session.deadline, Micros::MAX);
     session.message(b"$-1\r\n");
-    session.start_clock(200, Some(5));
+    session.start_clock(200, 5);
     assert_eq!(session.deadline, 205);
-    session.start_clock(200, None);
-    assert_eq!(session.deadline, Millis::MAX);
+    session.start_clock(200, Micros::MAX);
+    assert_eq!(session.deadline, Micros::MAX);
 }
 
 /// Found by `tests/garbage.rs`: the bytes of what was held were forgotten, then subtracted.
