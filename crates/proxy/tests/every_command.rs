@@ -299,10 +299,10 @@ const SAMPLES: &[&str] = &[
     "SUBSCRIBE",
     "BLPOP",
     "HELLO x",
+    // What they begin is no RESP: see replication.rs.
+    "SYNC x",
+    "PSYNC",
 ];
-
-/// What the proxy refuses although Redis accepts it, and why it says so.
-const REFUSED: &[&str] = &["sync", "psync"];
 
 fn ask(client: &mut Client, line: &str) -> Option<Value> {
     let mut words: Vec<Vec<u8>> = vec![Vec::new()];
@@ -351,11 +351,6 @@ fn every_command_is_answered_as_it_is_directly() {
         let (mut through, mut direct) = (proxy.client(), alone.client());
         assert_eq!(kind(&ask(&mut through, line)), kind(&ask(&mut direct, line)), "{line}");
         sampled.insert(line.split(' ').next().unwrap_or_default().to_lowercase());
-    }
-    for name in REFUSED {
-        let reply = proxy.client().ask(name).text();
-        assert!(reply.starts_with(&format!("ERR tombolo-proxy does not support '{name}': ")), "{reply}");
-        sampled.insert(name.to_string());
     }
     // Redis ends the connection without an answer, and so does the proxy.
     let (mut through, mut direct) = (proxy.client(), alone.client());

@@ -43,6 +43,8 @@ pub(super) enum Effect {
     Monitor,
     /// CLIENT REPLY OFF or SKIP: from here on replies can not be told from one another.
     Mute,
+    /// SYNC or PSYNC: from here on the connection carries a replication stream, which is not RESP.
+    Replicate,
     /// No reply comes.
     Silent,
     /// SHUTDOWN: the answer is the end of the connection.
@@ -126,6 +128,7 @@ impl Effect {
             "hello" => hello(request),
             "auth" => Effect::Auth,
             "monitor" => Effect::Monitor,
+            "sync" | "psync" => Effect::Replicate,
             "subscribe" | "psubscribe" | "ssubscribe" => Effect::Subscribe(request.len() - 1),
             "unsubscribe" => unsubscribe(request, Topic::Channel),
             "punsubscribe" => unsubscribe(request, Topic::Pattern),
@@ -237,6 +240,8 @@ mod tests {
             ("WAIT 1 0", Effect::Wait),
             ("MONITOR", Effect::Monitor),
             ("REPLCONF ACK 1", Effect::Silent),
+            ("PSYNC ? -1", Effect::Replicate),
+            ("SYNC", Effect::Replicate),
             ("REPLCONF capa eof", Effect::Pin),
             ("SCRIPT KILL", Effect::Plain),
             ("FUNCTION KILL", Effect::Plain),

@@ -80,6 +80,11 @@ impl Core {
 
     /// Hands out the complete replies in `bytes`; returns how many bytes they are.
     fn frames(&mut self, index: usize, bytes: &[u8], now: Micros) -> Result<usize, ServerError> {
+        let connection = &self.connections[index];
+        if connection.raw && connection.state == State::Ready {
+            self.own_message(index, bytes, now)?;
+            return Ok(bytes.len());
+        }
         let mut used = 0;
         while used < bytes.len() {
             let rest = &bytes[used..];

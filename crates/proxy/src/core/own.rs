@@ -130,6 +130,7 @@ impl Core {
         session.sent(effect, wire.len());
         let connection = &mut self.connections[index];
         connection.out.push(wire);
+        connection.raw |= effect == Effect::Replicate;
         if session.waiting().0 == 1 && connection.state == State::Ready {
             session.start_clock(now, self.pools[client.pool].timeout);
         }

@@ -129,10 +129,6 @@ fn special(
         "auth" if request.len() > 1 => Decision::Auth(server),
         "hello" if placement.servers() > 1 => several::hello(effect),
         "hello" => Decision::Hello(server, effect),
-        "sync" | "psync" => refuse(&format!(
-            "tombolo-proxy does not support '{}': a replica must connect to its server itself",
-            command.name
-        )),
         _ => return None,
     })
 }
@@ -260,12 +256,11 @@ mod tests {
             ("CONFIG GET save", "own Plain"),
             ("CLIENT SETNAME x", "own Name(true)"),
             ("RESET", "Reset"),
+            ("SYNC", "own Replicate"),
+            ("PSYNC ? -1", "own Replicate"),
             ("HELLO", "Hello(0, Hello { protocol: None, names: false, user: false })"),
         ] {
             assert_eq!(outcome(1, line), expected, "{line}");
-        }
-        for line in ["SYNC", "PSYNC ? -1"] {
-            assert!(outcome(1, line).contains("a replica must connect to its server itself"), "{line}");
         }
     }
 
@@ -327,7 +322,8 @@ mod tests {
         ] {
             assert_eq!(outcome(3, line), expected, "{line}");
         }
-        for line in ["MONITOR", "SELECT 1", "CLIENT ID", "WAIT 1 0", "CONFIG GET save", "SCRIPT KILL"] {
+        for line in ["MONITOR", "SYNC", "SELECT 1", "CLIENT ID", "WAIT 1 0", "CONFIG GET save", "SCRIPT KILL"]
+        {
             let outcome = outcome(3, line);
             assert!(outcome.contains("with several servers: it is about one"), "{line}: {outcome}");
         }

@@ -89,6 +89,8 @@ pub(super) struct Connection {
     pub(super) traffic: Traffic,
     /// Its server has failed, and not replied since.
     pub(super) suspect: bool,
+    /// What it sends is a replication stream, which is not RESP.
+    pub(super) raw: bool,
     /// The client that has it to itself.
     pub(super) owner: Option<ClientId>,
     /// When it is closed, if it belongs to nobody and is not shared.
@@ -113,6 +115,7 @@ impl Connection {
             dirty: false,
             traffic: Traffic::default(),
             suspect: false,
+            raw: false,
             owner: None,
             expires: Micros::MAX,
             timer: Micros::MAX,
@@ -153,6 +156,7 @@ impl Connection {
         self.greeting = ByteQueue::default();
         self.input = Vec::new();
         self.scanner = FrameScanner::default();
+        self.raw = false;
         std::mem::take(&mut self.in_flight)
     }
 }

@@ -101,7 +101,8 @@ impl Session {
     /// transaction that is promised, or where replies stop to be told apart.
     pub(super) fn holds_back(&self, effect: Effect) -> bool {
         let opens = |effect: &Effect| matches!(effect, Effect::Monitor | Effect::Begin);
-        (effect == Effect::Mute && !self.pending.is_empty()) || self.is_authenticating() || self.awaits(opens)
+        let mutes = matches!(effect, Effect::Mute | Effect::Replicate);
+        (mutes && !self.pending.is_empty()) || self.is_authenticating() || self.awaits(opens)
     }
 
     fn awaits(&self, what: impl Fn(&Effect) -> bool) -> bool {
@@ -154,7 +155,7 @@ impl Session {
     /// A request was put on the connection.
     pub(super) fn sent(&mut self, effect: Effect, bytes: usize) {
         match effect {
-            Effect::Mute => self.go_opaque(),
+            Effect::Mute | Effect::Replicate => self.go_opaque(),
             Effect::Silent => {}
             _ if self.state.opaque => {}
             _ => {

@@ -136,5 +136,6 @@ fn requests_wait_where_the_answers_before_decide_about_them() {
     assert!(holds(Effect::Monitor, Effect::Plain));
     assert!(holds(Effect::Begin, Effect::Plain));
     assert!(holds(Effect::Plain, Effect::Mute));
+    assert!(holds(Effect::Plain, Effect::Replicate));
     assert!(!holds(Effect::Multi, Effect::Plain));
 }
