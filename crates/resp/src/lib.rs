@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  client bytes ─▶ RequestParser ─▶ Request { wire, args } ─▶ command::lookup ─▶ Command::keys
+//!               └▶ usual, the short way for nearly every request
 //!  server bytes ─▶ FrameScanner  ─▶ length of the next reply ─▶ peek, where its kind matters
 //! ```
 //!
@@ -16,10 +17,12 @@ mod number;
 pub mod peek;
 mod reply;
 mod request;
+mod usual;
 mod value;
 
 pub use reply::{FrameScanner, MAX_REPLY_BYTES, ReplyError};
 pub use request::{
     MAX_ARGS, MAX_BULK_BYTES, MAX_INLINE_BYTES, MAX_REQUEST_BYTES, Request, RequestError, RequestParser, Step,
 };
+pub use usual::{Usual, usual};
 pub use value::{MAX_DEPTH, Value};

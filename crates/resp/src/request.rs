@@ -124,6 +124,11 @@ impl RequestParser {
         }
     }
 
+    /// Whether no request has begun that is not complete.
+    pub fn is_between_requests(&self) -> bool {
+        matches!(self.state, State::Start | State::Done { .. })
+    }
+
     /// The request that [`advance`](Self::advance) has just called complete, in the same bytes.
     pub fn request<'a>(&'a self, buf: &'a [u8]) -> Request<'a> {
         let inline = self.state == State::Done { inline: true };

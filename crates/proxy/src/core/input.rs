@@ -5,7 +5,7 @@ use tombolo_resp::{Request, RequestParser, Step};
 use super::client::Client;
 use super::join::{Gather, Join};
 use super::route::{self, Decision};
-use super::server::InFlight;
+use super::server::{InFlight, State};
 use super::{Action, ClientId, ConnectionId, Core, Micros};
 
 impl Core {
@@ -121,12 +121,40 @@ impl Core {
     /// Parses and handles the requests in `bytes`; returns how many bytes they are.
     fn consume(&mut self, id: ClientId, bytes: &[u8], now: Micros) -> usize {
         let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
-        let mut parser = std::mem::take(&mut client.parser);
-        let used = self.consume_with(&mut parser, id, bytes, now);
-        if let Some(client) = self.clients.get_mut(id) {
-            client.parser = parser;
+        let mut begun = client.parser.take();
+        let mut used = 0;
+        if begun.is_none() {
+            used = self.consume_runs(id, bytes, now);
+            if used == bytes.len() && self.clients.get(id).is_none_or(|client| !client.must_pause()) {
+                return used;
+            }
+        }
+        // Parsers are lent, so that clients between requests need no memory for one.
+        let mut parser = begun.take().unwrap_or_else(|| std::mem::take(&mut self.parser));
+        used += self.consume_with(&mut parser, id, &bytes[used..], now);
+        if parser.is_between_requests() {
+            self.parser = parser;
+        } else if let Some(client) = self.clients.get_mut(id) {
+            client.parser = Some(parser);
         }
         used
+    }
+
+    /// Handles the requests that `bytes` start with and that need no closer look, as far as limits
+    /// allow.
+    fn consume_runs(&mut self, id: ClientId, bytes: &[u8], now: Micros) -> usize {
+        let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
+        let state = &self.pools[client.pool];
+        if state.placement.servers() > 1 || !client.is_plain() || client.must_pause() {
+            return 0;
+        }
+        let run = route::plain_run(bytes, client.room());
+        if run.count > 0 {
+            let connection = state.servers[0].lanes[client.lane];
+            let seq = client.order.wait(connection, run.count, run.length);
+            self.enqueue(connection, id, seq, 0, run.count, &bytes[..run.length], now);
+        }
+        run.length
     }
 
     fn consume_with(&mut self, parser: &mut RequestParser, id: ClientId, bytes: &[u8], now: Micros) -> usize {
@@ -151,6 +179,7 @@ impl Core {
                         return used;
                     }
                     used += length;
+                    used += self.consume_runs(id, &bytes[used..], now);
                 }
                 Err(error) => {
                     self.count_client_error(id);
@@ -171,18 +200,6 @@ impl Core {
     /// Handles one request; `false` when it has to be looked at again once everything before it
     /// is answered.
     fn request(&mut self, id: ClientId, request: &Request<'_>, now: Micros) -> bool {
-        let Some(client) = self.clients.get(id) else { return true };
-        let (pool, lane, authenticated) = (client.pool, client.lane, client.authenticated);
-        let state = &self.pools[pool];
-        let simple = state.placement.servers() == 1 && authenticated && client.session.is_none();
-        if simple && !client.unbound && route::is_plain(request) {
-            self.forward(id, state.servers[0].lanes[lane], request.wire(), now);
-            return true;
-        }
-        self.request_with_care(id, request, now)
-    }
-
-    fn request_with_care(&mut self, id: ClientId, request: &Request<'_>, now: Micros) -> bool {
         let dice = self.roll();
         let Some(client) = self.clients.get(id) else { return true };
         let (pool, lane, authenticated) = (client.pool, client.lane, client.authenticated);
@@ -233,32 +250,46 @@ impl Core {
 
     fn forward(&mut self, id: ClientId, index: usize, wire: &[u8], now: Micros) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        let seq = client.wait(wire.len());
-        self.enqueue(index, id, seq, 0, wire, now);
+        let seq = client.order.wait(index, 1, wire.len());
+        self.enqueue(index, id, seq, 0, 1, wire, now);
     }
 
     /// Sends each part of a request to its server.
     fn split(&mut self, id: ClientId, parts: Vec<(usize, Vec<u8>)>, gather: Gather, now: Micros) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let bytes = parts.iter().map(|(_, wire)| wire.len()).sum();
-        let seq = client.wait_for_parts(Join::new(gather, parts.len(), bytes));
+        let seq = client.order.wait_for_parts(Join::new(gather, parts.len(), bytes));
         let (pool, lane) = (client.pool, client.lane);
         self.pools[pool].stats.fragments += parts.len() as u64;
         for (part, (server, wire)) in (0..).zip(&parts) {
             let connection = self.pools[pool].servers[*server].lanes[lane];
-            self.enqueue(connection, id, seq, part, wire, now);
+            self.enqueue(connection, id, seq, part, 1, wire, now);
         }
     }
 
+    /// Puts `count` requests, which are all of `wire`, on a connection.
     #[inline(always)]
-    fn enqueue(&mut self, index: usize, client: ClientId, seq: u64, part: u32, wire: &[u8], now: Micros) {
+    #[expect(clippy::too_many_arguments)]
+    fn enqueue(
+        &mut self,
+        index: usize,
+        client: ClientId,
+        seq: u64,
+        part: u32,
+        count: u32,
+        wire: &[u8],
+        now: Micros,
+    ) {
         let connection = &mut self.connections[index];
         connection.out.push(wire);
-        connection.traffic.requests += 1;
+        connection.traffic.requests += u64::from(count);
         connection.traffic.request_bytes += wire.len() as u64;
-        // Requests are below 4 GiB.
-        connection.in_flight.push_back(InFlight { client, seq, part, bytes: wire.len() as u32, since: now });
-        self.connect(index, now);
+        // Requests are below 4 GiB, and several together far below.
+        let bytes = wire.len() as u32;
+        connection.in_flight.push_back(InFlight { client, seq, count, part, bytes, since: now });
+        if connection.state != State::Ready {
+            self.connect(index, now);
+        }
         self.write_server(index);
     }
 

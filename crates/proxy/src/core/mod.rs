@@ -3,14 +3,18 @@
 //! and `Action`s go out.
 //!
 //! ```text
-//!  client_data ─▶ parse ─▶ route ─▶ connection.out ─▶ Action::WriteServer
+//!  client_data ─▶ plain_run ────────▶ connection.out ─▶ Action::WriteServer
+//!            └──▶ parse ─▶ route ─────┘
 //!                              ├──▶ (answered here) ─▶ Action::WriteClient
 //!                              └──▶ session, on a connection of the client's own
-//!  server_data ─▶ frame ─▶ in_flight.pop ─▶ client.complete ─▶ Action::WriteClient
+//!  server_data ─▶ frames ─▶ in_flight ─▶ client.complete ─▶ Action::WriteClient
 //! ```
 //!
+//! Requests in a row that need nothing but to be sent on are handled as one, and so are their
+//! replies: a run costs about what a single request does.
+//!
 //! What never happens: a reply for another client or out of order (a connection's `in_flight` is
-//! in the order of its bytes, a client's slots in the order of its requests); a request written
+//! in the order of its bytes, a client's `order` that of its requests); a request written
 //! twice; a client waiting for a connection that failed; unbounded memory (see [`limits`]).
 
 mod auth;
@@ -21,6 +25,7 @@ mod eject;
 mod input;
 mod join;
 pub mod limits;
+mod order;
 mod output;
 mod own;
 mod route;
@@ -42,6 +47,7 @@ use server::{Connection, State};
 pub use slab::Id as ClientId;
 use slab::Slab;
 pub use stats::{PoolStats, ServerStats};
+use tombolo_resp::RequestParser;
 
 use crate::config::{DEFAULT_CONNECT_TIMEOUT, Pool, Server};
 use crate::placement::Placement;
@@ -112,6 +118,8 @@ pub struct Core {
     timers: Timers,
     clients: Slab<Client>,
     actions: VecDeque<Action>,
+    /// A parser between requests, for the next client that needs one.
+    parser: Box<RequestParser>,
     /// Clients that were paused and are below their limits again.
     resumable: VecDeque<ClientId>,
     /// The state of the random distribution's generator.
@@ -133,6 +141,7 @@ impl Core {
             timers: Timers::new(),
             clients: Slab::default(),
             actions: VecDeque::new(),
+            parser: Box::default(),
             resumable: VecDeque::new(),
             dice: seed | 1,
             total_clients: 0,

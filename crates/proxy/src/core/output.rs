@@ -3,7 +3,7 @@
 use tombolo_resp::encode;
 
 use super::limits::{MAX_CLIENT_BYTES, MAX_UNSENT_BYTES};
-use super::server::{InFlight, KEEP_BUFFER, State};
+use super::server::{InFlight, KEEP_BUFFER, Replies, State};
 use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
 
 impl Core {
@@ -88,6 +88,21 @@ impl Core {
         let mut used = 0;
         while used < bytes.len() {
             let rest = &bytes[used..];
+            let connection = &mut self.connections[index];
+            if connection.shared && connection.state == State::Ready {
+                let (replies, outcome) = connection.replies(rest);
+                if replies.count > 0 {
+                    self.replies(index, &replies, &rest[..replies.length]);
+                    used += replies.length;
+                }
+                outcome.map_err(|_| ServerError::Protocol)?;
+                if replies.cut {
+                    break;
+                }
+                if replies.count > 0 {
+                    continue;
+                }
+            }
             let Some(length) =
                 self.connections[index].scanner.advance(rest).map_err(|_| ServerError::Protocol)?
             else {
@@ -124,17 +139,26 @@ impl Core {
             // Nobody asked for pushes on a shared connection; they answer no request.
             _ if reply.starts_with(b">") => {}
             _ => {
-                let request = connection.in_flight.pop_front().ok_or(ServerError::Protocol)?;
-                connection.traffic.responses += 1;
-                connection.traffic.response_bytes += reply.len() as u64;
-                if std::mem::take(&mut connection.suspect) {
-                    let (pool, server) = (connection.pool, connection.server);
-                    self.pools[pool].eject.good(server);
+                let replies = Replies { count: 1, length: reply.len(), cut: false };
+                if connection.in_flight.is_empty() {
+                    return Err(ServerError::Protocol);
                 }
-                self.deliver(request, reply);
+                self.replies(index, &replies, reply);
             }
         }
         Ok(())
+    }
+
+    /// Hands out replies to the oldest requests.
+    #[inline]
+    fn replies(&mut self, index: usize, replies: &Replies, bytes: &[u8]) {
+        let connection = &mut self.connections[index];
+        let Some(run) = connection.answered(replies) else { return };
+        if std::mem::take(&mut connection.suspect) {
+            let (pool, server) = (connection.pool, connection.server);
+            self.pools[pool].eject.good(server);
+        }
+        self.deliver(run, bytes);
     }
 
     /// Ends a connection: every request on it gets an error, none is sent again.
@@ -148,22 +172,23 @@ impl Core {
         }
         connection.traffic.failed(error);
         let (pool, server) = (connection.pool, connection.server);
-        let requests = connection.reset();
-        self.pools[pool].stats.forward_error += requests.len() as u64;
+        let runs = connection.reset();
+        self.pools[pool].stats.forward_error += runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
         self.server_is_bad(pool, server, now);
         self.actions.push_back(Action::CloseServer(ConnectionId(index)));
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR {error}"));
-        for request in requests {
-            self.deliver(request, &reply);
+        for run in runs {
+            self.deliver(run, &reply.repeat(run.count as usize));
         }
     }
 
+    /// Gives a client the replies to a run of its requests.
     #[inline]
-    fn deliver(&mut self, request: InFlight, reply: &[u8]) {
-        let id = request.client;
+    fn deliver(&mut self, run: InFlight, replies: &[u8]) {
+        let id = run.client;
         let Some(client) = self.clients.get_mut(id) else { return };
-        client.complete(request.seq, request.part, reply);
+        client.complete(run.seq, run.part, run.count, replies);
         if client.unsent() > MAX_CLIENT_BYTES || client.paused || client.closing {
             return self.after_reply(id);
         }

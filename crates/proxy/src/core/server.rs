@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 
 use thiserror::Error;
-use tombolo_resp::FrameScanner;
+use tombolo_resp::{FrameScanner, ReplyError};
 
 use super::buffer::ByteQueue;
 use super::stats::Traffic;
@@ -56,16 +56,38 @@ pub(super) enum State {
     Ready,
 }
 
-/// A request that the server has, or will have.
+/// Requests in a row of one client that the server has, or will have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InFlight {
     pub(super) client: ClientId,
+    /// The sequence number of the first that is not answered.
     pub(super) seq: u64,
+    /// How many are not answered; never 0.
+    pub(super) count: u32,
     /// Which part of the reply this is, if it comes from several servers.
     pub(super) part: u32,
+    /// Bytes of those that are not answered.
     pub(super) bytes: u32,
-    /// When it came.
+    /// When they came.
     pub(super) since: Micros,
+}
+
+impl InFlight {
+    /// The bytes of `count` of the requests, of which each counts as the mean of all.
+    pub(super) fn share(&self, count: u32) -> u32 {
+        (u64::from(self.bytes) * u64::from(count) / u64::from(self.count.max(1))) as u32
+    }
+}
+
+/// Replies in a row that belong to the oldest [`InFlight`] of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    /// How many are complete.
+    pub(super) count: u32,
+    /// Their bytes.
+    pub(super) length: usize,
+    /// What follows them is not complete.
+    pub(super) cut: bool,
 }
 
 #[derive(Debug)]
@@ -136,6 +158,48 @@ impl Connection {
             State::Handshake { .. } => self.greeting.advance(count, 0),
             _ => self.out.advance(count, KEEP_BUFFER),
         }
+    }
+
+    /// The replies to the oldest run of requests that `bytes` start with. None, when the next
+    /// message is no reply, or one to nothing: that is to be looked at by itself. After an error
+    /// the replies before it still count.
+    pub(super) fn replies(&mut self, bytes: &[u8]) -> (Replies, Result<(), ReplyError>) {
+        let mut replies = Replies::default();
+        let most = self.in_flight.front().map_or(0, |run| run.count);
+        while replies.count < most
+            && let Some(&first) = bytes.get(replies.length)
+            && first != b'>'
+        {
+            match self.scanner.advance(&bytes[replies.length..]) {
+                Ok(Some(length)) => {
+                    replies.count += 1;
+                    replies.length += length;
+                }
+                Ok(None) => {
+                    replies.cut = true;
+                    break;
+                }
+                Err(error) => return (replies, Err(error)),
+            }
+        }
+        (replies, Ok(()))
+    }
+
+    /// Takes note of replies; returns the requests that they answer.
+    pub(super) fn answered(&mut self, replies: &Replies) -> Option<InFlight> {
+        let run = self.in_flight.front_mut()?;
+        let mut answered = *run;
+        if replies.count < run.count {
+            (answered.count, answered.bytes) = (replies.count, run.share(replies.count));
+            run.seq += u64::from(replies.count);
+            run.count -= replies.count;
+            run.bytes -= answered.bytes;
+        } else {
+            self.in_flight.pop_front();
+        }
+        self.traffic.responses += u64::from(replies.count);
+        self.traffic.response_bytes += replies.length as u64;
+        Some(answered)
     }
 
     /// When something times out next.

@@ -144,17 +144,17 @@ impl Core {
             stats.request_bytes += traffic.request_bytes;
             stats.responses += traffic.responses;
             stats.response_bytes += traffic.response_bytes;
-            // The requests at the end of the queue are those that are not written yet.
+            // The requests at the end of the queue are those that are not written yet. Where a run
+            // was cut, each of its requests counts as the mean of them.
             let mut unsent = connection.out.len() as u64;
-            for request in connection.in_flight.iter().rev() {
-                let bytes = u64::from(request.bytes);
-                if unsent > 0 {
-                    stats.in_queue += 1;
-                    stats.in_queue_bytes += bytes;
-                } else {
-                    stats.out_queue += 1;
-                    stats.out_queue_bytes += bytes;
-                }
+            for run in connection.in_flight.iter().rev() {
+                let (count, bytes) = (u64::from(run.count), u64::from(run.bytes));
+                let waiting = (unsent.min(bytes) * count).div_ceil(bytes.max(1));
+                let waiting_bytes = u64::from(run.share(waiting as u32));
+                stats.in_queue += waiting;
+                stats.in_queue_bytes += waiting_bytes;
+                stats.out_queue += count - waiting;
+                stats.out_queue_bytes += bytes - waiting_bytes;
                 unsent = unsent.saturating_sub(bytes);
             }
         }

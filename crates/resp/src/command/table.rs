@@ -1,4 +1,5 @@
-//! The table itself: parsed once from `commands.txt`, found by a hash of the lower-case name.
+//! The table itself: parsed once from `commands.txt`, found by a hash of the lower-case name, or,
+//! where a name is a few letters as nearly all are, by the letters themselves as one number.
 
 use std::sync::LazyLock;
 
@@ -8,6 +9,11 @@ use super::{Command, Flags, STATEFUL};
 const TEXT: &str = include_str!("commands.txt");
 /// A power of two, some times the number of names, so that probes are short.
 const SLOTS: usize = 2048;
+/// A power of two, some times the number of short names.
+const SHORT_SLOTS: usize = 1 << SHORT_BITS;
+const SHORT_BITS: u32 = 10;
+/// Letters of a name that fit into a number.
+const MAX_SHORT: usize = 8;
 /// Longer than any name in the table.
 const MAX_NAME: usize = 48;
 
@@ -15,15 +21,25 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(TEXT));
 
 /// The command that `name` and, where it has subcommands, `sub` name, in any case of letters. A
 /// container's own entry is returned when the subcommand is missing or unknown.
+#[inline]
 pub fn lookup(name: &[u8], sub: Option<&[u8]>) -> Option<&'static Command> {
     let table = &*TABLE;
-    let (command, container) = table.find(&Name::of(name, None)?)?;
-    match sub {
-        Some(sub) if container => {
-            let found = Name::of(name, Some(sub)).and_then(|full| table.find(&full));
-            Some(found.map_or(command, |(command, _)| command))
+    match table.find_short(name) {
+        Some(entry) if !entry.container => Some(&entry.command),
+        _ => table.lookup_any(name, sub),
+    }
+}
+
+impl Table {
+    fn lookup_any(&self, name: &[u8], sub: Option<&[u8]>) -> Option<&Command> {
+        let (command, container) = self.find(&Name::of(name, None)?)?;
+        match sub {
+            Some(sub) if container => {
+                let found = Name::of(name, Some(sub)).and_then(|full| self.find(&full));
+                Some(found.map_or(command, |(command, _)| command))
+            }
+            _ => Some(command),
         }
-        _ => Some(command),
     }
 }
 
@@ -31,6 +47,9 @@ struct Table {
     entries: Vec<Entry>,
     /// Index into `entries` plus 1, by hash, linearly probed; 0 is free.
     slots: Vec<u16>,
+    /// Names that are letters and at most [`MAX_SHORT`]: the name as a number, and the index into
+    /// `entries`; by hash, linearly probed. No name is 0.
+    short: Vec<(u64, u16)>,
 }
 
 struct Entry {
@@ -40,7 +59,8 @@ struct Entry {
 
 impl Table {
     fn parse(text: &'static str) -> Table {
-        let mut table = Table { entries: Vec::new(), slots: vec![0; SLOTS] };
+        let mut table =
+            Table { entries: Vec::new(), slots: vec![0; SLOTS], short: vec![(0, 0); SHORT_SLOTS] };
         for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             table.insert(parse_line(line));
         }
@@ -57,8 +77,31 @@ impl Table {
         while self.slots[slot] != 0 {
             slot = (slot + 1) % SLOTS;
         }
+        if command.name.bytes().all(|byte| byte.is_ascii_lowercase())
+            && let Some(word) = short(command.name.as_bytes())
+        {
+            let mut slot = short_hash(word);
+            while self.short[slot].0 != 0 {
+                slot = (slot + 1) % SHORT_SLOTS;
+            }
+            self.short[slot] = (word, self.entries.len() as u16);
+        }
         self.entries.push(Entry { command, container: false });
         self.slots[slot] = self.entries.len() as u16;
+    }
+
+    /// The entry of a name of a few letters.
+    #[inline]
+    fn find_short(&self, name: &[u8]) -> Option<&Entry> {
+        let word = short(name)?;
+        let mut slot = short_hash(word);
+        loop {
+            match self.short[slot] {
+                (0, _) => return None,
+                (found, index) if found == word => return self.entries.get(usize::from(index)),
+                _ => slot = (slot + 1) % SHORT_SLOTS,
+            }
+        }
     }
 
     fn find(&self, name: &Name) -> Option<(&Command, bool)> {
@@ -78,6 +121,25 @@ fn hash(name: &[u8]) -> usize {
     name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     }) as usize
+}
+
+/// A name as a number, the same for upper and lower case; `None` when it is too long. Two names
+/// have the same number only if they differ in case, or neither is letters only: a lower-case
+/// letter comes of itself and its upper case, and of no other byte.
+#[inline]
+fn short(name: &[u8]) -> Option<u64> {
+    if name.is_empty() || name.len() > MAX_SHORT {
+        return None;
+    }
+    let mut word = 0;
+    for &byte in name {
+        word = word << 8 | u64::from(byte | 0x20);
+    }
+    Some(word)
+}
+
+fn short_hash(word: u64) -> usize {
+    (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SHORT_BITS)) as usize
 }
 
 /// A name in lower case, without an allocation.
@@ -142,8 +204,25 @@ mod tests {
         assert_eq!(name("object", Some("nonsense")), Some("object"));
         assert_eq!(name("object|encoding", None), Some("object|encoding"));
         assert_eq!(name("nonsense", None), None);
+        // What is a letter with the bit of lower case set, or looks like one, is none.
+        for other in ["\u{7}et", "g\u{5}t", "ge\u{14}", " get", "get\0", "\0get", "object|", "sort_ro"] {
+            assert_eq!(name(other, None), (other == "sort_ro").then_some("sort_ro"), "{other:?}");
+        }
         assert_eq!(name("", None), None);
         assert_eq!(name(&"x".repeat(100), None), None);
+    }
+
+    #[test]
+    fn every_name_is_found_as_by_its_hash() {
+        for entry in &TABLE.entries {
+            let name = entry.command.name;
+            for name in [name.to_string(), name.to_uppercase()] {
+                let found = lookup(name.as_bytes(), None).expect("a command");
+                assert!(std::ptr::eq(found, &entry.command), "{name}");
+                let slow = TABLE.lookup_any(name.as_bytes(), None).expect("a command");
+                assert!(std::ptr::eq(found, slow), "{name}");
+            }
+        }
     }
 
     #[test]
