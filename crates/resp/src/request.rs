@@ -224,6 +224,8 @@ impl RequestParser {
         }
         self.pos = end + 1;
         let line = buf[..end].strip_suffix(b"\r").unwrap_or(&buf[..end]);
+        // To Redis a line is a C string.
+        let line = line.split(|&byte| byte == 0).next().unwrap_or_default();
         let args = split_inline(line).ok_or(RequestError::UnbalancedQuotes)?;
         if args.is_empty() {
             return Ok(self.done(Step::Empty(self.pos), true));
@@ -288,14 +290,17 @@ fn split_inline(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut args = Vec::new();
     let mut rest = line;
     loop {
-        rest = rest.trim_ascii_start();
-        if rest.is_empty() {
-            return Some(args);
-        }
+        let Some(start) = rest.iter().position(|&byte| !is_space(byte)) else { return Some(args) };
+        rest = &rest[start..];
         let (arg, after) = inline_word(rest)?;
         args.push(arg);
         rest = after;
     }
+}
+
+/// C's `isspace`, which knows a vertical tab that `u8::is_ascii_whitespace` does not.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
 /// One word of an inline command, and what follows it. A quote may open anywhere in a word, and
@@ -307,10 +312,10 @@ fn inline_word(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
         match byte {
             b'"' | b'\'' => {
                 rest = inline_quoted(byte, rest, &mut word)?;
-                let ends = rest.first().is_none_or(u8::is_ascii_whitespace);
+                let ends = rest.first().is_none_or(|&byte| is_space(byte));
                 return ends.then_some((word, rest));
             }
-            b' ' | b'\t' | b'\r' | b'\n' | 0 => break,
+            b' ' | b'\t' | b'\r' | b'\n' => break,
             _ => word.push(byte),
         }
     }

@@ -2,9 +2,12 @@
 //! them so, and a password such as `0123` must not become a number.
 
 use saphyr::{MarkedYaml, YamlData, YamlLoader};
-use saphyr_parser::Parser;
+use saphyr_parser::{Event, Parser};
 
 use super::error::{ConfigError, Problem};
+
+/// How deep a file may nest, which needs three: deeper ones would end the stack, not the parse.
+const MAX_DEPTH: usize = 16;
 
 /// One pool as it is written.
 pub(super) struct Entry {
@@ -106,6 +109,7 @@ pub(super) fn pools(file: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
 
 fn load(text: &str) -> Result<Vec<MarkedYaml<'_>>, (usize, String)> {
     let explain = |error: &saphyr::ScanError| (error.marker().line(), error.info().to_string());
+    check_depth(text)?;
     let mut loader = YamlLoader::<MarkedYaml<'_>>::default();
     loader.early_parse(false);
     Parser::new_from_str(text).load(&mut loader, true).map_err(|error| explain(&error))?;
@@ -113,6 +117,24 @@ fn load(text: &str) -> Result<Vec<MarkedYaml<'_>>, (usize, String)> {
         return Err(explain(error));
     }
     Ok(loader.into_documents())
+}
+
+/// Refuses deep files before there is a tree, since trees are walked and freed by recursion.
+fn check_depth(text: &str) -> Result<(), (usize, String)> {
+    let mut depth = 0_usize;
+    for event in Parser::new_from_str(text) {
+        // What is no YAML is told by the loader.
+        let Ok((event, span)) = event else { return Ok(()) };
+        match event {
+            Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
+            Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err((span.start.line(), format!("nested deeper than {MAX_DEPTH}; a pool needs 3")));
+        }
+    }
+    Ok(())
 }
 
 fn line_of(node: &MarkedYaml<'_>) -> usize {

@@ -128,6 +128,8 @@ impl Core {
             State::Handshake { missing, deadline } if missing > 1 => {
                 connection.state = State::Handshake { missing: missing - 1, deadline };
             }
+            // An answer to what was not asked yet; the rest of it would run into the first request.
+            State::Handshake { .. } if !connection.greeting.is_empty() => return Err(ServerError::Protocol),
             State::Handshake { .. } => {
                 connection.state = State::Ready;
                 if !connection.shared {
