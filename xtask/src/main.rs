@@ -27,6 +27,8 @@ enum Verb {
     Agree(Passed),
     /// Set up, build in release mode and test the proxy with faults: arguments go to `tombolo-proxy-chaos`
     ProxyChaos(Passed),
+    /// Give the proxy's parsers and its core any bytes: arguments go to `tombolo-proxy-fuzz`
+    Fuzz(Passed),
     /// Set up, build, and run every test
     Test(Passed),
     /// Formatting, clippy, and every test
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Demo(passed) => verbs::tombolo("demo", &passed.args),
         Verb::Agree(passed) => verbs::tombolo("agree", &passed.args),
         Verb::ProxyChaos(passed) => verbs::proxy_chaos(&passed.args),
+        Verb::Fuzz(passed) => verbs::fuzz(&passed.args),
         Verb::Test(passed) => verbs::test(&passed.args),
         Verb::Ci => verbs::ci(),
         Verb::KillTest { rounds } => verbs::kill_test(rounds),

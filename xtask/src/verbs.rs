@@ -1,6 +1,6 @@
 //! The verbs that build and run.
 
-use crate::cargo::{command, release_binary, run, run_command, say};
+use crate::cargo::{built_binary, command, run, run_command, say};
 use crate::setup;
 use anyhow::{Context, Result, bail};
 use std::os::unix::process::CommandExt;
@@ -28,8 +28,20 @@ pub(crate) fn proxy_chaos(args: &[String]) -> Result<ExitCode> {
     become_program("tombolo-proxy-chaos", args)
 }
 
+/// Builds with every check and yet fast, and becomes the search for broken promises.
+pub(crate) fn fuzz(args: &[String]) -> Result<ExitCode> {
+    if let Some(failed) = run(&["build", "--profile", "fuzz", "--locked", "-p", "tombolo-proxy-fuzz"])? {
+        return Ok(failed);
+    }
+    become_program_of("fuzz", "tombolo-proxy-fuzz", args)
+}
+
 fn become_program(name: &str, args: &[String]) -> Result<ExitCode> {
-    let program = release_binary(name)?;
+    become_program_of("release", name, args)
+}
+
+fn become_program_of(profile: &str, name: &str, args: &[String]) -> Result<ExitCode> {
+    let program = built_binary(profile, name)?;
     say(&format!("{name} {}", args.join(" ")));
     let error = Command::new(&program).args(args).exec();
     Err(error).with_context(|| format!("run {}", program.display()))

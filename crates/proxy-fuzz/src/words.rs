@@ -207,5 +207,6 @@ pub(crate) const CONFIG: &[&[u8]] = &[
     b"null",
     b"0x7f",
     b"-0",
+    b"- - - - - - - - - - - - - - - - ",
     b"1e9",
 ];
