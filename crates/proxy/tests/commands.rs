@@ -247,7 +247,12 @@ fn passwords_and_databases() {
     let mut client = wrong.client();
     assert_eq!(client.ask("AUTH other"), simple("OK"));
     let reply = client.ask("SET k w").text();
-    assert!(reply.starts_with("ERR tombolo-proxy: the server refused AUTH or SELECT: "), "{reply}");
+    assert!(
+        reply.starts_with(
+            "NOAUTH Authentication required. tombolo-proxy: the server refused AUTH or SELECT: WRONGPASS"
+        ),
+        "{reply}"
+    );
 
     let open = Redis::start();
     let open = (Proxy::start(&[open.port], &[]), open);

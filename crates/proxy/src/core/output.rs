@@ -1,7 +1,5 @@
 //! What servers do, and what clients get: connections coming and going, replies, and writes.
 
-use tombolo_resp::encode;
-
 use super::limits::{MAX_CLIENT_BYTES, MAX_UNSENT_BYTES};
 use super::server::{InFlight, KEEP_BUFFER, Replies, State};
 use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
@@ -178,8 +176,7 @@ impl Core {
         self.pools[pool].stats.forward_error += runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
         self.server_is_bad(pool, server, now);
         self.actions.push_back(Action::CloseServer(ConnectionId(index)));
-        let mut reply = Vec::new();
-        encode::error(&mut reply, &format!("ERR {error}"));
+        let reply = error.reply();
         for run in runs {
             self.deliver(run, &reply.repeat(run.count as usize));
         }

@@ -5,8 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use tombolo_resp::encode;
-
 use super::effect::Effect;
 use super::limits::{IDLE_OWN, KEEP_OWN_IDLE, MAX_OWN_CONNECTIONS, MAX_PENDING_BYTES, MAX_UNSENT_BYTES};
 use super::server::{Connection, State};
@@ -214,8 +212,7 @@ impl Core {
             return self.finish(id);
         }
         let relies = session.relies_on_connection();
-        let mut reply = Vec::new();
-        encode::error(&mut reply, &format!("ERR {error}"));
+        let reply = error.reply();
         for answer in session.into_answers() {
             client.out.push(answer.as_ref().unwrap_or(&reply));
         }

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 
 use thiserror::Error;
-use tombolo_resp::{FrameScanner, ReplyError};
+use tombolo_resp::{FrameScanner, ReplyError, encode};
 
 use super::buffer::ByteQueue;
 use super::stats::Traffic;
@@ -21,7 +21,7 @@ use super::{ClientId, Micros};
 /// Memory that a connection's buffers keep when they are empty.
 pub(super) const KEEP_BUFFER: usize = 256 << 10;
 
-/// Why a connection is of no use. The text is what clients read, after `-ERR `; where twemproxy
+/// Why a connection is of no use. The text is what clients read, after a code; where twemproxy
 /// has a text, this starts with it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ServerError {
@@ -46,6 +46,23 @@ pub enum ServerError {
     /// Anything else that the system reports.
     #[error("{0}")]
     Other(String),
+}
+
+impl ServerError {
+    /// What a client reads. A wrong password of the pool has the code that a client would get whose
+    /// own was missing: clients know what it means, and it is what comes through twemproxy.
+    pub(super) fn reply(&self) -> Vec<u8> {
+        let of_password = |answer: &str| {
+            ["WRONGPASS", "NOAUTH", "ERR invalid password"].iter().any(|code| answer.starts_with(code))
+        };
+        let code = match self {
+            ServerError::Handshake(answer) if of_password(answer) => "NOAUTH Authentication required.",
+            _ => "ERR",
+        };
+        let mut reply = Vec::new();
+        encode::error(&mut reply, &format!("{code} {self}"));
+        reply
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
