@@ -82,6 +82,8 @@ impl Server {
         let name = match (name, &address) {
             (Some(name), _) if !name.is_empty() => name.to_string(),
             (_, Address::Tcp(host, KETAMA_PORT)) => host.clone(),
+            // twemproxy takes the colon before the weight along, and hashes it.
+            (_, Address::Unix(_)) => format!("{place}:"),
             _ => place.to_string(),
         };
         Some(Server { address, weight, name })
@@ -111,7 +113,7 @@ mod tests {
             ("10.34.175.91:6379:1", "10.34.175.91:6379", 1, "10.34.175.91:6379"),
             ("a.example:6379:3 one", "a.example:6379", 3, "one"),
             ("127.0.0.1:11211:1", "127.0.0.1:11211", 1, "127.0.0.1"),
-            ("/run/redis.sock:2", "/run/redis.sock", 2, "/run/redis.sock"),
+            ("/run/redis.sock:2", "/run/redis.sock", 2, "/run/redis.sock:"),
             ("/run/redis.sock:2 two", "/run/redis.sock", 2, "two"),
             ("::1:6379:1", "::1:6379", 1, "::1:6379"),
         ] {

@@ -40,7 +40,7 @@ pub struct Pool {
     pub name: String,
     /// Where clients connect.
     pub listen: Listen,
-    /// The servers; at least one.
+    /// The servers; at least one. In the order that they are counted in, which is not the file's.
     pub servers: Vec<Server>,
     /// The hash of keys.
     pub hash: Hash,

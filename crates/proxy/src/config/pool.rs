@@ -211,6 +211,8 @@ impl<'a> Reader<'a> {
             let expected = format!("weights that sum to at most {MAX_TOTAL_WEIGHT}");
             return Err(self.error("servers", value, Problem::BadValue, &expected));
         }
+        // twemproxy's order, which modula counts in: by the length of the name, then by the name.
+        servers.sort_by(|one, other| (one.name.len(), &one.name).cmp(&(other.name.len(), &other.name)));
         Ok(servers)
     }
 }

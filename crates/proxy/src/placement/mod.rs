@@ -5,7 +5,7 @@
 //!  key ─▶ hash_tag: the part between two characters, if any ─▶ hash ─▶ distribution ─▶ server
 //! ```
 //!
-//! `tests/placement.rs` compares every hash and distribution with Debian's nutcracker.
+//! `tests/placement` compares every hash and distribution with Debian's nutcracker.
 
 mod hash;
 mod md5;
