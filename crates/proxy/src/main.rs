@@ -30,6 +30,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     }
     let config = Config::load(&args.conf_file)?;
     if args.test_conf {
+        net::Contexts::default().load(&config)?;
         println!("tombolo-proxy: configuration file '{}' syntax is ok", args.conf_file.display());
         return Ok(());
     }

@@ -12,12 +12,14 @@ mod address;
 mod document;
 mod error;
 mod pool;
+mod tls;
 
 use std::path::Path;
 use std::time::Duration;
 
 pub use address::{Address, Listen, Server};
 pub use error::{ConfigError, Problem};
+pub use tls::{ClientTls, Identity, ServerTls, Verify};
 
 use crate::placement::{Distribution, Hash, Placement};
 
@@ -42,6 +44,10 @@ pub struct Pool {
     pub listen: Listen,
     /// The servers; at least one. In the order that they are counted in, which is not the file's.
     pub servers: Vec<Server>,
+    /// TLS toward clients, if they are to use it.
+    pub tls: Option<ClientTls>,
+    /// TLS toward servers, if they use it.
+    pub server_tls: Option<ServerTls>,
     /// The hash of keys.
     pub hash: Hash,
     /// The two characters that enclose the hashed part of a key.

@@ -1,12 +1,12 @@
-//! The keys of a pool. `KEYS` is the list of what exists; `read` is the only place that gives
-//! them a meaning.
+//! The keys of a pool. `KEYS` is the list of what exists, and `tls::KEYS`; `read` is the only place
+//! that gives them a meaning.
 
 use std::time::Duration;
 
 use super::address::{Listen, Server, decimal};
 use super::document::{Data, Entry, Value};
 use super::error::{ConfigError, Problem};
-use super::{Eject, Pool};
+use super::{Eject, Pool, tls};
 use crate::placement::{Distribution, Hash};
 
 /// Every key of twemproxy's.
@@ -38,17 +38,20 @@ const MAX_SERVER_CONNECTIONS: u32 = 1024;
 /// More would only make the tables of the distributions big.
 const MAX_TOTAL_WEIGHT: u64 = 1_000_000;
 
-type Read<T> = Result<T, ConfigError>;
+pub(super) type Read<T> = Result<T, ConfigError>;
 
 /// Reads one pool, strictly.
 pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
     let reader = Reader { file, entry };
     reader.known_keys()?;
     reader.unsupported()?;
+    let servers = reader.servers()?;
     let pool = Pool {
         name: entry.name.clone(),
         listen: reader.listen()?,
-        servers: reader.servers()?,
+        tls: reader.client_tls()?,
+        server_tls: reader.server_tls(&servers)?,
+        servers,
         hash: reader.named("hash", &Hash::ALL, Hash::name)?.unwrap_or_default(),
         hash_tag: reader.hash_tag()?,
         distribution: reader
@@ -68,13 +71,13 @@ pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
     Ok(pool)
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     file: &'a str,
-    entry: &'a Entry,
+    pub(super) entry: &'a Entry,
 }
 
 impl<'a> Reader<'a> {
-    fn error(&self, key: &str, value: &Value, problem: Problem, expected: &str) -> ConfigError {
+    pub(super) fn error(&self, key: &str, value: &Value, problem: Problem, expected: &str) -> ConfigError {
         ConfigError::Pool {
             file: self.file.to_string(),
             line: value.line,
@@ -87,10 +90,11 @@ impl<'a> Reader<'a> {
     }
 
     fn known_keys(&self) -> Read<()> {
-        let unknown = self.entry.keys.iter().find(|key| !KEYS.contains(&key.name.as_str()));
+        let known = |name: &str| KEYS.contains(&name) || tls::KEYS.contains(&name);
+        let unknown = self.entry.keys.iter().find(|key| !known(&key.name));
         match unknown {
             Some(key) => {
-                let expected = format!("one of {}", KEYS.join(", "));
+                let expected = format!("one of {}", [KEYS, tls::KEYS].concat().join(", "));
                 Err(self.error(&key.name, &key.value, Problem::UnknownKey, &expected))
             }
             None => Ok(()),
@@ -127,11 +131,11 @@ impl<'a> Reader<'a> {
         Ok((self.flag("auto_eject_hosts")? == Some(true)).then_some(eject))
     }
 
-    fn missing(&self, key: &str, expected: &str) -> ConfigError {
+    pub(super) fn missing(&self, key: &str, expected: &str) -> ConfigError {
         self.entry.problem(self.file, key, Problem::Missing, "", expected)
     }
 
-    fn text(&self, key: &str) -> Read<Option<&'a str>> {
+    pub(super) fn text(&self, key: &str) -> Read<Option<&'a str>> {
         match self.entry.get(key) {
             None => Ok(None),
             Some(Value { data: Data::Scalar(text), .. }) => Ok(Some(text)),
@@ -140,7 +144,12 @@ impl<'a> Reader<'a> {
     }
 
     /// A key whose text must satisfy `parse`.
-    fn parsed<T>(&self, key: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Read<Option<T>> {
+    pub(super) fn parsed<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Read<Option<T>> {
         let (Some(text), Some(value)) = (self.text(key)?, self.entry.get(key)) else { return Ok(None) };
         match parse(text) {
             Some(parsed) => Ok(Some(parsed)),
@@ -148,7 +157,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn flag(&self, key: &str) -> Read<Option<bool>> {
+    pub(super) fn flag(&self, key: &str) -> Read<Option<bool>> {
         self.parsed(key, "'true' or 'false'", |text| match text {
             "true" => Some(true),
             "false" => Some(false),
@@ -161,7 +170,12 @@ impl<'a> Reader<'a> {
         self.parsed(key, "a number from 0 to 2147483647", |text| decimal(text).filter(fits))
     }
 
-    fn named<T: Copy>(&self, key: &str, all: &[T], name: fn(T) -> &'static str) -> Read<Option<T>> {
+    pub(super) fn named<T: Copy>(
+        &self,
+        key: &str,
+        all: &[T],
+        name: fn(T) -> &'static str,
+    ) -> Read<Option<T>> {
         let names: Vec<&str> = all.iter().map(|&item| name(item)).collect();
         let expected = format!("one of {}", names.join(", "));
         self.parsed(key, &expected, |text| all.iter().copied().find(|&item| name(item) == text))

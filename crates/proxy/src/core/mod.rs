@@ -182,6 +182,11 @@ impl Core {
         &self.pools[pool].config
     }
 
+    /// The configuration of the pool that a client is connected to.
+    pub fn pool_of(&self, client: ClientId) -> Option<&Pool> {
+        Some(self.pool(self.clients.get(client)?.pool))
+    }
+
     /// The server that a connection is to.
     pub fn server(&self, id: ConnectionId) -> &Server {
         let connection = &self.connections[id.0];

@@ -43,6 +43,9 @@ pub enum ServerError {
     /// The server refused the pool's password or database; its answer.
     #[error("tombolo-proxy: the server refused AUTH or SELECT: {0}")]
     Handshake(String),
+    /// There is no TLS with the server; why.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// Anything else that the system reports.
     #[error("{0}")]
     Other(String),

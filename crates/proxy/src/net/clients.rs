@@ -1,11 +1,21 @@
 //! The sockets of clients.
 
+use std::collections::VecDeque;
+use std::io;
+
 use mio::Registry;
 use mio::event::Event;
 
 use super::stream::{Got, Socket, Stream};
+use super::tls;
 use super::worker::Source;
 use crate::core::{ClientId, Core, Micros};
+use crate::log::{Log, NOTICE};
+
+/// How long a client has for its TLS handshake.
+const HANDSHAKE_TIMEOUT: Micros = 10_000_000;
+/// Handshakes that fail are told to the log this often at most: whoever connects could fill it.
+const COMPLAIN_EVERY: Micros = 1_000_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Clients {
@@ -15,11 +25,22 @@ pub(super) struct Clients {
     readable: Vec<ClientId>,
     /// The list of a turn, kept for its memory.
     turn: Vec<ClientId>,
+    /// TLS handshakes under way, and some that are over, with the end of their time.
+    handshakes: VecDeque<(Micros, ClientId)>,
+    /// When the next failed handshake is worth a line.
+    complain_at: Micros,
 }
 
 impl Clients {
     /// Takes over a new connection to `pool`. One that can not be registered is dropped.
-    pub(super) fn add(&mut self, core: &mut Core, registry: &Registry, pool: usize, mut stream: Stream) {
+    pub(super) fn add(
+        &mut self,
+        core: &mut Core,
+        registry: &Registry,
+        pool: usize,
+        mut stream: Stream,
+        now: Micros,
+    ) {
         let id = core.client_connected(pool);
         if stream.register(registry, Source::Client(id.index()).token()).is_err() {
             return core.client_gone(id);
@@ -27,7 +48,42 @@ impl Clients {
         if self.sockets.len() <= id.index() {
             self.sockets.resize_with(id.index() + 1, || None);
         }
+        if let Stream::Tls(_) = stream {
+            self.handshakes.push_back((now.saturating_add(HANDSHAKE_TIMEOUT), id));
+        }
         self.sockets[id.index()] = Some((id, Socket::new(stream, true)));
+    }
+
+    /// When [`tick`](Self::tick) is due.
+    pub(super) fn next_deadline(&mut self) -> Option<Micros> {
+        while let Some(&(deadline, id)) = self.handshakes.front() {
+            if self.get(id).is_some_and(|socket| socket.is_handshaking()) {
+                return Some(deadline);
+            }
+            self.handshakes.pop_front();
+        }
+        None
+    }
+
+    /// Ends connections whose handshake takes too long.
+    pub(super) fn tick(&mut self, core: &mut Core, now: Micros, log: &Log) {
+        while self.next_deadline().is_some_and(|deadline| deadline <= now) {
+            if let Some((_, id)) = self.handshakes.pop_front() {
+                self.failed(core, id, &io::ErrorKind::TimedOut.into(), now, log);
+            }
+        }
+    }
+
+    /// The connection of a client has failed. Of those that did so before there was a client to
+    /// speak of, the log hears.
+    fn failed(&mut self, core: &mut Core, id: ClientId, error: &io::Error, now: Micros, log: &Log) {
+        if self.get(id).is_some_and(|socket| socket.is_handshaking()) && now >= self.complain_at {
+            self.complain_at = now.saturating_add(COMPLAIN_EVERY);
+            let reason = tls::explain(error).unwrap_or_else(|| error.to_string());
+            let pool = core.pool_of(id).map_or("", |pool| pool.name.as_str());
+            log.line(NOTICE, format_args!("pool '{pool}': a client's TLS handshake failed: {reason}"));
+        }
+        core.client_failed(id);
     }
 
     fn get(&mut self, id: ClientId) -> Option<&mut Socket> {
@@ -39,6 +95,9 @@ impl Clients {
         let Some(Some((id, socket))) = self.sockets.get_mut(index) else { return };
         let id = *id;
         socket.note(event);
+        if event.is_writable() {
+            socket.flush();
+        }
         let readable = socket.readable;
         // Both directions are over, so nobody is there to take a reply. What was sent before that
         // still counts, and is read until the end, unless it would not be read anyway.
@@ -69,13 +128,13 @@ impl Clients {
     }
 
     /// One read for each client that has something, so that none keeps the others waiting.
-    pub(super) fn read(&mut self, core: &mut Core, buffer: &mut [u8], now: Micros) {
+    pub(super) fn read(&mut self, core: &mut Core, buffer: &mut [u8], now: Micros, log: &Log) {
         let mut turn = std::mem::replace(&mut self.readable, std::mem::take(&mut self.turn));
         for &id in &turn {
             let Some(socket) = self.get(id) else { continue };
             socket.queued = false;
             // It stays marked readable; the core says when to go on.
-            if !core.wants_input(id) {
+            if !core.wants_input(id) && !socket.is_handshaking() {
                 continue;
             }
             match socket.read(buffer) {
@@ -84,8 +143,14 @@ impl Clients {
                     self.resume(id);
                 }
                 Ok(Got::Nothing) => {}
+                Ok(Got::Secured(count)) => {
+                    // What it is owed from before, such as a refusal.
+                    self.write(core, id, now);
+                    core.client_data(id, &buffer[..count], now);
+                    self.resume(id);
+                }
                 Ok(Got::End) => core.client_eof(id),
-                Err(_) => core.client_failed(id),
+                Err(error) => self.failed(core, id, &error, now, log),
             }
         }
         turn.clear();

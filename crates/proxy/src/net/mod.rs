@@ -17,6 +17,7 @@ mod servers;
 mod signals;
 mod stats;
 mod stream;
+mod tls;
 mod worker;
 
 use std::io;
@@ -25,6 +26,7 @@ use std::net::SocketAddr;
 use thiserror::Error;
 
 pub use stats::{StatsOptions, describe};
+pub use tls::{Contexts, TlsError};
 pub use worker::Worker;
 
 /// Why a worker can not start or go on.
@@ -39,6 +41,14 @@ pub enum NetError {
         address: String,
         /// What the system said.
         source: io::Error,
+    },
+    /// TLS can not be set up.
+    #[error("pool '{pool}', {source}")]
+    Tls {
+        /// The pool.
+        pool: String,
+        /// Which file, and what is wrong with it.
+        source: TlsError,
     },
     /// Statistics can not be given.
     #[error("statistics: can not listen on {address}: {source}; choose with -a and -s")]

@@ -5,11 +5,13 @@ use std::io;
 use mio::Registry;
 use mio::event::Event;
 use nix::errno::Errno;
+use rustls::pki_types::ServerName;
 
 use super::resolve::Resolver;
 use super::stream::{Got, Socket, Stream};
+use super::tls::{self, Contexts, Secure};
 use super::worker::Source;
-use crate::config::Address;
+use crate::config::{Address, ServerTls};
 use crate::core::{ConnectionId, Core, Micros, ServerError};
 use crate::log::{Log, WARN};
 
@@ -19,8 +21,10 @@ struct Link {
     name: String,
     address: Address,
     keepalive: bool,
+    /// TLS, and the name that the certificate must have.
+    tls: Option<Box<(ServerTls, ServerName<'static>)>>,
     socket: Option<Socket>,
-    /// The socket is there, the connection is not yet.
+    /// The socket is there, the connection is not yet; of TLS's handshake the socket knows.
     connecting: bool,
     /// A lookup of its name is under way. There is never a second one, however often connecting
     /// fails meanwhile: a name server that does not answer must not collect threads.
@@ -38,10 +42,20 @@ impl Link {
         let (pool, _, shared) = core.place(id);
         let pool = core.pool(pool);
         let address = core.server(id).address.clone();
+        let tls = pool.server_tls.clone().and_then(|tls| {
+            let host = match &address {
+                Address::Tcp(host, _) => host,
+                Address::Unix(_) => "",
+            };
+            // The configuration was refused if there is no such name.
+            let name = ServerName::try_from(tls.name.clone().unwrap_or(host.to_string())).ok()?;
+            Some(Box::new((tls, name)))
+        });
         Link {
             name: format!("pool '{}': server {address}", pool.name),
             address,
             keepalive: pool.tcpkeepalive,
+            tls,
             socket: None,
             connecting: false,
             looking_up: false,
@@ -50,19 +64,29 @@ impl Link {
             shared,
         }
     }
+
+    fn disconnect(&mut self) {
+        if let Some(mut socket) = self.socket.take()
+            && !self.connecting
+        {
+            socket.stream.close_notify();
+        }
+        self.connecting = false;
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Servers {
     links: Vec<Link>,
     resolver: Resolver,
+    contexts: Contexts,
     readable: Vec<usize>,
     turn: Vec<usize>,
 }
 
 impl Servers {
-    pub(super) fn new(resolver: Resolver) -> Servers {
-        Servers { links: Vec::new(), resolver, readable: Vec::new(), turn: Vec::new() }
+    pub(super) fn new(resolver: Resolver, contexts: Contexts) -> Servers {
+        Servers { links: Vec::new(), resolver, contexts, readable: Vec::new(), turn: Vec::new() }
     }
 
     /// Begins a connection, which may be new here.
@@ -110,7 +134,7 @@ impl Servers {
         now: Micros,
         log: &Log,
     ) {
-        let begun = begun.and_then(|mut stream| {
+        let begun = begun.and_then(|stream| self.secured(id, stream, log)).and_then(|mut stream| {
             stream.register(registry, Source::Server(id.0).token())?;
             Ok(stream)
         });
@@ -123,6 +147,13 @@ impl Servers {
             }
             Err(error) => self.fail(core, id, &explain(&error), now, log),
         }
+    }
+
+    /// Puts TLS on top of a connection that is to have it.
+    fn secured(&self, id: ConnectionId, stream: Stream, log: &Log) -> io::Result<Stream> {
+        let Some((tls, name)) = self.links[id.0].tls.as_deref() else { return Ok(stream) };
+        let context = self.contexts.toward_servers(tls, log).map_err(io::Error::other)?;
+        Ok(Stream::Tls(Box::new(Secure::to_server(stream, context, name.clone())?)))
     }
 
     /// Goes on with what the resolver has found.
@@ -151,18 +182,30 @@ impl Servers {
                 Ok(false) => return,
                 Ok(true) => {
                     link.connecting = false;
-                    if std::mem::take(&mut link.down) {
-                        log.line(WARN, format_args!("{}: connected again", link.name));
+                    if !socket.is_handshaking() {
+                        self.connected(core, id, now, log);
                     }
-                    core.server_connected(id, now);
                 }
                 Err(error) => return self.fail(core, id, &explain(&error), now, log),
             }
+        }
+        if event.is_writable()
+            && let Some(socket) = &mut self.links[index].socket
+        {
+            socket.flush();
         }
         if event.is_writable() && !core.server_output(id).is_empty() {
             self.write(core, id, now, log);
         }
         self.enqueue(index);
+    }
+
+    fn connected(&mut self, core: &mut Core, id: ConnectionId, now: Micros, log: &Log) {
+        let link = &mut self.links[id.0];
+        if std::mem::take(&mut link.down) {
+            log.line(WARN, format_args!("{}: connected again", link.name));
+        }
+        core.server_connected(id, now);
     }
 
     fn enqueue(&mut self, index: usize) {
@@ -192,7 +235,7 @@ impl Servers {
             let Some(socket) = &mut self.links[index].socket else { continue };
             // One that was closed and made anew since is not queued, or will be read as well.
             socket.queued = false;
-            if !core.wants_server_data(id) {
+            if !core.wants_server_data(id) && !socket.is_handshaking() {
                 continue;
             }
             match socket.read(buffer) {
@@ -203,6 +246,11 @@ impl Servers {
                     self.enqueue(index);
                 }
                 Ok(Got::Nothing) => {}
+                Ok(Got::Secured(_)) => {
+                    // A server says nothing before it is asked.
+                    self.connected(core, id, now, log);
+                    self.enqueue(index);
+                }
                 Ok(Got::End) => self.fail(core, id, &ServerError::Closed, now, log),
                 Err(error) => self.fail(core, id, &explain(&error), now, log),
             }
@@ -230,24 +278,29 @@ impl Servers {
 
     fn gone(&mut self, id: ConnectionId, error: &ServerError, log: &Log) {
         let link = &mut self.links[id.0];
-        link.socket = None;
-        link.connecting = false;
+        link.disconnect();
         if link.shared && !std::mem::replace(&mut link.down, true) {
             log.line(WARN, format_args!("{}: {error}", link.name));
         }
     }
 
     /// Closes a connection that the core is done with.
-    pub(super) fn close(&mut self, id: ConnectionId) {
+    pub(super) fn close(&mut self, id: ConnectionId, log: &Log) {
         let Some(link) = self.links.get_mut(id.0) else { return };
-        link.socket = None;
-        link.connecting = false;
+        let handshaking = link.socket.as_ref().is_some_and(Socket::is_handshaking) && !link.connecting;
+        if handshaking && link.shared && !std::mem::replace(&mut link.down, true) {
+            log.line(WARN, format_args!("{}: no answer to TLS's handshake; does it speak TLS?", link.name));
+        }
+        link.disconnect();
         link.awaited = false;
     }
 }
 
 /// An error of the system in twemproxy's words.
 fn explain(error: &io::Error) -> ServerError {
+    if let Some(reason) = tls::explain(error) {
+        return ServerError::Tls(reason);
+    }
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ECONNREFUSED) => ServerError::Refused,
         Some(Errno::ETIMEDOUT) => ServerError::TimedOut,

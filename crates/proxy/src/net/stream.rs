@@ -1,6 +1,6 @@
-//! TCP and unix streams behind one face.
+//! TCP and unix streams, plain or with TLS, behind one face.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +10,8 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::{SockRef, TcpKeepalive};
 
+use super::tls::Secure;
+
 /// How long a connection is silent before the kernel asks whether the peer is there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 
@@ -17,6 +19,8 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// TLS over one of the others. In a box: most streams are plain, and should be small.
+    Tls(Box<Secure>),
 }
 
 impl Stream {
@@ -34,6 +38,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.register(registry, token, both),
             Stream::Unix(stream) => stream.register(registry, token, both),
+            Stream::Tls(secure) => secure.below.register(registry, token),
         }
     }
 
@@ -54,6 +59,7 @@ impl Stream {
         let (error, peer) = match self {
             Stream::Tcp(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
             Stream::Unix(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
+            Stream::Tls(secure) => return secure.below.connected(),
         };
         match (error, peer) {
             (Some(error), _) => Err(error),
@@ -63,25 +69,50 @@ impl Stream {
         }
     }
 
+    /// One read of a plain stream.
     pub(super) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.read(buf),
             Stream::Unix(stream) => stream.read(buf),
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
+    /// One write to a plain stream.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.write(bytes),
             Stream::Unix(stream) => stream.write(bytes),
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// One write of several parts to a plain stream.
+    pub(super) fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.write_vectored(parts),
+            Stream::Unix(stream) => stream.write_vectored(parts),
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Tells a peer that speaks TLS that nothing more comes.
+    pub(super) fn close_notify(&mut self) {
+        if let Stream::Tls(secure) = self {
+            secure.close_notify();
         }
     }
 
     /// Says that nothing more comes. What the peer was sent is not lost to it.
-    pub(super) fn finish(&self) {
+    pub(super) fn finish(&mut self) {
         let _ = match self {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Tls(secure) => {
+                secure.close_notify();
+                secure.below.finish();
+                Ok(())
+            }
         };
     }
 }
@@ -104,6 +135,8 @@ pub(super) struct Socket {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Got {
     Bytes(usize),
+    /// The TLS handshake is over: writing is of use from here on. So many bytes came with it.
+    Secured(usize),
     Nothing,
     End,
 }
@@ -124,6 +157,11 @@ impl Socket {
     /// before there is anything more; the end of the stream is such an event too, unless it was
     /// part of the last one.
     pub(super) fn read(&mut self, buf: &mut [u8]) -> io::Result<Got> {
+        if let Stream::Tls(secure) = &mut self.stream {
+            let (got, more) = secure.read(buf)?;
+            self.readable = more || self.ending;
+            return Ok(got);
+        }
         loop {
             return match self.stream.read(buf) {
                 Ok(0) => Ok(Got::End),
@@ -143,6 +181,11 @@ impl Socket {
 
     /// One write of as much as the kernel takes; 0 when it takes nothing now.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Stream::Tls(secure) = &mut self.stream {
+            let (count, writable) = secure.write(bytes)?;
+            self.writable = writable;
+            return Ok(count);
+        }
         loop {
             return match self.stream.write(bytes) {
                 Ok(count) => {
@@ -158,5 +201,30 @@ impl Socket {
                 Err(error) => Err(error),
             };
         }
+    }
+
+    /// Writes what TLS itself has to say, after an event that said that writing is possible. What
+    /// goes wrong shows in the next read or write.
+    pub(super) fn flush(&mut self) {
+        if let Stream::Tls(secure) = &mut self.stream {
+            self.writable = secure.flush().unwrap_or(true);
+        }
+    }
+
+    /// Whether its TLS handshake is under way.
+    pub(super) fn is_handshaking(&self) -> bool {
+        matches!(&self.stream, Stream::Tls(secure) if secure.is_handshaking())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_socket_does_not_pay_for_tls() {
+        // A pointer, or what mio has of a socket, and what says which.
+        assert!(size_of::<Stream>() <= size_of::<TcpStream>().max(8) + 8);
+        assert!(size_of::<Socket>() <= size_of::<Stream>() + 8);
     }
 }

@@ -12,6 +12,8 @@ use super::resolve::Resolver;
 use super::servers::Servers;
 use super::signals::{Signals, Wish};
 use super::stats::{Stats, StatsOptions};
+use super::stream::Stream;
+use super::tls::{Contexts, Secure};
 use super::{NetError, READ_BYTES};
 use crate::config::Config;
 use crate::core::{Action, Core, Micros, micros};
@@ -64,6 +66,7 @@ pub struct Worker {
     listeners: Vec<Listener>,
     clients: Clients,
     servers: Servers,
+    contexts: Contexts,
     signals: Signals,
     stats: Stats,
     log: Log,
@@ -81,6 +84,9 @@ impl Worker {
         let resolver = Resolver::new(poll.registry(), Source::Resolver.token());
         let resolver = resolver.map_err(NetError::of("the resolver"))?;
         signals.register(poll.registry(), Source::Signals.token()).map_err(NetError::of("signals"))?;
+        let contexts = Contexts::default();
+        contexts.load(config)?;
+        contexts.warn(config, &log);
         let mut listeners = Vec::new();
         for (index, pool) in config.pools.iter().enumerate() {
             let mut listener = Listener::bind(pool)?;
@@ -94,7 +100,7 @@ impl Worker {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut core = Core::new(&config.pools, epoch.as_nanos() as u64);
         core.set_epoch(micros(epoch));
-        let servers = Servers::new(resolver);
+        let servers = Servers::new(resolver, contexts.clone());
         for (index, _) in config.pools.iter().enumerate().filter(|(_, pool)| pool.preconnect) {
             core.preconnect(index, 0);
         }
@@ -105,6 +111,7 @@ impl Worker {
             listeners,
             clients: Clients::default(),
             servers,
+            contexts,
             signals,
             stats,
             log,
@@ -136,10 +143,11 @@ impl Worker {
                 return Ok(());
             }
             if std::mem::take(&mut self.accept_again) {
-                (0..self.listeners.len()).for_each(|index| self.accept(index));
+                (0..self.listeners.len()).for_each(|index| self.accept(index, now));
             }
-            self.clients.read(&mut self.core, &mut self.buffer, now);
+            self.clients.read(&mut self.core, &mut self.buffer, now, &self.log);
             self.servers.read(&mut self.core, &mut self.buffer, now, &self.log);
+            self.clients.tick(&mut self.core, now, &self.log);
             self.core.tick(now);
             self.act(now);
         }
@@ -150,12 +158,12 @@ impl Worker {
     }
 
     /// How long there is nothing to do without an event, in a turn that began at `now`.
-    fn timeout(&self, now: Micros) -> Duration {
+    fn timeout(&mut self, now: Micros) -> Duration {
         if self.clients.any_readable() || self.servers.any_readable() {
             return Duration::ZERO;
         }
-        let deadline =
-            self.core.next_deadline().map(|at| Duration::from_micros(at.saturating_sub(self.now())));
+        let deadline = [self.core.next_deadline(), self.clients.next_deadline()].into_iter().flatten().min();
+        let deadline = deadline.map(|at| Duration::from_micros(at.saturating_sub(self.now())));
         let next = deadline.unwrap_or(Duration::MAX).min(self.stats.fresh_for(now));
         if self.accept_again { next.min(ACCEPT_AGAIN) } else { next }
     }
@@ -165,7 +173,7 @@ impl Worker {
         match Source::of(event.token()) {
             Source::Signals => return self.signal(),
             Source::Resolver => self.servers.resolved(&mut self.core, self.poll.registry(), now, &self.log),
-            Source::Listener(index) => self.accept(index),
+            Source::Listener(index) => self.accept(index, now),
             Source::Client(index) => self.clients.event(&mut self.core, index, event, now),
             Source::Server(index) => self.servers.event(&mut self.core, index, event, now, &self.log),
         }
@@ -189,13 +197,15 @@ impl Worker {
         end
     }
 
-    fn accept(&mut self, index: usize) {
+    fn accept(&mut self, index: usize, now: Micros) {
         let Some(listener) = self.listeners.get(index) else { return };
         loop {
             match listener.accept() {
                 Ok(stream) => {
                     stream.tune(listener.keepalive);
-                    self.clients.add(&mut self.core, self.poll.registry(), index, stream);
+                    if let Some(stream) = self.secured(index, stream) {
+                        self.clients.add(&mut self.core, self.poll.registry(), index, stream, now);
+                    }
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return,
@@ -210,6 +220,19 @@ impl Worker {
         }
     }
 
+    /// Puts TLS on top of a connection to a pool that has it.
+    fn secured(&self, pool: usize, stream: Stream) -> Option<Stream> {
+        let Some(tls) = &self.config.pools[pool].tls else { return Some(stream) };
+        let context = self.contexts.toward_clients(tls, &self.log).map_err(io::Error::other);
+        match context.and_then(|context| Secure::of_client(stream, context)) {
+            Ok(secure) => Some(Stream::Tls(Box::new(secure))),
+            Err(error) => {
+                self.log.line(ERROR, format_args!("a client can not be served: {error}"));
+                None
+            }
+        }
+    }
+
     /// Does what the core wants, until it wants nothing more.
     fn act(&mut self, now: Micros) {
         while let Some(action) = self.core.poll_action() {
@@ -217,7 +240,7 @@ impl Worker {
                 Action::Connect(id) => {
                     self.servers.connect(&mut self.core, self.poll.registry(), id, now, &self.log);
                 }
-                Action::CloseServer(id) => self.servers.close(id),
+                Action::CloseServer(id) => self.servers.close(id, &self.log),
                 Action::WriteServer(id) => self.servers.write(&mut self.core, id, now, &self.log),
                 Action::WriteClient(id) => self.clients.write(&mut self.core, id, now),
                 Action::ResumeClient(id) => self.clients.resume(id),

@@ -223,6 +223,11 @@ impl Client {
         Client { stream: Box::new(stream), input: Vec::new() }
     }
 
+    /// A client over a connection that is there.
+    pub fn over(stream: impl Stream + Send + 'static) -> Client {
+        Client { stream: Box::new(stream), input: Vec::new() }
+    }
+
     pub fn unix(path: &PathBuf) -> Client {
         let stream = wait_for("a unix socket", || std::os::unix::net::UnixStream::connect(path).ok());
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
