@@ -9,16 +9,21 @@
 //! never ignored.
 
 mod address;
+mod auth;
 mod document;
 mod error;
 mod pool;
+mod secret;
 mod tls;
 
 use std::path::Path;
 use std::time::Duration;
 
 pub use address::{Address, Listen, Server};
+pub use auth::Credential;
+pub(crate) use auth::is_world_readable;
 pub use error::{ConfigError, Problem};
+pub use secret::Secret;
 pub use tls::{ClientTls, Identity, ServerTls, Verify};
 
 use crate::placement::{Distribution, Hash, Placement};
@@ -33,6 +38,8 @@ pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Config {
     /// The pools, in the order of the file.
     pub pools: Vec<Pool>,
+    /// What an operator should hear about, such as passwords that everybody may read.
+    pub remarks: Vec<String>,
 }
 
 /// One pool: where it listens and which servers it shares keys between.
@@ -65,8 +72,10 @@ pub struct Pool {
     pub tcpkeepalive: bool,
     /// Whether servers are connected to at once rather than on the first request.
     pub preconnect: bool,
-    /// The password that servers are given, and that clients must give.
-    pub redis_auth: Option<String>,
+    /// The password that clients must give, and that servers are given.
+    pub redis_auth: Option<Secret>,
+    /// What servers are given in the place of `redis_auth`; clients have nothing to do with it.
+    pub server_credential: Option<Credential>,
     /// The database of the servers.
     pub redis_db: u32,
     /// Connections to each server; at least 1.
@@ -90,7 +99,12 @@ impl Config {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Read { file: file.clone(), reason: error.to_string() })?;
-        Config::parse(&file, &text)
+        let mut config = Config::parse(&file, &text)?;
+        for credential in config.pools.iter_mut().filter_map(|pool| pool.server_credential.as_mut()) {
+            credential.read()?;
+        }
+        config.remarks = auth::remarks(path, &config.pools);
+        Ok(config)
     }
 
     /// Checks `text`, which errors call `file`.
@@ -111,7 +125,7 @@ impl Config {
             }
             pools.push(pool);
         }
-        Ok(Config { pools })
+        Ok(Config { pools, remarks: Vec::new() })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The keys of a pool. `KEYS` is the list of what exists, and `tls::KEYS`; `read` is the only place
+//! The keys of a pool. `KEYS` is the list of what exists, and those of `auth` and `tls`; `read` is the only place
 //! that gives them a meaning.
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::address::{Listen, Server, decimal};
 use super::document::{Data, Entry, Value};
 use super::error::{ConfigError, Problem};
-use super::{Eject, Pool, tls};
+use super::{Eject, Pool, auth, tls};
 use crate::placement::{Distribution, Hash};
 
 /// Every key of twemproxy's.
@@ -63,7 +63,8 @@ pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
         client_connections: reader.number("client_connections")?.unwrap_or(0) as usize,
         tcpkeepalive: reader.flag("tcpkeepalive")?.unwrap_or(false),
         preconnect: reader.flag("preconnect")?.unwrap_or(false),
-        redis_auth: reader.text("redis_auth")?.map(str::to_string).filter(|password| !password.is_empty()),
+        redis_auth: reader.secret("redis_auth")?,
+        server_credential: reader.credential()?,
         redis_db: reader.number("redis_db")?.unwrap_or(0),
         server_connections: reader.server_connections()?,
         eject: reader.eject()?,
@@ -84,17 +85,18 @@ impl<'a> Reader<'a> {
             pool: self.entry.name.clone(),
             key: key.to_string(),
             problem,
-            found: value.shown().into(),
+            // A password under a name with a slip in it is one all the same.
+            found: if is_secret(key) { "a value".into() } else { value.shown().into() },
             expected: expected.into(),
         }
     }
 
     fn known_keys(&self) -> Read<()> {
-        let known = |name: &str| KEYS.contains(&name) || tls::KEYS.contains(&name);
+        let known = |name: &str| [KEYS, auth::KEYS, tls::KEYS].iter().any(|keys| keys.contains(&name));
         let unknown = self.entry.keys.iter().find(|key| !known(&key.name));
         match unknown {
             Some(key) => {
-                let expected = format!("one of {}", [KEYS, tls::KEYS].concat().join(", "));
+                let expected = format!("one of {}", [KEYS, auth::KEYS, tls::KEYS].concat().join(", "));
                 Err(self.error(&key.name, &key.value, Problem::UnknownKey, &expected))
             }
             None => Ok(()),
@@ -231,6 +233,12 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Whether the value of a key may be a password.
+fn is_secret(key: &str) -> bool {
+    key != "server_password_file"
+        && ["auth", "redis_a", "pas", "pw", "secret"].iter().any(|part| key.contains(part))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,7 +267,7 @@ mod tests {
         let pool = Config::parse("f", text).expect("a good file").pools.remove(0);
         assert_eq!(pool.hash_tag, Some((b'{', b'}')));
         assert_eq!(pool.timeout, Some(Duration::from_millis(400)));
-        assert_eq!(pool.redis_auth.as_deref(), Some("0123"));
+        assert_eq!(pool.redis_auth.as_ref().map(|secret| secret.reveal()), Some("0123"));
         assert_eq!((pool.redis_db, pool.server_connections, pool.client_connections), (2, 3, 9));
         assert_eq!((pool.hash, pool.distribution), (Hash::Murmur, Distribution::Modula));
         assert_eq!(pool.eject, Some(Eject { failures: 1, retry: Duration::from_secs(2) }));

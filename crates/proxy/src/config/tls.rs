@@ -83,7 +83,7 @@ impl Verify {
 impl Reader<'_> {
     pub(super) fn client_tls(&self) -> Read<Option<ClientTls>> {
         let identity = self.identity("tls_cert", "tls_key")?;
-        match (identity, self.file("tls_client_ca")?) {
+        match (identity, self.pem("tls_client_ca")?) {
             (Some(identity), client_ca) => Ok(Some(ClientTls { identity, client_ca })),
             (None, None) => Ok(None),
             (None, Some(_)) => Err(self.missing("tls_cert", "a PEM file, since tls_client_ca is set")),
@@ -92,7 +92,7 @@ impl Reader<'_> {
 
     pub(super) fn server_tls(&self, servers: &[Server]) -> Read<Option<ServerTls>> {
         let wanted = self.flag("server_tls")?;
-        let ca = self.file("server_tls_ca")?;
+        let ca = self.pem("server_tls_ca")?;
         let on = wanted.unwrap_or(ca.is_some());
         let others = KEYS.iter().filter(|key| key.starts_with("server_tls_"));
         if let Some(key) = others.copied().find(|key| self.entry.get(key).is_some() && !on) {
@@ -129,7 +129,7 @@ impl Reader<'_> {
 
     /// A certificate and its key: both or neither.
     fn identity(&self, cert: &str, key: &str) -> Read<Option<Identity>> {
-        match (self.file(cert)?, self.file(key)?) {
+        match (self.pem(cert)?, self.pem(key)?) {
             (Some(cert), Some(key)) => Ok(Some(Identity { cert, key })),
             (None, None) => Ok(None),
             (Some(_), None) => Err(self.missing(key, &format!("a PEM file, since {cert} is set"))),
@@ -137,8 +137,12 @@ impl Reader<'_> {
         }
     }
 
-    fn file(&self, key: &str) -> Read<Option<PathBuf>> {
-        self.parsed(key, "the path of a PEM file", |text| (!text.is_empty()).then(|| PathBuf::from(text)))
+    fn pem(&self, key: &str) -> Read<Option<PathBuf>> {
+        self.file(key, "the path of a PEM file")
+    }
+
+    pub(super) fn file(&self, key: &str, expected: &str) -> Read<Option<PathBuf>> {
+        self.parsed(key, expected, |text| (!text.is_empty()).then(|| PathBuf::from(text)))
     }
 }
 

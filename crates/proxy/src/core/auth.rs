@@ -32,10 +32,10 @@ impl Core {
             }
         };
         let Some(client) = self.clients.get_mut(id) else { return true };
-        let outcome = match (user, self.pools[client.pool].config.redis_auth.as_deref()) {
+        let outcome = match (user, self.pools[client.pool].config.redis_auth.as_ref()) {
             (None, None) => Outcome::Answer(b"-ERR Client sent AUTH, but no password is set\r\n"),
             (None | Some(b"default"), Some(password)) => {
-                client.authenticated = same(given, password.as_bytes());
+                client.authenticated = password.matches(given);
                 match client.authenticated {
                     true => Outcome::Answer(b"+OK\r\n"),
                     false => Outcome::Answer(b"-ERR invalid password\r\n"),
@@ -59,9 +59,9 @@ impl Core {
             return false;
         }
         let Some(client) = self.clients.get_mut(id) else { return true };
-        let outcome = match (hello_auth(request), self.pools[client.pool].config.redis_auth.as_deref()) {
+        let outcome = match (hello_auth(request), self.pools[client.pool].config.redis_auth.as_ref()) {
             (Some((b"default", given)), Some(password)) => {
-                if same(given, password.as_bytes()) {
+                if password.matches(given) {
                     client.authenticated = true;
                     // The connection has this user already.
                     Outcome::Server(without_user(effect))
@@ -116,10 +116,4 @@ fn without_user(effect: Effect) -> Effect {
         Effect::Hello { protocol, names, .. } => Effect::Hello { protocol, names, user: false },
         other => other,
     }
-}
-
-/// Compares passwords in a time that does not tell how much of them is right.
-fn same(given: &[u8], password: &[u8]) -> bool {
-    let differences = given.iter().zip(password).fold(0, |all, (a, b)| all | (a ^ b));
-    given.len() == password.len() && differences == 0
 }

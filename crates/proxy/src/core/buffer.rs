@@ -1,13 +1,22 @@
 //! Bytes on their way out.
 
+use std::fmt;
+
 /// Memory that an empty queue keeps. Small, because most clients of a big deployment are idle.
 const KEEP: usize = 1 << 10;
 
 /// A queue of bytes: appended to at the end, written from the front.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct ByteQueue {
     bytes: Vec<u8>,
     taken: usize,
+}
+
+impl fmt::Debug for ByteQueue {
+    /// Not the bytes: there are passwords among them, and what users store.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
 }
 
 impl ByteQueue {

@@ -39,6 +39,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use buffer::ByteQueue;
 use client::Client;
 use eject::Eject;
 use own::{Spare, Timers};
@@ -101,7 +102,7 @@ struct PoolState {
     /// Connections of clients' own, used or not.
     own_connections: usize,
     /// What a new connection starts with, and how many replies that has.
-    greeting: Vec<u8>,
+    greeting: ByteQueue,
     greeting_replies: usize,
     clients: usize,
     eject: Eject,
@@ -285,14 +286,24 @@ impl Core {
 impl PoolState {
     fn new(pool: Arc<Pool>) -> PoolState {
         let mut greeting = Vec::new();
+        let mut start = ByteQueue::default();
         let mut greeting_replies = 0;
         let database = (pool.redis_db > 0).then(|| pool.redis_db.to_string());
-        for (name, value) in [("AUTH", &pool.redis_auth), ("SELECT", &database)] {
-            if let Some(value) = value {
-                tombolo_resp::encode::request(&mut greeting, &[name.as_bytes(), value.as_bytes()]);
-                greeting_replies += 1;
+        let mut greet = |words: &[&[u8]]| {
+            tombolo_resp::encode::request(&mut greeting, words);
+            greeting_replies += 1;
+        };
+        match pool.toward_servers() {
+            Some((None, password)) => greet(&[b"AUTH", password.reveal().as_bytes()]),
+            Some((Some(user), password)) => {
+                greet(&[b"AUTH", user.as_bytes(), password.reveal().as_bytes()]);
             }
+            None => {}
         }
+        if let Some(database) = &database {
+            greet(&[b"SELECT", database.as_bytes()]);
+        }
+        start.push(&greeting);
         PoolState {
             placement: pool.placement(),
             servers: Vec::new(),
@@ -300,7 +311,7 @@ impl PoolState {
             timeout: pool.timeout.map_or(Micros::MAX, micros),
             connect_timeout: micros(pool.timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT)),
             own_connections: 0,
-            greeting,
+            greeting: start,
             greeting_replies,
             clients: 0,
             eject: Eject::new(

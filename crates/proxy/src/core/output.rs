@@ -29,7 +29,7 @@ impl Core {
             0 => State::Ready,
             missing => State::Handshake { deadline, missing },
         };
-        connection.greeting.push(&pool.greeting);
+        connection.greeting.push(pool.greeting.as_slice());
         if !self.connections[id.0].shared {
             self.own_ready(id.0, now);
         }

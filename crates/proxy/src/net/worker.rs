@@ -17,7 +17,7 @@ use super::tls::{Contexts, Secure};
 use super::{NetError, READ_BYTES};
 use crate::config::Config;
 use crate::core::{Action, Core, Micros, micros};
-use crate::log::{ERROR, Log, NOTICE};
+use crate::log::{ERROR, Log, NOTICE, WARN};
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;
@@ -87,6 +87,7 @@ impl Worker {
         let contexts = Contexts::default();
         contexts.load(config)?;
         contexts.warn(config, &log);
+        config.remarks.iter().for_each(|remark| log.line(WARN, format_args!("{remark}")));
         let mut listeners = Vec::new();
         for (index, pool) in config.pools.iter().enumerate() {
             let mut listener = Listener::bind(pool)?;

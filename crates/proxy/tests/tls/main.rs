@@ -351,3 +351,32 @@ fn a_client_that_says_nothing_does_not_stay() {
     let mut client = connect(proxy.port, &ca.client(None));
     assert_eq!(client.ask("PING"), simple("PONG"));
 }
+
+/// Google's Memorystore with AUTH and in-transit encryption: a CA of its own, several of them in a
+/// file while one follows another, a certificate without the address as a name that counts, a
+/// password; and clients that know nothing of all this.
+#[test]
+fn memorystore_for_plain_clients_without_a_password() {
+    let folder = Folder::new();
+    let (ca, next) = (folder.ca("ca"), folder.ca("next"));
+    let list = folder.write("server-ca.pem", &format!("{}{}", next.pem, ca.pem));
+    let pair = ca.sign("memorystore", &[]);
+    let redis = tls_redis(&ca, &pair, &["--tls-auth-clients", "no", "--requirepass", "the AUTH string"]);
+    let options = [
+        "server_password: the AUTH string".to_string(),
+        format!("server_tls_ca: {}", shown(&list)),
+        "server_tls_verify: chain".to_string(),
+    ];
+    let proxy = start(&[redis.tls], &options);
+    let mut client = proxy.client();
+    assert_eq!(client.ask("SET k v"), simple("OK"));
+    assert_eq!(client.ask("GET k"), bulk("v"));
+    assert_eq!([client.ask("MULTI"), client.ask("INCR n")], [simple("OK"), simple("QUEUED")]);
+    assert_eq!(client.ask("EXEC"), Value::Array(vec![Value::Integer(1)]));
+    assert!(client.ask("INFO server").text().contains("redis_version"));
+    let cli = Command::new("redis-cli").args(["-p", &proxy.port.to_string(), "GET", "k"]).output();
+    assert_eq!(cli.expect("redis-cli").stdout, b"v\n");
+    assert!(!proxy.log().contains("AUTH string"));
+    // The file of the configuration can be read by everybody, which the log says.
+    assert!(proxy.log().contains("everybody on this machine may read passwords in it"), "{}", proxy.log());
+}

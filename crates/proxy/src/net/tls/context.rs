@@ -13,9 +13,9 @@ use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
 pub use super::files::TlsError;
-use super::files::{certificates, is_world_readable, private_key, roots, system_roots};
+use super::files::{certificates, private_key, roots, system_roots};
 use super::watch::{News, Watched};
-use crate::config::{ClientTls, Config, Identity, ServerTls, Verify};
+use crate::config::{ClientTls, Config, Identity, ServerTls, Verify, is_world_readable};
 use crate::log::{ERROR, Log, NOTICE, WARN};
 use crate::net::NetError;
 

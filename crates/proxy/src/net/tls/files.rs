@@ -91,8 +91,3 @@ pub(super) fn system_roots(key: &'static str) -> Result<RootCertStore, TlsError>
     let place = PathBuf::from("the system's CA certificates");
     Err(TlsError::new(key, &place, format!("{reason}; set server_tls_ca")))
 }
-
-/// Whether everybody on this machine may read a file.
-pub(super) fn is_world_readable(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o004 != 0)
-}

@@ -1,0 +1,172 @@
+//! The keys of a pool about who its clients are, and who the proxy is to servers.
+//!
+//! ```text
+//!  clients ──(redis_auth)── proxy ──(server_password, else redis_auth)── servers
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use super::Pool;
+use super::error::{ConfigError, Problem};
+use super::pool::{Read, Reader};
+use super::secret::Secret;
+
+/// The keys that this module gives a meaning, but for twemproxy's `redis_auth`.
+pub(super) const KEYS: &[&str] = &["server_password", "server_password_file", "server_user"];
+
+/// What servers are given with AUTH, where that is not `redis_auth`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The user; Redis's `default` when absent.
+    pub user: Option<String>,
+    /// The password, unless it is in a file that has not been read.
+    pub password: Option<Secret>,
+    /// The file that has the password.
+    pub file: Option<PathBuf>,
+}
+
+impl Reader<'_> {
+    /// A password; no text at all is none, as in twemproxy.
+    pub(super) fn secret(&self, key: &str) -> Read<Option<Secret>> {
+        Ok(self.text(key)?.filter(|password| !password.is_empty()).map(Secret::new))
+    }
+
+    pub(super) fn credential(&self) -> Read<Option<Credential>> {
+        let user = self.text("server_user")?.map(str::to_string);
+        let password = self.secret("server_password")?;
+        let file = self.file("server_password_file", "the path of a file with the password")?;
+        if let (Some(_), Some(_), Some(value)) = (&password, &file, self.entry.get("server_password_file")) {
+            let expected = "server_password or server_password_file, not both";
+            return Err(self.error("server_password_file", value, Problem::BadValue, expected));
+        }
+        match (user, password, file) {
+            (None, None, None) => Ok(None),
+            (Some(_), None, None) => Err(self.missing("server_password", "server_user's password")),
+            (user, password, file) => Ok(Some(Credential { user, password, file })),
+        }
+    }
+}
+
+impl Credential {
+    /// Reads the password's file, if there is one. The end of its line is not part of a password.
+    pub(super) fn read(&mut self) -> Result<(), ConfigError> {
+        let Some(path) = &self.file else { return Ok(()) };
+        let failed = |reason: String| ConfigError::Read {
+            file: format!("server_password_file {}", path.display()),
+            reason,
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        let password = text.strip_suffix('\n').unwrap_or(&text);
+        let password = password.strip_suffix('\r').unwrap_or(password);
+        if password.is_empty() || password.contains('\n') {
+            return Err(failed("expected one line, the password".to_string()));
+        }
+        self.password = Some(Secret::new(password));
+        Ok(())
+    }
+}
+
+impl Pool {
+    /// What servers are given with AUTH: a user, if it is not the default one, and its password.
+    pub fn toward_servers(&self) -> Option<(Option<&str>, &Secret)> {
+        match &self.server_credential {
+            Some(credential) => Some((credential.user.as_deref(), credential.password.as_ref()?)),
+            None => Some((None, self.redis_auth.as_ref()?)),
+        }
+    }
+
+    fn has_secrets(&self) -> bool {
+        let credential = self.server_credential.as_ref();
+        self.redis_auth.is_some() || credential.is_some_and(|credential| credential.file.is_none())
+    }
+}
+
+/// What an operator should hear about files with passwords.
+pub(super) fn remarks(path: &Path, pools: &[Pool]) -> Vec<String> {
+    let own = pools.iter().any(Pool::has_secrets).then_some(path);
+    let credentials = pools.iter().filter_map(|pool| pool.server_credential.as_ref());
+    let files = own.into_iter().chain(credentials.filter_map(|credential| credential.file.as_deref()));
+    let public = files.filter(|file| is_world_readable(file));
+    public
+        .map(|file| format!("{}: everybody on this machine may read passwords in it", file.display()))
+        .collect()
+}
+
+/// Whether everybody on this machine may read a file.
+pub(crate) fn is_world_readable(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o004 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Pool};
+
+    fn read(lines: &[&str]) -> Result<Pool, String> {
+        let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
+        let text = format!("p:\n  listen: 0.0.0.0:1\n  redis: true\n  servers:\n   - a:1:1\n{lines}");
+        match Config::parse("f", &text) {
+            Ok(mut config) => Ok(config.pools.remove(0)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn toward_servers(lines: &[&str]) -> Option<(Option<String>, String)> {
+        let pool = read(lines).expect("a good file");
+        pool.toward_servers().map(|(user, secret)| (user.map(str::to_string), secret.reveal().to_string()))
+    }
+
+    #[test]
+    fn who_the_proxy_is_to_servers() {
+        assert_eq!(toward_servers(&[]), None);
+        assert_eq!(toward_servers(&["redis_auth: a"]), Some((None, "a".to_string())));
+        assert_eq!(toward_servers(&["server_password: 0123"]), Some((None, "0123".to_string())));
+        let both = ["redis_auth: a", "server_user: u", "server_password: b"];
+        assert_eq!(toward_servers(&both), Some((Some("u".to_string()), "b".to_string())));
+        for (lines, expected) in [
+            (
+                &["server_user: u"][..],
+                "key 'server_password': missing key: ''; expected server_user's password",
+            ),
+            (
+                &["server_password: b", "server_password_file: f"],
+                "key 'server_password_file': bad value: 'f'; expected server_password or",
+            ),
+        ] {
+            let message = read(lines).expect_err(expected);
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let pool = read(&["redis_auth: xyzzy", "server_password: plugh"]).expect("a good file");
+        let shown = format!("{pool:?}");
+        assert!(!shown.contains("xyzzy") && !shown.contains("plugh"), "{shown}");
+        for line in ["redis_pass: xyzzy", "redis_aut: xyzzy", "server_pasword: xyzzy"] {
+            let message = read(&[line]).expect_err(line);
+            assert!(message.contains("unknown key") && !message.contains("xyzzy"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_password_from_a_file() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (conf, file) = (dir.path().join("c.yml"), dir.path().join("password"));
+        let text = format!(
+            "p:\n  listen: 0.0.0.0:1\n  redis: true\n  servers: [a:1:1]\n  server_password_file: {}\n",
+            file.display()
+        );
+        std::fs::write(&conf, text).expect("a write");
+        let message = Config::load(&conf).expect_err("no file").to_string();
+        assert!(message.contains("server_password_file") && message.contains("No such file"), "{message}");
+        for (text, expected) in
+            [("sesame\n", Some("sesame")), ("a b", Some("a b")), ("\n", None), ("a\nb\n", None)]
+        {
+            std::fs::write(&file, text).expect("a write");
+            let loaded = Config::load(&conf);
+            let found = loaded.as_ref().ok().and_then(|config| config.pools[0].toward_servers());
+            assert_eq!(found.map(|(_, secret)| secret.reveal()), expected, "{text:?}");
+        }
+    }
+}
