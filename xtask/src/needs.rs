@@ -17,8 +17,9 @@ pub(crate) struct Need {
 }
 
 /// All of them.
-pub(crate) const NEEDS: [Need; 10] = [
+pub(crate) const NEEDS: [Need; 11] = [
     need("redis-server", "redis-server", "is the Redis of a Memorystore instance"),
+    need("memcached", "memcached", "is the server of memcached pools in the tests"),
     need("redis-cli", "redis-tools", "is the client in the demo's VMs"),
     need("nft", "nftables", "loads the firewall rules into the lab"),
     need("ping", "iputils-ping", "is run in VMs by the demo and the tests"),

@@ -22,7 +22,7 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update
 apt-get install -y --no-install-recommends "$@"
 for package; do
-    case $package in redis-server | nutcracker)
+    case $package in redis-server | nutcracker | memcached)
         update-rc.d "$package" disable || echo "note: the service $package stays enabled" ;;
     esac
 done

@@ -13,6 +13,7 @@ mod auth;
 mod document;
 mod error;
 mod pool;
+mod protocol;
 mod secret;
 mod tls;
 
@@ -23,6 +24,7 @@ pub use address::{Address, Listen, Server};
 pub use auth::Credential;
 pub(crate) use auth::is_world_readable;
 pub use error::{ConfigError, Problem};
+pub use protocol::Protocol;
 pub use secret::Secret;
 pub use tls::{ClientTls, Identity, ServerTls, Verify};
 
@@ -47,6 +49,8 @@ pub struct Config {
 pub struct Pool {
     /// Its name.
     pub name: String,
+    /// What its clients and servers speak.
+    pub protocol: Protocol,
     /// Where clients connect.
     pub listen: Listen,
     /// The servers; at least one. In the order that they are counted in, which is not the file's.

@@ -48,6 +48,7 @@ pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
     let servers = reader.servers()?;
     let pool = Pool {
         name: entry.name.clone(),
+        protocol: reader.protocol()?,
         listen: reader.listen()?,
         tls: reader.client_tls()?,
         server_tls: reader.server_tls(&servers)?,
@@ -105,13 +106,6 @@ impl<'a> Reader<'a> {
 
     /// Keys whose other values would change behaviour that is not there yet.
     fn unsupported(&self) -> Read<()> {
-        if self.flag("redis")? != Some(true) {
-            let expected = "'redis: true': memcached pools are not supported yet";
-            return Err(match self.entry.get("redis") {
-                Some(value) => self.error("redis", value, Problem::NotSupported, expected),
-                None => self.missing("redis", expected),
-            });
-        }
         match self.entry.get("reuseport") {
             Some(value) if self.flag("reuseport")? == Some(true) => {
                 Err(self.error("reuseport", value, Problem::NotSupported, "'false'"))
@@ -296,6 +290,7 @@ mod tests {
             ("reuseport: true", "key 'reuseport': not supported yet: 'true'; expected 'false'"),
             ("server_connections: 0", "bad value: '0'; expected a number from 1 to 1024"),
             ("redis: false", "nutcracker.yaml:6:"),
+            ("redis_db: -1", "bad value: '-1'; expected a number from 0"),
         ] {
             let message = with(line);
             assert!(message.contains(expected), "{line}: {message}");
@@ -320,7 +315,6 @@ mod tests {
             ("a:\n  listen: [\n", "nutcracker.yaml:"),
             ("a:\n  redis: true\n  servers:\n   - a:1:1\n", "key 'listen': missing key"),
             ("a:\n  listen: a:1\n  redis: true\n", "key 'servers': missing key"),
-            ("a:\n  listen: a:1\n  servers:\n   - a:1:1\n", "memcached pools are not supported yet"),
             (
                 "a:\n  listen: 6379\n  redis: true\n  servers:\n   - a:1:1\n",
                 "nutcracker.yaml:2: pool 'a', key 'listen': bad value: '6379'; expected host:port",

@@ -19,6 +19,8 @@ pub(super) struct Client {
     pub(super) authenticated: bool,
     /// The parser of a request that is not complete.
     pub(super) parser: Option<Box<RequestParser>>,
+    /// The parser of a memcached pool's client.
+    pub(super) memcache: Option<Box<tombolo_memcache::RequestParser>>,
     /// Bytes that are not parsed: the start of a request, or what came while paused.
     pub(super) input: Vec<u8>,
     pub(super) out: ByteQueue,
@@ -47,6 +49,7 @@ impl Client {
             lane,
             authenticated,
             parser: None,
+            memcache: None,
             input: Vec::new(),
             out: ByteQueue::default(),
             order: Order::default(),

@@ -6,7 +6,8 @@ use super::client::Client;
 use super::join::{Gather, Join};
 use super::route::{self, Decision};
 use super::server::{InFlight, State};
-use super::{Action, ClientId, ConnectionId, Core, Micros};
+use super::{Action, ClientId, ConnectionId, Core, Micros, memcache};
+use crate::config::Protocol;
 
 impl Core {
     /// A client of `pool` has connected.
@@ -17,9 +18,17 @@ impl Core {
         state.clients += 1;
         self.total_clients += 1;
         let over = (1..state.clients).contains(&state.config.client_connections);
-        let id = self.clients.insert(Client::new(pool, lane, state.config.redis_auth.is_none()));
+        let mut client = Client::new(pool, lane, state.config.redis_auth.is_none());
+        let refusal = match state.config.protocol {
+            Protocol::Redis => b"-ERR max number of clients reached\r\n".as_slice(),
+            Protocol::Memcache => {
+                client.memcache = Some(Box::default());
+                memcache::TOO_MANY_CLIENTS
+            }
+        };
+        let id = self.clients.insert(client);
         if over {
-            self.answer(id, b"-ERR max number of clients reached\r\n");
+            self.answer(id, refusal);
             self.finish(id);
         }
         id
@@ -69,7 +78,7 @@ impl Core {
         self.client_gone(id);
     }
 
-    fn count_client_error(&mut self, id: ClientId) {
+    pub(super) fn count_client_error(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get(id) {
             self.pools[client.pool].stats.client_err += 1;
         }
@@ -121,6 +130,9 @@ impl Core {
     /// Parses and handles the requests in `bytes`; returns how many bytes they are.
     fn consume(&mut self, id: ClientId, bytes: &[u8], now: Micros) -> usize {
         let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
+        if client.memcache.is_some() {
+            return self.consume_memcache(id, bytes, now);
+        }
         let mut begun = client.parser.take();
         let mut used = 0;
         if begun.is_none() {
@@ -255,7 +267,7 @@ impl Core {
     }
 
     /// Sends each part of a request to its server.
-    fn split(&mut self, id: ClientId, parts: Vec<(usize, Vec<u8>)>, gather: Gather, now: Micros) {
+    pub(super) fn split(&mut self, id: ClientId, parts: Vec<(usize, Vec<u8>)>, gather: Gather, now: Micros) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let bytes = parts.iter().map(|(_, wire)| wire.len()).sum();
         let seq = client.order.wait_for_parts(Join::new(gather, parts.len(), bytes));
@@ -270,7 +282,7 @@ impl Core {
     /// Puts `count` requests, which are all of `wire`, on a connection.
     #[inline(always)]
     #[expect(clippy::too_many_arguments)]
-    fn enqueue(
+    pub(super) fn enqueue(
         &mut self,
         index: usize,
         client: ClientId,

@@ -20,6 +20,8 @@ pub(super) enum Gather {
     All,
     /// One of those that are not null, by this number.
     Pick(u64),
+    /// Those of memcached's servers.
+    Memcache(super::memcache::join::Gather),
     /// The answer to SCAN of one server of so many: its cursor is to say which server goes on.
     Scan { server: usize, servers: usize },
 }
@@ -57,6 +59,9 @@ impl Join {
 
     /// The reply of all.
     pub(super) fn reply(&self) -> Vec<u8> {
+        if let Gather::Memcache(gather) = &self.gather {
+            return gather.reply(&self.parts);
+        }
         if let Some(error) = self.parts.iter().find(|part| part.starts_with(b"-")) {
             return error.clone();
         }
@@ -87,6 +92,7 @@ impl Join {
                 encode::array(&mut out, all.len());
                 all.iter().for_each(|element| out.extend_from_slice(element));
             }
+            Gather::Memcache(_) => return None,
             Gather::First => out.extend_from_slice(self.parts.first()?),
             Gather::All => {
                 let mut parts: Vec<_> =

@@ -25,6 +25,7 @@ mod eject;
 mod input;
 mod join;
 pub mod limits;
+mod memcache;
 mod order;
 mod output;
 mod own;
@@ -50,7 +51,7 @@ use slab::Slab;
 pub use stats::{PoolStats, ServerStats};
 use tombolo_resp::RequestParser;
 
-use crate::config::{DEFAULT_CONNECT_TIMEOUT, Pool, Server};
+use crate::config::{DEFAULT_CONNECT_TIMEOUT, Pool, Protocol, Server};
 use crate::placement::Placement;
 
 /// Microseconds on a clock that only goes forward; its zero is the caller's.
@@ -169,7 +170,9 @@ impl Core {
         let state = &mut self.pools[pool];
         let index = state.servers.len();
         let lanes = (0..state.config.server_connections).map(|_| {
-            self.connections.push(Connection::new(pool, index, true, state.timeout));
+            let mut connection = Connection::new(pool, index, true, state.timeout);
+            connection.memcache = (state.config.protocol == Protocol::Memcache).then(Default::default);
+            self.connections.push(connection);
             self.connections.len() - 1
         });
         let lanes: Vec<usize> = lanes.collect();

@@ -2,7 +2,8 @@
 
 use super::limits::{MAX_CLIENT_BYTES, MAX_UNSENT_BYTES};
 use super::server::{InFlight, KEEP_BUFFER, Replies, State};
-use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
+use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError, memcache};
+use crate::config::Protocol;
 
 impl Core {
     /// What may be written to a server now.
@@ -79,6 +80,9 @@ impl Core {
     /// Hands out the complete replies in `bytes`; returns how many bytes they are.
     fn frames(&mut self, index: usize, bytes: &[u8], now: Micros) -> Result<usize, ServerError> {
         let connection = &self.connections[index];
+        if connection.memcache.is_some() {
+            return self.frames_memcache(index, bytes);
+        }
         if connection.raw && connection.state == State::Ready {
             self.own_message(index, bytes, now)?;
             return Ok(bytes.len());
@@ -151,7 +155,7 @@ impl Core {
 
     /// Hands out replies to the oldest requests.
     #[inline]
-    fn replies(&mut self, index: usize, replies: &Replies, bytes: &[u8]) {
+    pub(super) fn replies(&mut self, index: usize, replies: &Replies, bytes: &[u8]) {
         let connection = &mut self.connections[index];
         let Some(run) = connection.answered(replies) else { return };
         if std::mem::take(&mut connection.suspect) {
@@ -176,7 +180,10 @@ impl Core {
         self.pools[pool].stats.forward_error += runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
         self.server_is_bad(pool, server, now);
         self.actions.push_back(Action::CloseServer(ConnectionId(index)));
-        let reply = error.reply();
+        let reply = match self.pools[pool].config.protocol {
+            Protocol::Redis => error.reply(),
+            Protocol::Memcache => memcache::failure(error),
+        };
         for run in runs {
             self.deliver(run, &reply.repeat(run.count as usize));
         }

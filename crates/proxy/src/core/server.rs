@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 
 use thiserror::Error;
+use tombolo_memcache::ReplyScanner;
 use tombolo_resp::{FrameScanner, ReplyError, encode};
 
 use super::buffer::ByteQueue;
@@ -126,6 +127,8 @@ pub(super) struct Connection {
     /// The start of a reply that is not complete.
     pub(super) input: Vec<u8>,
     pub(super) scanner: FrameScanner,
+    /// The scanner of a memcached pool's server.
+    pub(super) memcache: Option<ReplyScanner>,
     /// A write for it is already asked for.
     pub(super) dirty: bool,
     pub(super) traffic: Traffic,
@@ -154,6 +157,7 @@ impl Connection {
             in_flight: VecDeque::new(),
             input: Vec::new(),
             scanner: FrameScanner::default(),
+            memcache: None,
             dirty: false,
             traffic: Traffic::default(),
             suspect: false,
@@ -240,6 +244,7 @@ impl Connection {
         self.greeting = ByteQueue::default();
         self.input = Vec::new();
         self.scanner = FrameScanner::default();
+        self.memcache = self.memcache.take().map(|_| ReplyScanner::default());
         self.raw = false;
         std::mem::take(&mut self.in_flight)
     }

@@ -195,7 +195,10 @@ impl Proxy {
 }
 
 pub fn pool_text(name: &str, listen: &str, servers: &[u16], options: &[&str]) -> String {
-    let mut text = format!("{name}:\n  listen: {listen}\n  redis: true\n");
+    let mut text = format!("{name}:\n  listen: {listen}\n");
+    if !options.iter().any(|option| option.starts_with("redis:")) {
+        text.push_str("  redis: true\n");
+    }
     options.iter().for_each(|option| text.push_str(&format!("  {option}\n")));
     if servers.is_empty() {
         return text;
