@@ -39,6 +39,8 @@ enum Verb {
         #[arg(long, default_value_t = 200)]
         rounds: u32,
     },
+    /// Make the Debian package of tombolo-proxy (needs cargo-deb)
+    Deb,
     /// Check licences, sources and advisories of all dependencies (needs cargo-deny)
     Deny,
 }
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Test(passed) => verbs::test(&passed.args),
         Verb::Ci => verbs::ci(),
         Verb::KillTest { rounds } => verbs::kill_test(rounds),
+        Verb::Deb => verbs::deb(),
         Verb::Deny => verbs::deny(),
     };
     result.unwrap_or_else(|error| {

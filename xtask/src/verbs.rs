@@ -82,6 +82,25 @@ pub(crate) fn kill_test(rounds: u32) -> Result<ExitCode> {
     Ok(run_command(&args, &mut test)?.unwrap_or(ExitCode::SUCCESS))
 }
 
+/// cargo-deb with the metadata of crates/proxy, and a man page from the command line's own description.
+pub(crate) fn deb() -> Result<ExitCode> {
+    let probe = command(&["deb", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        bail!("cargo-deb is not installed; please run\n\n  cargo install cargo-deb --locked\n");
+    }
+    let page = built_binary("release", "tombolo-proxy.1")?;
+    let page = page.to_str().context("the target folder's name is not text")?;
+    let man = ["run", "--release", "--locked", "-p", "tombolo-proxy", "--example", "man", "--", page];
+    if let Some(failed) = run(&man)? {
+        return Ok(failed);
+    }
+    let packed = Command::new("gzip").args(["-9nf", page]).status().context("run gzip")?;
+    if !packed.success() {
+        bail!("gzip can not pack {page}");
+    }
+    Ok(run(&["deb", "--locked", "--strip", "-p", "tombolo-proxy"])?.unwrap_or(ExitCode::SUCCESS))
+}
+
 /// cargo-deny with deny.toml.
 pub(crate) fn deny() -> Result<ExitCode> {
     let probe = command(&["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
