@@ -3,7 +3,7 @@
 //! ```text
 //!  fuzz/fuzz_targets/NAME.rs (libFuzzer, nightly, coverage) ──┐
 //!  cargo xtask fuzz          (stable, mutations of a corpus) ─┼─▶ Target::run(bytes)
-//!  cargo test                (a fixed number, and every input │      request · reply · config · session
+//!  cargo test                (a fixed number, and every input │      request · reply · memcache · config · session
 //!                             that has ever crashed) ─────────┘
 //! ```
 //!
@@ -12,6 +12,7 @@
 
 mod config;
 pub mod corpus;
+mod memcache;
 pub mod mutate;
 mod oracle;
 mod reply;
@@ -26,6 +27,8 @@ pub enum Target {
     Request,
     /// Bytes of a server, to replies.
     Reply,
+    /// Bytes of memcached's clients and servers, to requests and replies.
+    Memcache,
     /// The text of a configuration.
     Config,
     /// Clients, servers and time around the core; see `session`.
@@ -34,13 +37,15 @@ pub enum Target {
 
 impl Target {
     /// All of them.
-    pub const ALL: [Target; 4] = [Target::Request, Target::Reply, Target::Config, Target::Session];
+    pub const ALL: [Target; 5] =
+        [Target::Request, Target::Reply, Target::Memcache, Target::Config, Target::Session];
 
     /// Its name on the command line, and of its folder of seeds.
     pub fn name(self) -> &'static str {
         match self {
             Target::Request => "request",
             Target::Reply => "reply",
+            Target::Memcache => "memcache",
             Target::Config => "config",
             Target::Session => "session",
         }
@@ -56,6 +61,7 @@ impl Target {
         match self {
             Target::Request => request::run(data),
             Target::Reply => reply::run(data),
+            Target::Memcache => memcache::run(data),
             Target::Config => config::run(data),
             Target::Session => session::run(data),
         }
@@ -66,6 +72,7 @@ impl Target {
         match self {
             Target::Request | Target::Session => words::REQUESTS,
             Target::Reply => words::REPLIES,
+            Target::Memcache => words::MEMCACHE,
             Target::Config => words::CONFIG,
         }
     }

@@ -14,7 +14,7 @@ use tombolo_proxy_fuzz::Target;
 #[derive(Debug, Parser)]
 #[command(name = "tombolo-proxy-fuzz", version)]
 struct Options {
-    /// What to fuzz: request, reply, config, session [default: each in turn]
+    /// What to fuzz: request, reply, memcache, config, session [default: each in turn]
     #[arg(long, value_name = "T", value_parser = target)]
     target: Option<Target>,
     /// How long, for each target

@@ -32,6 +32,11 @@ fn replies() {
 }
 
 #[test]
+fn memcache() {
+    smoke(Target::Memcache, 4000);
+}
+
+#[test]
 fn configurations() {
     smoke(Target::Config, 2000);
 }
