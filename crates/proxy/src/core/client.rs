@@ -10,6 +10,9 @@ use super::limits::{MAX_PENDING_BYTES, MAX_PENDING_REQUESTS, MAX_UNSENT_BYTES};
 use super::order::Order;
 use super::session::Session;
 
+/// Replies of which copying costs more than another write does, in bytes.
+const LARGE: usize = 16 << 10;
+
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) pool: usize,
@@ -82,11 +85,24 @@ impl Client {
     }
 
     /// Puts the replies to `count` requests from `seq` on, or part of the reply to one, where they
-    /// belong.
+    /// belong. `outlet` is offered those that may be written at once.
     #[inline]
-    pub(super) fn complete(&mut self, seq: u64, part: u32, count: u32, replies: &[u8]) {
+    pub(super) fn complete(
+        &mut self,
+        seq: u64,
+        part: u32,
+        count: u32,
+        replies: &[u8],
+        outlet: &mut impl FnMut(&[u8]) -> usize,
+    ) {
         if self.order.take(seq, part, count, replies) {
-            self.out.push(replies);
+            // What follows in the same turn is better written together, unless it is large.
+            let all = self.order.is_empty() || replies.len() >= LARGE;
+            let straight = all && !self.dirty && self.out.is_empty() && !self.closing;
+            let written = if straight { outlet(replies) } else { 0 };
+            if written < replies.len() {
+                self.out.push(&replies[written..]);
+            }
         }
         self.order.release(&mut self.out);
     }
@@ -150,11 +166,35 @@ mod tests {
         assert_eq!(client.room(), (0, MAX_PENDING_BYTES - MAX_PENDING_REQUESTS));
         for seq in first..first + u64::from(most / 2) {
             assert!(!client.may_resume());
-            client.complete(seq, 0, 1, b"");
+            client.complete(seq, 0, 1, b"", &mut |_| 0);
         }
         assert!(client.may_resume() && !client.must_pause());
         assert_eq!(client.room().0, MAX_PENDING_REQUESTS / 2);
         client.out.push(&vec![0; MAX_UNSENT_BYTES]);
         assert!(client.must_pause());
+    }
+
+    #[test]
+    fn the_last_replies_may_leave_at_once() {
+        let mut client = Client::new(0, 0, true);
+        let mut taken = Vec::new();
+        let mut give = |client: &mut Client, seq, count, replies: &[u8]| {
+            client.complete(seq, 0, count, replies, &mut |bytes| {
+                taken.extend_from_slice(&bytes[..bytes.len() - 1]);
+                bytes.len() - 1
+            });
+            taken.len()
+        };
+        client.order.wait(0, 3, 30);
+        assert_eq!(give(&mut client, 0, 1, b"a."), 0);
+        assert_eq!(give(&mut client, 1, 2, b"b.c."), 0);
+        assert_eq!(client.out.as_slice(), b"a.b.c.");
+        client.out.advance(6, 0);
+        client.order.wait(0, 2, 20);
+        assert_eq!(give(&mut client, 3, 2, b"d.e."), 3);
+        assert_eq!(client.out.as_slice(), b".");
+        client.order.wait(0, 1, 10);
+        assert_eq!(give(&mut client, 5, 1, b"f."), 3);
+        assert_eq!(client.out.as_slice(), b".f.");
     }
 }

@@ -5,6 +5,7 @@ use tombolo_resp::{Request, RequestParser, Step};
 use super::client::Client;
 use super::join::{Gather, Join};
 use super::route::{self, Decision};
+use super::run::plain_run;
 use super::server::{InFlight, State};
 use super::{Action, ClientId, ConnectionId, Core, Micros, memcache};
 use crate::config::Protocol;
@@ -160,7 +161,7 @@ impl Core {
         if state.placement.servers() > 1 || !client.is_plain() || client.must_pause() {
             return 0;
         }
-        let run = route::plain_run(bytes, client.room());
+        let run = plain_run(bytes, client.room());
         if run.count > 0 {
             let connection = state.servers[0].lanes[client.lane];
             let seq = client.order.wait(connection, run.count, run.length);

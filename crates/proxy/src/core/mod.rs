@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Requests in a row that need nothing but to be sent on are handled as one, and so are their
-//! replies: a run costs about what a single request does.
+//! replies: a run costs about what a single request does. Replies that complete what a client has
+//! asked for are offered to it from where they were read to (`Outlet`), without a copy.
 //!
 //! What never happens: a reply for another client or out of order (a connection's `in_flight` is
 //! in the order of its bytes, a client's `order` that of its requests); a request written
@@ -30,6 +31,7 @@ mod order;
 mod output;
 mod own;
 mod route;
+mod run;
 mod server;
 mod session;
 mod several;
@@ -43,6 +45,7 @@ use std::time::Duration;
 use buffer::ByteQueue;
 use client::Client;
 use eject::Eject;
+pub use output::Outlet;
 use own::{Spare, Timers};
 pub use server::ServerError;
 use server::{Connection, State};

@@ -5,6 +5,9 @@ use super::server::{InFlight, KEEP_BUFFER, Replies, State};
 use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError, memcache};
 use crate::config::Protocol;
 
+/// Takes bytes for a client; returns how many of them it took.
+pub type Outlet<'a> = &'a mut dyn FnMut(ClientId, &[u8]) -> usize;
+
 impl Core {
     /// What may be written to a server now.
     pub fn server_output(&self, id: ConnectionId) -> &[u8] {
@@ -45,6 +48,19 @@ impl Core {
 
     /// A server has sent `bytes`. An error means that it was disconnected for them.
     pub fn server_data(&mut self, id: ConnectionId, bytes: &[u8], now: Micros) -> Result<(), ServerError> {
+        self.server_data_to(id, bytes, now, &mut |_, _| 0)
+    }
+
+    /// As [`server_data`](Self::server_data), for a caller who can pass replies on at once:
+    /// `outlet` is offered what a client is to be written next, and says how many bytes of it were
+    /// written. The rest is kept, and asked to be written as usual.
+    pub fn server_data_to(
+        &mut self,
+        id: ConnectionId,
+        bytes: &[u8],
+        now: Micros,
+        outlet: Outlet<'_>,
+    ) -> Result<(), ServerError> {
         let connection = &mut self.connections[id.0];
         if let State::Idle | State::Connecting { .. } = connection.state {
             // Of a connection that is given up already.
@@ -52,11 +68,11 @@ impl Core {
         }
         let outcome = if connection.input.is_empty() {
             // The usual case: whole replies, framed where they were read to.
-            self.frames(id.0, bytes, now)
+            self.frames(id.0, bytes, now, outlet)
                 .map(|used| self.connections[id.0].input.extend_from_slice(&bytes[used..]))
         } else {
             connection.input.extend_from_slice(bytes);
-            self.frames_of_input(id.0, now)
+            self.frames_of_input(id.0, now, outlet)
         };
         if let Err(error) = &outcome {
             self.fail(id.0, error, now);
@@ -65,9 +81,23 @@ impl Core {
         outcome
     }
 
-    fn frames_of_input(&mut self, index: usize, now: Micros) -> Result<(), ServerError> {
+    /// Moves the start of a reply that is not complete to `buffer`, where it is not too long, and
+    /// returns how long it is. What is read next belongs behind it, and all of it is to be handed
+    /// in together: a reply that a read cut is not copied again with everything that follows it.
+    pub fn take_rest(&mut self, id: ConnectionId, buffer: &mut [u8]) -> usize {
+        let rest = &mut self.connections[id.0].input;
+        let length = rest.len();
+        if length == 0 || length > buffer.len() / 2 {
+            return 0;
+        }
+        buffer[..length].copy_from_slice(rest);
+        rest.clear();
+        length
+    }
+
+    fn frames_of_input(&mut self, index: usize, now: Micros, outlet: Outlet<'_>) -> Result<(), ServerError> {
         let mut input = std::mem::take(&mut self.connections[index].input);
-        let used = self.frames(index, &input, now)?;
+        let used = self.frames(index, &input, now, outlet)?;
         if used == input.len() && input.capacity() > KEEP_BUFFER {
             input = Vec::new();
         } else {
@@ -78,10 +108,16 @@ impl Core {
     }
 
     /// Hands out the complete replies in `bytes`; returns how many bytes they are.
-    fn frames(&mut self, index: usize, bytes: &[u8], now: Micros) -> Result<usize, ServerError> {
+    fn frames(
+        &mut self,
+        index: usize,
+        bytes: &[u8],
+        now: Micros,
+        outlet: Outlet<'_>,
+    ) -> Result<usize, ServerError> {
         let connection = &self.connections[index];
         if connection.memcache.is_some() {
-            return self.frames_memcache(index, bytes);
+            return self.frames_memcache(index, bytes, outlet);
         }
         if connection.raw && connection.state == State::Ready {
             self.own_message(index, bytes, now)?;
@@ -94,7 +130,7 @@ impl Core {
             if connection.shared && connection.state == State::Ready {
                 let (replies, outcome) = connection.replies(rest);
                 if replies.count > 0 {
-                    self.replies(index, &replies, &rest[..replies.length]);
+                    self.replies(index, &replies, &rest[..replies.length], outlet);
                     used += replies.length;
                 }
                 outcome.map_err(|_| ServerError::Protocol)?;
@@ -123,6 +159,8 @@ impl Core {
     fn frame(&mut self, index: usize, reply: &[u8], now: Micros) -> Result<(), ServerError> {
         let connection = &mut self.connections[index];
         match connection.state {
+            // Answers nothing, not even AUTH or SELECT.
+            State::Handshake { .. } if reply.starts_with(b">") => {}
             State::Handshake { .. } if reply.starts_with(b"-") => {
                 let text = String::from_utf8_lossy(&reply[1..]);
                 return Err(ServerError::Handshake(text.trim_end().to_string()));
@@ -143,11 +181,11 @@ impl Core {
             // Nobody asked for pushes on a shared connection; they answer no request.
             _ if reply.starts_with(b">") => {}
             _ => {
-                let replies = Replies { count: 1, length: reply.len(), cut: false };
                 if connection.in_flight.is_empty() {
                     return Err(ServerError::Protocol);
                 }
-                self.replies(index, &replies, reply);
+                let replies = Replies { count: 1, length: reply.len(), cut: false };
+                self.replies(index, &replies, reply, &mut |_, _| 0);
             }
         }
         Ok(())
@@ -155,14 +193,14 @@ impl Core {
 
     /// Hands out replies to the oldest requests.
     #[inline]
-    pub(super) fn replies(&mut self, index: usize, replies: &Replies, bytes: &[u8]) {
+    pub(super) fn replies(&mut self, index: usize, replies: &Replies, bytes: &[u8], outlet: Outlet<'_>) {
         let connection = &mut self.connections[index];
         let Some(run) = connection.answered(replies) else { return };
         if std::mem::take(&mut connection.suspect) {
             let (pool, server) = (connection.pool, connection.server);
             self.pools[pool].eject.good(server);
         }
-        self.deliver(run, bytes);
+        self.deliver(run, bytes, outlet);
     }
 
     /// Ends a connection: every request on it gets an error, none is sent again.
@@ -185,16 +223,16 @@ impl Core {
             Protocol::Memcache => memcache::failure(error),
         };
         for run in runs {
-            self.deliver(run, &reply.repeat(run.count as usize));
+            self.deliver(run, &reply.repeat(run.count as usize), &mut |_, _| 0);
         }
     }
 
     /// Gives a client the replies to a run of its requests.
     #[inline]
-    fn deliver(&mut self, run: InFlight, replies: &[u8]) {
+    fn deliver(&mut self, run: InFlight, replies: &[u8], outlet: Outlet<'_>) {
         let id = run.client;
         let Some(client) = self.clients.get_mut(id) else { return };
-        client.complete(run.seq, run.part, run.count, replies);
+        client.complete(run.seq, run.part, run.count, replies, &mut |bytes| outlet(id, bytes));
         if client.unsent() > MAX_CLIENT_BYTES || client.paused || client.closing {
             return self.after_reply(id);
         }

@@ -157,6 +157,15 @@ impl Clients {
         self.turn = turn;
     }
 
+    /// One write of some bytes, which nothing waits before; returns how many were taken. What is
+    /// wrong with the socket, the next write says again.
+    pub(super) fn offer(&mut self, id: ClientId, bytes: &[u8]) -> usize {
+        match self.get(id) {
+            Some(socket) if socket.writable => socket.write(bytes).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     /// One write of everything that a client is owed.
     pub(super) fn write(&mut self, core: &mut Core, id: ClientId, now: Micros) {
         let Some(socket) = self.get(id) else { return };

@@ -7,6 +7,7 @@ use mio::event::Event;
 use nix::errno::Errno;
 use rustls::pki_types::ServerName;
 
+use super::clients::Clients;
 use super::resolve::Resolver;
 use super::stream::{Got, Socket, Stream};
 use super::tls::{self, Contexts, Secure};
@@ -228,7 +229,14 @@ impl Servers {
     }
 
     /// One read from each server that has something.
-    pub(super) fn read(&mut self, core: &mut Core, buffer: &mut [u8], now: Micros, log: &Log) {
+    pub(super) fn read(
+        &mut self,
+        core: &mut Core,
+        clients: &mut Clients,
+        buffer: &mut [u8],
+        now: Micros,
+        log: &Log,
+    ) {
         let mut turn = std::mem::replace(&mut self.readable, std::mem::take(&mut self.turn));
         for &index in &turn {
             let id = ConnectionId(index);
@@ -238,14 +246,16 @@ impl Servers {
             if !core.wants_server_data(id) && !socket.is_handshaking() {
                 continue;
             }
-            match socket.read(buffer) {
-                Ok(Got::Bytes(count)) => {
-                    if let Err(error) = core.server_data(id, &buffer[..count], now) {
+            let rest = core.take_rest(id, buffer);
+            match socket.read(&mut buffer[rest..]) {
+                Ok(got @ (Got::Bytes(_) | Got::Nothing)) => {
+                    let count = if let Got::Bytes(count) = got { count } else { 0 };
+                    let mut outlet = |client, bytes: &[u8]| clients.offer(client, bytes);
+                    if let Err(error) = core.server_data_to(id, &buffer[..rest + count], now, &mut outlet) {
                         self.gone(id, &error, log);
                     }
                     self.enqueue(index);
                 }
-                Ok(Got::Nothing) => {}
                 Ok(Got::Secured(_)) => {
                     // A server says nothing before it is asked.
                     self.connected(core, id, now, log);

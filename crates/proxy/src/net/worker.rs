@@ -147,7 +147,9 @@ impl Worker {
                 (0..self.listeners.len()).for_each(|index| self.accept(index, now));
             }
             self.clients.read(&mut self.core, &mut self.buffer, now, &self.log);
-            self.servers.read(&mut self.core, &mut self.buffer, now, &self.log);
+            // Servers get their work before clients get replies.
+            self.act(now);
+            self.servers.read(&mut self.core, &mut self.clients, &mut self.buffer, now, &self.log);
             self.clients.tick(&mut self.core, now, &self.log);
             self.core.tick(now);
             self.act(now);

@@ -248,9 +248,12 @@ impl Client {
             if let Some((_, length)) = Value::decode(&self.input) {
                 return Some(self.input.drain(..length).collect());
             }
-            match self.stream.read(&mut chunk).expect("a reply in time") {
-                0 => return None,
-                count => self.input.extend_from_slice(&chunk[..count]),
+            match self.stream.read(&mut chunk) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                outcome => match outcome.expect("a reply in time") {
+                    0 => return None,
+                    count => self.input.extend_from_slice(&chunk[..count]),
+                },
             }
         }
     }

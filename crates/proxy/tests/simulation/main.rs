@@ -69,6 +69,8 @@ struct World {
     servers: HashMap<ConnectionId, FakeServer>,
     executed: HashSet<String>,
     ended: usize,
+    /// Clients that said so themselves.
+    left: usize,
     answered: usize,
     failed: usize,
     next_client: usize,
@@ -88,6 +90,7 @@ impl World {
             servers: HashMap::new(),
             executed: HashSet::new(),
             ended: 0,
+            left: 0,
             answered: 0,
             failed: 0,
             next_client: 0,
@@ -95,7 +98,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.dice.below(17) {
+        match self.dice.below(18) {
             0 => self.add_client(),
             1..=3 => self.ask(),
             4..=6 => self.client_sends(),
@@ -106,9 +109,12 @@ impl World {
             16 => self.server_stirs(),
             14 if self.dice.one_in(8) => self.server_drops(),
             14 if self.dice.one_in(8) => self.client_leaves(),
+            17 if self.dice.one_in(4) => self.server_babbles(),
+            17 if self.dice.one_in(4) => self.client_ends(),
             _ => self.time_passes(),
         }
         self.act();
+        self.audit();
     }
 
     fn add_client(&mut self) {
@@ -133,6 +139,9 @@ impl World {
         let several = self.pools[&id] == 0;
         let count = if self.dice.one_in(100) { 3000 } else { 1 + self.dice.below(20) };
         let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.eof {
+            return;
+        }
         for _ in 0..count {
             client.prepare(&format!("{id:?}"), &mut self.dice, several);
         }
@@ -174,6 +183,16 @@ impl World {
         let Some(id) = self.any_client() else { return };
         self.clients.remove(&id);
         self.core.client_gone(id);
+    }
+
+    /// A client that has sent all says that this was all.
+    fn client_ends(&mut self) {
+        let Some(id) = self.any_client() else { return };
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.unsent.is_empty() && !client.eof && self.core.wants_input(id) {
+            client.eof = true;
+            self.core.client_eof(id);
+        }
     }
 
     fn connect(&mut self) {
@@ -242,7 +261,66 @@ impl World {
         let Some(server) = self.servers.get_mut(&id) else { return };
         let bytes: Vec<u8> = server.output.drain(..count.min(server.output.len())).collect();
         if !bytes.is_empty() {
-            self.core.server_data(id, &bytes, self.now).expect("good replies");
+            self.server_data(id, &bytes).expect("good replies");
+        }
+    }
+
+    /// Hands in what a server sends, as it is read: behind what was left of the last time, for some
+    /// sizes of buffers. Clients take some of their replies at once.
+    fn server_data(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<(), ServerError> {
+        let mut buffer = vec![0; self.dice.below(200)];
+        let rest = self.core.take_rest(id, &mut buffer);
+        buffer.truncate(rest);
+        buffer.extend_from_slice(bytes);
+        let (dice, clients, mut takers) = (&mut self.dice, &mut self.clients, Vec::new());
+        let mut outlet = |id, bytes: &[u8]| {
+            let Some(client) = clients.get_mut(&id) else { return 0 };
+            let most = [0, dice.below(bytes.len() + 1), bytes.len()];
+            let count = most[dice.below(3)];
+            client.input.extend_from_slice(&bytes[..count]);
+            takers.push(id);
+            count
+        };
+        let outcome = self.core.server_data_to(id, &buffer, self.now, &mut outlet);
+        for id in takers {
+            if let Some(client) = self.clients.get_mut(&id) {
+                self.answered += client.check(&mut self.failed);
+            }
+        }
+        outcome
+    }
+
+    /// A server says what nobody asked for, or what is no reply, behind replies that are right.
+    fn server_babbles(&mut self) {
+        let Some(id) = self.any_server() else { return };
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        if !self.core.place(id).2 {
+            return;
+        }
+        if !self.dice.one_in(3) {
+            return server.push();
+        }
+        server.output.extend(b"?\r\n");
+        let bytes: Vec<u8> = server.output.drain(..).collect();
+        self.servers.remove(&id);
+        assert_eq!(self.server_data(id, &bytes), Err(ServerError::Protocol));
+    }
+
+    /// Every request is answered, failed or in a queue, and is in one of these once.
+    fn audit(&self) {
+        for pool in 0..3 {
+            let mut sum = [0_i64; 4];
+            for server in 0..self.core.pool(pool).servers.len() {
+                let stats = self.core.server_stats(pool, server);
+                let (queued, bytes) =
+                    (stats.in_queue + stats.out_queue, stats.in_queue_bytes + stats.out_queue_bytes);
+                let part = [stats.requests, stats.responses, queued, bytes];
+                sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part as i64);
+            }
+            let [requests, responses, queued, bytes] = sum;
+            let failed = self.core.pool_stats(pool).forward_error as i64;
+            assert_eq!(requests, responses + failed + queued, "requests of pool {pool}");
+            assert_eq!(queued == 0, bytes == 0, "{queued} requests of pool {pool} have {bytes} bytes");
         }
     }
 
@@ -271,7 +349,8 @@ impl World {
                 Action::CloseClient(id) => {
                     if let Some(client) = self.clients.remove(&id) {
                         assert!(client.may_end(), "nobody asked for a client's end");
-                        self.ended += 1;
+                        self.ended += usize::from(!client.eof);
+                        self.left += usize::from(client.eof);
                     }
                 }
             }
@@ -282,8 +361,12 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..200_000 {
             self.core.tick(self.now);
-            if self.clients.values().all(|client| client.answered == client.asked && !client.doomed) {
-                return;
+            if self
+                .clients
+                .values()
+                .all(|client| client.answered == client.asked && !client.doomed && !client.eof)
+            {
+                return self.audit();
             }
             for id in self.order.clone() {
                 if let Some(client) = self.clients.get_mut(&id)
@@ -314,22 +397,24 @@ impl World {
 
 #[test]
 fn no_reply_is_misdelivered_reordered_or_lost() {
-    let (mut answered, mut failed, mut ended) = (0, 0, 0);
+    let (mut answered, mut failed, mut ended, mut left) = (0, 0, 0, 0);
     let seeds = std::env::var("TOMBOLO_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("a number"));
     for seed in 1..=seeds {
         let outcome = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
             (0..STEPS).for_each(|_| world.step());
             world.settle();
-            (world.answered, world.failed, world.ended)
+            (world.answered, world.failed, world.ended, world.left)
         });
-        let (some, bad, lost) = outcome.unwrap_or_else(|_| panic!("seed {seed}"));
+        let (some, bad, lost, over) = outcome.unwrap_or_else(|_| panic!("seed {seed}"));
         answered += some;
         failed += bad;
         ended += lost;
+        left += over;
     }
     // The schedules must have met both fortunes, or they prove little.
-    let story = format!("{answered} replies, {failed} errors, {ended} clients with lost state");
-    assert!(answered > 5000 && failed > 500 && failed < answered / 2 && ended > 50, "{story}");
+    let story =
+        format!("{answered} replies, {failed} errors, {ended} clients with lost state, {left} that left");
+    assert!(answered > 5000 && failed > 500 && failed < answered / 2 && ended > 50 && left > 50, "{story}");
     println!("{story}");
 }

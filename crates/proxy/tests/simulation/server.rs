@@ -97,10 +97,16 @@ impl FakeServer {
                 encode::integer(&mut reply, starts.into());
                 self.subscribed = starts.then_some((argument, 0));
             }
+            "PING" => encode::simple(&mut reply, "PONG"),
             "ECHO" => encode::bulk(&mut reply, argument.as_bytes()),
             _ => encode::simple(&mut reply, "OK"),
         }
         self.output.extend(reply);
+    }
+
+    /// A message that answers nothing.
+    pub(crate) fn push(&mut self) {
+        self.output.extend(b">2\r\n$10\r\ninvalidate\r\n:1\r\n");
     }
 
     /// Something that the connection waits for happens.

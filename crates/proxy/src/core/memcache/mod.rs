@@ -19,7 +19,7 @@ use tombolo_memcache::{Request, RequestParser, Step};
 use self::route::Decision;
 use super::join::{Gather, Join};
 use super::server::Replies;
-use super::{ClientId, Core, Micros, ServerError};
+use super::{ClientId, Core, Micros, Outlet, ServerError};
 
 /// What memcached writes to a client that is one too many.
 pub(super) const TOO_MANY_CLIENTS: &[u8] = b"ERROR Too many open connections\r\n";
@@ -106,7 +106,12 @@ impl Core {
     }
 
     /// Hands out the complete replies in `bytes`; returns how many bytes they are.
-    pub(super) fn frames_memcache(&mut self, index: usize, bytes: &[u8]) -> Result<usize, ServerError> {
+    pub(super) fn frames_memcache(
+        &mut self,
+        index: usize,
+        bytes: &[u8],
+        outlet: Outlet<'_>,
+    ) -> Result<usize, ServerError> {
         let mut used = 0;
         while used < bytes.len() {
             let rest = &bytes[used..];
@@ -115,7 +120,7 @@ impl Core {
             if self.connections[index].in_flight.is_empty() {
                 return Err(ServerError::Protocol);
             }
-            self.replies(index, &Replies { count: 1, length, cut: false }, &rest[..length]);
+            self.replies(index, &Replies { count: 1, length, cut: false }, &rest[..length], outlet);
             used += length;
         }
         Ok(used)
