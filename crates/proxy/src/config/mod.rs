@@ -10,6 +10,7 @@
 
 mod address;
 mod auth;
+mod cluster;
 mod document;
 mod error;
 mod pool;
@@ -28,6 +29,7 @@ pub use protocol::Protocol;
 pub use secret::Secret;
 pub use tls::{ClientTls, Identity, ServerTls, Verify};
 
+pub use crate::placement::slots::ReadFrom;
 use crate::placement::{Distribution, Hash, Placement};
 
 /// How long a connection to a server may take to be usable when a pool sets no `timeout`.
@@ -86,6 +88,9 @@ pub struct Pool {
     pub server_connections: usize,
     /// When servers that fail are left out of the distribution; `None` for never.
     pub eject: Option<Eject>,
+    /// `cluster: true`, and which nodes reads go to: the servers are some nodes of a Redis Cluster,
+    /// which tell the others.
+    pub cluster: Option<ReadFrom>,
 }
 
 /// `auto_eject_hosts`.
@@ -136,6 +141,9 @@ impl Config {
 impl Pool {
     /// Where this pool's keys are.
     pub fn placement(&self) -> Placement {
+        if let Some(reads) = self.cluster {
+            return Placement::cluster(reads);
+        }
         let servers: Vec<(&str, u32)> =
             self.servers.iter().map(|server| (server.name.as_str(), server.weight)).collect();
         Placement::new(self.distribution, self.hash, self.hash_tag, &servers)

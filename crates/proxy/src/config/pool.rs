@@ -9,16 +9,18 @@ use super::error::{ConfigError, Problem};
 use super::{Eject, Pool, auth, tls};
 use crate::placement::{Distribution, Hash};
 
-/// Every key of twemproxy's.
+/// Every key of twemproxy's, and our own.
 const KEYS: &[&str] = &[
     "auto_eject_hosts",
     "backlog",
     "client_connections",
+    "cluster",
     "distribution",
     "hash",
     "hash_tag",
     "listen",
     "preconnect",
+    "read_from",
     "redis",
     "redis_auth",
     "redis_db",
@@ -69,6 +71,7 @@ pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
         redis_db: reader.number("redis_db")?.unwrap_or(0),
         server_connections: reader.server_connections()?,
         eject: reader.eject()?,
+        cluster: reader.cluster()?,
     };
     Ok(pool)
 }
@@ -161,7 +164,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn number(&self, key: &str) -> Read<Option<u32>> {
+    pub(super) fn number(&self, key: &str) -> Read<Option<u32>> {
         let fits = |number: &u32| *number <= i32::MAX as u32;
         self.parsed(key, "a number from 0 to 2147483647", |text| decimal(text).filter(fits))
     }
@@ -238,7 +241,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn error(text: &str) -> String {
+    pub(super) fn error(text: &str) -> String {
         Config::parse("nutcracker.yaml", text).expect_err(text).to_string()
     }
 

@@ -20,7 +20,7 @@ impl Reader<'_> {
             return Ok(Protocol::Redis);
         }
         // Whoever wrote one of these meant a Redis; twemproxy refuses the first, too.
-        let of_redis = ["redis_auth", "redis_db"].iter().chain(auth::KEYS);
+        let of_redis = ["cluster", "read_from", "redis_auth", "redis_db"].iter().chain(auth::KEYS);
         match of_redis.filter_map(|key| Some((key, self.entry.get(key)?))).next() {
             Some((key, value)) => {
                 let expected = "no such key in a pool without 'redis: true'";

@@ -101,7 +101,7 @@ impl Core {
     }
 
     fn has_several_servers(&self, id: ClientId) -> bool {
-        self.clients.get(id).is_some_and(|client| self.pools[client.pool].placement.servers() > 1)
+        self.clients.get(id).is_some_and(|client| !self.pools[client.pool].placement.is_single())
     }
 
     pub(super) fn answer_error(&mut self, id: ClientId, reason: &str) {

@@ -43,6 +43,8 @@ pub(super) struct Client {
     pub(super) closing: bool,
     /// A write for it is already asked for.
     pub(super) dirty: bool,
+    /// What the table of a cluster was when it sent what it has under way.
+    pub(super) epoch: u64,
 }
 
 impl Client {
@@ -63,6 +65,7 @@ impl Client {
             eof: false,
             closing: false,
             dirty: false,
+            epoch: 0,
         }
     }
 
@@ -119,6 +122,11 @@ impl Client {
             Some(session) => session.waiting(),
             None => (self.order.requests(), self.order.bytes()),
         }
+    }
+
+    /// Whether nothing was asked after request `seq`.
+    pub(super) fn is_newest(&self, seq: u64) -> bool {
+        self.order.is_newest(seq)
     }
 
     /// Whether answers are missing.

@@ -31,7 +31,8 @@ impl Eject {
     }
 
     pub(super) fn ejected_at(&self, server: usize) -> u64 {
-        self.servers[server].ejected_at
+        // A cluster's nodes come while it runs, and are never left out.
+        self.servers.get(server).map_or(0, |health| health.ejected_at)
     }
 
     /// When a server comes back next.
@@ -41,7 +42,9 @@ impl Eject {
 
     /// A reply has come.
     pub(super) fn good(&mut self, server: usize) {
-        self.servers[server].failures = 0;
+        if let Some(health) = self.servers.get_mut(server) {
+            health.failures = 0;
+        }
     }
 
     /// A connection has failed; `true` when the server is to be left out now.

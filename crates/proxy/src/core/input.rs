@@ -158,7 +158,7 @@ impl Core {
     fn consume_runs(&mut self, id: ClientId, bytes: &[u8], now: Micros) -> usize {
         let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
         let state = &self.pools[client.pool];
-        if state.placement.servers() > 1 || !client.is_plain() || client.must_pause() {
+        if !state.placement.is_single() || !client.is_plain() || client.must_pause() {
             return 0;
         }
         let run = plain_run(bytes, client.room());
@@ -222,6 +222,21 @@ impl Core {
             None => route::decide(&state.placement, state.config.redis_db, request, dice),
             Some(session) => route::decide_own(&state.placement, session, request),
         };
+        if state.cluster.is_some()
+            && decision.is_sent()
+            && (authenticated || matches!(decision, Decision::Hello(..)))
+        {
+            match self.may_send(id, now) {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(reason) => {
+                    let mut reply = Vec::new();
+                    tombolo_resp::encode::error(&mut reply, &reason);
+                    self.answer(id, &reply);
+                    return true;
+                }
+            }
+        }
         match decision {
             Decision::Auth(server) => return self.authenticate(id, server, request, now),
             Decision::Hello(server, effect) => return self.hello(id, server, effect, request, now),
@@ -263,7 +278,11 @@ impl Core {
 
     fn forward(&mut self, id: ClientId, index: usize, wire: &[u8], now: Micros) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        let seq = client.order.wait(index, 1, wire.len());
+        let seq = match self.connections[index].keeps {
+            // It may be another connection that answers in the end.
+            true => client.order.wait_alone(wire.len()),
+            false => client.order.wait(index, 1, wire.len()),
+        };
         self.enqueue(index, id, seq, 0, 1, wire, now);
     }
 
@@ -295,6 +314,9 @@ impl Core {
     ) {
         let connection = &mut self.connections[index];
         connection.out.push(wire);
+        if connection.keeps {
+            connection.kept.push(wire);
+        }
         connection.traffic.requests += u64::from(count);
         connection.traffic.request_bytes += wire.len() as u64;
         // Requests are below 4 GiB, and several together far below.

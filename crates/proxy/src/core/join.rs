@@ -22,8 +22,8 @@ pub(super) enum Gather {
     Pick(u64),
     /// Those of memcached's servers.
     Memcache(super::memcache::join::Gather),
-    /// The answer to SCAN of one server of so many: its cursor is to say which server goes on.
-    Scan { server: usize, servers: usize },
+    /// The answer to SCAN of one place of so many: its cursor is to say which place goes on.
+    Scan { place: u64, places: u64, next: Option<u64> },
 }
 
 /// The parts of a reply that is not complete.
@@ -109,14 +109,14 @@ impl Join {
                 let picked = full.get((dice % full.len().max(1) as u64) as usize);
                 out.extend_from_slice(picked.map_or(b"$-1\r\n", |part| part.as_slice()));
             }
-            Gather::Scan { server, servers } => {
+            Gather::Scan { place, places, next } => {
                 let part = self.parts.first()?;
                 let cursor = peek::first_bulk(part)?;
                 let mut elements = elements(part)?;
                 let (_, keys) = (elements.next()?, elements.next()?);
                 let cursor = std::str::from_utf8(cursor).ok()?.parse().ok()?;
                 encode::array(&mut out, 2);
-                encode::bulk(&mut out, next_cursor(cursor, *server, *servers)?.to_string().as_bytes());
+                encode::bulk(&mut out, next_cursor(cursor, *place, *places, *next)?.to_string().as_bytes());
                 out.extend_from_slice(keys);
             }
         }
@@ -124,18 +124,17 @@ impl Join {
     }
 }
 
-/// The server that a client's cursor stands for, and the cursor of that server.
-pub(super) fn scan_place(cursor: u64, servers: usize) -> (usize, u64) {
-    ((cursor % servers as u64) as usize, cursor / servers as u64)
+/// The place that a client's cursor stands for, and the cursor there.
+pub(super) fn scan_place(cursor: u64, places: u64) -> (u64, u64) {
+    (cursor % places, cursor / places)
 }
 
-/// A server's cursor as clients see it: one server after the other, and 0 after the last. Redis'
+/// A place's cursor as clients see it: one place after the other, and 0 after the last. Redis'
 /// cursors are below the size of a server's hash table, so the product has room.
-fn next_cursor(cursor: u64, server: usize, servers: usize) -> Option<u64> {
+fn next_cursor(cursor: u64, place: u64, places: u64, next: Option<u64>) -> Option<u64> {
     match cursor {
-        0 if server + 1 == servers => Some(0),
-        0 => Some(server as u64 + 1),
-        _ => cursor.checked_mul(servers as u64)?.checked_add(server as u64),
+        0 => Some(next.unwrap_or(0)),
+        _ => cursor.checked_mul(places)?.checked_add(place),
     }
 }
 
@@ -189,7 +188,7 @@ mod tests {
             (Gather::Pick(5), &["$-1\r\n", "$1\r\na\r\n"], "$1\r\na\r\n"),
             (Gather::Pick(5), &["$-1\r\n", "$-1\r\n"], "$-1\r\n"),
             (
-                Gather::Scan { server: 1, servers: 3 },
+                Gather::Scan { place: 1, places: 3, next: Some(2) },
                 &["*2\r\n$1\r\n5\r\n*0\r\n"],
                 "*2\r\n$2\r\n16\r\n*0\r\n",
             ),
@@ -201,10 +200,10 @@ mod tests {
 
     #[test]
     fn a_cursor_goes_from_server_to_server() {
-        let story: Vec<_> =
-            [(0, 0), (7, 1), (0, 1), (0, 2)].map(|(cursor, server)| next_cursor(cursor, server, 3)).into();
+        let story = [(0, 0, Some(1)), (7, 1, Some(2)), (0, 1, Some(2)), (0, 2, None)]
+            .map(|(cursor, place, next)| next_cursor(cursor, place, 3, next));
         assert_eq!(story, [Some(1), Some(22), Some(2), Some(0)]);
         assert_eq!((scan_place(22, 3), scan_place(1, 3), scan_place(0, 3)), ((1, 7), (1, 0), (0, 0)));
-        assert_eq!(next_cursor(u64::MAX, 1, 3), None);
+        assert_eq!(next_cursor(u64::MAX, 1, 3, None), None);
     }
 }

@@ -21,6 +21,7 @@
 mod auth;
 mod buffer;
 mod client;
+mod cluster;
 mod effect;
 mod eject;
 mod input;
@@ -44,6 +45,7 @@ use std::time::Duration;
 
 use buffer::ByteQueue;
 use client::Client;
+use cluster::Cluster;
 use eject::Eject;
 pub use output::Outlet;
 use own::{Spare, Timers};
@@ -54,7 +56,7 @@ use slab::Slab;
 pub use stats::{PoolStats, ServerStats};
 use tombolo_resp::RequestParser;
 
-use crate::config::{DEFAULT_CONNECT_TIMEOUT, Pool, Protocol, Server};
+use crate::config::{DEFAULT_CONNECT_TIMEOUT, Pool, Protocol, ReadFrom, Server};
 use crate::placement::Placement;
 
 /// Microseconds on a clock that only goes forward; its zero is the caller's.
@@ -89,6 +91,8 @@ struct ServerState {
     server: Server,
     /// The connections that clients share, by lane.
     lanes: Vec<usize>,
+    /// The one that a cluster's node is asked on about the cluster.
+    control: Option<usize>,
     /// Connections of clients' own that nobody has.
     spare: Spare,
 }
@@ -108,8 +112,14 @@ struct PoolState {
     /// What a new connection starts with, and how many replies that has.
     greeting: ByteQueue,
     greeting_replies: usize,
+    /// What a shared connection starts with behind that, and how many replies that has: `READONLY`,
+    /// when a cluster's replicas are read from.
+    shared_greeting: &'static [u8],
+    shared_greeting_replies: usize,
     clients: usize,
     eject: Eject,
+    /// Set when the servers are nodes of a Redis Cluster.
+    cluster: Option<Cluster>,
     stats: PoolStats,
 }
 
@@ -175,12 +185,13 @@ impl Core {
         let lanes = (0..state.config.server_connections).map(|_| {
             let mut connection = Connection::new(pool, index, true, state.timeout);
             connection.memcache = (state.config.protocol == Protocol::Memcache).then(Default::default);
+            connection.keeps = state.cluster.is_some();
             self.connections.push(connection);
             self.connections.len() - 1
         });
         let lanes: Vec<usize> = lanes.collect();
         self.shared.extend(&lanes);
-        state.servers.push(ServerState { server, lanes, spare: Spare::default() });
+        state.servers.push(ServerState { server, lanes, control: None, spare: Spare::default() });
         index
     }
 
@@ -207,6 +218,9 @@ impl Core {
 
     /// Connects every server of `pool` now instead of on the first request.
     pub fn preconnect(&mut self, pool: usize, now: Micros) {
+        if self.pools[pool].cluster.is_some() {
+            return self.begin_cluster(pool, now);
+        }
         for place in 0..self.shared.len() {
             let index = self.shared[place];
             if self.connections[index].pool == pool {
@@ -251,7 +265,10 @@ impl Core {
     pub fn next_deadline(&self) -> Option<Micros> {
         let shared = self.shared.iter().map(|&index| self.connections[index].deadline()).min()?;
         let next = self.timers.first().map_or(shared, |(own, _)| shared.min(*own));
-        let next = self.pools.iter().fold(next, |next, pool| next.min(pool.eject.next_retry()));
+        let next = self.pools.iter().fold(next, |next, pool| {
+            let cluster = pool.cluster.as_ref().map_or(Micros::MAX, Cluster::deadline);
+            next.min(pool.eject.next_retry()).min(cluster)
+        });
         (next != Micros::MAX).then_some(next)
     }
 
@@ -265,6 +282,7 @@ impl Core {
         }
         self.tick_own(now);
         self.tick_eject(now);
+        self.tick_clusters(now);
         self.resume_clients(now);
     }
 
@@ -310,7 +328,10 @@ impl PoolState {
             greet(&[b"SELECT", database.as_bytes()]);
         }
         start.push(&greeting);
+        let reads_replicas = pool.cluster.is_some_and(|reads| reads != ReadFrom::Primary);
         PoolState {
+            shared_greeting: if reads_replicas { b"*1\r\n$8\r\nREADONLY\r\n" } else { b"" },
+            shared_greeting_replies: reads_replicas.into(),
             placement: pool.placement(),
             servers: Vec::new(),
             next_lane: 0,
@@ -324,6 +345,9 @@ impl PoolState {
                 pool.eject.map(|eject| (eject.failures, micros(eject.retry))),
                 pool.servers.len(),
             ),
+            cluster: pool
+                .cluster
+                .map(|_| Cluster::new(micros(pool.timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT)))),
             stats: PoolStats::default(),
             config: pool,
         }

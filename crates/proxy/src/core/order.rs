@@ -99,6 +99,22 @@ impl Order {
         first
     }
 
+    /// Reserves the place of a reply that may overtake those around it.
+    pub(super) fn wait_alone(&mut self, bytes: usize) -> u64 {
+        let first = self.next;
+        self.next += 1;
+        self.requests += 1;
+        self.bytes += bytes;
+        let (connection, kept) = (ALONE, Kept::Nothing);
+        self.push(Slot { first, missing: 1, early: 0, bytes: bytes as u32, connection, kept });
+        first
+    }
+
+    /// Whether nothing was asked after request `seq`.
+    pub(super) fn is_newest(&self, seq: u64) -> bool {
+        seq + 1 == self.next
+    }
+
     /// Reserves the place of a reply that several servers will give.
     pub(super) fn wait_for_parts(&mut self, join: Join) -> u64 {
         let first = self.next;

@@ -29,11 +29,16 @@ impl Core {
         let connection = &mut self.connections[id.0];
         let State::Connecting { deadline } = connection.state else { return };
         let pool = &self.pools[connection.pool];
-        connection.state = match pool.greeting_replies {
+        let mut missing = pool.greeting_replies;
+        connection.greeting.push(pool.greeting.as_slice());
+        if connection.shared {
+            missing += pool.shared_greeting_replies;
+            connection.greeting.push(pool.shared_greeting);
+        }
+        connection.state = match missing {
             0 => State::Ready,
             missing => State::Handshake { deadline, missing },
         };
-        connection.greeting.push(pool.greeting.as_slice());
         if !self.connections[id.0].shared {
             self.own_ready(id.0, now);
         }
@@ -127,7 +132,7 @@ impl Core {
         while used < bytes.len() {
             let rest = &bytes[used..];
             let connection = &mut self.connections[index];
-            if connection.shared && connection.state == State::Ready {
+            if connection.shared && connection.state == State::Ready && !connection.keeps {
                 let (replies, outcome) = connection.replies(rest);
                 if replies.count > 0 {
                     self.replies(index, &replies, &rest[..replies.length], outlet);
@@ -185,6 +190,10 @@ impl Core {
                     return Err(ServerError::Protocol);
                 }
                 let replies = Replies { count: 1, length: reply.len(), cut: false };
+                if self.connections[index].keeps {
+                    self.cluster_reply(index, &replies, reply, now);
+                    return Ok(());
+                }
                 self.replies(index, &replies, reply, &mut |_, _| 0);
             }
         }
@@ -214,6 +223,7 @@ impl Core {
         }
         connection.traffic.failed(error);
         let (pool, server) = (connection.pool, connection.server);
+        let (kept, unsent) = (std::mem::take(&mut connection.kept), connection.out.len());
         let runs = connection.reset();
         self.pools[pool].stats.forward_error += runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
         self.server_is_bad(pool, server, now);
@@ -222,6 +232,9 @@ impl Core {
             Protocol::Redis => error.reply(),
             Protocol::Memcache => memcache::failure(error),
         };
+        if self.connections[index].keeps {
+            return self.cluster_failed(index, runs, (kept.as_slice(), unsent), (error, &reply), now);
+        }
         for run in runs {
             self.deliver(run, &reply.repeat(run.count as usize), &mut |_, _| 0);
         }
@@ -229,7 +242,7 @@ impl Core {
 
     /// Gives a client the replies to a run of its requests.
     #[inline]
-    fn deliver(&mut self, run: InFlight, replies: &[u8], outlet: Outlet<'_>) {
+    pub(super) fn deliver(&mut self, run: InFlight, replies: &[u8], outlet: Outlet<'_>) {
         let id = run.client;
         let Some(client) = self.clients.get_mut(id) else { return };
         client.complete(run.seq, run.part, run.count, replies, &mut |bytes| outlet(id, bytes));

@@ -36,11 +36,12 @@ impl Core {
         wire: &[u8],
         now: Micros,
     ) -> bool {
-        let Some(client) = self.clients.get(id) else { return true };
-        match &client.session {
+        let Some(client) = self.clients.get_mut(id) else { return true };
+        let waits = client.is_waiting();
+        match &mut client.session {
             Some(session) if session.holds_back(effect) => return false,
-            Some(_) => {}
-            None if client.is_waiting() => return false,
+            Some(session) => session.opening = None,
+            None if waits => return false,
             None => {
                 if !self.enter(id, server, now) {
                     self.answer(
@@ -52,6 +53,7 @@ impl Core {
                     }
                     return true;
                 }
+                self.remember_opening(id, effect, wire);
                 if effect == Effect::Wait {
                     // WAIT is about what its connection has seen: this makes it see all there is.
                     self.send_own(id, Effect::Own, b"*1\r\n$4\r\nPING\r\n", now);
@@ -89,7 +91,7 @@ impl Core {
     }
 
     /// Gives a client a connection of its own; `false` when there are too many.
-    fn enter(&mut self, id: ClientId, server: usize, now: Micros) -> bool {
+    pub(super) fn enter(&mut self, id: ClientId, server: usize, now: Micros) -> bool {
         let Some(client) = self.clients.get(id) else { return true };
         let pool = client.pool;
         let Some(index) = self.acquire(pool, server) else { return false };
@@ -121,7 +123,7 @@ impl Core {
         Some(self.connections.len() - 1)
     }
 
-    fn send_own(&mut self, id: ClientId, effect: Effect, wire: &[u8], now: Micros) {
+    pub(super) fn send_own(&mut self, id: ClientId, effect: Effect, wire: &[u8], now: Micros) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let Some(session) = &mut client.session else { return };
         let index = session.connection;
@@ -139,6 +141,11 @@ impl Core {
     /// A message on a connection of a client's own.
     pub(super) fn own_message(&mut self, index: usize, frame: &[u8], now: Micros) -> Result<(), ServerError> {
         let Some(id) = self.connections[index].owner else { return Err(ServerError::Protocol) };
+        let Some(client) = self.clients.get_mut(id) else { return Err(ServerError::Protocol) };
+        let in_cluster = self.pools[client.pool].cluster.is_some();
+        if in_cluster && frame.starts_with(b"-") && self.own_redirected(id, frame, now) {
+            return Ok(());
+        }
         let Some(client) = self.clients.get_mut(id) else { return Err(ServerError::Protocol) };
         let Some(session) = &mut client.session else { return Err(ServerError::Protocol) };
         match session.message(frame) {
@@ -168,7 +175,7 @@ impl Core {
     }
 
     /// Takes a client back to the shared connections.
-    fn leave(&mut self, id: ClientId, now: Micros) {
+    pub(super) fn leave(&mut self, id: ClientId, now: Micros) {
         let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.take()) else { return };
         let index = session.connection;
         let connection = &mut self.connections[index];
@@ -206,6 +213,7 @@ impl Core {
         self.pools[pool].servers[server].spare.idle.retain(|idle| *idle != index);
         self.close_own(index);
         let Some(id) = owner else { return };
+        self.want_table(pool);
         let Some(client) = self.clients.get_mut(id) else { return };
         let Some(session) = client.session.take() else { return };
         if session.ends_with_connection() && *error == ServerError::Closed {

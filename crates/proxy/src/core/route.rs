@@ -49,13 +49,21 @@ pub(super) enum Decision {
     Drop,
 }
 
+impl Decision {
+    /// Whether a server gets something.
+    pub(super) fn is_sent(&self) -> bool {
+        use Decision::{Bind, Forward, Hello, Own, Split};
+        matches!(self, Forward(_) | Own(..) | Split(..) | Bind(_) | Hello(..))
+    }
+}
+
 /// Decides about `request` of a client on shared connections; `database` is the pool's, and
 /// `dice` is for the random distribution.
 pub(super) fn decide(placement: &Placement, database: u32, request: &Request<'_>, dice: u64) -> Decision {
     let Some(command) = command::lookup(request.name(), request.arg(1)) else {
         return unknown(placement, request);
     };
-    if !command.accepts(request.len()) && (placement.servers() > 1 || is_local(command)) {
+    if !command.accepts(request.len()) && (!placement.is_single() || is_local(command)) {
         return refuse(&format!("wrong number of arguments for '{}' command", command.name));
     }
     match command.name {
@@ -64,30 +72,32 @@ pub(super) fn decide(placement: &Placement, database: u32, request: &Request<'_>
         _ => {}
     }
     let Some(effect) = Effect::apart(command, request) else {
-        return match placement.servers() {
-            1 => Decision::Forward(0),
-            _ => several::decide(placement, command, request, dice),
+        return match placement.is_single() {
+            true => Decision::Forward(0),
+            false => several::decide(placement, command, request, dice),
         };
     };
-    if let Some(decision) = special(placement, 0, command, request, effect) {
+    if let Some(decision) = special(placement, placement.first(), command, request, effect) {
         return decision;
     }
     if effect == Effect::Select(database) {
         return Decision::Reply(Cow::Borrowed(b"+OK\r\n"));
     }
-    match placement.servers() {
-        1 => Decision::Own(0, effect),
-        _ => several::decide_apart(placement, command, request, effect, dice),
+    match placement.is_single() {
+        true => Decision::Own(0, effect),
+        false => several::decide_apart(placement, command, request, effect, dice),
     }
 }
 
 /// Decides about `request` of a client whose transaction no server has seen yet.
 pub(super) fn decide_unbound(placement: &Placement, request: &Request<'_>, dice: u64) -> Decision {
     match command::lookup(request.name(), request.arg(1)) {
-        Some(command) => special(placement, 0, command, request, Effect::of(command, request))
-            .unwrap_or_else(|| several::decide_unbound(placement, command, request, dice)),
+        Some(command) => {
+            special(placement, placement.first(), command, request, Effect::of(command, request))
+                .unwrap_or_else(|| several::decide_unbound(placement, command, request, dice))
+        }
         None if is_browser(request.name()) => Decision::Drop,
-        None => Decision::Bind(0),
+        None => Decision::Bind(placement.first()),
     }
 }
 
@@ -101,9 +111,9 @@ pub(super) fn decide_own(placement: &Placement, session: &Session, request: &Req
     if let Some(decision) = special(placement, server, command, request, effect) {
         return decision;
     }
-    match placement.servers() {
-        1 => Decision::Own(server, effect),
-        _ => several::decide_own(placement, session, command, request, effect),
+    match placement.is_single() {
+        true => Decision::Own(server, effect),
+        false => several::decide_own(placement, session, command, request, effect),
     }
 }
 
@@ -119,7 +129,7 @@ fn special(
         "quit" => Decision::Quit,
         "reset" if request.len() == 1 => Decision::Reset,
         "auth" if request.len() > 1 => Decision::Auth(server),
-        "hello" if placement.servers() > 1 => several::hello(effect),
+        "hello" if !placement.is_single() => several::hello(placement, effect),
         "hello" => Decision::Hello(server, effect),
         _ => return None,
     })
@@ -167,7 +177,7 @@ fn unknown(placement: &Placement, request: &Request<'_>) -> Decision {
     if is_browser(name) {
         return Decision::Drop;
     }
-    if placement.servers() == 1 {
+    if placement.is_single() {
         return Decision::Own(0, unknown_effect(name));
     }
     let args: String =
@@ -287,7 +297,7 @@ mod tests {
             ("DEL key:1 key:22 key:333", "Split [2, 1] Sum"),
             ("DBSIZE", "Split [0, 0, 0] Sum"),
             ("FLUSHALL ASYNC", "Split [1, 1, 1] First"),
-            ("SCAN 7 COUNT 5", "Split [3] Scan { server: 1, servers: 3 }"),
+            ("SCAN 7 COUNT 5", "Split [3] Scan { place: 1, places: 3, next: Some(2) }"),
             ("MSET key:1 a key:22", "-ERR wrong number of arguments for 'mset' command"),
             (
                 "MSETNX key:1 a key:333 b",

@@ -124,6 +124,10 @@ pub(super) struct Connection {
     /// AUTH and SELECT, until they are written.
     pub(super) greeting: ByteQueue,
     pub(super) in_flight: VecDeque<InFlight>,
+    /// Whether the bytes of requests in flight are kept, in `kept`: a cluster's node may refuse one,
+    /// and then it is sent to another.
+    pub(super) keeps: bool,
+    pub(super) kept: ByteQueue,
     /// The start of a reply that is not complete.
     pub(super) input: Vec<u8>,
     pub(super) scanner: FrameScanner,
@@ -155,6 +159,8 @@ impl Connection {
             out: ByteQueue::default(),
             greeting: ByteQueue::default(),
             in_flight: VecDeque::new(),
+            keeps: false,
+            kept: ByteQueue::default(),
             input: Vec::new(),
             scanner: FrameScanner::default(),
             memcache: None,
@@ -166,6 +172,11 @@ impl Connection {
             expires: Micros::MAX,
             timer: Micros::MAX,
         }
+    }
+
+    /// The same, keeping the bytes of requests until they are answered.
+    pub(super) fn keeping(self) -> Connection {
+        Connection { keeps: true, ..self }
     }
 
     /// What may be written now.
@@ -241,6 +252,7 @@ impl Connection {
     pub(super) fn reset(&mut self) -> VecDeque<InFlight> {
         self.state = State::Idle;
         self.out = ByteQueue::default();
+        self.kept = ByteQueue::default();
         self.greeting = ByteQueue::default();
         self.input = Vec::new();
         self.scanner = FrameScanner::default();

@@ -18,6 +18,7 @@ use pending::Pending;
 use tombolo_resp::peek;
 
 use super::Micros;
+use super::cluster::Opening;
 use super::effect::{Effect, Topic};
 
 /// Room for this many unanswered requests stays allocated.
@@ -70,6 +71,8 @@ pub(super) struct Session {
     pub(super) deadline: Micros,
     /// The server is not read from, because the client does not read.
     pub(super) throttled: bool,
+    /// What it began with, to begin anew on another node of a cluster.
+    pub(super) opening: Option<Box<Opening>>,
 }
 
 impl Session {
@@ -84,6 +87,7 @@ impl Session {
             bytes: 0,
             deadline: Micros::MAX,
             throttled: false,
+            opening: None,
         }
     }
 

@@ -9,6 +9,9 @@
 //! | PUBLISH, SUBSCRIBE and kin, PUBSUB | the pool's first server |
 //! | WATCH, MULTI | the server of the first key; all keys must be there |
 //!
+//! In a Redis Cluster the servers are the primaries, and keys are together when their slot is the
+//! same. What differs there is in [`clustered`](super::cluster::clustered).
+//!
 //! Messages go over one server and not over the channel's, so that a client has one stream of
 //! them, in one order, and a pattern means the same as on one server.
 
@@ -17,14 +20,12 @@ use std::borrow::Cow;
 use tombolo_resp::command::Command;
 use tombolo_resp::{Request, encode};
 
+use super::cluster::clustered;
 use super::effect::Effect;
 use super::join::{Gather, scan_place};
 use super::route::{Decision, refuse};
 use super::session::Session;
 use crate::placement::Placement;
-
-/// The server that messages go over, and what no key says a server for.
-const FIRST: usize = 0;
 
 /// Where the keys of a request are.
 enum Place {
@@ -36,11 +37,15 @@ enum Place {
 
 /// Decides about a request that a shared connection may have.
 pub(super) fn decide(placement: &Placement, command: &Command, request: &Request<'_>, dice: u64) -> Decision {
+    if command.name == "spublish" && placement.slots().is_none() {
+        // Where SSUBSCRIBE listens.
+        return Decision::Forward(placement.first());
+    }
     if let Some(decision) = split(placement, command, request, dice) {
         return decision;
     }
     match place(placement, command, request, dice) {
-        Place::Server(server) => Decision::Forward(server),
+        Place::Server(server) => Decision::Forward(clustered::reader(placement, command, server, dice)),
         Place::Nowhere(decision) => decision,
         Place::Keyless => keyless(placement, command, request, dice),
     }
@@ -54,7 +59,15 @@ pub(super) fn decide_apart(
     effect: Effect,
     dice: u64,
 ) -> Decision {
+    if let Some(decision) = clustered::decide_apart(placement, command, effect) {
+        return decision;
+    }
     match (effect, place(placement, command, request, dice)) {
+        (Effect::Subscribe(_), Place::Server(server))
+            if command.has_keys() && placement.slots().is_some() =>
+        {
+            Decision::Own(server, effect)
+        }
         (Effect::Blocking | Effect::Watch, Place::Server(server)) if command.has_keys() => {
             Decision::Own(server, effect)
         }
@@ -63,7 +76,7 @@ pub(super) fn decide_apart(
         (Effect::Exec, _) => error("ERR EXEC without MULTI"),
         (Effect::Discard, _) => error("ERR DISCARD without MULTI"),
         (Effect::Unwatch, _) => Decision::Reply(Cow::Borrowed(b"+OK\r\n")),
-        (Effect::Subscribe(_) | Effect::UnsubscribeAll(_), _) => Decision::Own(FIRST, effect),
+        (Effect::Subscribe(_) | Effect::UnsubscribeAll(_), _) => Decision::Own(placement.first(), effect),
         _ => refuse(&format!(
             "tombolo-proxy does not support '{}' with several servers: it is about one connection or one server; ask the server itself",
             command.name
@@ -73,9 +86,11 @@ pub(super) fn decide_apart(
 
 /// HELLO of a protocol in which replies of several servers would have to be rewritten is refused
 /// as an old server refuses it, which makes clients fall back.
-pub(super) fn hello(effect: Effect) -> Decision {
+pub(super) fn hello(placement: &Placement, effect: Effect) -> Decision {
     match effect {
-        Effect::Hello { protocol: None | Some(2), names: false, .. } => Decision::Hello(FIRST, effect),
+        Effect::Hello { protocol: None | Some(2), names: false, .. } => {
+            Decision::Hello(placement.first(), effect)
+        }
         _ => error("NOPROTO unsupported protocol version"),
     }
 }
@@ -95,7 +110,7 @@ pub(super) fn decide_unbound(
         _ => match place(placement, command, request, dice) {
             Place::Server(server) => Decision::Bind(server),
             // The transaction then says what is wrong.
-            Place::Keyless | Place::Nowhere(_) => Decision::Bind(FIRST),
+            Place::Keyless | Place::Nowhere(_) => Decision::Bind(placement.first()),
         },
     }
 }
@@ -113,7 +128,13 @@ pub(super) fn decide_own(
         return Decision::Wait;
     }
     if session.is_subscribed() {
-        return Decision::Own(session.server, effect);
+        return match place(placement, command, request, 0) {
+            Place::Server(server) if server != session.server && placement.slots().is_some() => {
+                clustered::other_channels()
+            }
+            Place::Nowhere(decision) if placement.slots().is_some() => decision,
+            _ => Decision::Own(session.server, effect),
+        };
     }
     let stays = matches!(
         effect,
@@ -129,7 +150,8 @@ pub(super) fn decide_own(
     match place(placement, command, request, 0) {
         Place::Server(server) if server == session.server && stays => Decision::Own(server, effect),
         Place::Keyless
-            if keyless.contains(&command.name) && (command.name != "publish" || session.server == FIRST) =>
+            if keyless.contains(&command.name)
+                && (command.name != "publish" || session.server == placement.first()) =>
         {
             Decision::Own(session.server, effect)
         }
@@ -145,7 +167,7 @@ pub(super) fn decide_own(
     }
 }
 
-fn error(text: &str) -> Decision {
+pub(super) fn error(text: &str) -> Decision {
     let mut reply = Vec::new();
     encode::error(&mut reply, text);
     Decision::Reply(Cow::Owned(reply))
@@ -161,22 +183,23 @@ fn spoil(reason: &str) -> Decision {
 /// The server that has every key.
 fn place(placement: &Placement, command: &Command, request: &Request<'_>, dice: u64) -> Place {
     let mut keys = 0_usize;
-    let mut server = None;
+    let mut group = None;
     let mut together = true;
     let found = command.keys(request, |_, key| {
-        let place = placement.server(key, dice);
-        together &= *server.get_or_insert(place) == place;
+        let place = placement.group(key, dice);
+        together &= *group.get_or_insert(place) == place;
         keys += 1;
     });
     if let Err(error) = found {
         return Place::Nowhere(refuse(&error.to_string()));
     }
-    match server {
+    match group {
         _ if keys > 1 && placement.is_random() => Place::Nowhere(refuse(&format!(
             "tombolo-proxy: '{}' has several keys, and the distribution of this pool is random",
             command.name
         ))),
-        Some(server) if together => Place::Server(server),
+        Some(group) if together => Place::Server(placement.server_of(group)),
+        Some(_) if placement.slots().is_some() => Place::Nowhere(clustered::cross_slot()),
         Some(_) => Place::Nowhere(refuse(&format!(
             "tombolo-proxy: the keys of '{}' are on different servers; a hash tag keeps keys together",
             command.name
@@ -196,13 +219,14 @@ fn split(placement: &Placement, command: &Command, request: &Request<'_>, dice: 
     if !(request.len() - 1).is_multiple_of(step) {
         return Some(refuse("wrong number of arguments for 'mset' command"));
     }
-    let mut part_of: Vec<Option<u32>> = vec![None; placement.servers()];
+    let mut part_of: Vec<Option<u32>> = vec![None; placement.groups()];
     let mut parts: Vec<(usize, usize, Vec<u8>)> = Vec::new();
     let mut order = Vec::new();
     for at in (1..request.len()).step_by(step) {
-        let server = placement.server(request.arg(at)?, dice);
-        let part = *part_of.get_mut(server)?.get_or_insert_with(|| {
-            parts.push((server, 0, Vec::new()));
+        let group = placement.group(request.arg(at)?, dice);
+        let part = *part_of.get_mut(group)?.get_or_insert_with(|| {
+            let server = placement.server_of(group);
+            parts.push((clustered::reader(placement, command, server, dice), 0, Vec::new()));
             (parts.len() - 1) as u32
         });
         order.push(part);
@@ -229,7 +253,9 @@ fn split(placement: &Placement, command: &Command, request: &Request<'_>, dice: 
 }
 
 fn keyless(placement: &Placement, command: &Command, request: &Request<'_>, dice: u64) -> Decision {
-    let servers = placement.servers();
+    if let Some(decision) = clustered::keyless(placement, command, request) {
+        return decision;
+    }
     let gather = match command.name {
         "dbsize" => Gather::Sum,
         "keys" => Gather::Concat,
@@ -237,29 +263,33 @@ fn keyless(placement: &Placement, command: &Command, request: &Request<'_>, dice
         "script|exists" => Gather::All,
         "flushall" | "flushdb" | "script|load" | "script|flush" => Gather::First,
         "function|load" | "function|delete" | "function|flush" | "function|restore" => Gather::First,
-        "scan" => return scan(servers, request),
+        "scan" => return scan(placement, request),
         "time" | "lolwut" | "publish" | "spublish" | "function|list" | "function|dump" => {
-            return Decision::Forward(FIRST);
+            return Decision::Forward(placement.first());
         }
-        name if name.starts_with("command") || name.starts_with("pubsub") => return Decision::Forward(FIRST),
+        name if name.starts_with("command") || name.starts_with("pubsub") => {
+            return Decision::Forward(placement.first());
+        }
         name => {
             return refuse(&format!(
                 "tombolo-proxy does not support '{name}' with several servers: it has no key that says which one; ask the server itself"
             ));
         }
     };
-    let parts = (0..servers).map(|server| (server, request.wire().to_vec())).collect();
-    Decision::Split(parts, gather)
+    let servers = placement.everywhere().into_iter();
+    Decision::Split(servers.map(|server| (server, request.wire().to_vec())).collect(), gather)
 }
 
-fn scan(servers: usize, request: &Request<'_>) -> Decision {
+fn scan(placement: &Placement, request: &Request<'_>) -> Decision {
     let cursor = request.arg(1).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
     let Some(cursor) = cursor else { return refuse("invalid cursor") };
-    let (server, cursor) = scan_place(cursor, servers);
+    let places = placement.scan_places();
+    let (place, cursor) = scan_place(cursor, places);
+    let (server, place, next) = placement.scan(place);
     let mut wire = Vec::with_capacity(request.wire().len() + 20);
     encode::array(&mut wire, request.len());
     encode::bulk(&mut wire, request.name());
     encode::bulk(&mut wire, cursor.to_string().as_bytes());
     request.args().skip(2).for_each(|arg| encode::bulk(&mut wire, arg));
-    Decision::Split(vec![(server, wire)], Gather::Scan { server, servers })
+    Decision::Split(vec![(server, wire)], Gather::Scan { place, places, next })
 }

@@ -8,6 +8,9 @@ pub struct Id {
 }
 
 impl Id {
+    /// Of nothing that is in a slab, ever.
+    pub(super) const NOBODY: Id = Id { index: u32::MAX, generation: u32::MAX };
+
     /// The slot: small, and unique among what is in the slab at one time.
     pub fn index(self) -> usize {
         self.index as usize

@@ -6,11 +6,16 @@
 //! ```
 //!
 //! `tests/placement` compares every hash and distribution with Debian's nutcracker.
+//!
+//! A pool over a Redis Cluster has a table of slots instead, which changes while it is used; see
+//! [`slots`].
 
 mod hash;
 mod md5;
+pub mod slots;
 
 pub use hash::Hash;
+use slots::{ReadFrom, SlotTable};
 
 /// Points of a server of average weight on the ketama circle.
 const POINTS_PER_SERVER: u32 = 160;
@@ -62,6 +67,8 @@ enum Table {
     Modula(Vec<usize>),
     /// Servers.
     Random(Vec<usize>),
+    /// A Redis Cluster.
+    Slots(Box<SlotTable>),
 }
 
 impl Placement {
@@ -78,14 +85,109 @@ impl Placement {
         Placement { hash, hash_tag, servers, distribution, table }
     }
 
+    /// The placement of a Redis Cluster, of which nothing is known yet.
+    pub fn cluster(reads: ReadFrom) -> Placement {
+        Placement {
+            hash: Hash::default(),
+            hash_tag: None,
+            servers: Vec::new(),
+            distribution: Distribution::default(),
+            table: Table::Slots(Box::new(SlotTable::new(reads))),
+        }
+    }
+
+    /// The table of a Redis Cluster; `None` for other pools.
+    pub fn slots(&self) -> Option<&SlotTable> {
+        match &self.table {
+            Table::Slots(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// The table of a Redis Cluster, to change it.
+    pub fn slots_mut(&mut self) -> Option<&mut SlotTable> {
+        match &mut self.table {
+            Table::Slots(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// Whether there is one server, and always will be: it can have every request as it is.
+    pub fn is_single(&self) -> bool {
+        self.servers.len() == 1
+    }
+
+    /// The server that messages go over, and requests that any server may answer.
+    pub fn first(&self) -> usize {
+        self.slots().and_then(|table| table.primaries().first()).map_or(0, |&(_, server)| server)
+    }
+
+    /// The servers that have all keys between them.
+    pub fn everywhere(&self) -> Vec<usize> {
+        match self.slots() {
+            Some(table) => table.primaries().iter().map(|&(_, server)| server).collect(),
+            None => (0..self.servers.len()).collect(),
+        }
+    }
+
+    /// How many places the cursor of a SCAN over all servers tells apart: the servers, or the slots of
+    /// a cluster, whose lowest ones stand for the primaries, so that a cursor means the same to
+    /// whoever knows the cluster.
+    pub fn scan_places(&self) -> u64 {
+        self.groups() as u64
+    }
+
+    /// The server that a SCAN is at, its place, and the place of the next one.
+    pub fn scan(&self, place: u64) -> (usize, u64, Option<u64>) {
+        let Some(table) = self.slots() else {
+            let next = (place + 1 < self.servers.len() as u64).then_some(place + 1);
+            return (place as usize, place, next);
+        };
+        let all = table.primaries();
+        let at = all.partition_point(|&(slot, _)| u64::from(slot) <= place).saturating_sub(1);
+        let next = all.get(at + 1).map(|&(slot, _)| u64::from(slot));
+        (all.get(at).map_or(0, |&(_, server)| server), place, next)
+    }
+
+    /// How many [`group`](Self::group)s there are.
+    pub fn groups(&self) -> usize {
+        if self.slots().is_some() { slots::SLOTS } else { self.servers.len() }
+    }
+
+    /// What the keys of one command must have in common: the server, or the slot in a cluster, whose
+    /// nodes refuse a command over several slots.
+    pub fn group(&self, key: &[u8], dice: u64) -> usize {
+        match &self.table {
+            Table::Slots(_) => slots::slot(key).into(),
+            _ => self.server(key, dice),
+        }
+    }
+
+    /// The server of a [`group`](Self::group).
+    pub fn server_of(&self, group: usize) -> usize {
+        match &self.table {
+            Table::Slots(table) => {
+                let owner = u16::try_from(group).ok().and_then(|slot| table.owner(slot));
+                // Any node says where a slot is, or that nobody has it.
+                owner.unwrap_or_else(|| self.first())
+            }
+            _ => group,
+        }
+    }
+
+    /// The server that a command which only reads goes to, for keys of `server`.
+    pub fn reader(&self, server: usize, dice: u64) -> usize {
+        self.slots().map_or(server, |table| table.reader(server, dice))
+    }
+
     /// Spreads the keys over those servers only that are `live`. When none is, nothing changes.
     pub fn keep(&mut self, live: &[bool]) {
-        if live.contains(&true) {
+        if live.contains(&true) && self.slots().is_none() {
             self.table = table(self.distribution, &self.servers, live);
         }
     }
 
-    /// How many servers there are.
+    /// How many servers there are; 0 in a cluster, where that may change.
     pub fn servers(&self) -> usize {
         self.servers.len()
     }
@@ -93,10 +195,11 @@ impl Placement {
     /// The index of the server for `key`. `dice`, a number that the caller draws anew for each
     /// request, is only used by the random distribution.
     pub fn server(&self, key: &[u8], dice: u64) -> usize {
-        if self.servers.len() <= 1 {
+        if self.servers.len() == 1 {
             return 0;
         }
         match &self.table {
+            Table::Slots(_) => self.server_of(slots::slot(key).into()),
             Table::Ketama(points) => {
                 let hash = self.hash(key);
                 let at = points.partition_point(|&(point, _)| point < hash);
