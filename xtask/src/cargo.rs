@@ -36,10 +36,14 @@ pub(crate) fn run_command(args: &[&str], command: &mut Command) -> Result<Option
     Ok((!status.success()).then(|| ExitCode::from(code)))
 }
 
-/// Where cargo puts what it builds with a profile, such as `release`: beside the folder that this program was
-/// built into.
-pub(crate) fn built_binary(profile: &str, name: &str) -> Result<PathBuf> {
+/// Where cargo puts what it builds: the folder above the one that this program was built into.
+pub(crate) fn target() -> Result<PathBuf> {
     let this = std::env::current_exe().context("find this program")?;
     let target = this.parent().and_then(Path::parent).context("this program is in no target folder")?;
-    Ok(target.join(profile).join(name))
+    Ok(target.to_path_buf())
+}
+
+/// What cargo builds with a profile, such as `release`.
+pub(crate) fn built_binary(profile: &str, name: &str) -> Result<PathBuf> {
+    Ok(target()?.join(profile).join(name))
 }

@@ -3,6 +3,7 @@
 mod cargo;
 mod needs;
 mod setup;
+mod suites;
 mod verbs;
 
 use clap::{Parser, Subcommand};
@@ -29,6 +30,8 @@ enum Verb {
     ProxyChaos(Passed),
     /// Give the proxy's parsers and its core any bytes: arguments go to `tombolo-proxy-fuzz`
     Fuzz(Passed),
+    /// Run peers' own test suites directly and through tombolo-proxy, and compare
+    ProxySuites(suites::Args),
     /// Set up, build, and run every test
     Test(Passed),
     /// Formatting, clippy, and every test
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Agree(passed) => verbs::tombolo("agree", &passed.args),
         Verb::ProxyChaos(passed) => verbs::proxy_chaos(&passed.args),
         Verb::Fuzz(passed) => verbs::fuzz(&passed.args),
+        Verb::ProxySuites(args) => suites::run_suites(&args),
         Verb::Test(passed) => verbs::test(&passed.args),
         Verb::Ci => verbs::ci(),
         Verb::KillTest { rounds } => verbs::kill_test(rounds),

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A program that is needed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Need {
     /// Its name.
     pub(crate) program: &'static str,
@@ -31,13 +31,22 @@ pub(crate) const NEEDS: [Need; 11] = [
     need("kill", "procps", "sends signals in the tests"),
 ];
 
+/// Those of `cargo xtask proxy-suites` besides.
+pub(crate) const SUITES: [Need; 5] = [
+    need("tclsh", "tcl", "runs Redis's own suite"),
+    need("python3", "python3-venv", "runs twemproxy's tests"),
+    need("memcached", "memcached", "is behind the proxy in twemproxy's tests"),
+    need("socat", "socat", "is how twemproxy's tests ask whether memcached is there"),
+    need("xz", "xz-utils", "unpacks Debian's source packages"),
+];
+
 const fn need(program: &'static str, package: &'static str, why: &'static str) -> Need {
     Need { program, package, why }
 }
 
-/// Those that are not in any of the folders.
-pub(crate) fn missing(folders: &[PathBuf]) -> Vec<&'static Need> {
-    NEEDS.iter().filter(|need| !folders.iter().any(|folder| runnable(&folder.join(need.program)))).collect()
+/// Those of `needs` that are not in any of the folders.
+pub(crate) fn missing<'a>(needs: &'a [Need], folders: &[PathBuf]) -> Vec<&'a Need> {
+    needs.iter().filter(|need| !folders.iter().any(|folder| runnable(&folder.join(need.program)))).collect()
 }
 
 /// Their packages, each once.
@@ -61,8 +70,8 @@ mod tests {
 
     #[test]
     fn what_no_folder_has_is_missing() {
-        assert_eq!(missing(&[]).len(), NEEDS.len());
-        assert_eq!(missing(&[PathBuf::from("/no/such/folder")]).len(), NEEDS.len());
+        assert_eq!(missing(&NEEDS, &[]).len(), NEEDS.len());
+        assert_eq!(missing(&NEEDS, &[PathBuf::from("/no/such/folder")]).len(), NEEDS.len());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Installing what is missing, as far as that is allowed.
 
 use crate::cargo::say;
-use crate::needs::{Need, folders, missing, packages};
+use crate::needs::{NEEDS, Need, folders, missing, packages};
 use anyhow::{Context, Result, bail};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -30,8 +30,13 @@ done
 
 /// Sees to it that everything is there. Where that cannot be, the error says what to do.
 pub(crate) fn run() -> Result<()> {
+    run_for(&NEEDS)
+}
+
+/// The same for these programs.
+pub(crate) fn run_for(needs: &[Need]) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let lacking = missing(&folders(&path));
+    let lacking = missing(needs, &folders(&path));
     if lacking.is_empty() {
         say("all programs that are needed are installed");
         return Ok(());
@@ -54,7 +59,7 @@ pub(crate) fn run() -> Result<()> {
     install.args(["sh", "-euc", INSTALL, "install"]).args(&packages);
     // Its output is progress, and so not for stdout, which is the verb's own.
     let status = install.stdin(Stdio::null()).stdout(std::io::stderr()).status().context("run apt-get")?;
-    let left = missing(&folders(&path));
+    let left = missing(needs, &folders(&path));
     if !status.success() || !left.is_empty() {
         let left: Vec<_> = left.iter().map(|need| need.program).collect();
         bail!("the installation did not work ({status}); still missing: {}", left.join(", "));

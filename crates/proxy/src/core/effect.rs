@@ -243,6 +243,7 @@ mod tests {
             ("PSYNC ? -1", Effect::Replicate),
             ("SYNC", Effect::Replicate),
             ("REPLCONF capa eof", Effect::Pin),
+            ("INFO", Effect::Plain),
             ("SCRIPT KILL", Effect::Plain),
             ("FUNCTION KILL", Effect::Plain),
             ("SCRIPT DEBUG YES", Effect::Pin),
@@ -267,7 +268,6 @@ mod tests {
             "EVAL s 0",
             "SCRIPT LOAD s",
             "SCAN 0",
-            "INFO",
         ] {
             assert_eq!(apart(line), None, "{line}");
         }

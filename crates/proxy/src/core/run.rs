@@ -45,7 +45,7 @@ mod tests {
     fn a_run_ends_where_another_way_is_needed() {
         let mut bytes = Vec::new();
         let mut ends = vec![0];
-        for line in ["GET a", "set b c", "INFO", "OBJECT ENCODING k", "PING", "GET d"] {
+        for line in ["GET a", "set b c", "DBSIZE", "OBJECT ENCODING k", "PING", "GET d"] {
             let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
             tombolo_resp::encode::request(&mut bytes, &words);
             ends.push(bytes.len());
