@@ -23,6 +23,7 @@ pub(crate) fn parse(text: &str) -> Vec<Exception> {
             exceptions.push(Exception { runs, test: test.to_string(), reason: String::new() });
         } else if let Some(last) = exceptions.last_mut() {
             last.reason.push_str(line.trim());
+            last.reason.push(' ');
         }
     }
     exceptions
