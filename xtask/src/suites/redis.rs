@@ -17,8 +17,8 @@ use crate::cargo::say;
 /// The runs, and what they add to the suite's arguments.
 const RUNS: [(&str, &[&str]); 2] = [("own", &[]), ("shared", &["--singledb"])];
 /// For one unit. Without progress for `QUIET`, the suite itself gives up.
-const SECONDS: u32 = 600;
-const QUIET: &str = "60";
+const SECONDS: u32 = 900;
+const QUIET: &str = "300";
 
 /// Runs every unit, each with a server of its own, directly and through the proxy at once.
 pub(crate) fn run(source: &Path, proxy: &Path, work: &Path) -> Result<Vec<Run>> {
