@@ -8,6 +8,7 @@
 //!   placement: key ─▶ server   tombolo-resp: where messages end, which arguments are keys
 //! ```
 
+pub mod acl;
 pub mod cli;
 pub mod config;
 pub mod core;

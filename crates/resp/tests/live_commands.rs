@@ -75,16 +75,71 @@ fn the_file_says_what_the_server_says() {
         lines.push(describe(command));
         lines.extend(command.items()[9].items().iter().map(describe));
     }
-    lines.sort();
-    let text = format!(
-        "# Redis 7.0: name, arity, flags, keys. Written by tests/live_commands.rs.\n{}\n",
-        lines.join("\n")
-    );
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/command/commands.txt");
-    if std::env::var_os("TOMBOLO_BLESS").is_some() {
-        std::fs::write(path, &text).expect("commands.txt is written");
+    compare("commands.txt", "name, arity, flags, keys", lines);
+}
+
+#[test]
+fn access_control_knows_what_the_server_knows() {
+    let redis = Redis::start();
+    let mut stream = redis.connect();
+    let mut lines: Vec<String> = Vec::new();
+    for command in ask(&mut stream, &[b"COMMAND"]).items() {
+        lines.push(describe_access(command));
+        lines.extend(command.items()[9].items().iter().map(describe_access));
     }
-    let file = std::fs::read_to_string(path).expect("commands.txt");
+    compare("access.txt", "name, categories, what is done with the first key and the others", lines);
+    let categories: Vec<String> =
+        ask(&mut stream, &[b"ACL", b"CAT"]).items().iter().map(Value::text).collect();
+    assert_eq!(categories, command::access::CATEGORIES);
+}
+
+/// A command's categories and its access to keys as a line of the file.
+fn describe_access(command: &Value) -> String {
+    let [name, _, _, _, _, _, categories, _, specs, ..] = command.items() else {
+        panic!("COMMAND has changed: {command:?}")
+    };
+    let categories: Vec<String> =
+        categories.items().iter().map(|name| name.text().trim_start_matches('@').to_string()).collect();
+    let categories = if categories.is_empty() { "-".to_string() } else { categories.join(",") };
+    let keys: Vec<String> = specs.items().iter().map(key_access).collect();
+    // Where keys are treated differently, it is always the first one that differs.
+    let keys = match &keys[..] {
+        [] => "-".to_string(),
+        [first, rest @ ..] => {
+            let last = rest.last().unwrap_or(first);
+            // SORT says where it reads first.
+            let differing = rest.iter().filter(|access| *access != last).any(|access| access != first);
+            assert!(!differing, "{}: {keys:?}", name.text());
+            if first == last { first.clone() } else { format!("{first},{last}") }
+        }
+    };
+    format!("{} {categories} {keys}", name.text())
+}
+
+fn key_access(spec: &Value) -> String {
+    let flags: Vec<String> = field(spec, "flags").items().iter().map(Value::text).collect();
+    let has = |names: &[&str]| flags.iter().any(|flag| names.contains(&flag.as_str()));
+    if has(&["not_key"]) {
+        return "N".to_string();
+    }
+    match (has(&["access"]), has(&["insert", "update", "delete"])) {
+        (true, true) => "RW",
+        (true, false) => "R",
+        (false, true) => "W",
+        (false, false) => "-",
+    }
+    .to_string()
+}
+
+/// Compares a file with what it should be, or writes it.
+fn compare(name: &str, fields: &str, mut lines: Vec<String>) {
+    lines.sort();
+    let text = format!("# Redis 7.0: {fields}. Written by tests/live_commands.rs.\n{}\n", lines.join("\n"));
+    let path = format!("{}/src/command/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("TOMBOLO_BLESS").is_some() {
+        std::fs::write(&path, &text).expect("the file is written");
+    }
+    let file = std::fs::read_to_string(&path).expect("the file");
     for (ours, live) in file.lines().zip(text.lines()) {
         assert_eq!(ours, live);
     }

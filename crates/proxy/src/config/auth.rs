@@ -1,18 +1,44 @@
 //! The keys of a pool about who its clients are, and who the proxy is to servers.
 //!
 //! ```text
-//!  clients ──(redis_auth)── proxy ──(server_password, else redis_auth)── servers
+//!  clients ──(redis_auth, users)── proxy ──(server_password, else redis_auth)── servers
+//!  clients ──────────(client_auth: passthrough)──────────────────────────────── servers
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Pool;
+use super::document::Data;
 use super::error::{ConfigError, Problem};
 use super::pool::{Read, Reader};
 use super::secret::Secret;
+use crate::acl::Users;
 
 /// The keys that this module gives a meaning, but for twemproxy's `redis_auth`.
-pub(super) const KEYS: &[&str] = &["server_password", "server_password_file", "server_user"];
+pub(super) const KEYS: &[&str] =
+    &["client_auth", "server_password", "server_password_file", "server_user", "users"];
+
+/// Who checks the passwords that clients give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientAuth {
+    /// The proxy, where it has a password or users; other users are the servers' business.
+    #[default]
+    Check,
+    /// The server, as if there were no proxy: each client that gives one gets a connection of its own.
+    Passthrough,
+}
+
+impl ClientAuth {
+    const ALL: [ClientAuth; 2] = [ClientAuth::Check, ClientAuth::Passthrough];
+
+    fn name(self) -> &'static str {
+        match self {
+            ClientAuth::Check => "check",
+            ClientAuth::Passthrough => "passthrough",
+        }
+    }
+}
 
 /// What servers are given with AUTH, where that is not `redis_auth`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +55,48 @@ impl Reader<'_> {
     /// A password; no text at all is none, as in twemproxy.
     pub(super) fn secret(&self, key: &str) -> Read<Option<Secret>> {
         Ok(self.text(key)?.filter(|password| !password.is_empty()).map(Secret::new))
+    }
+
+    pub(super) fn client_auth(&self) -> Read<ClientAuth> {
+        let auth = self.named("client_auth", &ClientAuth::ALL, ClientAuth::name)?.unwrap_or_default();
+        let others = ["redis_auth", "server_password", "server_password_file", "users"];
+        match (auth, others.iter().find(|key| self.entry.get(key).is_some()), self.entry.get("client_auth")) {
+            (ClientAuth::Passthrough, Some(other), Some(value)) => {
+                let expected =
+                    format!("'check', since {other} is set: passwords are the servers' alone or the proxy's");
+                Err(self.error("client_auth", value, Problem::BadValue, &expected))
+            }
+            _ => Ok(auth),
+        }
+    }
+
+    pub(super) fn users(&self) -> Read<Option<Arc<Users>>> {
+        let Some(value) = self.entry.get("users") else { return Ok(None) };
+        let expected = "a list of ACL lines, such as - app on >password ~app:* +@all -@dangerous";
+        let Data::List(items) = &value.data else {
+            return Err(self.error("users", value, Problem::WrongType, expected));
+        };
+        let password = self.secret("redis_auth")?;
+        let mut lines = Vec::new();
+        for item in items {
+            let Data::Scalar(line) = &item.data else {
+                return Err(self.error("users", item, Problem::WrongType, expected));
+            };
+            // One at a time, so that an error has its line.
+            if let Err(error) = Users::parse([line.as_str()], None) {
+                return Err(self.error(
+                    "users",
+                    item,
+                    Problem::BadValue,
+                    &format!("Redis's syntax: {error}"),
+                ));
+            }
+            lines.push(line.as_str());
+        }
+        match Users::parse(lines, password.as_ref()) {
+            Ok(users) => Ok(Some(Arc::new(users))),
+            Err(error) => Err(self.error("users", value, Problem::BadValue, &error.to_string())),
+        }
     }
 
     pub(super) fn credential(&self) -> Read<Option<Credential>> {
@@ -77,7 +145,9 @@ impl Pool {
 
     fn has_secrets(&self) -> bool {
         let credential = self.server_credential.as_ref();
-        self.redis_auth.is_some() || credential.is_some_and(|credential| credential.file.is_none())
+        self.redis_auth.is_some()
+            || self.users.is_some()
+            || credential.is_some_and(|credential| credential.file.is_none())
     }
 }
 

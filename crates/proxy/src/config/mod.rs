@@ -19,16 +19,18 @@ mod secret;
 mod tls;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use address::{Address, Listen, Server};
-pub use auth::Credential;
 pub(crate) use auth::is_world_readable;
+pub use auth::{ClientAuth, Credential};
 pub use error::{ConfigError, Problem};
 pub use protocol::Protocol;
 pub use secret::Secret;
 pub use tls::{ClientTls, Identity, ServerTls, Verify};
 
+use crate::acl::Users;
 pub use crate::placement::slots::ReadFrom;
 use crate::placement::{Distribution, Hash, Placement};
 
@@ -80,6 +82,10 @@ pub struct Pool {
     pub preconnect: bool,
     /// The password that clients must give, and that servers are given.
     pub redis_auth: Option<Secret>,
+    /// Who clients can be, if that makes a difference.
+    pub users: Option<Arc<Users>>,
+    /// Who checks the passwords of clients.
+    pub client_auth: ClientAuth,
     /// What servers are given in the place of `redis_auth`; clients have nothing to do with it.
     pub server_credential: Option<Credential>,
     /// The database of the servers.

@@ -67,6 +67,8 @@ pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
         tcpkeepalive: reader.flag("tcpkeepalive")?.unwrap_or(false),
         preconnect: reader.flag("preconnect")?.unwrap_or(false),
         redis_auth: reader.secret("redis_auth")?,
+        users: reader.users()?,
+        client_auth: reader.client_auth()?,
         server_credential: reader.credential()?,
         redis_db: reader.number("redis_db")?.unwrap_or(0),
         server_connections: reader.server_connections()?,
@@ -232,8 +234,9 @@ impl<'a> Reader<'a> {
 
 /// Whether the value of a key may be a password.
 fn is_secret(key: &str) -> bool {
-    key != "server_password_file"
-        && ["auth", "redis_a", "pas", "pw", "secret"].iter().any(|part| key.contains(part))
+    let open = ["client_auth", "server_password_file", "server_user"];
+    !open.contains(&key)
+        && ["auth", "redis_a", "pas", "pw", "secret", "user"].iter().any(|part| key.contains(part))
 }
 
 #[cfg(test)]

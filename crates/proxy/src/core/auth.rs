@@ -1,10 +1,11 @@
-//! Passwords: the pool's, which the proxy checks itself as twemproxy does, and those of users,
-//! which only the server knows.
+//! Passwords: the pool's and those of its users, which the proxy checks itself, and those of other
+//! users, which only the server knows.
 
 use tombolo_resp::{Request, encode};
 
 use super::effect::{Effect, hello_auth};
 use super::{ClientId, Core, Micros};
+use crate::config::ClientAuth;
 
 /// What AUTH and HELLO come to.
 enum Outcome {
@@ -12,7 +13,12 @@ enum Outcome {
     Answer(&'static [u8]),
     /// The server is asked, on a connection of the client's own.
     Server(Effect),
+    /// As `Server`, but the password was for the proxy.
+    ServerWithoutUser(Effect),
 }
+
+const WRONG: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+const NOT_ASKED: &[u8] = b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n";
 
 impl Core {
     /// AUTH. `false` when it has to wait until everything before is answered.
@@ -32,7 +38,20 @@ impl Core {
             }
         };
         let Some(client) = self.clients.get_mut(id) else { return true };
-        let outcome = match (user, self.pools[client.pool].config.redis_auth.as_ref()) {
+        let config = &self.pools[client.pool].config;
+        if let Some(users) = &config.users {
+            let outcome = match users.authenticate(user.unwrap_or(b"default"), given) {
+                _ if user.is_none() && users.default_user().needs_no_password() => NOT_ASKED,
+                Some(user) => {
+                    client.become_user(user);
+                    b"+OK\r\n"
+                }
+                None => WRONG,
+            };
+            return self.settle(id, server, Outcome::Answer(outcome), request, now);
+        }
+        let outcome = match (user, config.redis_auth.as_ref()) {
+            (None, None) if config.client_auth == ClientAuth::Passthrough => Outcome::Server(Effect::Auth),
             (None, None) => Outcome::Answer(b"-ERR Client sent AUTH, but no password is set\r\n"),
             (None | Some(b"default"), Some(password)) => {
                 client.authenticated = password.matches(given);
@@ -59,18 +78,27 @@ impl Core {
             return false;
         }
         let Some(client) = self.clients.get_mut(id) else { return true };
-        let outcome = match (hello_auth(request), self.pools[client.pool].config.redis_auth.as_ref()) {
+        let config = &self.pools[client.pool].config;
+        let outcome = match (hello_auth(request), config.redis_auth.as_ref()) {
+            (Some((user, given)), _) if config.users.is_some() => {
+                match config.users.as_ref().and_then(|users| users.authenticate(user, given)) {
+                    Some(user) => {
+                        client.become_user(user);
+                        Outcome::ServerWithoutUser(without_user(effect))
+                    }
+                    None => Outcome::Answer(WRONG),
+                }
+            }
             (Some((b"default", given)), Some(password)) => {
                 if password.matches(given) {
                     client.authenticated = true;
-                    // The connection has this user already.
-                    Outcome::Server(without_user(effect))
+                    Outcome::ServerWithoutUser(without_user(effect))
                 } else {
-                    Outcome::Answer(b"-WRONGPASS invalid username-password pair or user is disabled.\r\n")
+                    Outcome::Answer(WRONG)
                 }
             }
             (None, _) if !client.authenticated => Outcome::Answer(
-                b"-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time\r\n",
+                b"-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time\r\n",
             ),
             _ => Outcome::Server(effect),
         };
@@ -97,7 +125,47 @@ impl Core {
                 true
             }
             Outcome::Server(effect) => self.own(id, server, effect, request.wire(), now),
+            Outcome::ServerWithoutUser(effect) => {
+                self.own(id, server, effect, &hello_without_user(request), now)
+            }
         }
+    }
+
+    /// What is different for a client that is a user of the pool's: what it may not do is refused,
+    /// and it is told who it is. `None` when there is no difference; otherwise as `request`.
+    pub(super) fn for_user(&mut self, id: ClientId, request: &Request<'_>, now: Micros) -> Option<bool> {
+        let client = self.clients.get(id)?;
+        let user = client.user.as_ref()?;
+        let name = request.name();
+        let asks = name.eq_ignore_ascii_case(b"acl")
+            && request.len() == 2
+            && request.arg(1).is_some_and(|sub| sub.eq_ignore_ascii_case(b"whoami"));
+        let reply = match user.check(request) {
+            Err(denied) => denied.reply(request),
+            Ok(()) if !asks => return None,
+            Ok(()) => {
+                let in_session = client.session.as_ref().is_some_and(|session| session.is_in_transaction());
+                let mut reply = Vec::new();
+                match in_session || client.unbound {
+                    true => encode::error(&mut reply, "ERR tombolo-proxy: no ACL WHOAMI in a transaction"),
+                    false => {
+                        encode::bulk(&mut reply, user.name().as_bytes());
+                        self.answer(id, &reply);
+                        return Some(true);
+                    }
+                }
+                reply
+            }
+        };
+        if client.unbound {
+            // A server has to know that the transaction failed.
+            return Some(self.bind(id, 0, now));
+        }
+        match client.session {
+            Some(_) => self.spoil(id, &reply),
+            None => self.answer(id, &reply),
+        }
+        Some(true)
     }
 
     fn has_several_servers(&self, id: ClientId) -> bool {
@@ -109,6 +177,23 @@ impl Core {
         encode::error(&mut reply, &format!("ERR {reason}"));
         self.answer(id, &reply);
     }
+}
+
+/// HELLO without its AUTH, which was not for the server.
+fn hello_without_user(request: &Request<'_>) -> Vec<u8> {
+    let mut words: Vec<&[u8]> = request.args().collect();
+    let is_auth = |word: &&[u8]| word.eq_ignore_ascii_case(b"auth");
+    let mut at = 2;
+    while at < words.len() {
+        if is_auth(&words[at]) {
+            words.drain(at..(at + 3).min(words.len()));
+        } else {
+            at += 2;
+        }
+    }
+    let mut wire = Vec::new();
+    encode::request(&mut wire, &words);
+    wire
 }
 
 fn without_user(effect: Effect) -> Effect {

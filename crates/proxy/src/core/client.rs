@@ -3,12 +3,16 @@
 //! While the client has a connection of its own, its session keeps the order of replies; otherwise
 //! `order` does.
 
+use std::sync::Arc;
+
 use tombolo_resp::RequestParser;
 
 use super::buffer::ByteQueue;
 use super::limits::{MAX_PENDING_BYTES, MAX_PENDING_REQUESTS, MAX_UNSENT_BYTES};
 use super::order::Order;
 use super::session::Session;
+use crate::acl::User;
+use crate::config::Pool;
 
 /// Replies of which copying costs more than another write does, in bytes.
 const LARGE: usize = 16 << 10;
@@ -20,6 +24,10 @@ pub(super) struct Client {
     /// its order.
     pub(super) lane: usize,
     pub(super) authenticated: bool,
+    /// Its requests are looked at for what its user may not do.
+    pub(super) restricted: bool,
+    /// Who it is, where the pool has users.
+    pub(super) user: Option<Arc<User>>,
     /// The parser of a request that is not complete.
     pub(super) parser: Option<Box<RequestParser>>,
     /// The parser of a memcached pool's client.
@@ -53,6 +61,8 @@ impl Client {
             pool,
             lane,
             authenticated,
+            restricted: false,
+            user: None,
             parser: None,
             memcache: None,
             input: Vec::new(),
@@ -69,9 +79,27 @@ impl Client {
         }
     }
 
+    /// It is a user of the pool's from here on.
+    pub(super) fn become_user(&mut self, user: &Arc<User>) {
+        self.authenticated = true;
+        self.restricted = !user.may_do_everything();
+        self.user = Some(user.clone());
+    }
+
+    /// It is nobody in particular, as at the start.
+    pub(super) fn become_anonymous(&mut self, pool: &Pool) {
+        match &pool.users {
+            Some(users) => {
+                self.become_user(users.default_user());
+                self.authenticated = users.default_user().needs_no_password();
+            }
+            None => self.authenticated = pool.redis_auth.is_none(),
+        }
+    }
+
     /// Whether its requests may go straight to a shared connection, if they are of the kind.
     pub(super) fn is_plain(&self) -> bool {
-        self.authenticated && self.session.is_none() && !self.unbound && !self.closing
+        self.authenticated && !self.restricted && self.session.is_none() && !self.unbound && !self.closing
     }
 
     /// Appends a reply of the proxy's own, after those of earlier requests.

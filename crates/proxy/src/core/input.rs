@@ -19,7 +19,8 @@ impl Core {
         state.clients += 1;
         self.total_clients += 1;
         let over = (1..state.clients).contains(&state.config.client_connections);
-        let mut client = Client::new(pool, lane, state.config.redis_auth.is_none());
+        let mut client = Client::new(pool, lane, true);
+        client.become_anonymous(&state.config);
         let refusal = match state.config.protocol {
             Protocol::Redis => b"-ERR max number of clients reached\r\n".as_slice(),
             Protocol::Memcache => {
@@ -216,6 +217,13 @@ impl Core {
         let dice = self.roll();
         let Some(client) = self.clients.get(id) else { return true };
         let (pool, lane, authenticated) = (client.pool, client.lane, client.authenticated);
+        if client.user.is_some()
+            && authenticated
+            && let Some(done) = self.for_user(id, request, now)
+        {
+            return done;
+        }
+        let Some(client) = self.clients.get(id) else { return true };
         let state = &self.pools[pool];
         let decision = match &client.session {
             None if client.unbound => route::decide_unbound(&state.placement, request, dice),

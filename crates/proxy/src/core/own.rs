@@ -236,7 +236,7 @@ impl Core {
         if client.session.as_ref().is_some_and(|session| session.waiting().0 > 0) {
             return false;
         }
-        client.authenticated = self.pools[client.pool].config.redis_auth.is_none();
+        client.become_anonymous(&self.pools[client.pool].config);
         client.unbound = false;
         if let Some(session) = client.session.take() {
             self.abandon(&session);

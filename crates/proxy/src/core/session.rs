@@ -109,6 +109,11 @@ impl Session {
         (mutes && !self.pending.is_empty()) || self.is_authenticating() || self.awaits(opens)
     }
 
+    /// Whether a transaction is open, or will be.
+    pub(super) fn is_in_transaction(&self) -> bool {
+        self.state.transaction || self.awaits(|effect| matches!(effect, Effect::Multi | Effect::Begin))
+    }
+
     fn awaits(&self, what: impl Fn(&Effect) -> bool) -> bool {
         self.pending.iter().any(|pending| matches!(pending, Pending::Reply(effect, _) if what(effect)))
     }

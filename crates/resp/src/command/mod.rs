@@ -5,6 +5,7 @@
 //! the file and the server disagree. What Redis does not report, which commands depend on the
 //! connection they are sent on, is in `STATEFUL` below.
 
+pub mod access;
 mod keys;
 mod table;
 

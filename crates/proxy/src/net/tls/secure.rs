@@ -81,9 +81,9 @@ impl Secure {
     /// One read of ciphertext, or several when they give no plaintext; also says whether there may
     /// be more.
     pub(in crate::net) fn read(&mut self, buf: &mut [u8]) -> io::Result<(Got, bool)> {
-        let (plain, cipher) = buf.split_at_mut(buf.len() / 2);
         // Plaintext is never longer than its ciphertext; what rustls has of a record that is not
         // whole comes on top.
+        let (plain, cipher) = buf.split_at_mut(buf.len().saturating_add(MAX_RECORD).min(2 * buf.len()) / 2);
         let room = plain.len().saturating_sub(MAX_RECORD).max(1).min(cipher.len());
         while !self.ended {
             let count = match self.below.read(&mut cipher[..room]) {
