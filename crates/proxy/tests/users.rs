@@ -139,6 +139,12 @@ fn users_are_treated_as_redis_treats_them() {
     // What Redis would check inside of a script can not be checked here.
     assert!(client.ask("EVAL return 1 app:1").text().contains("may run scripts"));
     assert!(!proxy.log().contains("secret"));
+    // As in Redis, users alone change nothing for who gives no name; the log says so.
+    let remark = "clients that give no password may do everything";
+    assert!(!proxy.log().contains(remark));
+    let open = Proxy::start(&[behind.port], &["users: ['app on >secret ~app:* +@all']"]);
+    assert_eq!(open.client().ask("SET other v"), simple("OK"));
+    assert!(open.log().contains(remark), "{}", open.log());
 }
 
 #[test]

@@ -157,9 +157,19 @@ pub(super) fn remarks(path: &Path, pools: &[Pool]) -> Vec<String> {
     let credentials = pools.iter().filter_map(|pool| pool.server_credential.as_ref());
     let files = own.into_iter().chain(credentials.filter_map(|credential| credential.file.as_deref()));
     let public = files.filter(|file| is_world_readable(file));
-    public
-        .map(|file| format!("{}: everybody on this machine may read passwords in it", file.display()))
-        .collect()
+    let public =
+        public.map(|file| format!("{}: everybody on this machine may read passwords in it", file.display()));
+    let open = pools.iter().filter(|pool| {
+        let default = pool.users.as_ref().map(|users| users.default_user());
+        default.is_some_and(|user| user.needs_no_password() && user.may_do_everything())
+    });
+    let open = open.map(|pool| {
+        format!(
+            "pool '{}', key 'users': clients that give no password may do everything; 'default off' ends that",
+            pool.name
+        )
+    });
+    public.chain(open).collect()
 }
 
 /// Whether everybody on this machine may read a file.
