@@ -36,7 +36,6 @@ const ONE_NODE: &[&str] = &[
     "evalsha_ro",
     "fcall",
     "fcall_ro",
-    "info",
     "lastsave",
 ];
 
@@ -56,6 +55,7 @@ pub(in crate::core) fn decide_apart(
     placement.slots()?;
     match (command.name, effect) {
         ("readonly" | "readwrite", _) => Some(Decision::Reply(Cow::Borrowed(b"+OK\r\n"))),
+        ("info", _) => Some(Decision::Own(placement.first(), effect)),
         (_, Effect::Select(_)) => Some(error("ERR SELECT is not allowed in cluster mode")),
         _ => None,
     }
@@ -142,7 +142,7 @@ mod tests {
             ("BLPOP foo 0", "Own(1, Blocking)"),
             ("EVAL s 1 foo", "Forward(1)"),
             ("EVAL s 0", "Forward(2)"),
-            ("INFO", "Forward(2)"),
+            ("INFO", "Own(2, Plain)"),
             ("CLUSTER SLOTS", "Forward(2)"),
             ("CLUSTER COUNTKEYSINSLOT 12182", "Forward(1)"),
             ("CLUSTER GETKEYSINSLOT 99999 1", "-ERR Invalid or out of range slot"),
