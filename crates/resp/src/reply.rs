@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::number::integer;
 use crate::request::MAX_BULK_BYTES;
+use crate::usual::number;
 
 /// The longest reply, in bytes, that a scanner waits for.
 pub const MAX_REPLY_BYTES: usize = 1 << 30;
@@ -57,6 +58,17 @@ impl FrameScanner {
     /// whole reply is there; the next call then starts a new one.
     pub fn advance(&mut self, buf: &[u8]) -> Result<Option<usize>, ReplyError> {
         while self.missing > 0 {
+            if self.body_end.is_none()
+                && self.searched == self.element
+                && let Some(next) = usual_element(buf, self.element)
+            {
+                if next > MAX_REPLY_BYTES {
+                    return Err(ReplyError::TooBig);
+                }
+                (self.element, self.searched) = (next, next);
+                self.missing -= 1;
+                continue;
+            }
             let complete = match self.body_end {
                 Some(end) => self.body(buf, end)?,
                 None => self.line(buf)?,
@@ -122,6 +134,24 @@ impl FrameScanner {
         self.body_end = None;
         self.missing -= 1;
         Ok(true)
+    }
+}
+
+/// The end of the element at `at`, if it is of a usual kind and all there: the short way for nearly
+/// all. Whatever else there is, the scanner looks at.
+#[inline]
+fn usual_element(buf: &[u8], at: usize) -> Option<usize> {
+    match *buf.get(at)? {
+        b'$' => match number(buf, at + 1) {
+            Some((length, start)) => {
+                let end = start + length;
+                (buf.get(end..end + 2)? == b"\r\n").then_some(end + 2)
+            }
+            None => (buf.get(at..at + 5)? == b"$-1\r\n").then_some(at + 5),
+        },
+        b':' => number(buf, at + 1).map(|(_, next)| next),
+        b'+' => (buf.get(at..at + 5)? == b"+OK\r\n").then_some(at + 5),
+        _ => None,
     }
 }
 

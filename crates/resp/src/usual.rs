@@ -59,7 +59,7 @@ fn bulk(buf: &[u8], at: usize) -> Option<(&[u8], usize)> {
 
 /// A number of at most seven digits at `at`, and what follows its CRLF.
 #[inline]
-fn number(buf: &[u8], at: usize) -> Option<(usize, usize)> {
+pub(crate) fn number(buf: &[u8], at: usize) -> Option<(usize, usize)> {
     let mut number = usize::from(buf.get(at)?.wrapping_sub(b'0'));
     if number > 9 {
         return None;

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use tombolo_resp::{
     FrameScanner, MAX_INLINE_BYTES, ReplyError, Request, RequestError, RequestParser, Step, Value, encode,
+    usual,
 };
 
 /// A parse's outcome, to be compared: the arguments and the wire form, nothing, or an error.
@@ -232,6 +233,33 @@ proptest! {
         pieces.push(&wire[from..]);
         let expected = Parsed::Request { args: args.clone(), length: wire.len(), wire: wire.clone() };
         prop_assert_eq!(parse_in_pieces(&pieces), expected);
+    }
+
+    #[test]
+    fn what_is_usual_is_what_the_parser_finds(
+        args in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..12), 1..5),
+        change in 0.0_f64..1.0,
+        byte in any::<u8>(),
+        changed in any::<bool>(),
+    ) {
+        let mut wire = Vec::new();
+        let borrowed: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        encode::request(&mut wire, &borrowed);
+        if changed {
+            let at = (change * wire.len() as f64) as usize;
+            wire[at] = byte;
+        }
+        wire.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
+        let mut parser = RequestParser::default();
+        let step = parser.advance(&wire);
+        if let Some(found) = usual(&wire) {
+            let request = parser.request(&wire);
+            prop_assert_eq!(step, Ok(Step::Complete(found.length)));
+            prop_assert_eq!((request.len(), request.name()), (found.args, found.name));
+            prop_assert_eq!(request.arg(1), found.first);
+        } else {
+            prop_assert!(changed, "not found: {}", wire.escape_ascii());
+        }
     }
 
     #[test]
