@@ -1,7 +1,5 @@
 //! Writing RESP. Every function appends to a buffer, so that several messages make one write.
 
-use std::fmt::Write as _;
-
 /// `*count`, the head of an array.
 pub fn array(out: &mut Vec<u8>, count: usize) {
     header(out, b'*', count);
@@ -43,12 +41,20 @@ fn line(out: &mut Vec<u8>, kind: u8, text: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn header(out: &mut Vec<u8>, kind: u8, number: usize) {
-    let mut text = String::with_capacity(20);
-    // Writing to a String never fails.
-    let _ = write!(text, "{number}");
+fn header(out: &mut Vec<u8>, kind: u8, mut number: usize) {
+    // As many digits as a usize has at most, written from the end.
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
     out.push(kind);
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(&digits[start..]);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -63,6 +69,10 @@ mod tests {
         simple(&mut out, "OK");
         error(&mut out, "ERR two\r\nlines");
         integer(&mut out, -7);
+        array(&mut out, 0);
+        array(&mut out, usize::MAX);
+        let rest = out.split_off(out.len() - 27);
+        assert_eq!(rest, format!("*0\r\n*{}\r\n", usize::MAX).as_bytes());
         assert_eq!(out, b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n+OK\r\n-ERR two  lines\r\n:-7\r\n");
     }
 }

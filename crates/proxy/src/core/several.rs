@@ -221,12 +221,13 @@ fn split(placement: &Placement, command: &Command, request: &Request<'_>, dice: 
     }
     let mut part_of: Vec<Option<u32>> = vec![None; placement.groups()];
     let mut parts: Vec<(usize, usize, Vec<u8>)> = Vec::new();
-    let mut order = Vec::new();
+    let mut order = Vec::with_capacity(request.len());
     for at in (1..request.len()).step_by(step) {
         let group = placement.group(request.arg(at)?, dice);
         let part = *part_of.get_mut(group)?.get_or_insert_with(|| {
             let server = placement.server_of(group);
-            parts.push((clustered::reader(placement, command, server, dice), 0, Vec::new()));
+            let body = Vec::with_capacity(request.wire().len() / 2);
+            parts.push((clustered::reader(placement, command, server, dice), 0, body));
             (parts.len() - 1) as u32
         });
         order.push(part);
