@@ -15,7 +15,7 @@ use tombolo_proxy::placement::slots;
 use tombolo_resp::Value;
 
 /// Seeds are any nodes: here a replica, and a port where nobody listens before it.
-fn proxy(nodes: &Nodes, options: &[&str]) -> Proxy {
+fn proxy_with(nodes: &Nodes, options: &[&str]) -> Proxy {
     let mut all = vec!["cluster: true"];
     all.extend(options);
     Proxy::start(&[common::free_port(), nodes.ports()[4]], &all)
@@ -28,7 +28,7 @@ fn integer(number: i64) -> Value {
 #[test]
 fn clients_see_one_redis() {
     let nodes = Nodes::start();
-    let proxy = proxy(&nodes, &[]);
+    let proxy = proxy_with(&nodes, &[]);
     let mut client = proxy.client();
     let keys: Vec<String> = (0..200).map(|n| format!("key:{n}")).collect();
     for key in &keys {
@@ -167,7 +167,7 @@ fn errors(outcomes: &[load::Outcome]) -> Vec<&String> {
 #[test]
 fn a_slot_moves_under_load() {
     let nodes = Nodes::start();
-    let proxy = proxy(&nodes, &["timeout: 20000"]);
+    let proxy = proxy_with(&nodes, &["timeout: 20000"]);
     let tagged = Load::start(&proxy, 4, 25, Some("t"), true);
     let others = Load::start(&proxy, 2, 25, None, true);
     // Commands of several keys wait while some of them are on their way.
@@ -175,8 +175,13 @@ fn a_slot_moves_under_load() {
     let names: Vec<String> = (0..25).map(|n| format!("{{t}}count:0:{n}")).collect();
     let mget = format!("MGET {}", names.join(" "));
     tagged.wait_for(500);
+    // These have the table from before.
+    let stale: [_; 2] = [&[], &["read_from: any"][..]].map(|options| proxy_with(&nodes, options));
+    for proxy in &stale {
+        assert_eq!(proxy.client().ask("SET {t}known 1"), simple("OK"));
+    }
     let home = Nodes::home("{t}");
-    let round = [home, (home + 1) % 3, (home + 2) % 3, home];
+    let round = [home, (home + 1) % 3, home, (home + 2) % 3];
     for hop in round.windows(2) {
         let mut keys = 0;
         nodes.migrate(slots::slot(b"{t}"), hop[0], hop[1], || {
@@ -188,16 +193,36 @@ fn a_slot_moves_under_load() {
         assert!(values.items().len() == 25 && !values.items().contains(&Value::Null), "{values:?}");
         tagged.wait_for(200);
     }
+    sessions_follow_a_slot(&stale);
     others.wait_for(200);
     let outcomes: Vec<_> = tagged.end().into_iter().chain(others.end()).collect();
     assert_eq!(errors(&outcomes), Vec::<&String>::new());
     check_counters(&proxy, &outcomes);
 }
 
+/// What needs a connection of its own finds the slot's new node, once each with a table from before.
+fn sessions_follow_a_slot(stale: &[Proxy; 2]) {
+    let mut blocked = stale[0].client();
+    let mut pusher = stale[1].client();
+    blocked.send(&common::request(&[b"BLPOP", b"{t}list", b"0"]));
+    // The other one is told by WATCH, whose session must not be lost either.
+    assert_eq!(pusher.ask("WATCH {t}known"), simple("OK"));
+    for line in ["MULTI", "RPUSH {t}list x"] {
+        pusher.ask(line);
+    }
+    assert_eq!(pusher.ask("EXEC"), Value::Array(vec![integer(1)]));
+    assert_eq!(blocked.reply(), Value::Array(vec![bulk("{t}list"), bulk("x")]));
+    let mut subscriber = stale[1].client();
+    let confirmed = Value::Array(vec![bulk("ssubscribe"), bulk("{t}news"), integer(1)]);
+    assert_eq!(subscriber.ask("SSUBSCRIBE {t}news"), confirmed);
+    assert_eq!(stale[0].client().ask("SPUBLISH {t}news one"), integer(1));
+    assert_eq!(subscriber.reply(), Value::Array(vec![bulk("smessage"), bulk("{t}news"), bulk("one")]));
+}
+
 #[test]
 fn primaries_change_under_load() {
     let mut nodes = Nodes::start();
-    let proxy = proxy(&nodes, &["timeout: 20000", "server_connections: 2"]);
+    let proxy = proxy_with(&nodes, &["timeout: 20000", "server_connections: 2"]);
     let mut subscriber = proxy.client();
     subscriber.ask("SUBSCRIBE news");
 
@@ -211,6 +236,8 @@ fn primaries_change_under_load() {
     let outcomes = load.end();
     assert_eq!(errors(&outcomes), Vec::<&String>::new());
     check_counters(&proxy, &outcomes);
+    proxy.client().ask("PUBLISH news one");
+    assert_eq!(subscriber.reply(), Value::Array(vec![bulk("message"), bulk("news"), bulk("one")]));
 
     // By force: what was in flight gets an error, what came later waits for the new primary.
     assert_eq!(proxy.client().ask("FLUSHALL"), simple("OK"));
@@ -233,7 +260,7 @@ fn primaries_change_under_load() {
 #[test]
 fn reads_go_to_replicas_and_back() {
     let mut nodes = Nodes::start();
-    let proxy = proxy(&nodes, &["timeout: 20000", "read_from: replica"]);
+    let proxy = proxy_with(&nodes, &["timeout: 20000", "read_from: replica"]);
     let mut client = proxy.client();
     let keys: Vec<String> = (0..60).map(|n| format!("key:{n}")).collect();
     for key in &keys {
@@ -250,8 +277,10 @@ fn reads_go_to_replicas_and_back() {
             .find_map(|line| Some(line.strip_prefix("cmdstat_get:calls=")?.split(',').next()?.to_string()))
     };
     assert!((0..3).all(|primary| reads(primary).is_none()) && (3..6).all(|replica| reads(replica).is_some()));
-    // Without its replica, a primary is read from; nobody notices.
+    // Without its replica, a primary is read from; nobody notices, but for who was in flight.
     nodes.nodes[3].kill();
+    let orphan = keys.iter().find(|key| Nodes::home(key) == 0).expect("a key");
+    wait_for("a primary's value", || (client.ask(&format!("GET {orphan}")) == bulk("1")).then_some(()));
     for _ in 0..3 {
         for key in &keys {
             assert_eq!(client.ask(&format!("GET {key}")), bulk("1"), "{key}");

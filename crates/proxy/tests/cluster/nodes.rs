@@ -1,6 +1,7 @@
 //! A Redis Cluster of three primaries and three replicas, of Debian's redis-server.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tombolo_proxy::placement::slots;
 
@@ -116,15 +117,23 @@ impl Nodes {
             let known = self.nodes[primary].client().ask(&format!("CLUSTER REPLICAS {old}"));
             known.items().iter().any(|line| line.text().starts_with(&new)).then_some(())
         });
-        assert_eq!(self.nodes[replica].client().ask("CLUSTER FAILOVER").text(), "OK");
-        self.wait_for_primary(replica);
+        let mut asked = None;
+        wait_for("a new primary", || {
+            // Redis gives an attempt up after 5 seconds, when its primary did not hear of it.
+            if asked.is_none_or(|at: Instant| at.elapsed() > Duration::from_secs(6)) {
+                asked = Some(Instant::now());
+                self.nodes[replica].client().ask("CLUSTER FAILOVER");
+            }
+            self.is_primary(replica).then_some(())
+        });
     }
 
     pub(crate) fn wait_for_primary(&self, node: usize) {
-        wait_for("a new primary", || {
-            let info = self.nodes[node].client().ask("INFO replication").text();
-            info.contains("role:master").then_some(())
-        });
+        wait_for("a new primary", || self.is_primary(node).then_some(()));
+    }
+
+    fn is_primary(&self, node: usize) -> bool {
+        self.nodes[node].client().ask("INFO replication").text().contains("role:master")
     }
 
     /// The node that has the slot of `key` at the start.

@@ -113,6 +113,10 @@ impl Core {
         wire: Vec<u8>,
     ) -> Option<&mut Detour> {
         let key = (request.client, request.seq, request.part);
+        if let Some(client) = self.clients.get_mut(request.client) {
+            // Nothing that it asks from now on may run before this.
+            client.epoch = 0;
+        }
         let detours = &mut self.pools[pool].cluster.as_mut()?.detours;
         match detours.slot(key) {
             Some(slot) => {
@@ -207,10 +211,6 @@ impl Core {
             return self.finish_detour(pool, request, reply, now);
         }
         detour.progress = Progress::Held(reply.to_vec());
-        if let Some(cluster) = &mut self.pools[pool].cluster {
-            // Nothing of this client may run before it.
-            cluster.epoch += 1;
-        }
     }
 
     /// Something shows that the table may be wrong.

@@ -10,8 +10,9 @@
 //!
 //! What is sent again was refused by the node, or never left the proxy: nothing runs twice. Two
 //! things keep a client's commands for one slot in its order: detours of one client and slot take
-//! turns ([`detour`]), and after the table has changed a client sends nothing more until all that
-//! it sent by the old table is answered (its `epoch`).
+//! turns ([`detour`]), and a client with a request on a detour, or with requests that it sent by
+//! another table than the present one (its `epoch`), sends nothing more until all is answered. What
+//! can not be kept in order is a slot that leaves a node and is back while requests are under way.
 //!
 //! A request that can not reach its primary is held until the table is told again, and again, for
 //! as long as the pool's timeout: a failover is a delay for those that were not sent yet.

@@ -1,0 +1,394 @@
+//! The core in front of a fake cluster under random schedules: slots that move key by key, nodes
+//! that take over from others or hear of it late, connections that break anywhere, clients that
+//! pipeline. No command runs twice, those of one client for one key run in its order, and every
+//! reply is the client's own, in its order. A failure prints its seed.
+//!
+//! One thing is left out: a slot does not come back to a node while requests that were sent to it
+//! before, or its answers, are under way. No proxy that pipelines can keep their order then.
+
+mod nodes;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use nodes::{Cluster, FIRST_PORT, NODES, TAGS};
+use tombolo_proxy::config::{Address, Config};
+use tombolo_proxy::core::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
+use tombolo_resp::{RequestParser, Step, Value, encode};
+
+/// Schedules to play; `TOMBOLO_SEEDS` says otherwise, for a long run.
+const SEEDS: u64 = 120;
+const STEPS: usize = 700;
+
+const CONFIG: &str = "
+pool:
+  listen: 127.0.0.1:1
+  redis: true
+  cluster: true
+  timeout: 3000
+  server_connections: 2
+  servers: [\"127.0.0.1:7002:1\", \"127.0.0.1:7004:1\"]
+";
+
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize % limit
+    }
+
+    fn one_in(&mut self, chances: usize) -> bool {
+        self.below(chances) == 0
+    }
+}
+
+/// A connection's end at a node.
+#[derive(Default)]
+struct Link {
+    parser: RequestParser,
+    input: Vec<u8>,
+    output: VecDeque<u8>,
+    asking: bool,
+}
+
+#[derive(Default)]
+struct FakeClient {
+    unsent: VecDeque<u8>,
+    input: Vec<u8>,
+    /// What the replies must be, with the tokens that must have run.
+    expected: VecDeque<(Value, Vec<String>)>,
+    asked: usize,
+}
+
+#[derive(Default)]
+struct Tally {
+    answered: usize,
+    failed: usize,
+    redirected: usize,
+}
+
+struct World {
+    core: Core,
+    cluster: Cluster,
+    dice: Dice,
+    now: Micros,
+    clients: BTreeMap<ClientId, FakeClient>,
+    links: BTreeMap<ConnectionId, Link>,
+    connecting: Vec<ConnectionId>,
+    tally: Tally,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let config = Config::parse("simulation", CONFIG).expect("a configuration");
+        let mut core = Core::new(&config.pools, seed);
+        let clients = (0..4).map(|_| (core.client_connected(0), FakeClient::default())).collect();
+        World {
+            core,
+            cluster: Cluster::new(),
+            dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+            now: 0,
+            clients,
+            links: BTreeMap::new(),
+            connecting: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    fn node(&self, id: ConnectionId) -> usize {
+        match &self.core.server(id).address {
+            Address::Tcp(_, port) => usize::from(port - FIRST_PORT),
+            other => panic!("{other}"),
+        }
+    }
+
+    fn step(&mut self) {
+        match self.dice.below(20) {
+            0..=2 => self.ask(),
+            3..=6 => self.client_sends(),
+            7..=8 => self.connect(),
+            9..=10 => self.some_link(|world, id| world.write_server(id, false)),
+            11..=14 => self.some_link(|world, id| world.server_sends(id, false)),
+            15 => self.slots_move(),
+            16 => self.gossip(),
+            17 if self.dice.one_in(6) => self.nodes_change(),
+            18 if self.dice.one_in(12) => self.some_link(World::drop_link),
+            _ => self.time_passes(),
+        }
+        self.act();
+    }
+
+    fn any_client(&mut self) -> ClientId {
+        let at = self.dice.below(self.clients.len());
+        *self.clients.keys().nth(at).expect("a client")
+    }
+
+    fn some_link(&mut self, action: impl Fn(&mut World, ConnectionId)) {
+        if !self.links.is_empty() {
+            let at = self.dice.below(self.links.len());
+            let id = *self.links.keys().nth(at).expect("a link");
+            action(self, id);
+        }
+    }
+
+    /// A client prepares requests: GETSET of one key, or MSET of several, with tokens as values.
+    fn ask(&mut self) {
+        let id = self.any_client();
+        for _ in 0..1 + self.dice.below(8) {
+            let keys = if self.dice.one_in(4) { 1 + self.dice.below(4) } else { 1 };
+            let client = self.clients.get_mut(&id).expect("a client");
+            let mut pairs: BTreeMap<String, String> = BTreeMap::new();
+            for _ in 0..keys {
+                client.asked += 1;
+                let tag = TAGS[self.dice.below(TAGS.len())];
+                let key = format!("{{{tag}}}{}-{}", id.index(), self.dice.below(2));
+                pairs.insert(key, format!("{}-{}", id.index(), client.asked));
+            }
+            let mut words: Vec<&[u8]> = vec![if pairs.len() == 1 { b"GETSET" } else { b"MSET" }];
+            pairs.iter().for_each(|(key, token)| words.extend([key.as_bytes(), token.as_bytes()]));
+            let mut bytes = Vec::new();
+            encode::request(&mut bytes, &words);
+            client.unsent.extend(bytes);
+            let tokens: Vec<String> = pairs.into_values().collect();
+            let reply = match &tokens[..] {
+                [token] => Value::Bulk(token.as_bytes().to_vec()),
+                _ => Value::Simple("OK".to_string()),
+            };
+            client.expected.push_back((reply, tokens));
+        }
+    }
+
+    fn client_sends(&mut self) {
+        let id = self.any_client();
+        let most = if self.dice.one_in(2) { 30 } else { 60_000 };
+        let count = 1 + self.dice.below(most);
+        if self.core.wants_input(id) {
+            let unsent = &mut self.clients.get_mut(&id).expect("a client").unsent;
+            let bytes: Vec<u8> = unsent.drain(..count.min(unsent.len())).collect();
+            self.core.client_data(id, &bytes, self.now);
+        }
+    }
+
+    fn write_client(&mut self, id: ClientId) {
+        let bytes = self.core.client_output(id).to_vec();
+        self.core.client_wrote(id, bytes.len(), self.now);
+        let client = self.clients.get_mut(&id).expect("a client");
+        client.input.extend(bytes);
+        while let Some((reply, length)) = Value::decode(&client.input) {
+            client.input.drain(..length);
+            let (expected, tokens) = client.expected.pop_front().expect("a reply to a request");
+            match reply {
+                Value::Error(text) => {
+                    let known = ["ERR Connection ", "TRYAGAIN "].iter().any(|known| text.starts_with(known));
+                    assert!(known, "{text} in place of {expected:?}");
+                    self.tally.failed += 1;
+                }
+                reply => {
+                    assert_eq!(reply, expected);
+                    tokens.iter().for_each(|token| assert!(self.cluster.executed.contains(token), "{token}"));
+                    self.tally.answered += 1;
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        if !self.connecting.is_empty() {
+            let at = self.dice.below(self.connecting.len());
+            let id = self.connecting.remove(at);
+            self.connected(id);
+        }
+    }
+
+    fn connected(&mut self, id: ConnectionId) {
+        if self.cluster.alive[self.node(id)] {
+            self.links.insert(id, Link::default());
+            self.core.server_connected(id, self.now);
+        } else {
+            self.core.server_failed(id, &ServerError::Refused, self.now);
+        }
+    }
+
+    /// A node takes some of what it is sent, or all, and answers what is complete.
+    fn write_server(&mut self, id: ConnectionId, all: bool) {
+        let node = self.node(id);
+        let length = self.core.server_output(id).len();
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if length > 0 {
+            let count = if !all && self.dice.one_in(3) { 1 + self.dice.below(length) } else { length };
+            link.input.extend_from_slice(&self.core.server_output(id)[..count]);
+            self.core.server_wrote(id, count);
+        }
+        // One that is slow leaves the rest for later.
+        while all || !self.dice.one_in(5) {
+            let Ok(Step::Complete(length)) = link.parser.advance(&link.input) else { break };
+            let request = link.parser.request(&link.input);
+            let reply = self.cluster.answer(node, &request, &mut link.asking);
+            link.output.extend(reply);
+            link.input.drain(..length);
+        }
+    }
+
+    fn server_sends(&mut self, id: ConnectionId, all: bool) {
+        let most = if self.dice.one_in(2) { 40 } else { 100_000 };
+        let count = if all { usize::MAX } else { 1 + self.dice.below(most) };
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let bytes: Vec<u8> = link.output.drain(..count.min(link.output.len())).collect();
+        if !bytes.is_empty() {
+            self.core.server_data(id, &bytes, self.now).expect("good replies");
+        }
+    }
+
+    fn drop_link(&mut self, id: ConnectionId) {
+        self.links.remove(&id);
+        self.core.server_failed(id, &ServerError::Closed, self.now);
+    }
+
+    /// Nothing that was sent to a node before is under way to it, and no answer of its.
+    fn drain(&mut self, node: usize) {
+        let ids: Vec<ConnectionId> = self.links.keys().copied().filter(|id| self.node(*id) == node).collect();
+        ids.into_iter().for_each(|id| self.write_server(id, true));
+        // What waits for a connection to be there would come late as well.
+        for id in std::mem::take(&mut self.connecting) {
+            if self.node(id) == node {
+                self.connected(id);
+                self.write_server(id, true);
+            } else {
+                self.connecting.push(id);
+            }
+        }
+        let ids: Vec<ConnectionId> = self.links.keys().copied().filter(|id| self.node(*id) == node).collect();
+        ids.into_iter().for_each(|id| self.server_sends(id, true));
+    }
+
+    fn slots_move(&mut self) {
+        let tag = self.dice.below(TAGS.len());
+        match self.cluster.migrations.get(&tag).copied() {
+            None => {
+                let to = self.dice.below(NODES);
+                let settled = self.cluster.views.iter().all(|view| view[tag] == self.cluster.owners[tag]);
+                if to != self.cluster.owners[tag] && settled && self.cluster.alive[to] {
+                    self.drain(to);
+                    self.cluster.begin(tag, to);
+                }
+            }
+            Some(migration) if self.cluster.owners[tag] == migration.from => {
+                if !self.cluster.move_key(tag) {
+                    self.drain(migration.to);
+                    self.cluster.end(tag, migration);
+                }
+            }
+            Some(migration) => self.cluster.gossip(migration.from, tag),
+        }
+    }
+
+    fn gossip(&mut self) {
+        let (node, tag) = (self.dice.below(NODES), self.dice.below(TAGS.len()));
+        self.cluster.gossip(node, tag);
+    }
+
+    /// A node dies and another takes over, or one comes back, or takes over from one that lives.
+    fn nodes_change(&mut self) {
+        let (node, heir) = (self.dice.below(NODES), self.dice.below(NODES));
+        let tags = 0..TAGS.len();
+        let busy =
+            self.cluster.migrations.values().any(|migration| [migration.from, migration.to].contains(&node));
+        let settled = self.cluster.views.iter().all(|view| *view == self.cluster.owners);
+        if !self.cluster.alive[node] {
+            self.cluster.alive[node] = true;
+            tags.for_each(|tag| self.cluster.gossip(node, tag));
+        } else if node != heir && settled && !busy && self.cluster.alive.iter().all(|alive| *alive) {
+            self.drain(heir);
+            if self.dice.one_in(2) {
+                self.cluster.alive[node] = false;
+                let ids: Vec<ConnectionId> =
+                    self.links.keys().copied().filter(|id| self.node(*id) == node).collect();
+                ids.into_iter().for_each(|id| self.drop_link(id));
+            }
+            self.cluster.take_over(node, heir);
+        }
+    }
+
+    fn time_passes(&mut self) {
+        self.now += 10_000 * self.dice.below(6) as Micros;
+        self.core.tick(self.now);
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Connect(id) => self.connecting.push(id),
+                Action::CloseServer(id) => {
+                    self.links.remove(&id);
+                    self.connecting.retain(|other| *other != id);
+                }
+                Action::WriteServer(id) => {
+                    if self.dice.one_in(2) {
+                        self.write_server(id, false);
+                    }
+                }
+                Action::WriteClient(id) => self.write_client(id),
+                Action::ResumeClient(_) | Action::ResumeServer(_) => {}
+                Action::CloseClient(id) => panic!("{id:?} was closed"),
+            }
+        }
+    }
+
+    /// Lets everything finish: nobody may be left waiting.
+    fn settle(&mut self) {
+        for _ in 0..20_000 {
+            if self.clients.values().all(|client| client.expected.is_empty()) {
+                self.tally.redirected = self.cluster.redirections;
+                return;
+            }
+            self.now += 20_000;
+            self.core.tick(self.now);
+            self.act();
+            self.slots_move();
+            self.gossip();
+            for id in self.clients.keys().copied().collect::<Vec<_>>() {
+                if self.core.wants_input(id) {
+                    let bytes: Vec<u8> =
+                        self.clients.get_mut(&id).expect("a client").unsent.drain(..).collect();
+                    self.core.client_data(id, &bytes, self.now);
+                }
+            }
+            for id in std::mem::take(&mut self.connecting) {
+                self.connected(id);
+            }
+            for id in self.links.keys().copied().collect::<Vec<_>>() {
+                self.write_server(id, true);
+                self.server_sends(id, true);
+            }
+            self.act();
+        }
+        panic!("a client waits for ever");
+    }
+}
+
+#[test]
+fn redirections_lose_repeat_and_reorder_nothing() {
+    let seeds = std::env::var("TOMBOLO_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("a number"));
+    let mut all = Tally::default();
+    for seed in 1..=seeds {
+        let outcome = std::panic::catch_unwind(|| {
+            let mut world = World::new(seed);
+            (0..STEPS).for_each(|_| world.step());
+            world.settle();
+            world.tally
+        });
+        let tally = outcome.unwrap_or_else(|_| panic!("seed {seed}"));
+        all.answered += tally.answered;
+        all.failed += tally.failed;
+        all.redirected += tally.redirected;
+    }
+    // The schedules must have met both fortunes, or they prove little.
+    let story = format!("{} replies, {} errors, {} redirections", all.answered, all.failed, all.redirected);
+    assert!(
+        all.answered > 20_000 && all.failed > 100 && all.failed < all.answered / 10 && all.redirected > 5000,
+        "{story}"
+    );
+    println!("{story}");
+}
