@@ -225,7 +225,6 @@ impl Core {
         let (pool, server) = (connection.pool, connection.server);
         let (kept, unsent) = (std::mem::take(&mut connection.kept), connection.out.len());
         let runs = connection.reset();
-        self.pools[pool].stats.forward_error += runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
         self.server_is_bad(pool, server, now);
         self.actions.push_back(Action::CloseServer(ConnectionId(index)));
         let reply = match self.pools[pool].config.protocol {
@@ -235,6 +234,7 @@ impl Core {
         if self.connections[index].keeps {
             return self.cluster_failed(index, runs, (kept.as_slice(), unsent), (error, &reply), now);
         }
+        self.pools[pool].stats.forward_error += runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
         for run in runs {
             self.deliver(run, &reply.repeat(run.count as usize), &mut |_, _| 0);
         }

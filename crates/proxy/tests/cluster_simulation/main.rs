@@ -6,14 +6,16 @@
 //! One thing is left out: a slot does not come back to a node while requests that were sent to it
 //! before, or its answers, are under way. No proxy that pipelines can keep their order then.
 
+mod client;
 mod nodes;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use client::FakeClient;
 use nodes::{Cluster, FIRST_PORT, NODES, TAGS};
 use tombolo_proxy::config::{Address, Config};
 use tombolo_proxy::core::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
-use tombolo_resp::{RequestParser, Step, Value, encode};
+use tombolo_resp::{RequestParser, Step, Value};
 
 /// Schedules to play; `TOMBOLO_SEEDS` says otherwise, for a long run.
 const SEEDS: u64 = 120;
@@ -51,15 +53,6 @@ struct Link {
     input: Vec<u8>,
     output: VecDeque<u8>,
     asking: bool,
-}
-
-#[derive(Default)]
-struct FakeClient {
-    unsent: VecDeque<u8>,
-    input: Vec<u8>,
-    /// What the replies must be, with the tokens that must have run.
-    expected: VecDeque<(Value, Vec<String>)>,
-    asked: usize,
 }
 
 #[derive(Default)]
@@ -136,27 +129,9 @@ impl World {
     /// A client prepares requests: GETSET of one key, or MSET of several, with tokens as values.
     fn ask(&mut self) {
         let id = self.any_client();
+        let client = self.clients.get_mut(&id).expect("a client");
         for _ in 0..1 + self.dice.below(8) {
-            let keys = if self.dice.one_in(4) { 1 + self.dice.below(4) } else { 1 };
-            let client = self.clients.get_mut(&id).expect("a client");
-            let mut pairs: BTreeMap<String, String> = BTreeMap::new();
-            for _ in 0..keys {
-                client.asked += 1;
-                let tag = TAGS[self.dice.below(TAGS.len())];
-                let key = format!("{{{tag}}}{}-{}", id.index(), self.dice.below(2));
-                pairs.insert(key, format!("{}-{}", id.index(), client.asked));
-            }
-            let mut words: Vec<&[u8]> = vec![if pairs.len() == 1 { b"GETSET" } else { b"MSET" }];
-            pairs.iter().for_each(|(key, token)| words.extend([key.as_bytes(), token.as_bytes()]));
-            let mut bytes = Vec::new();
-            encode::request(&mut bytes, &words);
-            client.unsent.extend(bytes);
-            let tokens: Vec<String> = pairs.into_values().collect();
-            let reply = match &tokens[..] {
-                [token] => Value::Bulk(token.as_bytes().to_vec()),
-                _ => Value::Simple("OK".to_string()),
-            };
-            client.expected.push_back((reply, tokens));
+            client.prepare(id.index(), &mut self.dice);
         }
     }
 

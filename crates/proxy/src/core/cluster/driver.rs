@@ -56,7 +56,7 @@ impl Core {
             if let Some(server) = cluster.refresh.overdue(now) {
                 let control = self.control(pool, server);
                 self.fail(control, &ServerError::TimedOut, now);
-                self.topology_refused(pool, &ServerError::TimedOut.to_string());
+                self.topology_refused(pool, &ServerError::TimedOut.reply());
             }
             self.expire_held(pool, now);
             self.drive_cluster(pool, now);
@@ -76,7 +76,7 @@ impl Core {
             }
             Step::Failed => {
                 let reason = "tombolo-proxy: no node of the cluster tells its slots";
-                cluster.failed = Some(format!("ERR {} ({reason})", cluster.trouble));
+                cluster.failed = Some(format!("{} ({reason})", cluster.trouble));
                 self.wake(pool);
                 self.release_held(pool, now);
             }
@@ -129,7 +129,7 @@ impl Core {
         let asked = self.pools[pool].servers[server].server.address.clone();
         let ranges = match topology::read(reply, &asked) {
             Ok(ranges) => ranges,
-            Err(trouble) => return self.topology_refused(pool, &trouble),
+            Err(nonsense) => return self.topology_refused(pool, nonsense.as_bytes()),
         };
         let ranges: Vec<SlotRange> = ranges
             .into_iter()
@@ -157,10 +157,11 @@ impl Core {
         self.release_held(pool, now);
     }
 
-    /// The server that was asked will not tell the table.
-    pub(super) fn topology_refused(&mut self, pool: usize, trouble: &str) {
+    /// The server that was asked will not tell the table, for this error.
+    pub(super) fn topology_refused(&mut self, pool: usize, error: &[u8]) {
         if let Some(cluster) = &mut self.pools[pool].cluster {
-            cluster.trouble = trouble.strip_prefix("ERR ").unwrap_or(trouble).to_string();
+            let text = String::from_utf8_lossy(error.strip_prefix(b"-").unwrap_or(error));
+            cluster.trouble = text.trim_end().to_string();
             cluster.refresh.refused();
         }
     }

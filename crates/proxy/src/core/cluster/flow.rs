@@ -278,7 +278,7 @@ impl Core {
             at += request.bytes as usize;
             if request.client == PROXY {
                 if request.seq == TOPOLOGY {
-                    self.topology_refused(pool, &error.to_string());
+                    self.topology_refused(pool, reply);
                 }
                 continue;
             }
@@ -290,7 +290,10 @@ impl Core {
                     }
                     _ => self.hold(pool, request, slot, wire, reply, now),
                 },
-                None => self.finish_detour(pool, request, reply, now),
+                None => {
+                    self.pools[pool].stats.forward_error += 1;
+                    self.finish_detour(pool, request, reply, now);
+                }
             }
         }
     }

@@ -40,7 +40,7 @@ pub(super) struct Cluster {
     detours: Detours,
     /// Counts changes that requests under way must not be overtaken because of.
     epoch: u64,
-    /// Why the last node that was asked did not tell.
+    /// The error of the last node that was asked and did not tell.
     trouble: String,
     /// The last round has failed; what clients are told while there is no table.
     failed: Option<String>,

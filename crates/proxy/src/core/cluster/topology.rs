@@ -28,16 +28,18 @@ pub(super) struct NodeRange {
     pub(super) nodes: Vec<Address>,
 }
 
-/// Reads the reply of the node at `asked`. The error says what is wrong with it.
+/// Reads the reply of the node at `asked`. The error, with its code, says what is wrong with it.
 pub(super) fn read(reply: &[u8], asked: &Address) -> Result<Vec<NodeRange>, String> {
     let items = match Value::decode(reply) {
         Some((Value::Error(text), _)) => return Err(text),
         Some((Value::Array(items), _)) => items,
-        _ => return Err("the answer to CLUSTER SLOTS is not what it should be".to_string()),
+        _ => {
+            return Err("ERR tombolo-proxy: the answer to CLUSTER SLOTS is not what it should be".to_string());
+        }
     };
     let ranges: Vec<NodeRange> = items.iter().filter_map(|item| range(item, asked)).collect();
     if ranges.is_empty() {
-        return Err("the answer to CLUSTER SLOTS has no slots".to_string());
+        return Err("ERR tombolo-proxy: the answer to CLUSTER SLOTS has no slots".to_string());
     }
     Ok(ranges)
 }
@@ -138,11 +140,11 @@ mod tests {
     fn what_tells_nothing() {
         for (reply, expected) in [
             ("-ERR\u{a0}This\u{a0}instance ", "ERR\u{a0}This\u{a0}instance"),
-            ("*0 ", "the answer to CLUSTER SLOTS has no slots"),
-            ("*1 *3 :5 :4 *2 $1 a :1 ", "the answer to CLUSTER SLOTS has no slots"),
-            ("*1 *3 :5 :16384 *2 $1 a :1 ", "the answer to CLUSTER SLOTS has no slots"),
-            (":1 ", "the answer to CLUSTER SLOTS is not what it should be"),
-            ("*1 *3 ", "the answer to CLUSTER SLOTS is not what it should be"),
+            ("*0 ", "ERR tombolo-proxy: the answer to CLUSTER SLOTS has no slots"),
+            ("*1 *3 :5 :4 *2 $1 a :1 ", "ERR tombolo-proxy: the answer to CLUSTER SLOTS has no slots"),
+            ("*1 *3 :5 :16384 *2 $1 a :1 ", "ERR tombolo-proxy: the answer to CLUSTER SLOTS has no slots"),
+            (":1 ", "ERR tombolo-proxy: the answer to CLUSTER SLOTS is not what it should be"),
+            ("*1 *3 ", "ERR tombolo-proxy: the answer to CLUSTER SLOTS is not what it should be"),
         ] {
             assert_eq!(told(reply), Err(expected.to_string()), "{reply}");
         }
