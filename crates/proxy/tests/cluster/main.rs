@@ -255,6 +255,17 @@ fn primaries_change_under_load() {
     let lost = (0..).map(|n| format!("key:{n}")).find(|key| Nodes::home(key) == 2).expect("a key");
     assert_eq!(client.ask(&format!("SET {lost} back")), simple("OK"));
     assert_eq!(nodes.nodes[5].client().ask(&format!("GET {lost}")), bulk("back"));
+
+    // A primary that is frozen accepts connections, and says nothing.
+    let impatient = proxy_with(&nodes, &["timeout: 1000"]);
+    let mut client = impatient.client();
+    let frozen = (0..).map(|n| format!("key:{n}")).find(|key| Nodes::home(key) == 1).expect("a key");
+    assert_eq!(client.ask(&format!("SET {frozen} 1")), simple("OK"));
+    nodes.nodes[4].process.signal("-STOP");
+    wait_for("a frozen primary's heir", || {
+        (client.ask(&format!("SET {frozen} 2")) == simple("OK")).then_some(())
+    });
+    assert_eq!(nodes.nodes[1].client().ask(&format!("GET {frozen}")), bulk("2"));
 }
 
 #[test]
