@@ -92,7 +92,10 @@ impl<'a> Reader<'a> {
             key: key.to_string(),
             problem,
             // A password under a name with a slip in it is one all the same.
-            found: if is_secret(key) { "a value".into() } else { value.shown().into() },
+            found: match problem == Problem::UnknownKey || is_secret(key) {
+                true => "a value".into(),
+                false => value.shown().into(),
+            },
             expected: expected.into(),
         }
     }
@@ -281,7 +284,7 @@ mod tests {
         for (line, expected) in [
             (
                 "timeouts: 1",
-                "nutcracker.yaml:6: pool 'p', key 'timeouts': unknown key: '1'; expected one of auto_eject",
+                "nutcracker.yaml:6: pool 'p', key 'timeouts': unknown key: a value; expected one of auto_eject",
             ),
             (
                 "timeout: soon",
@@ -297,9 +300,11 @@ mod tests {
             ("server_connections: 0", "bad value: '0'; expected a number from 1 to 1024"),
             ("redis: false", "nutcracker.yaml:6:"),
             ("redis_db: -1", "bad value: '-1'; expected a number from 0"),
+            ("redis_auht: hunter2", "key 'redis_auht': unknown key: a value; expected one of"),
+            ("credential: hunter2", "key 'credential': unknown key: a value; expected one of"),
         ] {
             let message = with(line);
-            assert!(message.contains(expected), "{line}: {message}");
+            assert!(message.contains(expected) && !message.contains("hunter2"), "{line}: {message}");
         }
     }
 

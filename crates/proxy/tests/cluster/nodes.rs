@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tombolo_proxy::placement::slots;
 
 use crate::common::{Client, Redis, free_port, wait_for};
+use crate::load::Load;
 
 /// How long a node may be silent before the others give it up, in milliseconds: short, so that a
 /// failover is.
@@ -108,8 +109,8 @@ impl Nodes {
         });
     }
 
-    /// A replica takes over from its primary, with all that this has.
-    pub(crate) fn take_over(&self, replica: usize, primary: usize) {
+    /// A replica takes over from its primary, with all that this has, under `load`.
+    pub(crate) fn take_over(&self, replica: usize, primary: usize, load: &Load) {
         self.wait_for_replica(replica);
         let (old, new) = (self.id(primary), self.id(replica));
         // A primary does not listen to a replica that it does not know yet.
@@ -118,7 +119,7 @@ impl Nodes {
             known.items().iter().any(|line| line.text().starts_with(&new)).then_some(())
         });
         let mut asked = None;
-        wait_for("a new primary", || {
+        load.wait_gently("a new primary", || {
             // Redis gives an attempt up after 5 seconds, when its primary did not hear of it.
             if asked.is_none_or(|at: Instant| at.elapsed() > Duration::from_secs(6)) {
                 asked = Some(Instant::now());
@@ -128,8 +129,8 @@ impl Nodes {
         });
     }
 
-    pub(crate) fn wait_for_primary(&self, node: usize) {
-        wait_for("a new primary", || self.is_primary(node).then_some(()));
+    pub(crate) fn wait_for_primary(&self, node: usize, load: &Load) {
+        load.wait_gently("a new primary", || self.is_primary(node).then_some(()));
     }
 
     fn is_primary(&self, node: usize) -> bool {
