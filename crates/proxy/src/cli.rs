@@ -1,6 +1,7 @@
 //! The command line: nutcracker's flags.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
@@ -46,6 +47,42 @@ pub struct Args {
     /// How old the statistics may be, in milliseconds
     #[arg(short = 'i', long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub stats_interval: u32,
+    /// Threads that serve clients: a number, or 'auto' for one per core. Each has connections to
+    /// the servers of its own
+    #[arg(long, value_name = "N", default_value = "1", value_parser = Threads::parse)]
+    pub threads: Threads,
+}
+
+/// A number of threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// One per core that this process may use.
+    Auto,
+    /// So many.
+    Count(NonZeroUsize),
+}
+
+impl Threads {
+    /// The most; more than any machine has cores is a mistake.
+    const MAX: usize = 1024;
+
+    fn parse(text: &str) -> Result<Threads, String> {
+        if text == "auto" {
+            return Ok(Threads::Auto);
+        }
+        let count = text.parse().ok().filter(|count: &NonZeroUsize| count.get() <= Threads::MAX);
+        count
+            .map(Threads::Count)
+            .ok_or_else(|| format!("expected 'auto' or a number from 1 to {}", Threads::MAX))
+    }
+
+    /// How many that is on this machine.
+    pub fn count(self) -> NonZeroUsize {
+        match self {
+            Threads::Auto => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            Threads::Count(count) => count,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -77,5 +114,16 @@ mod tests {
         let args = parse(&[]).expect("no flag is needed");
         assert!(args.stats_addr.is_loopback());
         assert_eq!((args.stats_port, args.stats_interval), (22222, 30_000));
+    }
+
+    #[test]
+    fn threads_are_counted_or_found() {
+        let threads = |text: &str| parse(&["--threads", text]).map(|args| args.threads.count().get());
+        assert_eq!(parse(&[]).expect("no flag is needed").threads.count().get(), 1);
+        assert_eq!(threads("3").expect("a number"), 3);
+        assert!(threads("auto").expect("a word") >= 1);
+        for bad in ["0", "-1", "many", "1025"] {
+            assert!(threads(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! A log of what happens to the proxy itself, on standard error or in a file. Never a line for a
 //! request.
 
-use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Something an operator must look at; twemproxy's `LOG_CRIT` and worse.
@@ -18,8 +19,8 @@ pub(crate) const NOTICE: u8 = 5;
 #[derive(Debug)]
 pub struct Log {
     path: Option<PathBuf>,
-    file: RefCell<Option<File>>,
-    verbosity: Cell<u8>,
+    file: Mutex<Option<File>>,
+    verbosity: AtomicU8,
 }
 
 impl Log {
@@ -27,8 +28,8 @@ impl Log {
     pub fn open(path: Option<&Path>, verbosity: u8) -> io::Result<Log> {
         let log = Log {
             path: path.map(Path::to_path_buf),
-            file: RefCell::new(None),
-            verbosity: Cell::new(verbosity),
+            file: Mutex::new(None),
+            verbosity: AtomicU8::new(verbosity),
         };
         log.reopen()?;
         Ok(log)
@@ -37,24 +38,26 @@ impl Log {
     /// Opens the file again, for a rotation that renamed it.
     pub fn reopen(&self) -> io::Result<()> {
         if let Some(path) = &self.path {
-            *self.file.borrow_mut() = Some(OpenOptions::new().append(true).create(true).open(path)?);
+            let file = OpenOptions::new().append(true).create(true).open(path)?;
+            *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
         }
         Ok(())
     }
 
     /// Shows more when `step` is positive, less when it is negative.
     pub fn adjust(&self, step: i8) {
-        self.verbosity.set(self.verbosity.get().saturating_add_signed(step).min(11));
+        let verbosity = self.verbosity.load(Ordering::Relaxed).saturating_add_signed(step).min(11);
+        self.verbosity.store(verbosity, Ordering::Relaxed);
     }
 
     /// Writes a line, if `level` is shown. A log that can not be written must not stop a proxy.
     pub fn line(&self, level: u8, text: std::fmt::Arguments<'_>) {
-        if level > self.verbosity.get() {
+        if level > self.verbosity.load(Ordering::Relaxed) {
             return;
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line = format!("[{}.{:03}] {text}\n", now.as_secs(), now.subsec_millis());
-        let _ = match &mut *self.file.borrow_mut() {
+        let _ = match &mut *self.file.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(file) => file.write_all(line.as_bytes()),
             None => io::stderr().write_all(line.as_bytes()),
         };

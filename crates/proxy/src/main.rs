@@ -1,4 +1,4 @@
-//! `tombolo-proxy`: reads the configuration and runs the worker until a signal ends it.
+//! `tombolo-proxy`: reads the configuration and runs the proxy until a signal ends it.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -40,11 +40,14 @@ fn run(args: &Args) -> anyhow::Result<()> {
         // Before there is a thread or a descriptor that epoll knows: neither survives a fork.
         daemon(true, false).context("can not go to the background")?;
     }
-    let stats = net::StatsOptions {
-        listen: SocketAddr::new(args.stats_addr, args.stats_port),
-        interval: Duration::from_millis(args.stats_interval.into()),
+    let options = net::Options {
+        stats: net::StatsOptions {
+            listen: SocketAddr::new(args.stats_addr, args.stats_port),
+            interval: Duration::from_millis(args.stats_interval.into()),
+        },
+        threads: args.threads.count(),
     };
-    let mut worker = net::Worker::new(&config, stats, log).inspect_err(|error| {
+    let mut proxy = net::Proxy::start(&config, &options, log).inspect_err(|error| {
         // In the background nobody sees what is printed.
         if args.daemonize
             && let Ok(log) = Log::open(args.output.as_deref(), args.verbose)
@@ -56,7 +59,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         fs::write(path, format!("{}\n", std::process::id()))
             .with_context(|| format!("{} can not be written", path.display()))?;
     }
-    let outcome = worker.run();
+    let outcome = proxy.run();
     if let Some(path) = &args.pid_file {
         let _ = fs::remove_file(path);
     }

@@ -47,8 +47,8 @@ fn a_bad_file_is_refused_with_the_place() {
             "nutcracker.yaml:3: pool 'redis-1', key 'redis': bad value: '1'; expected 'true' or 'false'",
         ),
         (
-            format!("{GOOD}  reuseport: true\n"),
-            "nutcracker.yaml:6: pool 'redis-1', key 'reuseport': not supported yet",
+            format!("{GOOD}  reuseport: 1\n"),
+            "nutcracker.yaml:6: pool 'redis-1', key 'reuseport': bad value: '1'",
         ),
         (format!("{GOOD}  timeout: 400\n  timeout: 300\n"), "nutcracker.yaml:"),
     ];

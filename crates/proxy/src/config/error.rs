@@ -20,9 +20,6 @@ pub enum Problem {
     /// A value that means nothing here.
     #[error("bad value")]
     BadValue,
-    /// twemproxy knows it; this version of tombolo-proxy does not implement it.
-    #[error("not supported yet")]
-    NotSupported,
 }
 
 /// Why a configuration is refused.

@@ -78,6 +78,8 @@ pub struct Pool {
     pub client_connections: usize,
     /// Whether connections have `SO_KEEPALIVE`.
     pub tcpkeepalive: bool,
+    /// Whether listening sockets have `SO_REUSEPORT`, so that several processes can share a port.
+    pub reuseport: bool,
     /// Whether servers are connected to at once rather than on the first request.
     pub preconnect: bool,
     /// The password that clients must give, and that servers are given.

@@ -46,7 +46,6 @@ pub(super) type Read<T> = Result<T, ConfigError>;
 pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
     let reader = Reader { file, entry };
     reader.known_keys()?;
-    reader.unsupported()?;
     let servers = reader.servers()?;
     let pool = Pool {
         name: entry.name.clone(),
@@ -65,6 +64,7 @@ pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
         backlog: reader.number("backlog")?.unwrap_or(DEFAULT_BACKLOG) as i32,
         client_connections: reader.number("client_connections")?.unwrap_or(0) as usize,
         tcpkeepalive: reader.flag("tcpkeepalive")?.unwrap_or(false),
+        reuseport: reader.flag("reuseport")?.unwrap_or(false),
         preconnect: reader.flag("preconnect")?.unwrap_or(false),
         redis_auth: reader.secret("redis_auth")?,
         users: reader.users()?,
@@ -109,16 +109,6 @@ impl<'a> Reader<'a> {
                 Err(self.error(&key.name, &key.value, Problem::UnknownKey, &expected))
             }
             None => Ok(()),
-        }
-    }
-
-    /// Keys whose other values would change behaviour that is not there yet.
-    fn unsupported(&self) -> Read<()> {
-        match self.entry.get("reuseport") {
-            Some(value) if self.flag("reuseport")? == Some(true) => {
-                Err(self.error("reuseport", value, Problem::NotSupported, "'false'"))
-            }
-            _ => Ok(()),
         }
     }
 
@@ -296,7 +286,7 @@ mod tests {
             ("preconnect: yes", "key 'preconnect': bad value: 'yes'; expected 'true' or 'false'"),
             ("auto_eject_hosts: 1", "key 'auto_eject_hosts': bad value: '1'; expected 'true' or 'false'"),
             ("server_failure_limit: 0", "bad value: '0'; expected a number from 1 to 2147483647"),
-            ("reuseport: true", "key 'reuseport': not supported yet: 'true'; expected 'false'"),
+            ("reuseport: on", "key 'reuseport': bad value: 'on'; expected 'true' or 'false'"),
             ("server_connections: 0", "bad value: '0'; expected a number from 1 to 1024"),
             ("redis: false", "nutcracker.yaml:6:"),
             ("redis_db: -1", "bad value: '-1'; expected a number from 0"),

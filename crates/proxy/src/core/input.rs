@@ -11,28 +11,31 @@ use super::{Action, ClientId, ConnectionId, Core, Micros, memcache};
 use crate::config::Protocol;
 
 impl Core {
-    /// A client of `pool` has connected.
+    /// A client of `pool` has connected. `client_connections` is for the caller to heed: it is a
+    /// limit over all threads.
     pub fn client_connected(&mut self, pool: usize) -> ClientId {
         let state = &mut self.pools[pool];
         let lane = state.next_lane;
         state.next_lane = (lane + 1) % state.config.server_connections;
         state.clients += 1;
         self.total_clients += 1;
-        let over = (1..state.clients).contains(&state.config.client_connections);
         let mut client = Client::new(pool, lane, true);
         client.become_anonymous(&state.config);
-        let refusal = match state.config.protocol {
-            Protocol::Redis => b"-ERR max number of clients reached\r\n".as_slice(),
-            Protocol::Memcache => {
-                client.memcache = Some(Box::default());
-                memcache::TOO_MANY_CLIENTS
-            }
-        };
-        let id = self.clients.insert(client);
-        if over {
-            self.answer(id, refusal);
-            self.finish(id);
+        if state.config.protocol == Protocol::Memcache {
+            client.memcache = Some(Box::default());
         }
+        self.clients.insert(client)
+    }
+
+    /// A client of `pool` has connected that is one too many: it is told so, and closed.
+    pub fn client_refused(&mut self, pool: usize) -> ClientId {
+        let id = self.client_connected(pool);
+        let refusal = match self.pools[pool].config.protocol {
+            Protocol::Redis => b"-ERR max number of clients reached\r\n".as_slice(),
+            Protocol::Memcache => memcache::TOO_MANY_CLIENTS,
+        };
+        self.answer(id, refusal);
+        self.finish(id);
         id
     }
 

@@ -53,7 +53,7 @@ pub use server::ServerError;
 use server::{Connection, State};
 pub use slab::Id as ClientId;
 use slab::Slab;
-pub use stats::{PoolStats, ServerStats};
+pub use stats::{PoolSnapshot, PoolStats, ServerStats, Snapshot};
 use tombolo_resp::RequestParser;
 
 use crate::config::{DEFAULT_CONNECT_TIMEOUT, Pool, Protocol, ReadFrom, Server};

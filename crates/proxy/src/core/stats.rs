@@ -1,6 +1,6 @@
 //! twemproxy's counters.
 
-use super::server::State;
+use super::server::{Connection, State};
 use super::{Core, ServerError};
 
 /// Counters of a pool, with twemproxy's names.
@@ -110,54 +110,167 @@ impl ServerStats {
     }
 }
 
-impl Core {
-    /// How many connections clients have made, and how many connections of both sides there are.
-    pub fn total_connections(&self) -> (u64, u64) {
-        let clients: usize = self.pools.iter().map(|pool| pool.clients).sum();
-        let servers = self.connections.iter().filter(|connection| connection.state != State::Idle).count();
-        (self.total_clients, (clients + servers) as u64)
-    }
+/// What a core, or several, have counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// Clients that have ever connected.
+    pub total_clients: u64,
+    /// Connections of both sides now.
+    pub connections: u64,
+    /// The pools, in the order of the configuration.
+    pub pools: Vec<PoolSnapshot>,
+}
 
-    /// The counters of a pool.
-    pub fn pool_stats(&self, pool: usize) -> PoolStats {
-        let pool = &self.pools[pool];
-        PoolStats { client_connections: pool.clients as u64, ..pool.stats }
-    }
+/// What was counted for a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PoolSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Its own counters.
+    pub stats: PoolStats,
+    /// The names of its servers, in the order of the configuration, and their counters.
+    pub servers: Vec<(String, ServerStats)>,
+}
 
-    /// The counters of a server of a pool.
-    pub fn server_stats(&self, pool: usize, server: usize) -> ServerStats {
-        let mut stats = ServerStats {
-            server_ejected_at: self.pools[pool].eject.ejected_at(server),
-            ..ServerStats::default()
-        };
-        let all = self.connections.iter();
-        for connection in all.filter(|c| c.pool == pool && c.server == server) {
-            stats.server_connections += u64::from(connection.state != State::Idle);
-            if !connection.shared {
-                continue;
-            }
-            let traffic = &connection.traffic;
-            stats.server_eof += traffic.eof;
-            stats.server_err += traffic.err;
-            stats.server_timedout += traffic.timed_out;
-            stats.requests += traffic.requests;
-            stats.request_bytes += traffic.request_bytes;
-            stats.responses += traffic.responses;
-            stats.response_bytes += traffic.response_bytes;
-            // The requests at the end of the queue are those that are not written yet. Where a run
-            // was cut, each of its requests counts as the mean of them.
-            let mut unsent = connection.out.len() as u64;
-            for run in connection.in_flight.iter().rev() {
-                let (count, bytes) = (u64::from(run.count), u64::from(run.bytes));
-                let waiting = (unsent.min(bytes) * count).div_ceil(bytes.max(1));
-                let waiting_bytes = u64::from(run.share(waiting as u32));
-                stats.in_queue += waiting;
-                stats.in_queue_bytes += waiting_bytes;
-                stats.out_queue += count - waiting;
-                stats.out_queue_bytes += bytes - waiting_bytes;
-                unsent = unsent.saturating_sub(bytes);
+impl Snapshot {
+    /// Adds what another core has counted. Pools and servers are the same when they have the same
+    /// names.
+    pub fn add(&mut self, other: Snapshot) {
+        self.total_clients += other.total_clients;
+        self.connections += other.connections;
+        for pool in other.pools {
+            match self.pools.iter_mut().find(|mine| mine.name == pool.name) {
+                Some(mine) => mine.add(pool),
+                None => self.pools.push(pool),
             }
         }
-        stats
+    }
+}
+
+impl PoolSnapshot {
+    fn add(&mut self, other: PoolSnapshot) {
+        self.stats.add(&other.stats);
+        for (name, stats) in other.servers {
+            match self.servers.iter_mut().find(|(mine, _)| *mine == name) {
+                Some((_, mine)) => mine.add(&stats),
+                None => self.servers.push((name, stats)),
+            }
+        }
+    }
+}
+
+impl PoolStats {
+    fn add(&mut self, other: &PoolStats) {
+        self.client_eof += other.client_eof;
+        self.client_err += other.client_err;
+        self.client_connections += other.client_connections;
+        self.server_ejects += other.server_ejects;
+        self.forward_error += other.forward_error;
+        self.fragments += other.fragments;
+    }
+}
+
+impl ServerStats {
+    fn add(&mut self, other: &ServerStats) {
+        self.server_eof += other.server_eof;
+        self.server_err += other.server_err;
+        self.server_timedout += other.server_timedout;
+        self.server_connections += other.server_connections;
+        self.server_ejected_at = self.server_ejected_at.max(other.server_ejected_at);
+        self.requests += other.requests;
+        self.request_bytes += other.request_bytes;
+        self.responses += other.responses;
+        self.response_bytes += other.response_bytes;
+        self.in_queue += other.in_queue;
+        self.in_queue_bytes += other.in_queue_bytes;
+        self.out_queue += other.out_queue;
+        self.out_queue_bytes += other.out_queue_bytes;
+    }
+
+    fn count(&mut self, connection: &Connection) {
+        self.server_connections += u64::from(connection.state != State::Idle);
+        if !connection.shared {
+            return;
+        }
+        let traffic = &connection.traffic;
+        self.server_eof += traffic.eof;
+        self.server_err += traffic.err;
+        self.server_timedout += traffic.timed_out;
+        self.requests += traffic.requests;
+        self.request_bytes += traffic.request_bytes;
+        self.responses += traffic.responses;
+        self.response_bytes += traffic.response_bytes;
+        // The requests at the end of the queue are those that are not written yet. Where a run was
+        // cut, each of its requests counts as the mean of them.
+        let mut unsent = connection.out.len() as u64;
+        for run in connection.in_flight.iter().rev() {
+            let (count, bytes) = (u64::from(run.count), u64::from(run.bytes));
+            let waiting = (unsent.min(bytes) * count).div_ceil(bytes.max(1));
+            let waiting_bytes = u64::from(run.share(waiting as u32));
+            self.in_queue += waiting;
+            self.in_queue_bytes += waiting_bytes;
+            self.out_queue += count - waiting;
+            self.out_queue_bytes += bytes - waiting_bytes;
+            unsent = unsent.saturating_sub(bytes);
+        }
+    }
+}
+
+impl Core {
+    /// Everything that is counted. One pass over the connections; for an occasional question.
+    pub fn snapshot(&self) -> Snapshot {
+        let pools = self.pools.iter().map(|pool| {
+            let servers = pool.servers.iter().enumerate().map(|(index, server)| {
+                let server_ejected_at = pool.eject.ejected_at(index);
+                (server.server.name.clone(), ServerStats { server_ejected_at, ..ServerStats::default() })
+            });
+            PoolSnapshot {
+                name: pool.config.name.clone(),
+                stats: PoolStats { client_connections: pool.clients as u64, ..pool.stats },
+                servers: servers.collect(),
+            }
+        });
+        let mut snapshot = Snapshot {
+            total_clients: self.total_clients,
+            connections: self.pools.iter().map(|pool| pool.clients as u64).sum(),
+            pools: pools.collect(),
+        };
+        for connection in &self.connections {
+            snapshot.connections += u64::from(connection.state != State::Idle);
+            snapshot.pools[connection.pool].servers[connection.server].1.count(connection);
+        }
+        snapshot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(pool: &str, server: &str, requests: u64, ejected: u64) -> Snapshot {
+        let server_stats = ServerStats { requests, server_ejected_at: ejected, ..ServerStats::default() };
+        let stats = PoolStats { client_connections: 2, ..PoolStats::default() };
+        let servers = vec![(server.to_string(), server_stats)];
+        let pools = vec![PoolSnapshot { name: pool.to_string(), stats, servers }];
+        Snapshot { total_clients: 5, connections: 3, pools }
+    }
+
+    #[test]
+    fn the_counts_of_threads_are_summed_by_name() {
+        let mut sum = Snapshot::default();
+        for part in [
+            snapshot("a", "one", 10, 7),
+            snapshot("b", "one", 100, 0),
+            snapshot("a", "one", 1, 3),
+            snapshot("a", "two", 1000, 0),
+        ] {
+            sum.add(part);
+        }
+        assert_eq!((sum.total_clients, sum.connections), (20, 12));
+        let requests = |pool: &PoolSnapshot| pool.servers.iter().map(|(_, stats)| stats.requests).collect();
+        let all: Vec<Vec<u64>> = sum.pools.iter().map(requests).collect();
+        assert_eq!(all, [vec![11, 1000], vec![100]]);
+        assert_eq!(sum.pools[0].servers[0].1.server_ejected_at, 7);
+        assert_eq!(sum.pools[0].stats.client_connections, 6);
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 use mio::Registry;
 use mio::event::Event;
 
+use super::mailbox::{Arrival, Seat};
 use super::stream::{Got, Socket, Stream};
 use super::tls;
 use super::worker::Source;
@@ -20,7 +21,7 @@ const COMPLAIN_EVERY: Micros = 1_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     /// By the index of their ids.
-    sockets: Vec<Option<(ClientId, Socket)>>,
+    sockets: Vec<Option<(ClientId, Socket, Seat)>>,
     /// Those that may have something to read.
     readable: Vec<ClientId>,
     /// The list of a turn, kept for its memory.
@@ -32,16 +33,10 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// Takes over a new connection to `pool`. One that can not be registered is dropped.
-    pub(super) fn add(
-        &mut self,
-        core: &mut Core,
-        registry: &Registry,
-        pool: usize,
-        mut stream: Stream,
-        now: Micros,
-    ) {
-        let id = core.client_connected(pool);
+    /// Takes over a new connection. One that can not be registered is dropped.
+    pub(super) fn add(&mut self, core: &mut Core, registry: &Registry, arrival: Arrival, now: Micros) {
+        let Arrival { pool, mut stream, seat, over } = arrival;
+        let id = if over { core.client_refused(pool) } else { core.client_connected(pool) };
         if stream.register(registry, Source::Client(id.index()).token()).is_err() {
             return core.client_gone(id);
         }
@@ -51,7 +46,7 @@ impl Clients {
         if let Stream::Tls(_) = stream {
             self.handshakes.push_back((now.saturating_add(HANDSHAKE_TIMEOUT), id));
         }
-        self.sockets[id.index()] = Some((id, Socket::new(stream, true)));
+        self.sockets[id.index()] = Some((id, Socket::new(stream, true), seat));
     }
 
     /// When [`tick`](Self::tick) is due.
@@ -87,12 +82,12 @@ impl Clients {
     }
 
     fn get(&mut self, id: ClientId) -> Option<&mut Socket> {
-        let (owner, socket) = self.sockets.get_mut(id.index())?.as_mut()?;
+        let (owner, socket, _) = self.sockets.get_mut(id.index())?.as_mut()?;
         (*owner == id).then_some(socket)
     }
 
     pub(super) fn event(&mut self, core: &mut Core, index: usize, event: &Event, now: Micros) {
-        let Some(Some((id, socket))) = self.sockets.get_mut(index) else { return };
+        let Some(Some((id, socket, _))) = self.sockets.get_mut(index) else { return };
         let id = *id;
         socket.note(event);
         if event.is_writable() {

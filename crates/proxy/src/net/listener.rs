@@ -32,7 +32,7 @@ enum ListenSocket {
 impl Listener {
     pub(super) fn bind(pool: &Pool) -> Result<Listener, NetError> {
         let bound = match &pool.listen.address {
-            Address::Tcp(host, port) => bind_tcp(host, *port, pool.backlog).map(|socket| (socket, None)),
+            Address::Tcp(host, port) => bind_tcp(host, *port, pool).map(|socket| (socket, None)),
             Address::Unix(path) => {
                 bind_unix(path, pool.listen.mode, pool.backlog).map(|socket| (socket, Some(path.clone())))
             }
@@ -68,10 +68,10 @@ impl Drop for Listener {
     }
 }
 
-fn bind_tcp(host: &str, port: u16, backlog: i32) -> io::Result<ListenSocket> {
+fn bind_tcp(host: &str, port: u16, pool: &Pool) -> io::Result<ListenSocket> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
-        match bind_address(address, backlog) {
+        match bind_address(address, pool) {
             Ok(socket) => return Ok(ListenSocket::Tcp(socket)),
             Err(error) => last = error,
         }
@@ -79,11 +79,14 @@ fn bind_tcp(host: &str, port: u16, backlog: i32) -> io::Result<ListenSocket> {
     Err(last)
 }
 
-fn bind_address(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+fn bind_address(address: SocketAddr, pool: &Pool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
     socket.set_reuse_address(true)?;
+    if pool.reuseport {
+        socket.set_reuse_port(true)?;
+    }
     socket.bind(&address.into())?;
-    socket.listen(backlog)?;
+    socket.listen(pool.backlog)?;
     Ok(TcpListener::from_std(socket.into()))
 }
 

@@ -1,9 +1,12 @@
-//! All I/O: one thread, one epoll instance (through mio), one core.
-//!
-//! A turn of the loop:
+//! All I/O: a control thread, and workers that share nothing, each with an epoll instance (through
+//! mio), a core and connections to servers of its own.
 //!
 //! ```text
-//!  poll ─▶ accept, note who is readable ─▶ one read each ─▶ core ─▶ one write each ─▶ poll
+//!  control: listeners, signals ──accepted sockets──▶ worker with the fewest clients
+//!  stats:   a question ──▶ every worker ──▶ the sum
+//!
+//!  a turn of a worker:
+//!  poll ─▶ note who is readable ─▶ one read each ─▶ core ─▶ one write each ─▶ poll
 //! ```
 //!
 //! Sockets are registered once, edge-triggered, for both directions: no system call but reads and
@@ -11,7 +14,9 @@
 //! written, so requests of many clients leave in one write to each server, and the other way.
 
 mod clients;
+mod control;
 mod listener;
+mod mailbox;
 mod resolve;
 mod servers;
 mod signals;
@@ -25,11 +30,11 @@ use std::net::SocketAddr;
 
 use thiserror::Error;
 
+pub use control::{Options, Proxy};
 pub use stats::{StatsOptions, describe};
 pub use tls::{Contexts, TlsError};
-pub use worker::Worker;
 
-/// Why a worker can not start or go on.
+/// Why a proxy can not start or go on.
 #[derive(Debug, Error)]
 pub enum NetError {
     /// An address can not be listened on.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use mio::{Registry, Token, Waker};
+use mio::Waker;
 
 use crate::core::ConnectionId;
 
@@ -26,9 +26,10 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Resolver> {
+    /// One whose answers `waker` announces.
+    pub(super) fn new(waker: Arc<Waker>) -> Resolver {
         let (sender, answers) = channel();
-        Ok(Resolver { waker: Arc::new(Waker::new(registry, token)?), sender, answers })
+        Resolver { waker, sender, answers }
     }
 
     /// The address, when `host` is one already.
@@ -36,7 +37,7 @@ impl Resolver {
         host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port))
     }
 
-    /// Starts a lookup; its token wakes the loop when `next` has the answer. The caller has one
+    /// Starts a lookup; the loop is woken when `next` has the answer. The caller has one
     /// lookup for a connection at a time.
     pub(super) fn start(&self, connection: ConnectionId, host: &str, port: u16) -> io::Result<()> {
         let (sender, waker, host) = (self.sender.clone(), Arc::clone(&self.waker), host.to_string());

@@ -1,20 +1,19 @@
 //! The statistics that twemproxy gives to whoever connects: one JSON document, then the end.
 //!
-//! The worker renders them every interval, as twemproxy does; a thread of their own hands out the
-//! last ones, so that nobody who reads slowly holds up a request.
+//! A thread of their own sums up what the workers say when somebody asks and the last answer is
+//! older than the interval, so that nobody who reads slowly or often holds up a request.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::unistd::gethostname;
 
 use super::NetError;
-use crate::config::Config;
-use crate::core::{Core, Micros, PoolStats, ServerStats, micros};
+use super::mailbox::Workers;
+use crate::core::{PoolStats, ServerStats, Snapshot};
 
 /// How long a reader may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -28,50 +27,52 @@ pub struct StatsOptions {
     pub interval: Duration,
 }
 
+/// Listens, and starts the thread that answers.
+pub(super) fn serve(options: StatsOptions, workers: Workers) -> Result<(), NetError> {
+    let failed = |source| NetError::Stats { address: options.listen, source };
+    let listener = TcpListener::bind(options.listen).map_err(failed)?;
+    let stats = Stats::new(workers, options.interval);
+    thread::Builder::new()
+        .name("stats".to_string())
+        .spawn(move || stats.answer(&listener))
+        .map_err(failed)?;
+    Ok(())
+}
+
 #[derive(Debug)]
-pub(super) struct Stats {
-    latest: Arc<Mutex<String>>,
+struct Stats {
+    workers: Workers,
     source: String,
     started: Instant,
-    interval: Micros,
-    /// When they are rendered next, on the worker's clock.
-    due: Micros,
+    interval: Duration,
 }
 
 impl Stats {
-    /// Listens, and starts the thread that answers.
-    pub(super) fn start(options: StatsOptions) -> Result<Stats, NetError> {
-        let failed = |source| NetError::Stats { address: options.listen, source };
-        let listener = TcpListener::bind(options.listen).map_err(failed)?;
-        let latest = Arc::new(Mutex::new(String::new()));
-        let shown = Arc::clone(&latest);
-        thread::Builder::new()
-            .name("stats".to_string())
-            .spawn(move || serve(&listener, &shown))
-            .map_err(failed)?;
+    fn new(workers: Workers, interval: Duration) -> Stats {
         let source = gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned());
-        let interval = micros(options.interval);
-        Ok(Stats { latest, source, started: Instant::now(), interval, due: 0 })
+        Stats { workers, source, started: Instant::now(), interval }
     }
 
-    /// How long they are fresh.
-    pub(super) fn fresh_for(&self, now: Micros) -> Duration {
-        Duration::from_micros(self.due.saturating_sub(now))
-    }
-
-    /// Renders them anew, if it is time to.
-    pub(super) fn refresh(&mut self, config: &Config, core: &Core, now: Micros) {
-        if now < self.due {
-            return;
+    fn answer(&self, listener: &TcpListener) {
+        let mut latest: Option<(Instant, String)> = None;
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else {
+                // No descriptors are left; trying again at once would only keep a core busy.
+                thread::sleep(Duration::from_millis(100));
+                continue;
+            };
+            if latest.as_ref().is_none_or(|(at, _)| at.elapsed() >= self.interval) {
+                // Workers that do not answer have ended, and with them the proxy.
+                let Ok(snapshot) = self.workers.snapshot() else { continue };
+                latest = Some((Instant::now(), self.render(&snapshot)));
+            }
+            let _ = stream.set_write_timeout(Some(PATIENCE));
+            let _ = stream.write_all(latest.as_ref().map_or(&[], |(_, text)| text.as_bytes()));
         }
-        self.due = now.saturating_add(self.interval);
-        let text = self.render(config, core);
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
-    fn render(&self, config: &Config, core: &Core) -> String {
+    fn render(&self, snapshot: &Snapshot) -> String {
         let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let (total, current) = core.total_connections();
         let mut out = String::from("{");
         text(&mut out, "service", "tombolo-proxy");
         text(&mut out, "source", &self.source);
@@ -79,35 +80,22 @@ impl Stats {
         let numbers = [
             ("uptime", self.started.elapsed().as_secs()),
             ("timestamp", timestamp),
-            ("total_connections", total),
-            ("curr_connections", current),
+            ("total_connections", snapshot.total_clients),
+            ("curr_connections", snapshot.connections),
         ];
         fields(&mut out, &numbers);
-        for (index, pool) in config.pools.iter().enumerate() {
+        for pool in &snapshot.pools {
             begin(&mut out, &pool.name);
-            fields(&mut out, &core.pool_stats(index).named());
-            for (place, server) in pool.servers.iter().enumerate() {
-                begin(&mut out, &server.name);
-                fields(&mut out, &core.server_stats(index, place).named());
+            fields(&mut out, &pool.stats.named());
+            for (name, server) in &pool.servers {
+                begin(&mut out, name);
+                fields(&mut out, &server.named());
                 out.push('}');
             }
             out.push('}');
         }
         out.push_str("}\n");
         out
-    }
-}
-
-fn serve(listener: &TcpListener, latest: &Mutex<String>) {
-    for stream in listener.incoming() {
-        let Ok(mut stream) = stream else {
-            // No descriptors are left; trying again at once would only keep a core busy.
-            thread::sleep(Duration::from_millis(100));
-            continue;
-        };
-        let text = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let _ = stream.set_write_timeout(Some(PATIENCE));
-        let _ = stream.write_all(text.as_bytes());
     }
 }
 

@@ -1,35 +1,33 @@
-//! The event loop.
+//! One thread's share of a proxy: an epoll instance, a core, and the sockets of its clients and of
+//! its own connections to servers. Workers share nothing but counts of clients.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::event::Event;
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll, Token, Waker};
 
 use super::clients::Clients;
-use super::listener::Listener;
+use super::mailbox::{Arrival, Command, Mailbox};
 use super::resolve::Resolver;
 use super::servers::Servers;
-use super::signals::{Signals, Wish};
-use super::stats::{Stats, StatsOptions};
 use super::stream::Stream;
 use super::tls::{Contexts, Secure};
 use super::{NetError, READ_BYTES};
 use crate::config::Config;
 use crate::core::{Action, Core, Micros, micros};
-use crate::log::{ERROR, Log, NOTICE, WARN};
+use crate::log::{ERROR, Log};
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;
-/// When to try to accept again after the system refused to, for want of descriptors.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// What a token stands for: its kind in the low bits, an index above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    Signals,
-    Resolver,
-    Listener(usize),
+    /// Another thread has something to say.
+    Waker,
     Client(usize),
     Server(usize),
 }
@@ -37,9 +35,7 @@ pub(super) enum Source {
 impl Source {
     pub(super) fn token(self) -> Token {
         Token(match self {
-            Source::Signals => 0,
-            Source::Resolver => 1 << 2,
-            Source::Listener(index) => index << 2 | 1,
+            Source::Waker => 0,
             Source::Client(index) => index << 2 | 2,
             Source::Server(index) => index << 2 | 3,
         })
@@ -48,103 +44,73 @@ impl Source {
     fn of(token: Token) -> Source {
         let index = token.0 >> 2;
         match token.0 & 3 {
-            0 if index == 0 => Source::Signals,
-            0 => Source::Resolver,
-            1 => Source::Listener(index),
             2 => Source::Client(index),
-            _ => Source::Server(index),
+            3 => Source::Server(index),
+            _ => Source::Waker,
         }
     }
 }
 
-/// One thread's share of a proxy: all of it, for now.
 #[derive(Debug)]
-pub struct Worker {
+pub(super) struct Worker {
     poll: Poll,
-    config: Config,
     core: Core,
-    listeners: Vec<Listener>,
     clients: Clients,
     servers: Servers,
     contexts: Contexts,
-    signals: Signals,
-    stats: Stats,
-    log: Log,
+    commands: Receiver<Command>,
+    log: Arc<Log>,
     started: Instant,
     buffer: Vec<u8>,
-    accept_again: bool,
 }
 
 impl Worker {
-    /// Listens for every pool of `config`. From here on, the signals that end a proxy are taken
-    /// over by [`run`](Self::run).
-    pub fn new(config: &Config, stats: StatsOptions, log: Log) -> Result<Worker, NetError> {
-        let signals = Signals::take().map_err(NetError::of("signals"))?;
+    /// A worker for the pools of `config`, and where to send it messages. Its clock is at zero
+    /// at `started`; `number` tells it from the others.
+    pub(super) fn new(
+        config: &Config,
+        contexts: Contexts,
+        log: Arc<Log>,
+        started: Instant,
+        number: u64,
+    ) -> Result<(Worker, Mailbox), NetError> {
         let poll = Poll::new().map_err(NetError::of("epoll"))?;
-        let resolver = Resolver::new(poll.registry(), Source::Resolver.token());
-        let resolver = resolver.map_err(NetError::of("the resolver"))?;
-        signals.register(poll.registry(), Source::Signals.token()).map_err(NetError::of("signals"))?;
-        let contexts = Contexts::default();
-        contexts.load(config)?;
-        contexts.warn(config, &log);
-        config.remarks.iter().for_each(|remark| log.line(WARN, format_args!("{remark}")));
-        let mut listeners = Vec::new();
-        for (index, pool) in config.pools.iter().enumerate() {
-            let mut listener = Listener::bind(pool)?;
-            listener
-                .register(poll.registry(), Source::Listener(index).token())
-                .map_err(NetError::of("a listening socket"))?;
-            log.line(NOTICE, format_args!("pool '{}': listening on {}", pool.name, pool.listen));
-            listeners.push(listener);
-        }
-        let stats = Stats::start(stats)?;
+        let waker = Waker::new(poll.registry(), Source::Waker.token());
+        let waker = Arc::new(waker.map_err(NetError::of("an eventfd"))?);
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut core = Core::new(&config.pools, epoch.as_nanos() as u64);
-        core.set_epoch(micros(epoch));
-        let servers = Servers::new(resolver, contexts.clone());
+        let mut core = Core::new(&config.pools, (epoch.as_nanos() as u64).wrapping_add(number << 32));
+        core.set_epoch(micros(epoch.saturating_sub(started.elapsed())));
         for (index, _) in config.pools.iter().enumerate().filter(|(_, pool)| pool.preconnect) {
-            core.preconnect(index, 0);
+            core.preconnect(index, micros(started.elapsed()));
         }
-        Ok(Worker {
+        let (mailbox, commands) = Mailbox::new(Arc::clone(&waker));
+        let worker = Worker {
             poll,
-            config: config.clone(),
             core,
-            listeners,
             clients: Clients::default(),
-            servers,
+            servers: Servers::new(Resolver::new(waker), contexts.clone()),
             contexts,
-            signals,
-            stats,
+            commands,
             log,
-            started: Instant::now(),
+            started,
             buffer: vec![0; READ_BYTES],
-            accept_again: false,
-        })
+        };
+        Ok((worker, mailbox))
     }
 
-    /// Serves until a signal says to end.
-    pub fn run(&mut self) -> Result<(), NetError> {
+    /// Serves for ever.
+    pub(super) fn run(&mut self) -> Result<(), NetError> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut now = 0;
-        self.act(now);
+        self.act(self.now());
         loop {
-            self.stats.refresh(&self.config, &self.core, now);
-            let timeout = Some(self.timeout(now));
+            let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 outcome => outcome.map_err(NetError::of("epoll"))?,
             }
-            now = self.now();
-            let mut end = false;
+            let now = self.now();
             for event in &events {
-                end |= self.event(event, now);
-            }
-            if end {
-                self.log.line(NOTICE, format_args!("ending: a signal said so"));
-                return Ok(());
-            }
-            if std::mem::take(&mut self.accept_again) {
-                (0..self.listeners.len()).for_each(|index| self.accept(index, now));
+                self.event(event, now);
             }
             self.clients.read(&mut self.core, &mut self.buffer, now, &self.log);
             // Servers get their work before clients get replies.
@@ -160,75 +126,51 @@ impl Worker {
         micros(self.started.elapsed())
     }
 
-    /// How long there is nothing to do without an event, in a turn that began at `now`.
-    fn timeout(&mut self, now: Micros) -> Duration {
+    /// How long there is nothing to do without an event; `None` for ever.
+    fn timeout(&mut self) -> Option<Duration> {
         if self.clients.any_readable() || self.servers.any_readable() {
-            return Duration::ZERO;
+            return Some(Duration::ZERO);
         }
         let deadline = [self.core.next_deadline(), self.clients.next_deadline()].into_iter().flatten().min();
-        let deadline = deadline.map(|at| Duration::from_micros(at.saturating_sub(self.now())));
-        let next = deadline.unwrap_or(Duration::MAX).min(self.stats.fresh_for(now));
-        if self.accept_again { next.min(ACCEPT_AGAIN) } else { next }
+        deadline.map(|at| Duration::from_micros(at.saturating_sub(self.now())))
     }
 
-    /// Takes note of an event; true when it says to end.
-    fn event(&mut self, event: &Event, now: Micros) -> bool {
+    fn event(&mut self, event: &Event, now: Micros) {
         match Source::of(event.token()) {
-            Source::Signals => return self.signal(),
-            Source::Resolver => self.servers.resolved(&mut self.core, self.poll.registry(), now, &self.log),
-            Source::Listener(index) => self.accept(index, now),
+            Source::Waker => {
+                self.servers.resolved(&mut self.core, self.poll.registry(), now, &self.log);
+                while let Ok(command) = self.commands.try_recv() {
+                    self.command(command, now);
+                }
+            }
             Source::Client(index) => self.clients.event(&mut self.core, index, event, now),
             Source::Server(index) => self.servers.event(&mut self.core, index, event, now, &self.log),
         }
-        false
     }
 
-    fn signal(&mut self) -> bool {
-        let mut end = false;
-        while let Some(wish) = self.signals.next() {
-            match wish {
-                Wish::End => end = true,
-                Wish::LogMore => self.log.adjust(1),
-                Wish::LogLess => self.log.adjust(-1),
-                Wish::ReopenLog => {
-                    if let Err(error) = self.log.reopen() {
-                        self.log.line(ERROR, format_args!("the log can not be opened anew: {error}"));
-                    }
+    fn command(&mut self, command: Command, now: Micros) {
+        match command {
+            Command::Serve(arrival) => {
+                if let Some(arrival) = self.secured(arrival) {
+                    self.clients.add(&mut self.core, self.poll.registry(), arrival, now);
                 }
             }
-        }
-        end
-    }
-
-    fn accept(&mut self, index: usize, now: Micros) {
-        let Some(listener) = self.listeners.get(index) else { return };
-        loop {
-            match listener.accept() {
-                Ok(stream) => {
-                    stream.tune(listener.keepalive);
-                    if let Some(stream) = self.secured(index, stream) {
-                        self.clients.add(&mut self.core, self.poll.registry(), index, stream, now);
-                    }
-                }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return,
-                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    _ => {
-                        self.log.line(ERROR, format_args!("can not accept: {error}"));
-                        self.accept_again = true;
-                        return;
-                    }
-                },
+            Command::Snapshot(sender) => {
+                // Who has asked may have lost patience.
+                let _ = sender.send(self.core.snapshot());
             }
         }
     }
 
     /// Puts TLS on top of a connection to a pool that has it.
-    fn secured(&self, pool: usize, stream: Stream) -> Option<Stream> {
-        let Some(tls) = &self.config.pools[pool].tls else { return Some(stream) };
+    fn secured(&self, mut arrival: Arrival) -> Option<Arrival> {
+        let Some(tls) = &self.core.pool(arrival.pool).tls else { return Some(arrival) };
         let context = self.contexts.toward_clients(tls, &self.log).map_err(io::Error::other);
-        match context.and_then(|context| Secure::of_client(stream, context)) {
-            Ok(secure) => Some(Stream::Tls(Box::new(secure))),
+        match context.and_then(|context| Secure::of_client(arrival.stream, context)) {
+            Ok(secure) => {
+                arrival.stream = Stream::Tls(Box::new(secure));
+                Some(arrival)
+            }
             Err(error) => {
                 self.log.line(ERROR, format_args!("a client can not be served: {error}"));
                 None
@@ -260,9 +202,7 @@ mod tests {
 
     #[test]
     fn tokens_say_what_they_stand_for() {
-        for source in
-            [Source::Signals, Source::Resolver, Source::Listener(3), Source::Client(0), Source::Server(9)]
-        {
+        for source in [Source::Waker, Source::Client(0), Source::Client(3), Source::Server(9)] {
             assert_eq!(Source::of(source.token()), source);
         }
     }

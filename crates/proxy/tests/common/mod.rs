@@ -128,6 +128,8 @@ impl Redis {
 pub struct Proxy {
     pub process: Process,
     pub port: u16,
+    /// The port of its statistics.
+    pub stats: u16,
     dir: tempfile::TempDir,
 }
 
@@ -158,26 +160,37 @@ impl Proxy {
                     options,
                 ));
             }
-            Proxy::from_text(&text, ports[0]).map(|proxy| (proxy, ports))
+            Proxy::from_text(&text, ports[0], &[]).map(|proxy| (proxy, ports))
         })
     }
 
-    fn from_text(text: &str, port: u16) -> Option<Proxy> {
+    /// One pool `p` over `servers`, run with further arguments.
+    pub fn with_args(servers: &[u16], options: &[&str], args: &[&str]) -> Proxy {
+        retry("tombolo-proxy", || {
+            let port = free_port();
+            Proxy::from_text(&pool_text("p", &format!("127.0.0.1:{port}"), servers, options), port, args)
+        })
+    }
+
+    fn from_text(text: &str, port: u16, args: &[&str]) -> Option<Proxy> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join("nutcracker.yaml");
         std::fs::write(&file, text).expect("a configuration");
-        let mut child = proxy_command()
+        let stats = free_port();
+        let mut child = mortal(env!("CARGO_BIN_EXE_tombolo-proxy"))
+            .arg(format!("--stats-port={stats}"))
             .arg("--conf-file")
             .arg(&file)
             .arg("--output")
             .arg(dir.path().join("log"))
+            .args(args)
             .spawn()
             .expect("tombolo-proxy");
         let up = wait_for("tombolo-proxy", || match child.try_wait().expect("wait") {
             Some(_) => Some(false),
             None => TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true),
         });
-        up.then(|| Proxy { process: Process(child), port, dir })
+        up.then(|| Proxy { process: Process(child), port, stats, dir })
     }
 
     pub fn client(&self) -> Client {

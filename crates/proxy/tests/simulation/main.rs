@@ -308,19 +308,18 @@ impl World {
 
     /// Every request is answered, failed or in a queue, and is in one of these once.
     fn audit(&self) {
-        for pool in 0..3 {
+        for pool in self.core.snapshot().pools {
             let mut sum = [0_i64; 4];
-            for server in 0..self.core.pool(pool).servers.len() {
-                let stats = self.core.server_stats(pool, server);
+            for (_, stats) in &pool.servers {
                 let (queued, bytes) =
                     (stats.in_queue + stats.out_queue, stats.in_queue_bytes + stats.out_queue_bytes);
                 let part = [stats.requests, stats.responses, queued, bytes];
                 sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part as i64);
             }
             let [requests, responses, queued, bytes] = sum;
-            let failed = self.core.pool_stats(pool).forward_error as i64;
-            assert_eq!(requests, responses + failed + queued, "requests of pool {pool}");
-            assert_eq!(queued == 0, bytes == 0, "{queued} requests of pool {pool} have {bytes} bytes");
+            let (failed, name) = (pool.stats.forward_error as i64, &pool.name);
+            assert_eq!(requests, responses + failed + queued, "requests of pool {name}");
+            assert_eq!(queued == 0, bytes == 0, "{queued} requests of pool {name} have {bytes} bytes");
         }
     }
 
