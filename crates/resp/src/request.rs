@@ -49,7 +49,7 @@ pub enum RequestError {
     /// An inline command above [`MAX_INLINE_BYTES`].
     #[error("Protocol error: too big inline request")]
     InlineTooBig,
-    /// A request above [`MAX_REQUEST_BYTES`].
+    /// A request above [`MAX_REQUEST_BYTES`], or what [`RequestParser::set_limit`] was told.
     #[error("Protocol error: too big request")]
     TooBig,
 }
@@ -91,9 +91,11 @@ enum State {
 }
 
 /// The incremental parser; one for each connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RequestParser {
     state: State,
+    /// The longest request, in bytes.
+    limit: usize,
     /// Bytes of the request looked at so far.
     pos: usize,
     /// Arguments announced and not complete yet.
@@ -103,7 +105,26 @@ pub struct RequestParser {
     rewritten: Vec<u8>,
 }
 
+impl Default for RequestParser {
+    fn default() -> Self {
+        RequestParser {
+            state: State::default(),
+            limit: MAX_REQUEST_BYTES,
+            pos: 0,
+            missing: 0,
+            args: Vec::new(),
+            rewritten: Vec::new(),
+        }
+    }
+}
+
 impl RequestParser {
+    /// From here on, requests of more than `bytes` are refused; [`MAX_REQUEST_BYTES`] at most, which
+    /// is what a new parser takes. An announced argument that is too long is refused before it comes.
+    pub fn set_limit(&mut self, bytes: usize) {
+        self.limit = bytes.min(MAX_REQUEST_BYTES);
+    }
+
     /// Looks at `buf`, which starts with the first byte of the request. Allocates nothing for
     /// what is only announced.
     pub fn advance(&mut self, buf: &[u8]) -> Result<Step, RequestError> {
@@ -187,7 +208,7 @@ impl RequestParser {
             Header::Incomplete => Ok(Some(Step::Incomplete)),
             Header::Number(len, next) if (0..=MAX_BULK_BYTES as i64).contains(&len) => {
                 let len = len as usize;
-                if next + len + 2 > MAX_REQUEST_BYTES {
+                if next + len + 2 > self.limit {
                     return Err(RequestError::TooBig);
                 }
                 self.pos = next;

@@ -13,6 +13,7 @@ mod auth;
 mod cluster;
 mod document;
 mod error;
+mod limits;
 mod pool;
 mod protocol;
 mod secret;
@@ -26,6 +27,7 @@ pub use address::{Address, Listen, Server};
 pub(crate) use auth::is_world_readable;
 pub use auth::{ClientAuth, Credential};
 pub use error::{ConfigError, Problem};
+pub use limits::Limits;
 pub use protocol::Protocol;
 pub use secret::Secret;
 pub use tls::{ClientTls, Identity, ServerTls, Verify};
@@ -99,6 +101,8 @@ pub struct Pool {
     /// `cluster: true`, and which nodes reads go to: the servers are some nodes of a Redis Cluster,
     /// which tell the others.
     pub cluster: Option<ReadFrom>,
+    /// What its clients are held to.
+    pub limits: Limits,
 }
 
 /// `auto_eject_hosts`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::address::{Listen, Server, decimal};
 use super::document::{Data, Entry, Value};
 use super::error::{ConfigError, Problem};
-use super::{Eject, Pool, auth, tls};
+use super::{Eject, Pool, Protocol, auth, limits, tls};
 use crate::placement::{Distribution, Hash};
 
 /// Every key of twemproxy's, and our own.
@@ -47,9 +47,10 @@ pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
     let reader = Reader { file, entry };
     reader.known_keys()?;
     let servers = reader.servers()?;
+    let protocol = reader.protocol()?;
     let pool = Pool {
         name: entry.name.clone(),
-        protocol: reader.protocol()?,
+        protocol,
         listen: reader.listen()?,
         tls: reader.client_tls()?,
         server_tls: reader.server_tls(&servers)?,
@@ -74,6 +75,7 @@ pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
         server_connections: reader.server_connections()?,
         eject: reader.eject()?,
         cluster: reader.cluster()?,
+        limits: reader.limits(protocol == Protocol::Redis)?,
     };
     Ok(pool)
 }
@@ -101,11 +103,12 @@ impl<'a> Reader<'a> {
     }
 
     fn known_keys(&self) -> Read<()> {
-        let known = |name: &str| [KEYS, auth::KEYS, tls::KEYS].iter().any(|keys| keys.contains(&name));
+        let all = [KEYS, auth::KEYS, limits::KEYS, tls::KEYS];
+        let known = |name: &str| all.iter().any(|keys| keys.contains(&name));
         let unknown = self.entry.keys.iter().find(|key| !known(&key.name));
         match unknown {
             Some(key) => {
-                let expected = format!("one of {}", [KEYS, auth::KEYS, tls::KEYS].concat().join(", "));
+                let expected = format!("one of {}", all.concat().join(", "));
                 Err(self.error(&key.name, &key.value, Problem::UnknownKey, &expected))
             }
             None => Ok(()),

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use tombolo_resp::RequestParser;
 
+use super::Micros;
 use super::buffer::ByteQueue;
-use super::limits::{MAX_PENDING_BYTES, MAX_PENDING_REQUESTS, MAX_UNSENT_BYTES};
+use super::limits::{Bounds, MAX_PENDING_BYTES};
 use super::order::Order;
 use super::session::Session;
 use crate::acl::User;
@@ -53,6 +54,12 @@ pub(super) struct Client {
     pub(super) dirty: bool,
     /// What the table of a cluster was when it sent what it has under way.
     pub(super) epoch: u64,
+    /// What it counts for among the bytes that the pool's clients have not taken.
+    pub(super) counted: usize,
+    /// When it last sent or took something.
+    pub(super) active: Micros,
+    /// When the clock looks whether it is idle, if it does.
+    pub(super) idle_timer: Micros,
 }
 
 impl Client {
@@ -76,6 +83,9 @@ impl Client {
             closing: false,
             dirty: false,
             epoch: 0,
+            counted: 0,
+            active: 0,
+            idle_timer: Micros::MAX,
         }
     }
 
@@ -164,22 +174,22 @@ impl Client {
 
     /// How many requests, and of how many bytes together, may follow before a limit says to stop
     /// reading; the last one may pass the second.
-    pub(super) fn room(&self) -> (usize, usize) {
+    pub(super) fn room(&self, bounds: &Bounds) -> (usize, usize) {
         let (requests, bytes) = self.pending();
-        (MAX_PENDING_REQUESTS.saturating_sub(requests), MAX_PENDING_BYTES.saturating_sub(bytes))
+        (bounds.requests.saturating_sub(requests), MAX_PENDING_BYTES.saturating_sub(bytes))
     }
 
     /// Whether a limit says to stop reading.
-    pub(super) fn must_pause(&self) -> bool {
+    pub(super) fn must_pause(&self, bounds: &Bounds) -> bool {
         let (requests, bytes) = self.pending();
-        requests >= MAX_PENDING_REQUESTS || bytes >= MAX_PENDING_BYTES || self.unsent() >= MAX_UNSENT_BYTES
+        requests >= bounds.requests || bytes >= MAX_PENDING_BYTES || bounds.holds_back(self.unsent())
     }
 
     /// Whether reading may go on after a pause.
-    pub(super) fn may_resume(&self) -> bool {
+    pub(super) fn may_resume(&self, bounds: &Bounds) -> bool {
         let (requests, bytes) = self.pending();
-        let requests_left = if self.barrier { 0 } else { MAX_PENDING_REQUESTS / 2 };
-        requests <= requests_left && bytes <= MAX_PENDING_BYTES / 2 && self.unsent() <= MAX_UNSENT_BYTES / 2
+        let requests_left = if self.barrier { 0 } else { bounds.requests / 2 };
+        requests <= requests_left && bytes <= MAX_PENDING_BYTES / 2 && bounds.lets_go(self.unsent())
     }
 
     /// Whether everything that was asked is answered and taken.
@@ -191,23 +201,32 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
 
     #[test]
     fn limits_pause_and_resume_apart() {
         let mut client = Client::new(0, 0, true);
-        assert_eq!(client.room(), (MAX_PENDING_REQUESTS, MAX_PENDING_BYTES));
-        let most = MAX_PENDING_REQUESTS as u32;
-        let first = client.order.wait(0, most, MAX_PENDING_REQUESTS);
-        assert!(client.must_pause());
-        assert_eq!(client.room(), (0, MAX_PENDING_BYTES - MAX_PENDING_REQUESTS));
-        for seq in first..first + u64::from(most / 2) {
-            assert!(!client.may_resume());
+        let limits = Limits { pipeline: 8, client_buffer: 100, ..Limits::default() };
+        let mut bounds = Bounds::of(&limits);
+        assert_eq!(client.room(&bounds), (8, MAX_PENDING_BYTES));
+        let first = client.order.wait(0, 8, 80);
+        assert!(client.must_pause(&bounds));
+        assert_eq!(client.room(&bounds), (0, MAX_PENDING_BYTES - 80));
+        for seq in first..first + 4 {
+            assert!(!client.may_resume(&bounds));
             client.complete(seq, 0, 1, b"", &mut |_| 0);
         }
-        assert!(client.may_resume() && !client.must_pause());
-        assert_eq!(client.room().0, MAX_PENDING_REQUESTS / 2);
-        client.out.push(&vec![0; MAX_UNSENT_BYTES]);
-        assert!(client.must_pause());
+        assert!(client.may_resume(&bounds) && !client.must_pause(&bounds));
+        assert_eq!(client.room(&bounds).0, 4);
+        client.out.push(&[0; 50]);
+        assert!(client.may_resume(&bounds) && !client.must_pause(&bounds));
+        client.out.push(&[0; 50]);
+        assert!(!client.may_resume(&bounds) && client.must_pause(&bounds));
+        client.out.advance(99, 0);
+        bounds.crowded = true;
+        assert!(!client.may_resume(&bounds) && client.must_pause(&bounds));
+        client.out.advance(1, 0);
+        assert!(client.may_resume(&bounds) && !client.must_pause(&bounds));
     }
 
     #[test]

@@ -24,7 +24,12 @@ impl Core {
         if state.config.protocol == Protocol::Memcache {
             client.memcache = Some(Box::default());
         }
-        self.clients.insert(client)
+        let timed = state.client_timeout != Micros::MAX;
+        let id = self.clients.insert(client);
+        if timed {
+            self.idle.arrived(id);
+        }
+        id
     }
 
     /// A client of `pool` has connected that is one too many: it is told so, and closed.
@@ -50,6 +55,8 @@ impl Core {
         if client.closing {
             return;
         }
+        self.clock = now;
+        client.active = now;
         if client.paused {
             client.input.extend_from_slice(bytes);
         } else if client.input.is_empty() {
@@ -93,6 +100,8 @@ impl Core {
     pub fn client_gone(&mut self, id: ClientId) {
         if let Some(client) = self.clients.remove(id) {
             self.pools[client.pool].clients -= 1;
+            self.uncount(&client);
+            self.idle.forget(client.idle_timer, id);
             if let Some(session) = &client.session {
                 self.abandon(session);
             }
@@ -104,7 +113,7 @@ impl Core {
     pub(super) fn resume_clients(&mut self, now: Micros) {
         while let Some(id) = self.resumable.pop_front() {
             let Some(client) = self.clients.get_mut(id) else { continue };
-            if !client.paused || !client.may_resume() {
+            if !client.paused || !client.may_resume(&self.pools[client.pool].bounds) {
                 continue;
             }
             (client.paused, client.barrier) = (false, false);
@@ -139,15 +148,19 @@ impl Core {
             return self.consume_memcache(id, bytes, now);
         }
         let mut begun = client.parser.take();
+        let pool = client.pool;
         let mut used = 0;
         if begun.is_none() {
             used = self.consume_runs(id, bytes, now);
-            if used == bytes.len() && self.clients.get(id).is_none_or(|client| !client.must_pause()) {
+            let bounds = |client: &Client| &self.pools[client.pool].bounds;
+            let goes_on = |client: &Client| !client.must_pause(bounds(client));
+            if used == bytes.len() && self.clients.get(id).is_none_or(goes_on) {
                 return used;
             }
         }
         // Parsers are lent, so that clients between requests need no memory for one.
         let mut parser = begun.take().unwrap_or_else(|| std::mem::take(&mut self.parser));
+        parser.set_limit(self.pools[pool].bounds.request_bytes);
         used += self.consume_with(&mut parser, id, &bytes[used..], now);
         if parser.is_between_requests() {
             self.parser = parser;
@@ -162,10 +175,10 @@ impl Core {
     fn consume_runs(&mut self, id: ClientId, bytes: &[u8], now: Micros) -> usize {
         let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
         let state = &self.pools[client.pool];
-        if !state.placement.is_single() || !client.is_plain() || client.must_pause() {
+        if !state.placement.is_single() || !client.is_plain() || client.must_pause(&state.bounds) {
             return 0;
         }
-        let run = plain_run(bytes, client.room());
+        let run = plain_run(bytes, client.room(&state.bounds), state.bounds.request_bytes);
         if run.count > 0 {
             let connection = state.servers[0].lanes[client.lane];
             let seq = client.order.wait(connection, run.count, run.length);
@@ -180,7 +193,8 @@ impl Core {
             if client.closing {
                 return bytes.len();
             }
-            if client.must_pause() || (client.session.is_some() && self.has_backlog(id)) {
+            let bounds = &self.pools[client.pool].bounds;
+            if client.must_pause(bounds) || (client.session.is_some() && self.has_backlog(id)) {
                 self.pause(id);
                 return used;
             }

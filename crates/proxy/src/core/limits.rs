@@ -1,8 +1,11 @@
-//! What bounds the memory of a proxy, beside the sizes of single messages in tombolo-resp.
+//! What bounds the memory of a proxy, beside the sizes of single messages in tombolo-resp. A pool
+//! can say otherwise about the first ones: see [`Limits`](crate::config::Limits).
 //!
 //! A client that passes one of the soft limits is not read from until it is below half of it; its
 //! socket's buffer fills and it feels it as backpressure. One large request or reply may pass a
 //! soft limit, because it can not be split.
+
+use crate::config::Limits;
 
 /// Requests of one client that wait for a reply. Small requests can have large replies, so this is
 /// also what bounds how much a client that does not read can ask for before it is held back.
@@ -14,6 +17,12 @@ pub const MAX_UNSENT_BYTES: usize = 1 << 20;
 /// Bytes of replies for one client at which it is disconnected: what its pending requests asked
 /// for has to be kept until it is taken, and this is where that ends.
 pub const MAX_CLIENT_BYTES: usize = 1 << 30;
+/// Bytes of replies that all clients of a pool together have not taken, for each thread: where
+/// clients are held back although none of them is over its own limit.
+pub const MAX_BUFFERED_BYTES: usize = 4 << 30;
+/// How long a client may take nothing while its pool is over that, in microseconds; it is
+/// disconnected then. As long as Redis's soft limits for output buffers.
+pub const STALLED: u64 = 60_000_000;
 /// Arguments that are shown of an unknown command.
 pub const SHOWN_ARGS: usize = 20;
 /// Bytes of an argument or a name that are shown in an error.
@@ -25,3 +34,39 @@ pub const MAX_OWN_CONNECTIONS: usize = 10_000;
 pub const KEEP_OWN_IDLE: usize = 16;
 /// How long they are kept, in microseconds.
 pub const IDLE_OWN: u64 = 10_000_000;
+
+/// What a pool's clients are held to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) request_bytes: usize,
+    /// Requests of one client that wait for a reply.
+    pub(super) requests: usize,
+    /// Bytes of replies that one client has not taken: where it is held back, and where it is
+    /// disconnected.
+    pub(super) unsent: usize,
+    pub(super) most_unsent: usize,
+    /// All clients together are over their limit: who has something to take is held back.
+    pub(super) crowded: bool,
+}
+
+impl Bounds {
+    pub(super) fn of(limits: &Limits) -> Bounds {
+        Bounds {
+            request_bytes: limits.request_bytes,
+            requests: limits.pipeline,
+            unsent: limits.client_buffer,
+            most_unsent: limits.client_buffer_hard,
+            crowded: false,
+        }
+    }
+
+    /// Whether a client with so many bytes of replies to take is to get no more of them.
+    pub(super) fn holds_back(&self, unsent: usize) -> bool {
+        unsent >= self.unsent || (self.crowded && unsent > 0)
+    }
+
+    /// Whether it may get more of them again.
+    pub(super) fn lets_go(&self, unsent: usize) -> bool {
+        unsent <= self.unsent / 2 && !(self.crowded && unsent > 0)
+    }
+}

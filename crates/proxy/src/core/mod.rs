@@ -22,8 +22,10 @@ mod auth;
 mod buffer;
 mod client;
 mod cluster;
+mod crowd;
 mod effect;
 mod eject;
+mod idle;
 mod input;
 mod join;
 pub mod limits;
@@ -46,7 +48,10 @@ use std::time::Duration;
 use buffer::ByteQueue;
 use client::Client;
 use cluster::Cluster;
+use crowd::Crowd;
 use eject::Eject;
+use idle::Idle;
+use limits::Bounds;
 pub use output::Outlet;
 use own::{Spare, Timers};
 pub use server::ServerError;
@@ -117,6 +122,10 @@ struct PoolState {
     shared_greeting: &'static [u8],
     shared_greeting_replies: usize,
     clients: usize,
+    /// `Micros::MAX` for none.
+    client_timeout: Micros,
+    bounds: Bounds,
+    crowd: Crowd,
     eject: Eject,
     /// Set when the servers are nodes of a Redis Cluster.
     cluster: Option<Cluster>,
@@ -132,6 +141,9 @@ pub struct Core {
     shared: Vec<usize>,
     timers: Timers,
     clients: Slab<Client>,
+    idle: Idle,
+    /// The time of the latest input.
+    clock: Micros,
     actions: VecDeque<Action>,
     /// A parser between requests, for the next client that needs one.
     parser: Box<RequestParser>,
@@ -155,6 +167,8 @@ impl Core {
             shared: Vec::new(),
             timers: Timers::new(),
             clients: Slab::default(),
+            idle: Idle::default(),
+            clock: 0,
             actions: VecDeque::new(),
             parser: Box::default(),
             resumable: VecDeque::new(),
@@ -267,8 +281,9 @@ impl Core {
         let next = self.timers.first().map_or(shared, |(own, _)| shared.min(*own));
         let next = self.pools.iter().fold(next, |next, pool| {
             let cluster = pool.cluster.as_ref().map_or(Micros::MAX, Cluster::deadline);
-            next.min(pool.eject.next_retry()).min(cluster)
+            next.min(pool.eject.next_retry()).min(cluster).min(pool.crowd.deadline())
         });
+        let next = next.min(self.idle.deadline());
         (next != Micros::MAX).then_some(next)
     }
 
@@ -280,6 +295,9 @@ impl Core {
                 self.fail(index, &ServerError::TimedOut, now);
             }
         }
+        self.clock = now;
+        self.tick_idle(now);
+        self.tick_crowds(now);
         self.tick_own(now);
         self.tick_eject(now);
         self.tick_clusters(now);
@@ -341,6 +359,9 @@ impl PoolState {
             greeting: start,
             greeting_replies,
             clients: 0,
+            client_timeout: pool.limits.client_timeout.map_or(Micros::MAX, micros),
+            bounds: Bounds::of(&pool.limits),
+            crowd: Crowd::new(pool.limits.buffered_bytes),
             eject: Eject::new(
                 pool.eject.map(|eject| (eject.failures, micros(eject.retry))),
                 pool.servers.len(),

@@ -1,6 +1,5 @@
 //! What servers do, and what clients get: connections coming and going, replies, and writes.
 
-use super::limits::{MAX_CLIENT_BYTES, MAX_UNSENT_BYTES};
 use super::server::{InFlight, KEEP_BUFFER, Replies, State};
 use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError, memcache};
 use crate::config::Protocol;
@@ -66,6 +65,7 @@ impl Core {
         now: Micros,
         outlet: Outlet<'_>,
     ) -> Result<(), ServerError> {
+        self.clock = now;
         let connection = &mut self.connections[id.0];
         if let State::Idle | State::Connecting { .. } = connection.state {
             // Of a connection that is given up already.
@@ -246,26 +246,28 @@ impl Core {
         let id = run.client;
         let Some(client) = self.clients.get_mut(id) else { return };
         client.complete(run.seq, run.part, run.count, replies, &mut |bytes| outlet(id, bytes));
-        if client.unsent() > MAX_CLIENT_BYTES || client.paused || client.closing {
-            return self.after_reply(id);
+        let unsent = client.unsent();
+        if unsent == 0 {
+            client.active = self.clock;
         }
-        // What is left of `after_reply` for nearly every reply.
-        if !client.dirty && !client.out.is_empty() {
-            client.dirty = true;
-            self.actions.push_back(Action::WriteClient(id));
+        let unasked = !client.dirty && !client.out.is_empty();
+        if unsent != client.counted || unasked || client.paused || client.closing {
+            self.after_reply(id);
         }
     }
 
     /// A reply was added to what a client is sent.
     pub(super) fn after_reply(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        if client.unsent() > MAX_CLIENT_BYTES {
-            return self.client_gone(id);
+        let pool = &mut self.pools[client.pool];
+        if client.unsent() > pool.bounds.most_unsent {
+            return self.client_failed(id);
         }
-        if client.paused && client.may_resume() {
+        pool.count_unsent(client, self.clock);
+        if client.paused && client.may_resume(&pool.bounds) {
             self.resumable.push_back(id);
         }
-        self.after_output(id);
+        self.ask_for_output(id);
     }
 
     /// Appends a reply of the proxy's own.
@@ -285,8 +287,14 @@ impl Core {
         }
     }
 
-    /// Asks for what a client needs next: a write, or the end.
+    /// Something may have been added to what a client is sent.
     fn after_output(&mut self, id: ClientId) {
+        self.count_unsent(id);
+        self.ask_for_output(id);
+    }
+
+    /// Asks for what a client needs next: a write, or the end.
+    fn ask_for_output(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         if client.closing && client.is_drained() {
             return self.client_gone(id);
@@ -306,21 +314,26 @@ impl Core {
     pub fn client_wrote(&mut self, id: ClientId, count: usize, now: Micros) {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.out.advance(count, 0);
+        if count > 0 {
+            client.active = now;
+        }
         if client.closing && client.is_drained() {
             return self.client_gone(id);
         }
+        let pool = &mut self.pools[client.pool];
+        pool.count_unsent(client, now);
         if let Some(session) = &mut client.session
             && session.throttled
-            && client.out.len() <= MAX_UNSENT_BYTES / 2
+            && pool.bounds.lets_go(client.out.len())
         {
             session.throttled = false;
-            session.start_clock(now, self.pools[client.pool].timeout);
+            session.start_clock(now, pool.timeout);
             let index = session.connection;
             self.actions.push_back(Action::ResumeServer(ConnectionId(index)));
             self.arm(index);
         }
         let Some(client) = self.clients.get_mut(id) else { return };
-        if client.paused && client.may_resume() {
+        if client.paused && client.may_resume(&self.pools[client.pool].bounds) {
             self.resumable.push_back(id);
             self.resume_clients(now);
         }

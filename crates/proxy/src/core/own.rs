@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::effect::Effect;
-use super::limits::{IDLE_OWN, KEEP_OWN_IDLE, MAX_OWN_CONNECTIONS, MAX_PENDING_BYTES, MAX_UNSENT_BYTES};
+use super::limits::{IDLE_OWN, KEEP_OWN_IDLE, MAX_OWN_CONNECTIONS, MAX_PENDING_BYTES};
 use super::server::{Connection, State};
 use super::session::{Session, Verdict};
 use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
@@ -164,7 +164,7 @@ impl Core {
             client.out.push(&reply);
         }
         session.start_clock(now, self.pools[client.pool].timeout);
-        session.throttled = client.out.len() >= MAX_UNSENT_BYTES;
+        session.throttled = self.pools[client.pool].bounds.holds_back(client.out.len());
         if session.is_over() {
             self.leave(id, now);
         } else {

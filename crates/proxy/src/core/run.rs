@@ -17,13 +17,14 @@ pub(super) struct Run {
 
 /// The requests that `bytes` start with and that a shared connection to the one server there is
 /// can have as they are: nearly every request, and the short way for it. At most `requests`, and
-/// no further one after `most` bytes.
+/// no further one after `most` bytes. None that is longer than `longest`.
 #[inline]
-pub(super) fn plain_run(bytes: &[u8], (requests, most): (usize, usize)) -> Run {
+pub(super) fn plain_run(bytes: &[u8], (requests, most): (usize, usize), longest: usize) -> Run {
     let mut run = Run { count: 0, length: 0 };
     while (run.count as usize) < requests
         && run.length < most
         && let Some(request) = usual(&bytes[run.length..])
+        && request.length <= longest
         && command::lookup(request.name, request.first).is_some_and(is_plain)
     {
         run.count += 1;
@@ -51,7 +52,7 @@ mod tests {
             ends.push(bytes.len());
         }
         let run = |bytes: &[u8], room| {
-            let Run { count, length } = plain_run(bytes, room);
+            let Run { count, length } = plain_run(bytes, room, usize::MAX);
             (count, length)
         };
         assert_eq!(run(&bytes, (9, 9999)), (4, ends[4]));
@@ -60,6 +61,8 @@ mod tests {
         assert_eq!(run(&bytes, (9, ends[2])), (2, ends[2]));
         assert_eq!(run(&bytes[..ends[2] - 1], (9, 9999)), (1, ends[1]));
         assert_eq!(run(&bytes[ends[4]..], (9, 9999)), (0, 0));
+        assert_eq!(plain_run(&bytes, (9, 9999), ends[1]).count, 1);
+        assert_eq!(plain_run(&bytes, (9, 9999), ends[1] - 1).count, 0);
         for other in ["MULTI", "BLPOP k 0", "CONFIG GET save", "NONSENSE", "ECHO a", "SELECT 0"] {
             let mut bytes = Vec::new();
             let words: Vec<&[u8]> = other.split(' ').map(str::as_bytes).collect();

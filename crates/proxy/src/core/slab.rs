@@ -50,6 +50,13 @@ impl<T> Slab<T> {
         value.as_mut().filter(|_| *generation == id.generation)
     }
 
+    /// Everything that is there with its id, in no order that means something.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Id, &T)> {
+        self.slots.iter().enumerate().filter_map(|(index, (generation, value))| {
+            Some((Id { index: index as u32, generation: *generation }, value.as_ref()?))
+        })
+    }
+
     pub(super) fn remove(&mut self, id: Id) -> Option<T> {
         let (generation, value) = self.slots.get_mut(id.index())?;
         if *generation != id.generation {

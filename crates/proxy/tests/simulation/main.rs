@@ -32,6 +32,9 @@ two:
   listen: 127.0.0.1:5
   redis: true
   redis_db: 1
+  max_pipeline: 3
+  max_client_buffer: 1024
+  max_buffered_bytes: 2048
   servers: [\"127.0.0.1:6:1\"]
 three:
   listen: 127.0.0.1:7

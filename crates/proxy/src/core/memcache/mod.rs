@@ -55,7 +55,7 @@ impl Core {
             if client.closing {
                 return bytes.len();
             }
-            if client.must_pause() {
+            if client.must_pause(&self.pools[client.pool].bounds) {
                 client.paused = true;
                 return used;
             }
