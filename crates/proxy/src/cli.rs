@@ -1,15 +1,21 @@
 //! The command line: nutcracker's flags.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, Subcommand};
+
+use crate::{LogFormat, top};
 
 /// A Redis proxy, configured like twemproxy (nutcracker).
 #[derive(Debug, Parser)]
 #[command(name = "tombolo-proxy", version, disable_help_flag = true)]
+#[command(disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// Without one, the proxy runs.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
     /// Show this help
     #[arg(short = 'h', long = "help", short_alias = '?', action = ArgAction::Help)]
     help: Option<bool>,
@@ -25,6 +31,9 @@ pub struct Args {
     /// Log to this file instead of standard error; SIGHUP opens it anew
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// How to write the log: text, or json with one object a line (ts, level, message, pool, server)
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
     /// Write the process id to this file; it is removed at the end
     #[arg(short, long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
@@ -47,10 +56,26 @@ pub struct Args {
     /// How old the statistics may be, in milliseconds
     #[arg(short = 'i', long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub stats_interval: u32,
+    /// Tell metrics and health over HTTP on this address: /metrics /healthz /readyz /stats /hotkeys. A
+    /// port alone is one of 127.0.0.1. Nothing is told unless this is given
+    #[arg(long, value_name = "ADDR:PORT", value_parser = metrics_address)]
+    pub metrics: Option<SocketAddr>,
     /// Threads that serve clients: a number, or 'auto' for one per core. Each has connections to
     /// the servers of its own
     #[arg(long, value_name = "N", default_value = "1", value_parser = Threads::parse)]
     pub threads: Threads,
+}
+
+/// What else there is to do than to run the proxy.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show what a running proxy does: rates, latencies, servers, errors, hot keys
+    Top(top::Options),
+}
+
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    port.or_else(|_| text.parse()).map_err(|_| "expected ADDRESS:PORT, or a port".to_string())
 }
 
 /// A number of threads.
@@ -114,6 +139,19 @@ mod tests {
         let args = parse(&[]).expect("no flag is needed");
         assert!(args.stats_addr.is_loopback());
         assert_eq!((args.stats_port, args.stats_interval), (22222, 30_000));
+    }
+
+    #[test]
+    fn metrics_stay_on_this_machine_unless_told_otherwise() {
+        assert_eq!(parse(&[]).expect("no flag is needed").metrics, None);
+        for (text, expected) in [("9000", "127.0.0.1:9000"), ("0.0.0.0:1", "0.0.0.0:1"), ("[::]:1", "[::]:1")]
+        {
+            let args = parse(&["--metrics", text]).expect(text);
+            assert_eq!(args.metrics.map(|address| address.to_string()).as_deref(), Some(expected));
+        }
+        for bad in ["", "host:1", "127.0.0.1", "70000"] {
+            assert!(parse(&["--metrics", bad]).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -15,5 +15,6 @@ pub mod core;
 mod log;
 pub mod net;
 pub mod placement;
+pub mod top;
 
-pub use log::Log;
+pub use log::{Log, LogFormat};

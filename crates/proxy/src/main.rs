@@ -9,12 +9,22 @@ use anyhow::Context;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::daemon;
-use tombolo_proxy::cli::Args;
+use tombolo_proxy::cli::{Args, Verb};
 use tombolo_proxy::config::Config;
-use tombolo_proxy::{Log, net};
+use tombolo_proxy::{Log, net, top};
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let args = Args::parse();
+    if let Some(Verb::Top(options)) = &args.verb {
+        return match top::run(options) {
+            Ok(status) => ExitCode::from(status),
+            Err(error) => {
+                eprintln!("tombolo-proxy top: {error}");
+                ExitCode::from(2)
+            }
+        };
+    }
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tombolo-proxy: {error:#}");
@@ -35,7 +45,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
         return Ok(());
     }
     raise_descriptor_limit();
-    let log = Log::open(args.output.as_deref(), args.verbose).context("the log can not be opened")?;
+    let log = Log::open(args.output.as_deref(), args.verbose, args.log_format)
+        .context("the log can not be opened")?;
     if args.daemonize {
         // Before there is a thread or a descriptor that epoll knows: neither survives a fork.
         daemon(true, false).context("can not go to the background")?;
@@ -46,11 +57,12 @@ fn run(args: &Args) -> anyhow::Result<()> {
             interval: Duration::from_millis(args.stats_interval.into()),
         },
         threads: args.threads.count(),
+        metrics: args.metrics,
     };
     let mut proxy = net::Proxy::start(&config, &options, log).inspect_err(|error| {
         // In the background nobody sees what is printed.
         if args.daemonize
-            && let Ok(log) = Log::open(args.output.as_deref(), args.verbose)
+            && let Ok(log) = Log::open(args.output.as_deref(), args.verbose, args.log_format)
         {
             log.line(0, format_args!("{error}"));
         }

@@ -81,6 +81,27 @@ fn the_unit_runs_the_program_as_it_is() {
 }
 
 #[test]
+fn the_health_checks_of_terraform_ask_where_the_proxy_answers() {
+    let port = deploy("terraform/google/proxy.tf").lines().find_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        (name.trim() == "metrics_port").then(|| value.trim().to_string())
+    });
+    let script = deploy("terraform/google/templates/startup.sh.tftpl");
+    let script = script.replace("${metrics_port}", &port.expect("a port"));
+    let args: Vec<Vec<String>> = script
+        .lines()
+        .filter_map(|line| line.strip_prefix("ExecStart=/usr/bin/tombolo-proxy "))
+        .map(|args| args.split_whitespace().map(str::to_string).collect())
+        .collect();
+    assert_eq!(args.len(), 1);
+    accepts("terraform", &args[0]);
+    let checks = deploy("terraform/google/load_balancer.tf");
+    assert_eq!(checks.matches("port         = local.metrics_port\n").count(), 2);
+    assert!(checks.contains("\"/readyz\"") && checks.contains("\"/healthz\""));
+    assert!(deploy("terraform/google/network.tf").contains("tostring(local.metrics_port)"));
+}
+
+#[test]
 fn the_image_runs_the_program_as_it_is() {
     let file = deploy("docker/Dockerfile");
     let arguments = file.lines().find_map(|line| line.strip_prefix("CMD ")).expect("CMD");
@@ -108,7 +129,19 @@ fn the_manifests_fit_together() {
     assert_eq!(kinds, ["ConfigMap", "Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"]);
     let pod = &documents[1]["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
-    accepts("kubernetes", &strings(&container["args"]));
+    let args = strings(&container["args"]);
+    accepts("kubernetes", &args);
+    // Probes ask where the proxy answers.
+    let ports = container["ports"].as_vec().expect("ports");
+    let metrics = ports.iter().find(|port| port["name"].as_str() == Some("metrics")).expect("metrics");
+    let port = metrics["containerPort"].as_integer().expect("a port");
+    assert!(args.contains(&format!("--metrics=0.0.0.0:{port}")), "{args:?}");
+    for (probe, path) in
+        [("startupProbe", "/readyz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")]
+    {
+        let get = &container[probe]["httpGet"];
+        assert_eq!((get["path"].as_str(), get["port"].as_str()), (Some(path), Some("metrics")), "{probe}");
+    }
     // What the configuration names is mounted.
     let text = documents[0]["data"]["tombolo-proxy.yml"].as_str().expect("a configuration");
     let mounts = container["volumeMounts"].as_vec().expect("mounts");

@@ -29,7 +29,8 @@ fn start(threads: &str, servers: &[u16], options: &[&str]) -> (Proxy, u16) {
 #[test]
 fn every_thread_serves_and_statistics_are_sums() {
     let (one, two) = (Redis::start(), Redis::start());
-    let (proxy, stats) = start("4", &[one.port, two.port], &["server_connections: 2"]);
+    let (proxy, stats) =
+        start("4", &[one.port, two.port], &["server_connections: 2", "hash: murmur", "distribution: modula"]);
     let mut clients: Vec<Client> = (0..40).map(|_| proxy.client()).collect();
     for (index, client) in clients.iter_mut().enumerate() {
         client.send(&format!("SET key:{index} {index}\r\nGET key:{index}\r\n").repeat(50).into_bytes());

@@ -1,14 +1,30 @@
 # A regional health check and a regional backend: one region, as the Redis.
-resource "google_compute_region_health_check" "proxy" {
-  name                = var.name
+resource "google_compute_region_health_check" "ready" {
+  name                = "${var.name}-ready"
   region              = var.region
   check_interval_sec  = 5
   timeout_sec         = 2
   healthy_threshold   = 2
   unhealthy_threshold = 3
 
-  tcp_health_check {
-    port = var.port
+  http_health_check {
+    port         = local.metrics_port
+    request_path = "/readyz"
+  }
+}
+
+# A proxy that lets its clients finish is not ready, and yet is not to be replaced.
+resource "google_compute_region_health_check" "alive" {
+  name                = "${var.name}-alive"
+  region              = var.region
+  check_interval_sec  = 10
+  timeout_sec         = 3
+  healthy_threshold   = 1
+  unhealthy_threshold = 6
+
+  http_health_check {
+    port         = local.metrics_port
+    request_path = "/healthz"
   }
 }
 
@@ -17,7 +33,7 @@ resource "google_compute_region_backend_service" "proxy" {
   region                          = var.region
   load_balancing_scheme           = "INTERNAL"
   protocol                        = "TCP"
-  health_checks                   = [google_compute_region_health_check.proxy.id]
+  health_checks                   = [google_compute_region_health_check.ready.id]
   connection_draining_timeout_sec = 30
 
   backend {

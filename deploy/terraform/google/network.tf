@@ -29,6 +29,6 @@ resource "google_compute_firewall" "health_checks" {
 
   allow {
     protocol = "tcp"
-    ports    = [tostring(var.port)]
+    ports    = [tostring(local.metrics_port)]
   }
 }

@@ -1,4 +1,7 @@
 locals {
+  # Metrics and health: for health checks, and for whoever may reach it.
+  metrics_port = 22223
+
   configuration = templatefile("${path.module}/templates/tombolo-proxy.yml.tftpl", {
     port  = var.port
     redis = "${google_redis_instance.redis.host}:${google_redis_instance.redis.port}"
@@ -62,6 +65,7 @@ resource "google_compute_region_instance_template" "proxy" {
       # Several while a new CA is being introduced.
       ca            = join("\n", [for ca in google_redis_instance.redis.server_ca_certs : trimspace(ca.cert)])
       configuration = local.configuration
+      metrics_port  = local.metrics_port
     })
   }
 
@@ -83,7 +87,7 @@ resource "google_compute_region_instance_group_manager" "proxy" {
   }
 
   auto_healing_policies {
-    health_check      = google_compute_region_health_check.proxy.id
+    health_check      = google_compute_region_health_check.alive.id
     initial_delay_sec = 180
   }
 

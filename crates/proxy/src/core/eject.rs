@@ -35,6 +35,11 @@ impl Eject {
         self.servers.get(server).map_or(0, |health| health.ejected_at)
     }
 
+    /// Whether a server is left out now.
+    pub(super) fn is_out(&self, server: usize) -> bool {
+        self.servers.get(server).is_some_and(|health| health.retry.is_some())
+    }
+
     /// When a server comes back next.
     pub(super) fn next_retry(&self) -> Micros {
         self.servers.iter().filter_map(|health| health.retry).min().unwrap_or(Micros::MAX)

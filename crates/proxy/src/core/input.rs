@@ -337,6 +337,9 @@ impl Core {
         wire: &[u8],
         now: Micros,
     ) {
+        if self.sampling.is_some() && client != ClientId::NOBODY {
+            self.sample(self.connections[index].pool, count, wire, now);
+        }
         let connection = &mut self.connections[index];
         connection.out.push(wire);
         if connection.keeps {

@@ -27,6 +27,8 @@ pub const STALLED: u64 = 60_000_000;
 pub const SHOWN_ARGS: usize = 20;
 /// Bytes of an argument or a name that are shown in an error.
 pub const SHOWN_BYTES: usize = 64;
+/// Bytes of a key that are kept and shown where keys are counted.
+pub const SHOWN_KEY_BYTES: usize = 128;
 /// Connections of clients' own, of one pool, idle ones included: as many as Redis has clients by
 /// default.
 pub const MAX_OWN_CONNECTIONS: usize = 10_000;

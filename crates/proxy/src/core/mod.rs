@@ -25,10 +25,13 @@ mod cluster;
 mod crowd;
 mod effect;
 mod eject;
+mod hot;
 mod idle;
 mod input;
 mod join;
+mod latency;
 pub mod limits;
+mod measure;
 mod memcache;
 mod order;
 mod output;
@@ -50,15 +53,20 @@ use client::Client;
 use cluster::Cluster;
 use crowd::Crowd;
 use eject::Eject;
+use hot::Sampling;
+pub use hot::{SAMPLE, Seen, Sketch};
 use idle::Idle;
+pub use latency::{BUCKETS, Latency};
 use limits::Bounds;
+use measure::Trouble;
+pub use measure::{Failures, PoolMeasures, ServerMeasures};
 pub use output::Outlet;
 use own::{Spare, Timers};
 pub use server::ServerError;
 use server::{Connection, State};
 pub use slab::Id as ClientId;
 use slab::Slab;
-pub use stats::{PoolSnapshot, PoolStats, ServerStats, Snapshot};
+pub use stats::{PoolSnapshot, PoolStats, ServerSnapshot, ServerStats, Snapshot};
 use tombolo_resp::RequestParser;
 
 use crate::config::{DEFAULT_CONNECT_TIMEOUT, Pool, Protocol, ReadFrom, Server};
@@ -100,6 +108,7 @@ struct ServerState {
     control: Option<usize>,
     /// Connections of clients' own that nobody has.
     spare: Spare,
+    trouble: Trouble,
 }
 
 /// A pool: its configuration, and what becomes of it.
@@ -130,6 +139,7 @@ struct PoolState {
     /// Set when the servers are nodes of a Redis Cluster.
     cluster: Option<Cluster>,
     stats: PoolStats,
+    latency: Latency,
 }
 
 /// The state machine.
@@ -155,6 +165,8 @@ pub struct Core {
     total_clients: u64,
     /// What the clock's zero is since 1970.
     epoch: Micros,
+    /// Set while somebody wants to know which keys are asked for most.
+    sampling: Option<Box<Sampling>>,
 }
 
 impl Core {
@@ -175,6 +187,7 @@ impl Core {
             dice: seed | 1,
             total_clients: 0,
             epoch: 0,
+            sampling: None,
         };
         for pool in pools {
             core.add_pool(Arc::new(pool.clone()));
@@ -205,7 +218,8 @@ impl Core {
         });
         let lanes: Vec<usize> = lanes.collect();
         self.shared.extend(&lanes);
-        state.servers.push(ServerState { server, lanes, control: None, spare: Spare::default() });
+        let (spare, trouble) = Default::default();
+        state.servers.push(ServerState { server, lanes, control: None, spare, trouble });
         index
     }
 
@@ -370,6 +384,7 @@ impl PoolState {
                 .cluster
                 .map(|_| Cluster::new(micros(pool.timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT)))),
             stats: PoolStats::default(),
+            latency: Latency::default(),
             config: pool,
         }
     }

@@ -38,6 +38,9 @@ impl Core {
             0 => State::Ready,
             missing => State::Handshake { deadline, missing },
         };
+        if missing == 0 && connection.shared {
+            self.pools[connection.pool].servers[connection.server].trouble.now = false;
+        }
         if !self.connections[id.0].shared {
             self.own_ready(id.0, now);
         }
@@ -122,7 +125,7 @@ impl Core {
     ) -> Result<usize, ServerError> {
         let connection = &self.connections[index];
         if connection.memcache.is_some() {
-            return self.frames_memcache(index, bytes, outlet);
+            return self.frames_memcache(index, bytes, now, outlet);
         }
         if connection.raw && connection.state == State::Ready {
             self.own_message(index, bytes, now)?;
@@ -135,7 +138,7 @@ impl Core {
             if connection.shared && connection.state == State::Ready && !connection.keeps {
                 let (replies, outcome) = connection.replies(rest);
                 if replies.count > 0 {
-                    self.replies(index, &replies, &rest[..replies.length], outlet);
+                    self.replies(index, &replies, &rest[..replies.length], now, outlet);
                     used += replies.length;
                 }
                 outcome.map_err(|_| ServerError::Protocol)?;
@@ -177,6 +180,7 @@ impl Core {
             State::Handshake { .. } if !connection.greeting.is_empty() => return Err(ServerError::Protocol),
             State::Handshake { .. } => {
                 connection.state = State::Ready;
+                self.pools[connection.pool].servers[connection.server].trouble.now &= !connection.shared;
                 if !connection.shared {
                     self.own_ready(index, now);
                 }
@@ -194,7 +198,7 @@ impl Core {
                     self.cluster_reply(index, &replies, reply, now);
                     return Ok(());
                 }
-                self.replies(index, &replies, reply, &mut |_, _| 0);
+                self.replies(index, &replies, reply, now, &mut |_, _| 0);
             }
         }
         Ok(())
@@ -202,9 +206,17 @@ impl Core {
 
     /// Hands out replies to the oldest requests.
     #[inline]
-    pub(super) fn replies(&mut self, index: usize, replies: &Replies, bytes: &[u8], outlet: Outlet<'_>) {
+    pub(super) fn replies(
+        &mut self,
+        index: usize,
+        replies: &Replies,
+        bytes: &[u8],
+        now: Micros,
+        outlet: Outlet<'_>,
+    ) {
         let connection = &mut self.connections[index];
         let Some(run) = connection.answered(replies) else { return };
+        self.pools[connection.pool].latency.record(now.saturating_sub(run.since), run.count.into());
         if std::mem::take(&mut connection.suspect) {
             let (pool, server) = (connection.pool, connection.server);
             self.pools[pool].eject.good(server);
@@ -221,6 +233,11 @@ impl Core {
         if !connection.shared {
             return self.fail_own(index, error);
         }
+        let trouble = &mut self.pools[connection.pool].servers[connection.server].trouble;
+        trouble.failures.count(error);
+        // Servers may close what is idle.
+        let idle = connection.state == State::Ready && connection.in_flight.is_empty();
+        trouble.now |= !idle || *error != ServerError::Closed;
         connection.traffic.failed(error);
         let (pool, server) = (connection.pool, connection.server);
         let (kept, unsent) = (std::mem::take(&mut connection.kept), connection.out.len());

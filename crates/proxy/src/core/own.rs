@@ -125,6 +125,11 @@ impl Core {
 
     pub(super) fn send_own(&mut self, id: ClientId, effect: Effect, wire: &[u8], now: Micros) {
         let Some(client) = self.clients.get_mut(id) else { return };
+        if self.sampling.is_some() {
+            let pool = client.pool;
+            self.sample(pool, 1, wire, now);
+        }
+        let Some(client) = self.clients.get_mut(id) else { return };
         let Some(session) = &mut client.session else { return };
         let index = session.connection;
         session.sent(effect, wire.len());
@@ -213,6 +218,7 @@ impl Core {
         self.pools[pool].servers[server].spare.idle.retain(|idle| *idle != index);
         self.close_own(index);
         let Some(id) = owner else { return };
+        self.pools[pool].servers[server].trouble.failures.count(error);
         self.want_table(pool);
         let Some(client) = self.clients.get_mut(id) else { return };
         let Some(session) = client.session.take() else { return };

@@ -1,7 +1,7 @@
 //! twemproxy's counters.
 
 use super::server::{Connection, State};
-use super::{Core, ServerError};
+use super::{Core, PoolMeasures, ServerError, ServerMeasures};
 
 /// Counters of a pool, with twemproxy's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -128,8 +128,21 @@ pub struct PoolSnapshot {
     pub name: String,
     /// Its own counters.
     pub stats: PoolStats,
-    /// The names of its servers, in the order of the configuration, and their counters.
-    pub servers: Vec<(String, ServerStats)>,
+    /// What else is measured.
+    pub measures: PoolMeasures,
+    /// Its servers, in the order of the configuration.
+    pub servers: Vec<ServerSnapshot>,
+}
+
+/// What was counted for a server of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServerSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Its counters.
+    pub stats: ServerStats,
+    /// What else is measured.
+    pub measures: ServerMeasures,
 }
 
 impl Snapshot {
@@ -150,10 +163,14 @@ impl Snapshot {
 impl PoolSnapshot {
     fn add(&mut self, other: PoolSnapshot) {
         self.stats.add(&other.stats);
-        for (name, stats) in other.servers {
-            match self.servers.iter_mut().find(|(mine, _)| *mine == name) {
-                Some((_, mine)) => mine.add(&stats),
-                None => self.servers.push((name, stats)),
+        self.measures.add(&other.measures);
+        for server in other.servers {
+            match self.servers.iter_mut().find(|mine| mine.name == server.name) {
+                Some(mine) => {
+                    mine.stats.add(&server.stats);
+                    mine.measures.add(&server.measures);
+                }
+                None => self.servers.push(server),
             }
         }
     }
@@ -219,14 +236,20 @@ impl ServerStats {
 impl Core {
     /// Everything that is counted. One pass over the connections; for an occasional question.
     pub fn snapshot(&self) -> Snapshot {
-        let pools = self.pools.iter().map(|pool| {
-            let servers = pool.servers.iter().enumerate().map(|(index, server)| {
-                let server_ejected_at = pool.eject.ejected_at(index);
-                (server.server.name.clone(), ServerStats { server_ejected_at, ..ServerStats::default() })
+        let pools = self.pools.iter().zip(self.pool_measures()).enumerate();
+        let pools = pools.map(|(place, (pool, measures))| {
+            let servers = pool.servers.iter().enumerate().map(|(index, server)| ServerSnapshot {
+                name: server.server.name.clone(),
+                stats: ServerStats {
+                    server_ejected_at: pool.eject.ejected_at(index),
+                    ..ServerStats::default()
+                },
+                measures: self.server_measures(place, index),
             });
             PoolSnapshot {
                 name: pool.config.name.clone(),
                 stats: PoolStats { client_connections: pool.clients as u64, ..pool.stats },
+                measures,
                 servers: servers.collect(),
             }
         });
@@ -237,7 +260,7 @@ impl Core {
         };
         for connection in &self.connections {
             snapshot.connections += u64::from(connection.state != State::Idle);
-            snapshot.pools[connection.pool].servers[connection.server].1.count(connection);
+            snapshot.pools[connection.pool].servers[connection.server].stats.count(connection);
         }
         snapshot
     }
@@ -248,10 +271,15 @@ mod tests {
     use super::*;
 
     fn snapshot(pool: &str, server: &str, requests: u64, ejected: u64) -> Snapshot {
-        let server_stats = ServerStats { requests, server_ejected_at: ejected, ..ServerStats::default() };
+        let server = ServerSnapshot {
+            name: server.to_string(),
+            stats: ServerStats { requests, server_ejected_at: ejected, ..ServerStats::default() },
+            measures: ServerMeasures { failing: 1, ..ServerMeasures::default() },
+        };
+        let mut measures = PoolMeasures { paused: 1, ..PoolMeasures::default() };
+        measures.latency.record(requests, 1);
         let stats = PoolStats { client_connections: 2, ..PoolStats::default() };
-        let servers = vec![(server.to_string(), server_stats)];
-        let pools = vec![PoolSnapshot { name: pool.to_string(), stats, servers }];
+        let pools = vec![PoolSnapshot { name: pool.to_string(), stats, measures, servers: vec![server] }];
         Snapshot { total_clients: 5, connections: 3, pools }
     }
 
@@ -267,10 +295,13 @@ mod tests {
             sum.add(part);
         }
         assert_eq!((sum.total_clients, sum.connections), (20, 12));
-        let requests = |pool: &PoolSnapshot| pool.servers.iter().map(|(_, stats)| stats.requests).collect();
+        let requests =
+            |pool: &PoolSnapshot| pool.servers.iter().map(|server| server.stats.requests).collect();
         let all: Vec<Vec<u64>> = sum.pools.iter().map(requests).collect();
         assert_eq!(all, [vec![11, 1000], vec![100]]);
-        assert_eq!(sum.pools[0].servers[0].1.server_ejected_at, 7);
+        assert_eq!(sum.pools[0].servers[0].stats.server_ejected_at, 7);
+        assert_eq!((sum.pools[0].servers[0].measures.failing, sum.pools[0].measures.paused), (2, 3));
+        assert_eq!((sum.pools[0].measures.latency.count(), sum.pools[0].measures.latency.total()), (3, 1011));
         assert_eq!(sum.pools[0].stats.client_connections, 6);
     }
 }

@@ -76,7 +76,12 @@ impl Clients {
             self.complain_at = now.saturating_add(COMPLAIN_EVERY);
             let reason = tls::explain(error).unwrap_or_else(|| error.to_string());
             let pool = core.pool_of(id).map_or("", |pool| pool.name.as_str());
-            log.line(NOTICE, format_args!("pool '{pool}': a client's TLS handshake failed: {reason}"));
+            let about = [("pool", pool)];
+            log.about(
+                NOTICE,
+                &about,
+                format_args!("pool '{pool}': a client's TLS handshake failed: {reason}"),
+            );
         }
         core.client_failed(id);
     }

@@ -2,6 +2,7 @@
 //! clients and gives each to the worker with the fewest.
 
 use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
 
-use super::NetError;
 use super::listener::Listener;
 use super::mailbox::{Arrival, Command, Seat, Workers};
 use super::signals::{Signals, Wish};
@@ -19,6 +19,7 @@ use super::stats::{self, StatsOptions};
 use super::stream::Stream;
 use super::tls::Contexts;
 use super::worker::Worker;
+use super::{NetError, admin};
 use crate::config::Config;
 use crate::log::{ERROR, Log, NOTICE, WARN};
 
@@ -37,6 +38,8 @@ pub struct Options {
     pub stats: StatsOptions,
     /// Threads that serve clients.
     pub threads: NonZeroUsize,
+    /// Where metrics and health are told, if anywhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// A pool's listening socket, and its clients on all threads.
@@ -81,12 +84,17 @@ impl Proxy {
             listener
                 .register(poll.registry(), Token(LISTENERS + index))
                 .map_err(NetError::of("a listening socket"))?;
-            log.line(NOTICE, format_args!("pool '{}': listening on {}", pool.name, pool.listen));
+            let about = [("pool", pool.name.as_str())];
+            log.about(NOTICE, &about, format_args!("pool '{}': listening on {}", pool.name, pool.listen));
             doors.push(Door { listener, limit: pool.client_connections, clients: Arc::default() });
         }
         let (sender, ends) = channel();
         let workers = start_workers(config, options.threads, &contexts, &log, &Arc::new(waker), &sender)?;
         stats::serve(options.stats, workers.clone())?;
+        if let Some(address) = options.metrics {
+            let address = admin::start(address, workers.clone())?;
+            log.line(NOTICE, format_args!("metrics: listening on {address}"));
+        }
         Ok(Proxy { poll, doors, workers, signals, log, ends, accept_again: false })
     }
 

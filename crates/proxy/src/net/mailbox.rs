@@ -9,7 +9,7 @@ use std::time::Duration;
 use mio::Waker;
 
 use super::stream::Stream;
-use crate::core::Snapshot;
+use crate::core::{Sketch, Snapshot};
 
 /// The longest that a worker may take to say how it is. A turn of its loop is far shorter.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -21,6 +21,10 @@ pub(super) enum Command {
     Serve(Arrival),
     /// Say how you are.
     Snapshot(Sender<Snapshot>),
+    /// Look at which keys are asked for, for this long at most.
+    SampleKeys(Duration),
+    /// Say which were, and look no more.
+    SampledKeys(Sender<Vec<(String, Sketch)>>),
 }
 
 /// A connection that was accepted.
@@ -97,6 +101,32 @@ impl Workers {
         for _ in self.0.iter() {
             let part = receiver.recv_timeout(PATIENCE).map_err(io::Error::other)?;
             sum.add(part);
+        }
+        Ok(sum)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Makes all of them look at which keys are asked for, for this long at most.
+    pub(super) fn sample_keys(&self, time: Duration) {
+        self.0.iter().for_each(|mailbox| mailbox.send(Command::SampleKeys(time)));
+    }
+
+    /// What all of them have seen since, by pool.
+    pub(super) fn sampled_keys(&self) -> io::Result<Vec<(String, Sketch)>> {
+        let (sender, receiver) = channel();
+        self.0.iter().for_each(|mailbox| mailbox.send(Command::SampledKeys(sender.clone())));
+        let mut sum: Vec<(String, Sketch)> = Vec::new();
+        for _ in self.0.iter() {
+            for (pool, sketch) in receiver.recv_timeout(PATIENCE).map_err(io::Error::other)? {
+                match sum.iter_mut().find(|(name, _)| *name == pool) {
+                    Some((_, mine)) => mine.add(sketch),
+                    None => sum.push((pool, sketch)),
+                }
+            }
         }
         Ok(sum)
     }

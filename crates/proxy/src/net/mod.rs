@@ -13,6 +13,7 @@
 //! writes in the steady state. Everything that became readable is read before anything is
 //! written, so requests of many clients leave in one write to each server, and the other way.
 
+mod admin;
 mod clients;
 mod control;
 mod listener;
@@ -58,6 +59,14 @@ pub enum NetError {
     /// Statistics can not be given.
     #[error("statistics: can not listen on {address}: {source}; choose with -a and -s")]
     Stats {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Metrics can not be given.
+    #[error("metrics: can not listen on {address}: {source}; choose with --metrics")]
+    Metrics {
         /// The address.
         address: SocketAddr,
         /// What the system said.

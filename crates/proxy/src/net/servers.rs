@@ -18,8 +18,8 @@ use crate::log::{Log, WARN};
 
 #[derive(Debug)]
 struct Link {
-    /// For the log.
-    name: String,
+    /// For the log: the pool.
+    pool: String,
     address: Address,
     keepalive: bool,
     /// TLS, and the name that the certificate must have.
@@ -53,7 +53,7 @@ impl Link {
             Some(Box::new((tls, name)))
         });
         Link {
-            name: format!("pool '{}': server {address}", pool.name),
+            pool: pool.name.clone(),
             address,
             keepalive: pool.tcpkeepalive,
             tls,
@@ -64,6 +64,13 @@ impl Link {
             down: false,
             shared,
         }
+    }
+
+    /// Writes a line about it.
+    fn log(&self, log: &Log, text: std::fmt::Arguments<'_>) {
+        let (pool, server) = (self.pool.as_str(), self.address.to_string());
+        let about = [("pool", pool), ("server", &server)];
+        log.about(WARN, &about, format_args!("pool '{pool}': server {server}: {text}"));
     }
 
     fn disconnect(&mut self) {
@@ -204,7 +211,7 @@ impl Servers {
     fn connected(&mut self, core: &mut Core, id: ConnectionId, now: Micros, log: &Log) {
         let link = &mut self.links[id.0];
         if std::mem::take(&mut link.down) {
-            log.line(WARN, format_args!("{}: connected again", link.name));
+            link.log(log, format_args!("connected again"));
         }
         core.server_connected(id, now);
     }
@@ -290,7 +297,7 @@ impl Servers {
         let link = &mut self.links[id.0];
         link.disconnect();
         if link.shared && !std::mem::replace(&mut link.down, true) {
-            log.line(WARN, format_args!("{}: {error}", link.name));
+            link.log(log, format_args!("{error}"));
         }
     }
 
@@ -299,7 +306,7 @@ impl Servers {
         let Some(link) = self.links.get_mut(id.0) else { return };
         let handshaking = link.socket.as_ref().is_some_and(Socket::is_handshaking) && !link.connecting;
         if handshaking && link.shared && !std::mem::replace(&mut link.down, true) {
-            log.line(WARN, format_args!("{}: no answer to TLS's handshake; does it speak TLS?", link.name));
+            link.log(log, format_args!("no answer to TLS's handshake; does it speak TLS?"));
         }
         link.disconnect();
         link.awaited = false;

@@ -31,29 +31,27 @@ pub struct StatsOptions {
 pub(super) fn serve(options: StatsOptions, workers: Workers) -> Result<(), NetError> {
     let failed = |source| NetError::Stats { address: options.listen, source };
     let listener = TcpListener::bind(options.listen).map_err(failed)?;
-    let stats = Stats::new(workers, options.interval);
     thread::Builder::new()
         .name("stats".to_string())
-        .spawn(move || stats.answer(&listener))
+        .spawn(move || Stats::new().answer(&listener, &workers, options.interval))
         .map_err(failed)?;
     Ok(())
 }
 
+/// Makes the document.
 #[derive(Debug)]
-struct Stats {
-    workers: Workers,
+pub(super) struct Stats {
     source: String,
     started: Instant,
-    interval: Duration,
 }
 
 impl Stats {
-    fn new(workers: Workers, interval: Duration) -> Stats {
+    pub(super) fn new() -> Stats {
         let source = gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned());
-        Stats { workers, source, started: Instant::now(), interval }
+        Stats { source, started: Instant::now() }
     }
 
-    fn answer(&self, listener: &TcpListener) {
+    fn answer(&self, listener: &TcpListener, workers: &Workers, interval: Duration) {
         let mut latest: Option<(Instant, String)> = None;
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else {
@@ -61,9 +59,9 @@ impl Stats {
                 thread::sleep(Duration::from_millis(100));
                 continue;
             };
-            if latest.as_ref().is_none_or(|(at, _)| at.elapsed() >= self.interval) {
+            if latest.as_ref().is_none_or(|(at, _)| at.elapsed() >= interval) {
                 // Workers that do not answer have ended, and with them the proxy.
-                let Ok(snapshot) = self.workers.snapshot() else { continue };
+                let Ok(snapshot) = workers.snapshot() else { continue };
                 latest = Some((Instant::now(), self.render(&snapshot)));
             }
             let _ = stream.set_write_timeout(Some(PATIENCE));
@@ -71,7 +69,7 @@ impl Stats {
         }
     }
 
-    fn render(&self, snapshot: &Snapshot) -> String {
+    pub(super) fn render(&self, snapshot: &Snapshot) -> String {
         let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let mut out = String::from("{");
         text(&mut out, "service", "tombolo-proxy");
@@ -87,9 +85,9 @@ impl Stats {
         for pool in &snapshot.pools {
             begin(&mut out, &pool.name);
             fields(&mut out, &pool.stats.named());
-            for (name, server) in &pool.servers {
-                begin(&mut out, name);
-                fields(&mut out, &server.named());
+            for server in &pool.servers {
+                begin(&mut out, &server.name);
+                fields(&mut out, &server.stats.named());
                 out.push('}');
             }
             out.push('}');

@@ -159,6 +159,10 @@ impl Worker {
                 // Who has asked may have lost patience.
                 let _ = sender.send(self.core.snapshot());
             }
+            Command::SampleKeys(time) => self.core.sample_keys(now.saturating_add(micros(time))),
+            Command::SampledKeys(sender) => {
+                let _ = sender.send(self.core.sampled_keys());
+            }
         }
     }
 

@@ -313,7 +313,7 @@ impl World {
     fn audit(&self) {
         for pool in self.core.snapshot().pools {
             let mut sum = [0_i64; 4];
-            for (_, stats) in &pool.servers {
+            for stats in pool.servers.iter().map(|server| &server.stats) {
                 let (queued, bytes) =
                     (stats.in_queue + stats.out_queue, stats.in_queue_bytes + stats.out_queue_bytes);
                 let part = [stats.requests, stats.responses, queued, bytes];

@@ -59,6 +59,12 @@ impl Detours {
         self.slots.get(&key).copied()
     }
 
+    /// When a request on a detour was sent first.
+    pub(super) fn since(&self, key: Key) -> Option<Micros> {
+        let queue = self.queues.get(&(key.0, self.slot(key)?))?;
+        queue.iter().find(|detour| (detour.seq, detour.part) == (key.1, key.2)).map(|detour| detour.since)
+    }
+
     /// Puts a request behind those of its client and slot.
     pub(super) fn begin(&mut self, client: ClientId, slot: u16, detour: Detour) {
         self.slots.insert((client, detour.seq, detour.part), slot);

@@ -160,12 +160,24 @@ impl Core {
 
     /// Gives a client its reply, and the next request its turn if there is one.
     fn finish_detour(&mut self, pool: usize, request: InFlight, reply: &[u8], now: Micros) {
+        let took = now.saturating_sub(self.since(pool, &request));
+        self.pools[pool].latency.record(took, request.count.into());
         self.deliver(request, reply, &mut |_, _| 0);
         let Some(cluster) = &mut self.pools[pool].cluster else { return };
         if !cluster.detours.is_empty()
             && let Some(slot) = cluster.detours.finish((request.client, request.seq, request.part))
         {
             self.next_detour(pool, request.client, slot, now);
+        }
+    }
+
+    /// When a request came: on a detour, before it was sent the last time.
+    fn since(&self, pool: usize, request: &InFlight) -> Micros {
+        let detours = self.pools[pool].cluster.as_ref().map(|cluster| &cluster.detours);
+        let key = (request.client, request.seq, request.part);
+        match detours.filter(|detours| !detours.is_empty()) {
+            Some(detours) => detours.since(key).unwrap_or(request.since),
+            None => request.since,
         }
     }
 

@@ -110,6 +110,7 @@ impl Core {
         &mut self,
         index: usize,
         bytes: &[u8],
+        now: Micros,
         outlet: Outlet<'_>,
     ) -> Result<usize, ServerError> {
         let mut used = 0;
@@ -120,7 +121,8 @@ impl Core {
             if self.connections[index].in_flight.is_empty() {
                 return Err(ServerError::Protocol);
             }
-            self.replies(index, &Replies { count: 1, length, cut: false }, &rest[..length], outlet);
+            let replies = Replies { count: 1, length, cut: false };
+            self.replies(index, &replies, &rest[..length], now, outlet);
             used += length;
         }
         Ok(used)

@@ -61,8 +61,9 @@ impl Contexts {
                     identity.filter(|identity| is_world_readable(&identity.key))
                 {
                     let (pool, key) = (&pool.name, key.display());
-                    log.line(
+                    log.about(
                         WARN,
+                        &[("pool", pool)],
                         format_args!(
                             "pool '{pool}', key '{name}': {key}: everybody on this machine may read the private key"
                         ),

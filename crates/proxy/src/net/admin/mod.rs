@@ -1,0 +1,187 @@
+//! What a proxy tells about itself over HTTP: metrics, health, statistics and hot keys. A thread of
+//! its own accepts; workers are asked, and never wait for who reads the answer.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/metrics` | OpenMetrics text |
+//! | `/healthz` | 200 while every worker turns |
+//! | `/readyz` | 200 while new clients are welcome |
+//! | `/stats` | twemproxy's JSON |
+//! | `/hotkeys?seconds=N` | after N seconds, the keys that were asked for most meanwhile |
+
+mod http;
+mod metrics;
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{Answer, Target};
+use metrics::Process;
+use serde_json::json;
+
+use super::NetError;
+use super::mailbox::Workers;
+use super::stats::Stats;
+use crate::core::{SAMPLE, Sketch};
+
+/// Connections at a time.
+const MOST: usize = 32;
+/// Keys that are told of each pool.
+const SHOWN_KEYS: usize = 20;
+/// The longest that keys are looked at, in seconds.
+const MAX_SECONDS: u64 = 60;
+
+/// What requests are answered from.
+#[derive(Debug)]
+struct Admin {
+    workers: Workers,
+    stats: Stats,
+    started: u64,
+    busy: AtomicUsize,
+    /// Held by who looks at keys: one at a time. The last answer.
+    keys: Mutex<String>,
+    /// How long they look, or the last one did, in seconds.
+    looking: AtomicU64,
+}
+
+/// Listens on `address`, and starts the thread that answers.
+pub(super) fn start(address: SocketAddr, workers: Workers) -> Result<SocketAddr, NetError> {
+    let failed = |source| NetError::Metrics { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let admin = Arc::new(Admin {
+        workers,
+        stats: Stats::new(),
+        started,
+        busy: AtomicUsize::new(0),
+        keys: Mutex::default(),
+        looking: AtomicU64::new(0),
+    });
+    thread::Builder::new()
+        .name("metrics".to_string())
+        .spawn(move || accept(&listener, &admin))
+        .map_err(failed)?;
+    Ok(address)
+}
+
+fn accept(listener: &TcpListener, admin: &Arc<Admin>) {
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else {
+            // No descriptors are left; trying again at once would only keep a core busy.
+            thread::sleep(Duration::from_millis(100));
+            continue;
+        };
+        let place = Place::take(admin);
+        if admin.busy.load(Ordering::Relaxed) > MOST {
+            // Into the socket's buffer: nobody is waited for.
+            let _ = stream.set_nonblocking(true);
+            let _ = http::write(&mut stream, &Answer::text(503, "too many requests at a time"));
+            continue;
+        }
+        // Without a thread for it, the connection is closed.
+        let _ = thread::Builder::new().name("metrics-answer".to_string()).spawn(move || place.serve(stream));
+    }
+}
+
+/// One of the connections that are answered at a time.
+struct Place(Arc<Admin>);
+
+impl Place {
+    fn take(admin: &Arc<Admin>) -> Place {
+        admin.busy.fetch_add(1, Ordering::Relaxed);
+        Place(Arc::clone(admin))
+    }
+
+    fn serve(self, stream: TcpStream) {
+        // Whoever has gone needs no answer.
+        let _ = http::serve(stream, |target| self.0.answer(target));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Admin {
+    fn answer(&self, target: &Target) -> Answer {
+        match target.path.as_str() {
+            "/metrics" => self.metrics(),
+            "/healthz" => match self.workers.snapshot() {
+                Ok(_) => Answer::text(200, "ok"),
+                Err(_) => Answer::text(503, "a worker does not answer"),
+            },
+            "/readyz" => Answer::text(200, "ok"),
+            "/stats" => match self.workers.snapshot() {
+                Ok(snapshot) => Answer::json(self.stats.render(&snapshot)),
+                Err(_) => Answer::text(503, "a worker does not answer"),
+            },
+            "/hotkeys" => self.hot_keys(target),
+            _ => Answer::text(404, "there are /metrics /healthz /readyz /stats /hotkeys?seconds=N"),
+        }
+    }
+
+    fn metrics(&self) -> Answer {
+        let process = Process { started: self.started, workers: self.workers.count() };
+        let snapshot = self.workers.snapshot().map_err(|_| std::fmt::Error);
+        match snapshot.and_then(|snapshot| metrics::render(process, snapshot)) {
+            Ok(body) => Answer { status: 200, kind: metrics::KIND, body },
+            Err(_) => Answer::text(503, "a worker does not answer"),
+        }
+    }
+
+    fn hot_keys(&self, target: &Target) -> Answer {
+        let seconds = target.parameter("seconds").unwrap_or("5");
+        let Some(seconds) = seconds.parse().ok().filter(|seconds| (1..=MAX_SECONDS).contains(seconds)) else {
+            let shown: String = seconds.chars().take(20).collect();
+            let expected =
+                format!("seconds: bad value: '{shown}'; expected a number from 1 to {MAX_SECONDS}");
+            return Answer::text(400, &expected);
+        };
+        let mut latest = match self.keys.try_lock() {
+            Err(TryLockError::WouldBlock) if self.looking.load(Ordering::Relaxed) <= seconds => {
+                // What the other one finds is as good, and comes no later.
+                let latest = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+                return match latest.is_empty() {
+                    true => Answer::text(503, "a worker does not answer"),
+                    false => Answer::json(latest.clone()),
+                };
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Answer::text(409, "somebody else looks at keys now, for longer");
+            }
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Ok(latest) => latest,
+        };
+        self.looking.store(seconds, Ordering::Relaxed);
+        let time = Duration::from_secs(seconds);
+        self.workers.sample_keys(time + Duration::from_secs(1));
+        thread::sleep(time);
+        *latest =
+            self.workers.sampled_keys().map_or_else(|_| String::new(), |pools| keys_json(seconds, &pools));
+        match latest.is_empty() {
+            true => Answer::text(503, "a worker does not answer"),
+            false => Answer::json(latest.clone()),
+        }
+    }
+}
+
+fn keys_json(seconds: u64, pools: &[(String, Sketch)]) -> String {
+    let pools: Vec<serde_json::Value> = pools
+        .iter()
+        .map(|(name, sketch)| {
+            let keys = sketch.top(SHOWN_KEYS).into_iter().map(|(key, seen)| {
+                let key = String::from_utf8_lossy(key);
+                json!({"key": key, "count": seen.count, "excess": seen.excess})
+            });
+            json!({"pool": name, "seen": sketch.total(), "keys": keys.collect::<Vec<_>>()})
+        })
+        .collect();
+    json!({"seconds": seconds, "one_in": SAMPLE, "pools": pools}).to_string() + "\n"
+}
