@@ -17,7 +17,7 @@ pub struct Args {
     #[command(subcommand)]
     pub verb: Option<Verb>,
     /// Show this help
-    #[arg(short = 'h', long = "help", short_alias = '?', action = ArgAction::Help)]
+    #[arg(short = 'h', long = "help", short_alias = '?', global = true, action = ArgAction::Help)]
     help: Option<bool>,
     /// Check the configuration and exit
     #[arg(short = 't', long)]
@@ -70,6 +70,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Show what a running proxy does: rates, latencies, servers, errors, hot keys
+    #[command(after_help = "Example: tombolo-proxy top --metrics 22223 --interval 5 --once --format json")]
     Top(top::Options),
 }
 

@@ -89,4 +89,6 @@ fn a_server_that_is_down_shows_and_so_does_a_proxy_that_is_not_there() {
         );
     }
     assert_eq!(top(&["--metrics", "nonsense"]).status.code(), Some(2));
+    let help = top(&["--help"]);
+    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("--interval"));
 }
