@@ -64,6 +64,10 @@ pub struct Args {
     /// the servers of its own
     #[arg(long, value_name = "N", default_value = "1", value_parser = Threads::parse)]
     pub threads: Threads,
+    /// How long clients have, after SIGTERM or SIGINT, to get what is under way, in seconds. A
+    /// second signal ends the proxy at once
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub drain_timeout: u32,
 }
 
 /// What else there is to do than to run the proxy.

@@ -56,8 +56,10 @@ fn run(args: &Args) -> anyhow::Result<()> {
             listen: SocketAddr::new(args.stats_addr, args.stats_port),
             interval: Duration::from_millis(args.stats_interval.into()),
         },
+        file: args.conf_file.clone(),
         threads: args.threads.count(),
         metrics: args.metrics,
+        drain_timeout: Duration::from_secs(args.drain_timeout.into()),
     };
     let mut proxy = net::Proxy::start(&config, &options, log).inspect_err(|error| {
         // In the background nobody sees what is printed.

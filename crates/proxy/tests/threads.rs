@@ -33,7 +33,10 @@ fn every_thread_serves_and_statistics_are_sums() {
         start("4", &[one.port, two.port], &["server_connections: 2", "hash: murmur", "distribution: modula"]);
     let mut clients: Vec<Client> = (0..40).map(|_| proxy.client()).collect();
     for (index, client) in clients.iter_mut().enumerate() {
-        client.send(&format!("SET key:{index} {index}\r\nGET key:{index}\r\n").repeat(50).into_bytes());
+        for key in 0..50 {
+            let key = format!("{index}:{key}");
+            client.send(format!("SET {key} {index}\r\nGET {key}\r\n").as_bytes());
+        }
     }
     for (index, client) in clients.iter_mut().enumerate() {
         for _ in 0..50 {

@@ -133,6 +133,11 @@ impl Users {
         &self.default
     }
 
+    /// The user with this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<User>> {
+        self.users.get(name)
+    }
+
     /// The user with this name, if it is enabled and the password is right.
     pub fn authenticate(&self, name: &[u8], password: &[u8]) -> Option<&Arc<User>> {
         let user = self.users.get(std::str::from_utf8(name).ok()?)?;

@@ -14,6 +14,7 @@ mod cluster;
 mod document;
 mod error;
 mod limits;
+pub mod plan;
 mod pool;
 mod protocol;
 mod secret;
@@ -51,7 +52,7 @@ pub struct Config {
 }
 
 /// One pool: where it listens and which servers it shares keys between.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pool {
     /// Its name.
     pub name: String,
@@ -134,7 +135,7 @@ impl Config {
         let mut pools: Vec<Pool> = Vec::new();
         for entry in &entries {
             let pool = pool::read(file, entry)?;
-            if let Some(other) = pools.iter().find(|other| other.listen == pool.listen) {
+            if let Some(other) = pools.iter().find(|other| other.listen.address == pool.listen.address) {
                 let expected = format!("an address that pool '{}' does not listen on", other.name);
                 return Err(entry.problem(
                     file,

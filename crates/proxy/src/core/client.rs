@@ -50,6 +50,8 @@ pub(super) struct Client {
     pub(super) eof: bool,
     /// To be closed once every reply is out; further requests are not looked at.
     pub(super) closing: bool,
+    /// To be closed once it is between two requests.
+    pub(super) leaving: bool,
     /// A write for it is already asked for.
     pub(super) dirty: bool,
     /// What the table of a cluster was when it sent what it has under way.
@@ -81,6 +83,7 @@ impl Client {
             barrier: false,
             eof: false,
             closing: false,
+            leaving: false,
             dirty: false,
             epoch: 0,
             counted: 0,
@@ -192,9 +195,11 @@ impl Client {
         requests <= requests_left && bytes <= MAX_PENDING_BYTES / 2 && bounds.lets_go(self.unsent())
     }
 
-    /// Whether everything that was asked is answered and taken.
+    /// Whether everything that was asked is answered and taken. Who is to leave is not owed what may
+    /// never come.
     pub(super) fn is_drained(&self) -> bool {
-        !self.is_waiting() && self.out.is_empty()
+        let patient = || self.session.as_ref().is_some_and(|session| session.waits_only_for_ever());
+        self.out.is_empty() && (!self.is_waiting() || (self.leaving && patient()))
     }
 }
 

@@ -64,9 +64,9 @@ impl Core {
         self.pools[client.pool].count_unsent(client, self.clock);
     }
 
-    /// What a client that is gone has not taken is of no matter.
-    pub(super) fn uncount(&mut self, client: &Client) {
-        self.pools[client.pool].recount(client.counted, 0, self.clock);
+    /// What a client that has left its pool has not taken is of no matter there.
+    pub(super) fn uncount(&mut self, pool: usize, counted: usize) {
+        self.pools[pool].recount(counted, 0, self.clock);
     }
 
     /// Disconnects who takes nothing of what crowds a pool.

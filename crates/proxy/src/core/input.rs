@@ -100,8 +100,9 @@ impl Core {
     pub fn client_gone(&mut self, id: ClientId) {
         if let Some(client) = self.clients.remove(id) {
             self.pools[client.pool].clients -= 1;
-            self.uncount(&client);
+            self.uncount(client.pool, client.counted);
             self.idle.forget(client.idle_timer, id);
+            self.leaving -= usize::from(client.leaving);
             if let Some(session) = &client.session {
                 self.abandon(session);
             }
@@ -117,6 +118,12 @@ impl Core {
                 continue;
             }
             (client.paused, client.barrier) = (false, false);
+            if self.pools[client.pool].retired {
+                self.follow(id);
+                if self.clients.get(id).is_none_or(|client| client.paused) {
+                    continue;
+                }
+            }
             self.consume_input(id, now);
             let Some(client) = self.clients.get(id) else { continue };
             match (client.paused, client.eof) {

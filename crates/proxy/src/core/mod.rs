@@ -36,6 +36,7 @@ mod memcache;
 mod order;
 mod output;
 mod own;
+mod reload;
 mod route;
 mod run;
 mod server;
@@ -140,6 +141,10 @@ struct PoolState {
     cluster: Option<Cluster>,
     stats: PoolStats,
     latency: Latency,
+    /// It takes no new clients, and goes when the last one has gone.
+    retired: bool,
+    /// The pool that took its place.
+    successor: Option<usize>,
 }
 
 /// The state machine.
@@ -167,6 +172,10 @@ pub struct Core {
     epoch: Micros,
     /// Set while somebody wants to know which keys are asked for most.
     sampling: Option<Box<Sampling>>,
+    /// Pools that are retired and still have clients or connections.
+    retiring: Vec<usize>,
+    /// How many clients are to leave.
+    leaving: usize,
 }
 
 impl Core {
@@ -188,6 +197,8 @@ impl Core {
             total_clients: 0,
             epoch: 0,
             sampling: None,
+            retiring: Vec::new(),
+            leaving: 0,
         };
         for pool in pools {
             core.add_pool(Arc::new(pool.clone()));
@@ -195,8 +206,8 @@ impl Core {
         core
     }
 
-    /// Adds a pool; returns its index.
-    fn add_pool(&mut self, config: Arc<Pool>) -> usize {
+    /// Adds a pool; returns its index: the number of those that were there before, and for good.
+    pub fn add_pool(&mut self, config: Arc<Pool>) -> usize {
         let index = self.pools.len();
         self.pools.push(PoolState::new(config.clone()));
         for server in &config.servers {
@@ -316,6 +327,7 @@ impl Core {
         self.tick_eject(now);
         self.tick_clusters(now);
         self.resume_clients(now);
+        self.close_retired();
     }
 
     fn roll(&mut self) -> u64 {
@@ -385,6 +397,8 @@ impl PoolState {
                 .map(|_| Cluster::new(micros(pool.timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT)))),
             stats: PoolStats::default(),
             latency: Latency::default(),
+            retired: false,
+            successor: None,
             config: pool,
         }
     }

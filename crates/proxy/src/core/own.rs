@@ -172,6 +172,7 @@ impl Core {
         session.throttled = self.pools[client.pool].bounds.holds_back(client.out.len());
         if session.is_over() {
             self.leave(id, now);
+            self.follow(id);
         } else {
             self.arm(index);
         }
@@ -233,6 +234,7 @@ impl Core {
         if relies {
             self.finish(id);
         }
+        self.follow(id);
         self.after_reply(id);
     }
 
@@ -248,6 +250,7 @@ impl Core {
             self.abandon(&session);
         }
         self.answer(id, b"+RESET\r\n");
+        self.follow(id);
         true
     }
 

@@ -137,6 +137,11 @@ impl Session {
             || matches!(self.pending.front(), Some(Pending::Reply(effect, _)) if effect.is_patient())
     }
 
+    /// Whether a command that blocks is all that is not answered.
+    pub(super) fn waits_only_for_ever(&self) -> bool {
+        self.pending.len() == 1 && self.waits_for_ever()
+    }
+
     /// Whether the loss of the connection would lose something.
     pub(super) fn relies_on_connection(&self) -> bool {
         !self.is_clean()

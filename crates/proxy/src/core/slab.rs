@@ -84,5 +84,9 @@ mod tests {
         assert_eq!(slab.remove(old), None);
         assert_eq!(slab.get(new), Some(&'b'));
         assert_eq!(slab.get_mut(new), Some(&mut 'b'));
+        let other = slab.insert('c');
+        assert_eq!(slab.entries().collect::<Vec<_>>(), [(new, &'b'), (other, &'c')]);
+        slab.remove(new);
+        assert_eq!(slab.entries().collect::<Vec<_>>(), [(other, &'c')]);
     }
 }

@@ -262,6 +262,19 @@ impl Core {
             snapshot.connections += u64::from(connection.state != State::Idle);
             snapshot.pools[connection.pool].servers[connection.server].stats.count(connection);
         }
+        // What was counted before a pool was replaced still counts, as far as there is a place for it.
+        let all = std::mem::take(&mut snapshot.pools).into_iter().zip(&self.pools);
+        let (old, new): (Vec<_>, Vec<_>) = all.partition(|(_, state)| state.retired);
+        snapshot.pools = new.into_iter().map(|(pool, _)| pool).collect();
+        for (pool, _) in old {
+            if let Some(mine) = snapshot.pools.iter_mut().find(|mine| mine.name == pool.name) {
+                let mut pool = pool;
+                pool.servers.retain(|server| mine.servers.iter().any(|other| other.name == server.name));
+                // What a connection was like that is not used any more says nothing about the server.
+                pool.servers.iter_mut().for_each(|server| server.measures.failing = 0);
+                mine.add(pool);
+            }
+        }
         snapshot
     }
 }

@@ -123,6 +123,20 @@ impl Clients {
         }
     }
 
+    /// Has a client read, whether or not an event has said that there is something.
+    pub(super) fn look(&mut self, id: ClientId) {
+        if let Some(socket) = self.get(id) {
+            socket.readable = true;
+        }
+        self.resume(id);
+    }
+
+    /// The same for every client.
+    pub(super) fn look_everywhere(&mut self) {
+        let all: Vec<ClientId> = self.sockets.iter().flatten().map(|(id, ..)| *id).collect();
+        all.into_iter().for_each(|id| self.look(id));
+    }
+
     pub(super) fn any_readable(&self) -> bool {
         !self.readable.is_empty()
     }
@@ -137,7 +151,9 @@ impl Clients {
             if !core.wants_input(id) && !socket.is_handshaking() {
                 continue;
             }
-            match socket.read(buffer) {
+            let got = socket.read(buffer);
+            let quiet = !socket.readable;
+            match got {
                 Ok(Got::Bytes(count)) => {
                     core.client_data(id, &buffer[..count], now);
                     self.resume(id);
@@ -151,6 +167,9 @@ impl Clients {
                 }
                 Ok(Got::End) => core.client_eof(id),
                 Err(error) => self.failed(core, id, &error, now, log),
+            }
+            if quiet && core.has_leaving() {
+                core.client_quiet(id);
             }
         }
         turn.clear();

@@ -1,22 +1,30 @@
-//! The thread that owns what there is once: listening sockets, signals, statistics. It accepts
-//! clients and gives each to the worker with the fewest.
+//! The thread that owns what there is once: listening sockets, signals, the configuration, what the
+//! service manager is told. It accepts clients and gives each to the worker with the fewest.
+//!
+//! ```text
+//!  serving ──SIGHUP──▶ serving, with another configuration (`reload`)
+//!     │ SIGTERM, SIGINT: nobody is accepted any more, clients leave (`drain`)
+//!     ▼
+//!  draining ──no client is left, or the time is over, or another signal──▶ end
+//! ```
 
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
 
-use super::listener::Listener;
-use super::mailbox::{Arrival, Command, Seat, Workers};
+use super::doors::{Door, Next};
+use super::mailbox::{Command, Workers};
+use super::manager::Manager;
 use super::signals::{Signals, Wish};
 use super::stats::{self, StatsOptions};
-use super::stream::Stream;
 use super::tls::Contexts;
 use super::worker::Worker;
 use super::{NetError, admin};
@@ -32,36 +40,44 @@ const WAKER: Token = Token(1);
 const LISTENERS: usize = 2;
 
 /// How a proxy is run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
+    /// Where the configuration is read from again.
+    pub file: PathBuf,
     /// Statistics in twemproxy's way.
     pub stats: StatsOptions,
     /// Threads that serve clients.
     pub threads: NonZeroUsize,
     /// Where metrics and health are told, if anywhere.
     pub metrics: Option<SocketAddr>,
-}
-
-/// A pool's listening socket, and its clients on all threads.
-#[derive(Debug)]
-struct Door {
-    listener: Listener,
-    /// The most clients at a time; 0 for no limit.
-    limit: usize,
-    clients: Arc<AtomicUsize>,
+    /// How long clients have for what is under way, when the proxy is to end.
+    pub drain_timeout: Duration,
 }
 
 /// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
-    poll: Poll,
-    doors: Vec<Door>,
-    workers: Workers,
+    pub(super) poll: Poll,
+    pub(super) config: Config,
+    pub(super) options: Options,
+    pub(super) contexts: Contexts,
+    /// One for each pool of `config`, in its order.
+    pub(super) doors: Vec<Door>,
+    /// What the next listener and the next pool get.
+    pub(super) next: Next,
+    pub(super) workers: Workers,
+    pub(super) log: Arc<Log>,
+    pub(super) manager: Manager,
     signals: Signals,
-    log: Arc<Log>,
-    /// Why a worker has ended; none should.
-    ends: Receiver<NetError>,
+    /// Kept, for what the last worker says is lost with the last waker.
+    _waker: Arc<Waker>,
+    /// How workers have ended: without an error only when they were to.
+    ends: Receiver<Result<(), NetError>>,
     accept_again: bool,
+    /// Set from the moment on when nobody is accepted any more.
+    draining: Arc<AtomicBool>,
+    /// Until when clients may stay that are to leave.
+    deadline: Option<Instant>,
 }
 
 impl Proxy {
@@ -73,105 +89,163 @@ impl Proxy {
         let log = Arc::new(log);
         let poll = Poll::new().map_err(NetError::of("epoll"))?;
         signals.register(poll.registry(), SIGNALS).map_err(NetError::of("signals"))?;
-        let waker = Waker::new(poll.registry(), WAKER).map_err(NetError::of("an eventfd"))?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(NetError::of("an eventfd"))?);
         let contexts = Contexts::default();
         contexts.load(config)?;
         contexts.warn(config, &log);
         config.remarks.iter().for_each(|remark| log.line(WARN, format_args!("{remark}")));
+        let mut next = Next { token: LISTENERS, pool: 0 };
         let mut doors = Vec::new();
-        for (index, pool) in config.pools.iter().enumerate() {
-            let mut listener = Listener::bind(pool)?;
-            listener
-                .register(poll.registry(), Token(LISTENERS + index))
-                .map_err(NetError::of("a listening socket"))?;
-            let about = [("pool", pool.name.as_str())];
-            log.about(NOTICE, &about, format_args!("pool '{}': listening on {}", pool.name, pool.listen));
-            doors.push(Door { listener, limit: pool.client_connections, clients: Arc::default() });
+        for pool in &config.pools {
+            let listener = next.listen(pool, poll.registry(), &log)?;
+            doors.push(Door::new(listener, pool, next.pool()));
         }
         let (sender, ends) = channel();
-        let workers = start_workers(config, options.threads, &contexts, &log, &Arc::new(waker), &sender)?;
+        let workers = start_workers(config, options.threads, &contexts, &log, &waker, &sender)?;
         stats::serve(options.stats, workers.clone())?;
+        let draining: Arc<AtomicBool> = Arc::default();
         if let Some(address) = options.metrics {
-            let address = admin::start(address, workers.clone())?;
+            let address = admin::start(address, workers.clone(), Arc::clone(&draining))?;
             log.line(NOTICE, format_args!("metrics: listening on {address}"));
         }
-        Ok(Proxy { poll, doors, workers, signals, log, ends, accept_again: false })
+        let manager = Manager::new(Instant::now());
+        manager.ready(config.pools.len(), options.threads);
+        Ok(Proxy {
+            poll,
+            config: config.clone(),
+            options: options.clone(),
+            contexts,
+            doors,
+            next,
+            workers,
+            log,
+            manager,
+            signals,
+            _waker: waker,
+            ends,
+            accept_again: false,
+            draining,
+            deadline: None,
+        })
     }
 
-    /// Serves until a signal says to end.
+    /// Serves until a signal says to end, and every client has what it is owed.
     pub fn run(&mut self) -> Result<(), NetError> {
         let mut events = Events::with_capacity(64);
         loop {
-            let timeout = self.accept_again.then_some(ACCEPT_AGAIN);
-            match self.poll.poll(&mut events, timeout) {
+            match self.poll.poll(&mut events, self.timeout(Instant::now())) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 outcome => outcome.map_err(NetError::of("epoll"))?,
             }
-            if let Ok(error) = self.ends.try_recv() {
-                return Err(error);
+            while let Ok(end) = self.ends.try_recv() {
+                end?;
+                self.workers.one_has_ended();
             }
             let again = std::mem::take(&mut self.accept_again);
-            let mut end = false;
             for event in &events {
                 match event.token() {
-                    SIGNALS => end |= self.signal(),
+                    SIGNALS => {
+                        while let Some(wish) = self.signals.next() {
+                            if self.signal(wish) {
+                                return Ok(());
+                            }
+                        }
+                    }
                     WAKER => {}
-                    Token(_) if again => {}
-                    Token(token) => self.accept(token - LISTENERS),
+                    _ if again => {}
+                    token => self.accept_at(token),
                 }
-            }
-            if end {
-                self.log.line(NOTICE, format_args!("ending: a signal said so"));
-                return Ok(());
             }
             if again {
-                (0..self.doors.len()).for_each(|index| self.accept(index));
+                self.accept_everywhere();
+            }
+            let now = Instant::now();
+            self.manager.watch(&self.workers, now);
+            if self.is_over(now) {
+                return Ok(());
             }
         }
     }
 
-    /// Does what a signal asks for; true when it says to end.
-    fn signal(&mut self) -> bool {
-        let mut end = false;
-        while let Some(wish) = self.signals.next() {
-            match wish {
-                Wish::End => end = true,
-                Wish::LogMore => self.log.adjust(1),
-                Wish::LogLess => self.log.adjust(-1),
-                Wish::ReopenLog => {
-                    if let Err(error) = self.log.reopen() {
-                        self.log.line(ERROR, format_args!("the log can not be opened anew: {error}"));
-                    }
+    /// How long there is nothing to do without an event.
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        let until = |at: Instant| at.saturating_duration_since(now);
+        let again = self.accept_again.then_some(ACCEPT_AGAIN);
+        [again, self.deadline.map(until), self.manager.next().map(until)].into_iter().flatten().min()
+    }
+
+    /// Does what a signal asks for; true when it says to end now.
+    fn signal(&mut self, wish: Wish) -> bool {
+        match wish {
+            Wish::End if self.deadline.is_some() => {
+                self.log.line(NOTICE, format_args!("ending at once: another signal said so"));
+                return true;
+            }
+            Wish::End => self.drain(),
+            Wish::LogMore => self.log.adjust(1),
+            Wish::LogLess => self.log.adjust(-1),
+            Wish::Reload => {
+                if let Err(error) = self.log.reopen() {
+                    self.log.line(ERROR, format_args!("the log can not be opened anew: {error}"));
+                }
+                if self.deadline.is_none() {
+                    self.reload();
                 }
             }
         }
-        end
+        false
     }
 
-    fn accept(&mut self, index: usize) {
-        let Some(door) = self.doors.get(index) else { return };
-        loop {
-            match door.listener.accept() {
-                Ok(stream) => self.admit(index, door, stream),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return,
-                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    _ => {
-                        self.log.line(ERROR, format_args!("can not accept: {error}"));
-                        self.accept_again = true;
-                        return;
-                    }
-                },
-            }
+    /// Closes the listening sockets and lets the clients leave.
+    fn drain(&mut self) {
+        self.log.line(NOTICE, format_args!("ending: a signal said so; clients get what is under way"));
+        self.draining.store(true, Ordering::Relaxed);
+        self.manager.stopping();
+        // Whoever is connected already may have asked something.
+        self.accept_everywhere();
+        self.accept_again = false;
+        self.doors.clear();
+        self.workers.send_all(|| Command::Drain);
+        self.deadline = Some(Instant::now() + self.options.drain_timeout);
+    }
+
+    /// Whether the proxy is to end, and nothing is left to wait for.
+    fn is_over(&self, now: Instant) -> bool {
+        let Some(deadline) = self.deadline else { return false };
+        if self.workers.have_all_ended() {
+            self.log.line(NOTICE, format_args!("ended: every client has what it asked for"));
+            return true;
+        }
+        if now >= deadline {
+            let clients = self.workers.clients();
+            self.log.line(
+                WARN,
+                format_args!(
+                    "ended after {} s: {clients} clients still waited for something",
+                    self.options.drain_timeout.as_secs()
+                ),
+            );
+            return true;
+        }
+        false
+    }
+
+    fn accept_at(&mut self, token: Token) {
+        if let Some(index) = self.doors.iter().position(|door| door.listener.token() == token) {
+            self.accept(index);
         }
     }
 
-    fn admit(&self, pool: usize, door: &Door, stream: Stream) {
-        stream.tune(door.listener.keepalive);
-        let worker = self.workers.least_busy();
-        let seat = Seat::take(&worker.clients, &door.clients);
-        let over = door.limit > 0 && door.clients.load(Ordering::Relaxed) > door.limit;
-        worker.send(Command::Serve(Arrival { pool, stream, seat, over }));
+    pub(super) fn accept_everywhere(&mut self) {
+        (0..self.doors.len()).for_each(|index| self.accept(index));
+    }
+
+    /// Accepts all that wait at a door.
+    pub(super) fn accept(&mut self, index: usize) {
+        if let Err(error) = self.doors[index].accept(&self.workers) {
+            self.log.line(ERROR, format_args!("can not accept: {error}"));
+            self.accept_again = true;
+        }
     }
 }
 
@@ -181,7 +255,7 @@ fn start_workers(
     contexts: &Contexts,
     log: &Arc<Log>,
     waker: &Arc<Waker>,
-    ends: &Sender<NetError>,
+    ends: &Sender<Result<(), NetError>>,
 ) -> Result<Workers, NetError> {
     let started = Instant::now();
     let mut mailboxes = Vec::new();
@@ -195,27 +269,25 @@ fn start_workers(
             .spawn(move || end.of(worker.run()))
             .map_err(NetError::of("a thread"))?;
     }
-    Ok(Workers(mailboxes.into()))
+    Ok(Workers::new(mailboxes))
 }
 
 /// Tells the control thread of the end of a worker, also of one that panics.
 struct End {
     waker: Arc<Waker>,
-    ends: Sender<NetError>,
+    ends: Sender<Result<(), NetError>>,
 }
 
 impl End {
     fn of(self, outcome: Result<(), NetError>) {
-        if let Err(error) = outcome {
-            let _ = self.ends.send(error);
-        }
+        let _ = self.ends.send(outcome);
     }
 }
 
 impl Drop for End {
     fn drop(&mut self) {
         if thread::panicking() {
-            let _ = self.ends.send(NetError::of("a worker")(io::Error::other("it has panicked")));
+            let _ = self.ends.send(Err(NetError::of("a worker")(io::Error::other("it has panicked"))));
         }
         let _ = self.waker.wake();
     }

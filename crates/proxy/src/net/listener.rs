@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::NetError;
 use super::stream::Stream;
@@ -49,6 +49,25 @@ impl Listener {
         match &mut self.socket {
             ListenSocket::Tcp(socket) => socket.register(registry, token, Interest::READABLE),
             ListenSocket::Unix(socket) => socket.register(registry, token, Interest::READABLE),
+        }
+    }
+
+    /// Changes what can be changed of a socket that is bound.
+    pub(super) fn adapt(&self, before: &Pool, after: &Pool) -> io::Result<()> {
+        if before.backlog != after.backlog {
+            match &self.socket {
+                ListenSocket::Tcp(socket) => SockRef::from(socket).listen(after.backlog)?,
+                ListenSocket::Unix(socket) => SockRef::from(socket).listen(after.backlog)?,
+            }
+        }
+        if let (Some(path), Some(mode)) = (&self.path, after.listen.mode)
+            && before.listen.mode != after.listen.mode
+        {
+            fs::set_permissions(path, Permissions::from_mode(mode))?;
+        }
+        match before.reuseport == after.reuseport {
+            true => Ok(()),
+            false => Err(io::Error::other("a change of 'reuseport' needs a restart")),
         }
     }
 

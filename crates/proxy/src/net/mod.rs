@@ -16,8 +16,11 @@
 mod admin;
 mod clients;
 mod control;
+mod doors;
 mod listener;
 mod mailbox;
+mod manager;
+mod reload;
 mod resolve;
 mod servers;
 mod signals;
@@ -31,6 +34,8 @@ use std::net::SocketAddr;
 
 use thiserror::Error;
 
+use crate::config::ConfigError;
+
 pub use control::{Options, Proxy};
 pub use stats::{StatsOptions, describe};
 pub use tls::{Contexts, TlsError};
@@ -38,6 +43,9 @@ pub use tls::{Contexts, TlsError};
 /// Why a proxy can not start or go on.
 #[derive(Debug, Error)]
 pub enum NetError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(ConfigError),
     /// An address can not be listened on.
     #[error("pool '{pool}': can not listen on {address}: {source}")]
     Listen {

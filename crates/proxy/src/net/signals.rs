@@ -1,5 +1,5 @@
-//! Signals as events: SIGTERM and SIGINT end the proxy, SIGHUP opens the log anew, SIGTTIN and
-//! SIGTTOU make it say more and less, as twemproxy's do.
+//! Signals as events: SIGTERM and SIGINT end the proxy, SIGHUP opens the log anew and reads the
+//! configuration again, SIGTTIN and SIGTTOU make it say more and less, as twemproxy's do.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -15,7 +15,7 @@ pub(super) struct Signals(SignalFd);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
     End,
-    ReopenLog,
+    Reload,
     LogMore,
     LogLess,
 }
@@ -23,7 +23,7 @@ pub(super) enum Wish {
 const WISHES: [(Signal, Wish); 5] = [
     (Signal::SIGTERM, Wish::End),
     (Signal::SIGINT, Wish::End),
-    (Signal::SIGHUP, Wish::ReopenLog),
+    (Signal::SIGHUP, Wish::Reload),
     (Signal::SIGTTIN, Wish::LogMore),
     (Signal::SIGTTOU, Wish::LogLess),
 ];

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,7 @@ use mio::event::Event;
 use mio::{Events, Poll, Token, Waker};
 
 use super::clients::Clients;
-use super::mailbox::{Arrival, Command, Mailbox};
+use super::mailbox::{Arrival, Command, Mailbox, PoolStep};
 use super::resolve::Resolver;
 use super::servers::Servers;
 use super::stream::Stream;
@@ -62,6 +63,8 @@ pub(super) struct Worker {
     log: Arc<Log>,
     started: Instant,
     buffer: Vec<u8>,
+    /// It ends when nothing is under way any more.
+    draining: bool,
 }
 
 impl Worker {
@@ -94,11 +97,12 @@ impl Worker {
             log,
             started,
             buffer: vec![0; READ_BYTES],
+            draining: false,
         };
         Ok((worker, mailbox))
     }
 
-    /// Serves for ever.
+    /// Serves until it is told to end and nothing is under way any more.
     pub(super) fn run(&mut self) -> Result<(), NetError> {
         let mut events = Events::with_capacity(EVENTS);
         self.act(self.now());
@@ -119,6 +123,9 @@ impl Worker {
             self.clients.tick(&mut self.core, now, &self.log);
             self.core.tick(now);
             self.act(now);
+            if self.draining && self.core.is_idle() {
+                return Ok(());
+            }
         }
     }
 
@@ -155,6 +162,15 @@ impl Worker {
                     self.clients.add(&mut self.core, self.poll.registry(), arrival, now);
                 }
             }
+            Command::Reload(steps) => steps.iter().for_each(|step| self.change(step, now)),
+            Command::Drain => {
+                self.draining = true;
+                self.core.drain();
+                self.clients.look_everywhere();
+            }
+            Command::Turn(count) => {
+                count.fetch_sub(1, Ordering::Relaxed);
+            }
             Command::Snapshot(sender) => {
                 // Who has asked may have lost patience.
                 let _ = sender.send(self.core.snapshot());
@@ -162,6 +178,24 @@ impl Worker {
             Command::SampleKeys(time) => self.core.sample_keys(now.saturating_add(micros(time))),
             Command::SampledKeys(sender) => {
                 let _ = sender.send(self.core.sampled_keys());
+            }
+        }
+    }
+
+    fn change(&mut self, step: &PoolStep, now: Micros) {
+        match step {
+            PoolStep::Add(pool) => {
+                let index = self.core.add_pool(Arc::clone(pool));
+                if pool.preconnect {
+                    self.core.preconnect(index, now);
+                }
+            }
+            PoolStep::Replace(old, pool) => {
+                self.core.replace_pool(*old, Arc::clone(pool), now);
+            }
+            PoolStep::Remove(pool) => {
+                self.core.remove_pool(*pool);
+                self.clients.look_everywhere();
             }
         }
     }
@@ -192,6 +226,8 @@ impl Worker {
                 Action::CloseServer(id) => self.servers.close(id, &self.log),
                 Action::WriteServer(id) => self.servers.write(&mut self.core, id, now, &self.log),
                 Action::WriteClient(id) => self.clients.write(&mut self.core, id, now),
+                // That nothing is left to be read is what makes it leave.
+                Action::ResumeClient(id) if self.core.has_leaving() => self.clients.look(id),
                 Action::ResumeClient(id) => self.clients.resume(id),
                 Action::ResumeServer(id) => self.servers.resume(id),
                 Action::CloseClient(id) => self.clients.close(id, &mut self.buffer),

@@ -128,8 +128,12 @@ impl FakeClient {
     /// Whether its end is no surprise: it has lost an answer, or state, or said that it ends and
     /// got all that it asked for.
     pub(crate) fn may_end(&self) -> bool {
-        let done = self.answered == self.asked || self.expected.iter().any(|expected| expected.endless);
-        self.failed || self.held || (self.eof && done)
+        self.failed || self.held || (self.eof && self.has_all())
+    }
+
+    /// Whether everything is answered, but for what may never be.
+    pub(crate) fn has_all(&self) -> bool {
+        self.answered == self.asked || self.expected.iter().any(|expected| expected.endless)
     }
 
     /// Checks the replies that are complete; counts errors in `failed`.

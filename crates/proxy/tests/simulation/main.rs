@@ -1,6 +1,6 @@
 //! The core under thousands of random schedules: bytes cut anywhere, servers that answer late,
 //! refuse, freeze and drop, clients that stop reading or leave, and that move to connections of
-//! their own and back. Every reply is checked: it is the client's own, in its order; no request
+//! their own and back, pools that are replaced, and the end of it all. Every reply is checked: it is the client's own, in its order; no request
 //! reaches a server twice, or a connection in another state than its client's. A failure prints
 //! its seed.
 
@@ -8,6 +8,8 @@ mod client;
 mod server;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tombolo_proxy::config::Config;
 use tombolo_proxy::core::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
@@ -62,6 +64,10 @@ impl Dice {
 
 struct World {
     core: Core,
+    /// Which pool of the configuration each pool of the core is, and where the three are now.
+    origins: Vec<usize>,
+    places: [usize; 3],
+    replaced: usize,
     dice: Dice,
     now: Micros,
     clients: HashMap<ClientId, FakeClient>,
@@ -72,6 +78,7 @@ struct World {
     servers: HashMap<ConnectionId, FakeServer>,
     executed: HashSet<String>,
     ended: usize,
+    draining: bool,
     /// Clients that said so themselves.
     left: usize,
     answered: usize,
@@ -84,6 +91,9 @@ impl World {
         let config = Config::parse("simulation", CONFIG).expect("a configuration");
         World {
             core: Core::new(&config.pools, seed),
+            origins: vec![0, 1, 2],
+            places: [0, 1, 2],
+            replaced: 0,
             dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             now: 0,
             clients: HashMap::new(),
@@ -93,6 +103,7 @@ impl World {
             servers: HashMap::new(),
             executed: HashSet::new(),
             ended: 0,
+            draining: false,
             left: 0,
             answered: 0,
             failed: 0,
@@ -114,6 +125,7 @@ impl World {
             14 if self.dice.one_in(8) => self.client_leaves(),
             17 if self.dice.one_in(4) => self.server_babbles(),
             17 if self.dice.one_in(4) => self.client_ends(),
+            17 if self.dice.one_in(6) => self.replace_pool(),
             _ => self.time_passes(),
         }
         self.act();
@@ -122,7 +134,7 @@ impl World {
 
     fn add_client(&mut self) {
         if self.clients.len() < 6 {
-            let id = self.core.client_connected(self.next_client % 3);
+            let id = self.core.client_connected(self.places[self.next_client % 3]);
             self.next_client += 1;
             self.pools.insert(id, (self.next_client - 1) % 3);
             self.clients.insert(id, FakeClient::default());
@@ -212,7 +224,7 @@ impl World {
     }
 
     fn connected(&mut self, id: ConnectionId) {
-        let home = if self.core.place(id).0 == 0 { 0 } else { 1 };
+        let home = if self.origins[self.core.place(id).0] == 0 { 0 } else { 1 };
         self.servers.insert(id, FakeServer::new(home));
         self.core.server_connected(id, self.now);
     }
@@ -293,6 +305,70 @@ impl World {
         outcome
     }
 
+    /// A pool gets another configuration: other timeouts and numbers of connections.
+    fn replace_pool(&mut self) {
+        let origin = self.dice.below(3);
+        let mut pool = self.core.pool(self.places[origin]).clone();
+        pool.timeout = Some(Duration::from_millis(50 + self.dice.below(20) as u64));
+        pool.server_connections = 1 + self.dice.below(3);
+        pool.preconnect = self.dice.one_in(2);
+        self.places[origin] = self.core.replace_pool(self.places[origin], Arc::new(pool), self.now);
+        self.origins.push(origin);
+        self.replaced += 1;
+        assert_eq!(self.places[origin] + 1, self.origins.len());
+    }
+
+    /// Every client is told to go. Each gets what it has asked for, and nothing is left open.
+    fn drain(&mut self) {
+        self.core.drain();
+        self.draining = true;
+        for _ in 0..200_000 {
+            for id in self.order.clone() {
+                let Some(client) = self.clients.get(&id) else { continue };
+                match self.core.wants_input(id) && !client.unsent.is_empty() {
+                    true => self.feed(id),
+                    false => self.core.client_quiet(id),
+                }
+                self.write_client(id);
+            }
+            self.serve();
+            self.core.tick(self.now);
+            self.act();
+            if self.core.is_idle() {
+                assert!(self.clients.is_empty() && self.core.client_count() == 0);
+                return self.audit();
+            }
+        }
+        panic!("a client stays for ever: {:?}", self.clients.keys());
+    }
+
+    /// A client sends the next of what it has prepared.
+    fn feed(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(&id)
+            && self.core.wants_input(id)
+        {
+            let bytes: Vec<u8> = client.unsent.drain(..client.unsent.len().min(10_000)).collect();
+            self.core.client_data(id, &bytes, self.now);
+        }
+    }
+
+    /// Servers do all that they can.
+    fn serve(&mut self) {
+        for id in std::mem::take(&mut self.connecting) {
+            self.connected(id);
+        }
+        let mut ids: Vec<ConnectionId> = self.servers.keys().copied().collect();
+        ids.sort();
+        for id in ids {
+            self.write_server(id);
+            if let Some(server) = self.servers.get_mut(&id) {
+                server.stir(&mut self.executed);
+            }
+            self.send_from(id, usize::MAX);
+        }
+        self.act();
+    }
+
     /// A server says what nobody asked for, or what is no reply, behind replies that are right.
     fn server_babbles(&mut self) {
         let Some(id) = self.any_server() else { return };
@@ -350,7 +426,8 @@ impl World {
                 Action::ResumeClient(_) | Action::ResumeServer(_) => {}
                 Action::CloseClient(id) => {
                     if let Some(client) = self.clients.remove(&id) {
-                        assert!(client.may_end(), "nobody asked for a client's end");
+                        let done = self.draining && client.unsent.is_empty() && client.has_all();
+                        assert!(done || client.may_end(), "nobody asked for a client's end");
                         self.ended += usize::from(!client.eof);
                         self.left += usize::from(client.eof);
                     }
@@ -371,27 +448,10 @@ impl World {
                 return self.audit();
             }
             for id in self.order.clone() {
-                if let Some(client) = self.clients.get_mut(&id)
-                    && self.core.wants_input(id)
-                {
-                    let bytes: Vec<u8> = client.unsent.drain(..client.unsent.len().min(10_000)).collect();
-                    self.core.client_data(id, &bytes, self.now);
-                }
+                self.feed(id);
                 self.write_client(id);
             }
-            for id in std::mem::take(&mut self.connecting) {
-                self.connected(id);
-            }
-            let mut ids: Vec<ConnectionId> = self.servers.keys().copied().collect();
-            ids.sort();
-            for id in ids {
-                self.write_server(id);
-                if let Some(server) = self.servers.get_mut(&id) {
-                    server.stir(&mut self.executed);
-                }
-                self.send_from(id, usize::MAX);
-            }
-            self.act();
+            self.serve();
         }
         panic!("a client waits for ever");
     }
@@ -399,24 +459,32 @@ impl World {
 
 #[test]
 fn no_reply_is_misdelivered_reordered_or_lost() {
-    let (mut answered, mut failed, mut ended, mut left) = (0, 0, 0, 0);
+    let (mut answered, mut failed, mut ended, mut left, mut replaced) = (0, 0, 0, 0, 0);
     let seeds = std::env::var("TOMBOLO_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("a number"));
     for seed in 1..=seeds {
         let outcome = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
             (0..STEPS).for_each(|_| world.step());
-            world.settle();
-            (world.answered, world.failed, world.ended, world.left)
+            match seed % 3 {
+                0 => world.drain(),
+                _ => world.settle(),
+            }
+            (world.answered, world.failed, world.ended, world.left, world.replaced)
         });
-        let (some, bad, lost, over) = outcome.unwrap_or_else(|_| panic!("seed {seed}"));
+        let (some, bad, lost, over, changed) = outcome.unwrap_or_else(|_| panic!("seed {seed}"));
         answered += some;
         failed += bad;
         ended += lost;
         left += over;
+        replaced += changed;
     }
     // The schedules must have met both fortunes, or they prove little.
-    let story =
-        format!("{answered} replies, {failed} errors, {ended} clients with lost state, {left} that left");
-    assert!(answered > 5000 && failed > 500 && failed < answered / 2 && ended > 50 && left > 50, "{story}");
+    let story = format!(
+        "{answered} replies, {failed} errors, {ended} clients with lost state, {left} that left, {replaced} pools replaced"
+    );
+    assert!(
+        answered > 5000 && failed > 500 && failed < answered / 2 && ended > 50 && left > 50 && replaced > 100,
+        "{story}"
+    );
     println!("{story}");
 }

@@ -14,7 +14,7 @@ mod metrics;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -39,6 +39,8 @@ const MAX_SECONDS: u64 = 60;
 #[derive(Debug)]
 struct Admin {
     workers: Workers,
+    /// Nobody is accepted any more.
+    draining: Arc<AtomicBool>,
     stats: Stats,
     started: u64,
     busy: AtomicUsize,
@@ -49,13 +51,18 @@ struct Admin {
 }
 
 /// Listens on `address`, and starts the thread that answers.
-pub(super) fn start(address: SocketAddr, workers: Workers) -> Result<SocketAddr, NetError> {
+pub(super) fn start(
+    address: SocketAddr,
+    workers: Workers,
+    draining: Arc<AtomicBool>,
+) -> Result<SocketAddr, NetError> {
     let failed = |source| NetError::Metrics { address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let admin = Arc::new(Admin {
         workers,
+        draining,
         stats: Stats::new(),
         started,
         busy: AtomicUsize::new(0),
@@ -117,6 +124,7 @@ impl Admin {
                 Ok(_) => Answer::text(200, "ok"),
                 Err(_) => Answer::text(503, "a worker does not answer"),
             },
+            "/readyz" if self.draining.load(Ordering::Relaxed) => Answer::text(503, "draining"),
             "/readyz" => Answer::text(200, "ok"),
             "/stats" => match self.workers.snapshot() {
                 Ok(snapshot) => Answer::json(self.stats.render(&snapshot)),

@@ -1,0 +1,204 @@
+//! Pools that change or go, and clients that are to leave.
+//!
+//! ```text
+//!  replaced pool ──a client between two requests──────────▶ its successor
+//!   │        └───── one with a connection of its own, once that is given back ──▶
+//!   │  no client is left, nothing is in flight
+//!   ▼
+//!  its connections are closed
+//! ```
+//!
+//! A request is on one connection of one pool from its start to its reply, so none is dropped and
+//! none runs twice. The index of a pool stands for it for good, also when it has gone.
+
+use std::sync::Arc;
+
+use super::client::Client;
+use super::eject::Eject;
+use super::server::State;
+use super::{Action, ClientId, ConnectionId, Core, Micros};
+use crate::config::Pool;
+
+impl Core {
+    /// Puts a pool in the place of `old`; returns its index, as [`add_pool`](Self::add_pool) does.
+    /// The clients move to it. Both must speak the same protocol.
+    pub fn replace_pool(&mut self, old: usize, config: Arc<Pool>, now: Micros) -> usize {
+        let preconnect = config.preconnect;
+        let new = self.add_pool(config);
+        if preconnect {
+            self.preconnect(new, now);
+        }
+        self.retire(old);
+        self.pools[old].successor = Some(new);
+        for id in self.clients_of(new) {
+            self.follow(id);
+        }
+        new
+    }
+
+    /// Ends a pool: its clients leave, as with [`drain`](Self::drain).
+    pub fn remove_pool(&mut self, pool: usize) {
+        let clients = self.clients_of(pool);
+        self.retire(pool);
+        for id in clients {
+            self.dismiss(id);
+        }
+    }
+
+    /// Every client leaves: it is closed when it has every reply and no more than whole requests
+    /// have come from it. The caller reads from all of them once more, and tells of those that had
+    /// nothing with [`client_quiet`](Self::client_quiet).
+    pub fn drain(&mut self) {
+        let all: Vec<ClientId> = self.clients.entries().map(|(id, _)| id).collect();
+        for id in all {
+            self.dismiss(id);
+        }
+    }
+
+    /// Whether it is of interest which clients have nothing to be read.
+    pub fn has_leaving(&self) -> bool {
+        self.leaving > 0
+    }
+
+    /// There is nothing to be read from a client now.
+    pub fn client_quiet(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get(id)
+            && client.leaving
+            && !client.closing
+            && !client.paused
+            && client.input.is_empty()
+        {
+            self.finish(id);
+        }
+    }
+
+    /// Whether there is no client, and no reply to come to one that has gone.
+    pub fn is_idle(&self) -> bool {
+        self.client_count() == 0 && self.connections.iter().all(|connection| connection.in_flight.is_empty())
+    }
+
+    /// Clients now.
+    pub fn client_count(&self) -> usize {
+        self.pools.iter().map(|pool| pool.clients).sum()
+    }
+
+    fn dismiss(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id)
+            && !client.leaving
+        {
+            client.leaving = true;
+            self.leaving += 1;
+        }
+    }
+
+    fn retire(&mut self, pool: usize) {
+        let state = &mut self.pools[pool];
+        state.retired = true;
+        state.eject = Eject::new(None, 0);
+        self.retiring.push(pool);
+    }
+
+    /// The clients that are in `pool`, or on their way there.
+    fn clients_of(&self, pool: usize) -> Vec<ClientId> {
+        let there = self.clients.entries().filter(|(_, client)| self.newest(client.pool) == pool);
+        there.map(|(id, _)| id).collect()
+    }
+
+    /// The pool that has the place of `pool` now; itself, if nothing took it.
+    fn newest(&self, mut pool: usize) -> usize {
+        while let Some(successor) = self.pools[pool].successor {
+            pool = successor;
+        }
+        pool
+    }
+
+    /// Moves a client whose pool was replaced, or sees to it that it stops where it can move.
+    pub(super) fn follow(&mut self, id: ClientId) {
+        let Some(old) = self.clients.get(id).map(|client| client.pool) else { return };
+        let new = self.newest(old);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        // Who is to leave the pool that took the place leaves from where it is.
+        if self.pools[new].retired || new == old || client.closing || client.session.is_some() {
+            return;
+        }
+        if client.is_waiting() {
+            (client.paused, client.barrier) = (true, true);
+            return;
+        }
+        let paused = client.paused;
+        let state = &mut self.pools[new];
+        let lane = state.next_lane;
+        state.next_lane = (lane + 1) % state.config.server_connections;
+        state.clients += 1;
+        let config = state.config.clone();
+        self.pools[old].clients -= 1;
+        let counted = std::mem::take(&mut client.counted);
+        self.idle.forget(std::mem::replace(&mut client.idle_timer, Micros::MAX), id);
+        self.uncount(old, counted);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        (client.pool, client.lane, client.epoch) = (new, lane, 0);
+        self.pools[new].count_unsent(client, self.clock);
+        if self.pools[new].client_timeout != Micros::MAX {
+            self.idle.arrived(id);
+        }
+        if !client.keep_identity(&config) {
+            return self.finish(id);
+        }
+        if paused {
+            self.resumable.push_back(id);
+        }
+    }
+
+    /// Closes the connections of retired pools that nobody uses any more.
+    pub(super) fn close_retired(&mut self) {
+        if self.retiring.is_empty() {
+            return;
+        }
+        for pool in std::mem::take(&mut self.retiring) {
+            let of_pool = |index: &usize| self.connections[*index].pool == pool;
+            let all: Vec<usize> = (0..self.connections.len()).filter(of_pool).collect();
+            let used = |&index: &usize| {
+                let connection = &self.connections[index];
+                connection.owner.is_some() || !connection.in_flight.is_empty()
+            };
+            if self.pools[pool].clients > 0 || all.iter().any(used) {
+                self.retiring.push(pool);
+                continue;
+            }
+            self.pools[pool].cluster = None;
+            self.shared.retain(|&index| self.connections[index].pool != pool);
+            for index in all {
+                let connection = &mut self.connections[index];
+                if connection.state != State::Idle {
+                    connection.reset();
+                    self.actions.push_back(Action::CloseServer(ConnectionId(index)));
+                }
+            }
+            self.pools[pool].servers.iter_mut().for_each(|server| server.spare = Default::default());
+        }
+    }
+}
+
+impl Client {
+    /// Its pool has another configuration: it stays who it is, with the rights that this is now
+    /// worth; who was let in stays in, as in Redis. `false` when its user is not there any more,
+    /// which ends connections in Redis too.
+    fn keep_identity(&mut self, config: &Pool) -> bool {
+        let was_in = self.authenticated;
+        match (self.user.take(), &config.users) {
+            (None, None) => self.authenticated |= config.redis_auth.is_none(),
+            // Whoever could do little must not be able to do everything for that.
+            (Some(_), None) => {
+                self.restricted = false;
+                self.become_anonymous(config);
+            }
+            (user, Some(users)) => {
+                let named = user.map_or(Some(users.default_user()), |user| users.get(user.name()));
+                let Some(user) = named else { return false };
+                self.become_user(user);
+                self.authenticated = was_in || user.needs_no_password();
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,120 @@
+//! Where clients come in: the listening socket of a pool, and the count of its clients.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mio::{Registry, Token};
+
+use super::NetError;
+use super::listener::Listener;
+use super::mailbox::{Arrival, Command, Seat, Workers};
+use crate::config::Pool;
+use crate::log::{Log, NOTICE};
+
+/// A pool's listening socket, and its clients on all threads.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) listener: Registered,
+    /// The most clients at a time; 0 for no limit.
+    limit: usize,
+    room: Room,
+}
+
+/// What is behind a door.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// The index of the pool in every core.
+    pub(super) pool: usize,
+    clients: Arc<AtomicUsize>,
+}
+
+/// A listening socket that is registered.
+#[derive(Debug)]
+pub(super) struct Registered {
+    listener: Listener,
+    token: Token,
+}
+
+/// What the next listener and the next pool get. Neither is ever used again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Next {
+    pub(super) token: usize,
+    pub(super) pool: usize,
+}
+
+impl Next {
+    /// Binds the listening socket of a pool.
+    pub(super) fn listen(
+        &mut self,
+        pool: &Pool,
+        registry: &Registry,
+        log: &Log,
+    ) -> Result<Registered, NetError> {
+        let mut listener = Listener::bind(pool)?;
+        let token = Token(self.token);
+        self.token += 1;
+        listener.register(registry, token).map_err(NetError::of("a listening socket"))?;
+        let about = [("pool", pool.name.as_str())];
+        log.about(NOTICE, &about, format_args!("pool '{}': listening on {}", pool.name, pool.listen));
+        Ok(Registered { listener, token })
+    }
+
+    /// The index that a core will give to its next pool.
+    pub(super) fn pool(&mut self) -> usize {
+        self.pool += 1;
+        self.pool - 1
+    }
+}
+
+impl Registered {
+    pub(super) fn token(&self) -> Token {
+        self.token
+    }
+
+    /// Changes what can be changed of a socket that is bound.
+    pub(super) fn adapt(&self, before: &Pool, after: &Pool) -> io::Result<()> {
+        self.listener.adapt(before, after)
+    }
+}
+
+impl Room {
+    /// The door to the same clients, whose pool has number `index` now.
+    pub(super) fn with(&self, mut listener: Registered, pool: &Pool, index: usize) -> Door {
+        listener.listener.keepalive = pool.tcpkeepalive;
+        let room = Room { pool: index, clients: Arc::clone(&self.clients) };
+        Door { listener, limit: pool.client_connections, room }
+    }
+}
+
+impl Door {
+    /// The door to `pool`, which is number `index` in every core.
+    pub(super) fn new(listener: Registered, pool: &Pool, index: usize) -> Door {
+        Room { pool: index, clients: Arc::default() }.with(listener, pool, index)
+    }
+
+    /// The socket, and what is behind it.
+    pub(super) fn apart(self) -> (Room, Option<Registered>) {
+        (self.room, Some(self.listener))
+    }
+
+    /// Gives all that wait to the workers. An error means that the system lets nobody in now.
+    pub(super) fn accept(&self, workers: &Workers) -> io::Result<()> {
+        loop {
+            match self.listener.listener.accept() {
+                Ok(stream) => {
+                    stream.tune(self.listener.listener.keepalive);
+                    let worker = workers.least_busy();
+                    let seat = Seat::take(&worker.clients, &self.room.clients);
+                    let over = self.limit > 0 && self.room.clients.load(Ordering::Relaxed) > self.limit;
+                    worker.send(Command::Serve(Arrival { pool: self.room.pool, stream, seat, over }));
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(()),
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+}
