@@ -1,5 +1,5 @@
 //! A log of what happens to the proxy itself, on standard error or in a file. Never a line for a
-//! request.
+//! request, unless it was slow and the verbosity is above the default.
 //!
 //! Text is for people, in twemproxy's manner; JSON has one object a line: `ts` (RFC 3339), `level`,
 //! `message`, and what the line is about: `pool`, `server`.
@@ -21,6 +21,8 @@ pub(crate) const ERROR: u8 = 2;
 pub(crate) const WARN: u8 = 4;
 /// Starting and ending; the most that the default verbosity shows.
 pub(crate) const NOTICE: u8 = 5;
+/// Slow requests.
+pub(crate) const INFO: u8 = 6;
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

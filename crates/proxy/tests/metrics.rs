@@ -283,3 +283,45 @@ fn an_address_that_is_taken_is_named() {
     assert_eq!(output.status.code(), Some(1));
     assert!(error.contains(&format!("metrics: can not listen on 127.0.0.1:{port}: ")), "{error}");
 }
+
+#[test]
+fn slow_requests_are_told_over_http_and_in_a_talkative_log() {
+    let redis = [(); 2].map(|()| Redis::start());
+    for redis in &redis {
+        assert_eq!(redis.client().ask("CONFIG SET requirepass hunter2"), simple("OK"));
+    }
+    let options = ["slowlog_log_slower_than: 0", "slowlog_max_len: 4", "redis_auth: hunter2"];
+    let (proxy, port) = start(&redis.each_ref().map(|redis| redis.port), &options, &["--threads", "2"]);
+    let slow = || {
+        let (status, body) = get(port, "/slowlog");
+        assert!(status == 200 && !body.contains("hunter2"), "{body}");
+        let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        body["pools"][0]["slowlog"].as_array().expect("a list").clone()
+    };
+    assert_eq!(slow().len(), 0);
+    let mut client = proxy.client();
+    assert_eq!(client.ask("AUTH hunter2"), simple("OK"));
+    assert_eq!(client.ask("SET quiet 1"), simple("OK"));
+    let entries = slow();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0]["arguments"], serde_json::json!(["SET", "quiet", "1"]));
+    assert!(entries[0]["client"].as_str().is_some_and(|client| client.starts_with("127.0.0.1:")));
+    assert!(entries[0]["timestamp"].as_u64().is_some_and(|seconds| seconds > 1_600_000_000));
+    // At the default verbosity, no request has a line; one step more shows them.
+    assert!(!proxy.log().contains("quiet"), "{}", proxy.log());
+    proxy.process.signal("-TTIN");
+    wait_for("a line", || {
+        assert_eq!(client.ask("SET loud 1"), simple("OK"));
+        proxy.log().contains("\"SET\" \"loud\" \"1\"").then_some(())
+    });
+    for (line, answer) in [("MULTI", "OK"), ("SET {x}transaction 1", "QUEUED")] {
+        assert_eq!(client.ask(line), simple(answer));
+    }
+    assert!(matches!(client.ask("EXEC"), Value::Array(_)));
+    wait_for("all of a transaction", || {
+        let log = proxy.log();
+        ["\"MULTI\"", "\"{x}transaction\"", "\"EXEC\""].iter().all(|line| log.contains(line)).then_some(())
+    });
+    assert_eq!((slow().len(), slow()[0]["arguments"][0].as_str()), (4, Some("EXEC")));
+    assert!(!proxy.log().contains("hunter2"), "{}", proxy.log());
+}

@@ -18,6 +18,7 @@ pub mod plan;
 mod pool;
 mod protocol;
 mod secret;
+mod slow;
 mod tls;
 
 use std::path::Path;
@@ -31,6 +32,7 @@ pub use error::{ConfigError, Problem};
 pub use limits::Limits;
 pub use protocol::Protocol;
 pub use secret::Secret;
+pub use slow::SlowLog;
 pub use tls::{ClientTls, Identity, ServerTls, Verify};
 
 use crate::acl::Users;
@@ -104,6 +106,8 @@ pub struct Pool {
     pub cluster: Option<ReadFrom>,
     /// What its clients are held to.
     pub limits: Limits,
+    /// Which requests are told as slow; `None` for none.
+    pub slow_log: Option<SlowLog>,
 }
 
 /// `auto_eject_hosts`.

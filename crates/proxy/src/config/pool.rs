@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::address::{Listen, Server, decimal};
 use super::document::{Data, Entry, Value};
 use super::error::{ConfigError, Problem};
-use super::{Eject, Pool, Protocol, auth, limits, tls};
+use super::{Eject, Pool, Protocol, auth, limits, slow, tls};
 use crate::placement::{Distribution, Hash};
 
 /// Every key of twemproxy's, and our own.
@@ -75,6 +75,7 @@ pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
         server_connections: reader.server_connections()?,
         eject: reader.eject()?,
         cluster: reader.cluster()?,
+        slow_log: reader.slow_log()?,
         limits: reader.limits(protocol == Protocol::Redis)?,
     };
     Ok(pool)
@@ -103,7 +104,7 @@ impl<'a> Reader<'a> {
     }
 
     fn known_keys(&self) -> Read<()> {
-        let all = [KEYS, auth::KEYS, limits::KEYS, tls::KEYS];
+        let all = [KEYS, auth::KEYS, limits::KEYS, slow::KEYS, tls::KEYS];
         let known = |name: &str| all.iter().any(|keys| keys.contains(&name));
         let unknown = self.entry.keys.iter().find(|key| !known(&key.name));
         match unknown {

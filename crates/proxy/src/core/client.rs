@@ -58,6 +58,8 @@ pub(super) struct Client {
     pub(super) epoch: u64,
     /// What it counts for among the bytes that the pool's clients have not taken.
     pub(super) counted: usize,
+    /// Where it is, if the pool shows that.
+    pub(super) address: Option<Box<str>>,
     /// When it last sent or took something.
     pub(super) active: Micros,
     /// When the clock looks whether it is idle, if it does.
@@ -87,6 +89,7 @@ impl Client {
             dirty: false,
             epoch: 0,
             counted: 0,
+            address: None,
             active: 0,
             idle_timer: Micros::MAX,
         }

@@ -182,7 +182,8 @@ impl Core {
     fn consume_runs(&mut self, id: ClientId, bytes: &[u8], now: Micros) -> usize {
         let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
         let state = &self.pools[client.pool];
-        if !state.placement.is_single() || !client.is_plain() || client.must_pause(&state.bounds) {
+        let apart = !state.placement.is_single() || state.slow.is_some();
+        if apart || !client.is_plain() || client.must_pause(&state.bounds) {
             return 0;
         }
         let run = plain_run(bytes, client.room(&state.bounds), state.bounds.request_bytes);
@@ -310,7 +311,7 @@ impl Core {
 
     fn forward(&mut self, id: ClientId, index: usize, wire: &[u8], now: Micros) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        let seq = match self.connections[index].keeps {
+        let seq = match self.connections[index].in_cluster {
             // It may be another connection that answers in the end.
             true => client.order.wait_alone(wire.len()),
             false => client.order.wait(index, 1, wire.len()),

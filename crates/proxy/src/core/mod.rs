@@ -43,6 +43,7 @@ mod server;
 mod session;
 mod several;
 mod slab;
+mod slow;
 mod stats;
 
 use std::collections::VecDeque;
@@ -67,6 +68,8 @@ pub use server::ServerError;
 use server::{Connection, State};
 pub use slab::Id as ClientId;
 use slab::Slab;
+use slow::SlowLog;
+pub use slow::SlowRequest;
 pub use stats::{PoolSnapshot, PoolStats, ServerSnapshot, ServerStats, Snapshot};
 use tombolo_resp::RequestParser;
 
@@ -136,6 +139,8 @@ struct PoolState {
     client_timeout: Micros,
     bounds: Bounds,
     crowd: Crowd,
+    /// Set when the pool has one.
+    slow: Option<Box<SlowLog>>,
     eject: Eject,
     /// Set when the servers are nodes of a Redis Cluster.
     cluster: Option<Cluster>,
@@ -159,6 +164,8 @@ pub struct Core {
     idle: Idle,
     /// The time of the latest input.
     clock: Micros,
+    /// A slow request was not told yet.
+    has_slow_news: bool,
     actions: VecDeque<Action>,
     /// A parser between requests, for the next client that needs one.
     parser: Box<RequestParser>,
@@ -190,6 +197,7 @@ impl Core {
             clients: Slab::default(),
             idle: Idle::default(),
             clock: 0,
+            has_slow_news: false,
             actions: VecDeque::new(),
             parser: Box::default(),
             resumable: VecDeque::new(),
@@ -223,7 +231,8 @@ impl Core {
         let lanes = (0..state.config.server_connections).map(|_| {
             let mut connection = Connection::new(pool, index, true, state.timeout);
             connection.memcache = (state.config.protocol == Protocol::Memcache).then(Default::default);
-            connection.keeps = state.cluster.is_some();
+            connection.in_cluster = state.cluster.is_some();
+            connection.keeps = connection.in_cluster || state.slow.is_some();
             self.connections.push(connection);
             self.connections.len() - 1
         });
@@ -314,13 +323,13 @@ impl Core {
 
     /// Fails what has timed out.
     pub fn tick(&mut self, now: Micros) {
+        self.clock = now;
         for place in 0..self.shared.len() {
             let index = self.shared[place];
             if self.connections[index].deadline() <= now {
                 self.fail(index, &ServerError::TimedOut, now);
             }
         }
-        self.clock = now;
         self.tick_idle(now);
         self.tick_crowds(now);
         self.tick_own(now);
@@ -388,6 +397,7 @@ impl PoolState {
             client_timeout: pool.limits.client_timeout.map_or(Micros::MAX, micros),
             bounds: Bounds::of(&pool.limits),
             crowd: Crowd::new(pool.limits.buffered_bytes),
+            slow: pool.slow_log.map(|config| Box::new(SlowLog::new(config))),
             eject: Eject::new(
                 pool.eject.map(|eject| (eject.failures, micros(eject.retry))),
                 pool.servers.len(),

@@ -135,7 +135,7 @@ impl Core {
         while used < bytes.len() {
             let rest = &bytes[used..];
             let connection = &mut self.connections[index];
-            if connection.shared && connection.state == State::Ready && !connection.keeps {
+            if connection.shared && connection.state == State::Ready && !connection.in_cluster {
                 let (replies, outcome) = connection.replies(rest);
                 if replies.count > 0 {
                     self.replies(index, &replies, &rest[..replies.length], now, outlet);
@@ -194,7 +194,7 @@ impl Core {
                     return Err(ServerError::Protocol);
                 }
                 let replies = Replies { count: 1, length: reply.len(), cut: false };
-                if self.connections[index].keeps {
+                if self.connections[index].in_cluster {
                     self.cluster_reply(index, &replies, reply, now);
                     return Ok(());
                 }
@@ -217,9 +217,13 @@ impl Core {
         let connection = &mut self.connections[index];
         let Some(run) = connection.answered(replies) else { return };
         self.pools[connection.pool].latency.record(now.saturating_sub(run.since), run.count.into());
+        let keeps = connection.keeps;
         if std::mem::take(&mut connection.suspect) {
             let (pool, server) = (connection.pool, connection.server);
             self.pools[pool].eject.good(server);
+        }
+        if keeps {
+            self.note_answered(index, &run);
         }
         self.deliver(run, bytes, outlet);
     }
@@ -230,6 +234,7 @@ impl Core {
         if connection.state == State::Idle {
             return;
         }
+        self.clock = now;
         if !connection.shared {
             return self.fail_own(index, error);
         }
@@ -248,11 +253,17 @@ impl Core {
             Protocol::Redis => error.reply(),
             Protocol::Memcache => memcache::failure(error),
         };
-        if self.connections[index].keeps {
+        if self.connections[index].in_cluster {
             return self.cluster_failed(index, runs, (kept.as_slice(), unsent), (error, &reply), now);
         }
         self.pools[pool].stats.forward_error += runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
+        let mut rest = kept.as_slice();
         for run in runs {
+            if self.connections[index].keeps {
+                let (wire, others) = rest.split_at_checked(run.bytes as usize).unwrap_or_default();
+                rest = others;
+                self.note_slow((pool, server), &run, wire);
+            }
             self.deliver(run, &reply.repeat(run.count as usize), &mut |_, _| 0);
         }
     }

@@ -124,6 +124,12 @@ impl Core {
     }
 
     pub(super) fn send_own(&mut self, id: ClientId, effect: Effect, wire: &[u8], now: Micros) {
+        let Some(client) = self.clients.get(id) else { return };
+        let timed = match effect {
+            Effect::Own => None,
+            effect if effect.is_patient() => None,
+            _ => self.timed(client.pool, wire, now),
+        };
         let Some(client) = self.clients.get_mut(id) else { return };
         if self.sampling.is_some() {
             let pool = client.pool;
@@ -132,7 +138,7 @@ impl Core {
         let Some(client) = self.clients.get_mut(id) else { return };
         let Some(session) = &mut client.session else { return };
         let index = session.connection;
-        session.sent(effect, wire.len());
+        session.sent(effect, wire.len(), timed);
         let connection = &mut self.connections[index];
         connection.out.push(wire);
         connection.raw |= effect == Effect::Replicate;
@@ -169,12 +175,17 @@ impl Core {
             client.out.push(&reply);
         }
         session.start_clock(now, self.pools[client.pool].timeout);
+        let answered = session.answered.take();
+        let place = (client.pool, session.server);
         session.throttled = self.pools[client.pool].bounds.holds_back(client.out.len());
         if session.is_over() {
             self.leave(id, now);
             self.follow(id);
         } else {
             self.arm(index);
+        }
+        if let Some(timed) = answered {
+            self.note_timed(place, id, *timed);
         }
         self.after_reply(id);
         Ok(())
@@ -222,7 +233,10 @@ impl Core {
         self.pools[pool].servers[server].trouble.failures.count(error);
         self.want_table(pool);
         let Some(client) = self.clients.get_mut(id) else { return };
-        let Some(session) = client.session.take() else { return };
+        let Some(mut session) = client.session.take() else { return };
+        let unanswered = session.take_timed();
+        unanswered.into_iter().for_each(|timed| self.note_timed((pool, server), id, timed));
+        let Some(client) = self.clients.get_mut(id) else { return };
         if session.ends_with_connection() && *error == ServerError::Closed {
             return self.finish(id);
         }

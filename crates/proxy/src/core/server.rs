@@ -125,8 +125,10 @@ pub(super) struct Connection {
     pub(super) greeting: ByteQueue,
     pub(super) in_flight: VecDeque<InFlight>,
     /// Whether the bytes of requests in flight are kept, in `kept`: a cluster's node may refuse one,
-    /// and then it is sent to another.
+    /// and then it is sent to another; and a slow log shows them.
     pub(super) keeps: bool,
+    /// Its server is a cluster's node: what it refuses may go another way.
+    pub(super) in_cluster: bool,
     pub(super) kept: ByteQueue,
     /// The start of a reply that is not complete.
     pub(super) input: Vec<u8>,
@@ -160,6 +162,7 @@ impl Connection {
             greeting: ByteQueue::default(),
             in_flight: VecDeque::new(),
             keeps: false,
+            in_cluster: false,
             kept: ByteQueue::default(),
             input: Vec::new(),
             scanner: FrameScanner::default(),
@@ -174,9 +177,9 @@ impl Connection {
         }
     }
 
-    /// The same, keeping the bytes of requests until they are answered.
+    /// The same to a node of a cluster, keeping the bytes of requests until they are answered.
     pub(super) fn keeping(self) -> Connection {
-        Connection { keeps: true, ..self }
+        Connection { keeps: true, in_cluster: true, ..self }
     }
 
     /// What may be written now.

@@ -20,6 +20,7 @@ use tombolo_resp::peek;
 use super::Micros;
 use super::cluster::Opening;
 use super::effect::{Effect, Topic};
+use super::slow::Timed;
 
 /// Room for this many unanswered requests stays allocated.
 const KEEP_PENDING: usize = 16;
@@ -73,6 +74,8 @@ pub(super) struct Session {
     pub(super) throttled: bool,
     /// What it began with, to begin anew on another node of a cluster.
     pub(super) opening: Option<Box<Opening>>,
+    /// What was answered last, if a slow log may show it.
+    pub(super) answered: Option<Box<Timed>>,
 }
 
 impl Session {
@@ -88,6 +91,7 @@ impl Session {
             deadline: Micros::MAX,
             throttled: false,
             opening: None,
+            answered: None,
         }
     }
 
@@ -115,7 +119,7 @@ impl Session {
     }
 
     fn awaits(&self, what: impl Fn(&Effect) -> bool) -> bool {
-        self.pending.iter().any(|pending| matches!(pending, Pending::Reply(effect, _) if what(effect)))
+        self.pending.iter().any(|pending| matches!(pending, Pending::Reply(effect, ..) if what(effect)))
     }
 
     /// Whether the connection remembers anything of its client.
@@ -134,7 +138,7 @@ impl Session {
     pub(super) fn waits_for_ever(&self) -> bool {
         self.state.opaque
             || self.is_subscribed()
-            || matches!(self.pending.front(), Some(Pending::Reply(effect, _)) if effect.is_patient())
+            || matches!(self.pending.front(), Some(Pending::Reply(effect, ..)) if effect.is_patient())
     }
 
     /// Whether a command that blocks is all that is not answered.
@@ -148,12 +152,12 @@ impl Session {
             || self
                 .pending
                 .iter()
-                .any(|pending| matches!(pending, Pending::Reply(effect, _) if effect.lasts()))
+                .any(|pending| matches!(pending, Pending::Reply(effect, ..) if effect.lasts()))
     }
 
     /// Whether the end of the connection is what the client has asked for.
     pub(super) fn ends_with_connection(&self) -> bool {
-        matches!(self.pending.front(), Some(Pending::Reply(Effect::Shutdown, _)))
+        matches!(self.pending.front(), Some(Pending::Reply(Effect::Shutdown, ..)))
     }
 
     /// Whether an answer is missing that may leave no state behind.
@@ -166,14 +170,14 @@ impl Session {
         self.state.channels + self.state.patterns + self.state.shards > 0
     }
 
-    /// A request was put on the connection.
-    pub(super) fn sent(&mut self, effect: Effect, bytes: usize) {
+    /// A request was put on the connection; `timed` is for the slow log.
+    pub(super) fn sent(&mut self, effect: Effect, bytes: usize, timed: Option<Box<Timed>>) {
         match effect {
             Effect::Mute | Effect::Replicate => self.go_opaque(),
             Effect::Silent => {}
             _ if self.state.opaque => {}
             _ => {
-                self.pending.push_back(Pending::Reply(effect, bytes));
+                self.pending.push_back(Pending::Reply(effect, bytes, timed));
                 self.bytes += bytes;
             }
         }
@@ -204,11 +208,16 @@ impl Session {
         }
     }
 
+    /// For a connection that is lost: what a slow log may show.
+    pub(super) fn take_timed(&mut self) -> Vec<Timed> {
+        self.pending.iter_mut().filter_map(Pending::take_timed).collect()
+    }
+
     /// For a connection that is lost: what each answer still missing becomes, in order. `None` is
     /// the error.
     pub(super) fn into_answers(self) -> impl Iterator<Item = Option<Vec<u8>>> {
         self.pending.into_iter().filter_map(|pending| match pending {
-            Pending::Reply(Effect::Own | Effect::Begin, _) => None,
+            Pending::Reply(Effect::Own | Effect::Begin, ..) => None,
             Pending::Reply(..) => Some(None),
             Pending::Replaced(reply) | Pending::Local(reply) => Some(Some(reply)),
         })
@@ -217,7 +226,7 @@ impl Session {
     /// The front has changed, or the connection is ready: its time starts now.
     pub(super) fn start_clock(&mut self, now: Micros, timeout: Micros) {
         self.deadline = match self.pending.front() {
-            Some(Pending::Reply(effect, _)) if !effect.is_patient() => now.saturating_add(timeout),
+            Some(Pending::Reply(effect, ..)) if !effect.is_patient() => now.saturating_add(timeout),
             _ => Micros::MAX,
         };
     }
@@ -254,7 +263,10 @@ impl Session {
             }
         }
         match self.pop() {
-            Some(Pending::Reply(effect, _)) => self.replied(effect, frame),
+            Some(Pending::Reply(effect, _, timed)) => {
+                self.answered = timed;
+                self.replied(effect, frame)
+            }
             Some(Pending::Replaced(answer)) => Verdict::Replace(answer),
             _ => Verdict::Unasked,
         }
@@ -262,7 +274,7 @@ impl Session {
 
     fn expects_confirmation(&self) -> bool {
         let front = self.pending.front();
-        matches!(front, Some(Pending::Reply(Effect::Subscribe(_) | Effect::UnsubscribeAll(_), _)))
+        matches!(front, Some(Pending::Reply(Effect::Subscribe(_) | Effect::UnsubscribeAll(_), ..)))
     }
 
     /// A subscription was made or ended. The message ends with how many are left: channels and
@@ -280,7 +292,7 @@ impl Session {
             Topic::Pattern => state.patterns = total.saturating_sub(state.channels),
             Topic::Shard => state.shards = total,
         }
-        let Some(Pending::Reply(effect, _)) = self.pending.front_mut() else { return };
+        let Some(Pending::Reply(effect, ..)) = self.pending.front_mut() else { return };
         match effect {
             Effect::UnsubscribeAll(all) if *all == topic && !subscribed => {
                 *effect = Effect::Subscribe(before.saturating_sub(1) as usize);

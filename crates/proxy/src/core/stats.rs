@@ -1,7 +1,9 @@
 //! twemproxy's counters.
 
+use std::cmp::Reverse;
+
 use super::server::{Connection, State};
-use super::{Core, PoolMeasures, ServerError, ServerMeasures};
+use super::{Core, PoolMeasures, ServerError, ServerMeasures, SlowRequest};
 
 /// Counters of a pool, with twemproxy's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,6 +134,8 @@ pub struct PoolSnapshot {
     pub measures: PoolMeasures,
     /// Its servers, in the order of the configuration.
     pub servers: Vec<ServerSnapshot>,
+    /// Its slow requests, the latest first, if it has a slow log.
+    pub slow: Option<Vec<SlowRequest>>,
 }
 
 /// What was counted for a server of a pool.
@@ -163,6 +167,10 @@ impl Snapshot {
 impl PoolSnapshot {
     fn add(&mut self, other: PoolSnapshot) {
         self.stats.add(&other.stats);
+        if let (Some(mine), Some(slow)) = (&mut self.slow, other.slow) {
+            mine.extend(slow);
+            mine.sort_by_key(|slow| Reverse(slow.time));
+        }
         self.measures.add(&other.measures);
         for server in other.servers {
             match self.servers.iter_mut().find(|mine| mine.name == server.name) {
@@ -251,6 +259,7 @@ impl Core {
                 stats: PoolStats { client_connections: pool.clients as u64, ..pool.stats },
                 measures,
                 servers: servers.collect(),
+                slow: pool.slow.is_some().then(|| self.slow_log(place).cloned().collect()),
             }
         });
         let mut snapshot = Snapshot {
@@ -292,7 +301,21 @@ mod tests {
         let mut measures = PoolMeasures { paused: 1, ..PoolMeasures::default() };
         measures.latency.record(requests, 1);
         let stats = PoolStats { client_connections: 2, ..PoolStats::default() };
-        let pools = vec![PoolSnapshot { name: pool.to_string(), stats, measures, servers: vec![server] }];
+        let slow = SlowRequest {
+            id: 0,
+            time: requests,
+            duration: 1,
+            client: String::new(),
+            server: String::new(),
+            arguments: Vec::new(),
+        };
+        let pools = vec![PoolSnapshot {
+            name: pool.to_string(),
+            stats,
+            measures,
+            servers: vec![server],
+            slow: Some(vec![slow]),
+        }];
         Snapshot { total_clients: 5, connections: 3, pools }
     }
 
@@ -316,5 +339,7 @@ mod tests {
         assert_eq!((sum.pools[0].servers[0].measures.failing, sum.pools[0].measures.paused), (2, 3));
         assert_eq!((sum.pools[0].measures.latency.count(), sum.pools[0].measures.latency.total()), (3, 1011));
         assert_eq!(sum.pools[0].stats.client_connections, 6);
+        let times = sum.pools[0].slow.iter().flatten().map(|slow| slow.time);
+        assert_eq!(times.collect::<Vec<_>>(), [1000, 10, 1]);
     }
 }

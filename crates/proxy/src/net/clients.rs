@@ -37,6 +37,9 @@ impl Clients {
     pub(super) fn add(&mut self, core: &mut Core, registry: &Registry, arrival: Arrival, now: Micros) {
         let Arrival { pool, mut stream, seat, over } = arrival;
         let id = if over { core.client_refused(pool) } else { core.client_connected(pool) };
+        if core.shows_clients(pool) {
+            core.name_client(id, stream.peer());
+        }
         if stream.register(registry, Source::Client(id.index()).token()).is_err() {
             return core.client_gone(id);
         }

@@ -32,6 +32,15 @@ impl Stream {
         UnixStream::connect(path).map(Stream::Unix)
     }
 
+    /// The address of the peer, as a log shows it; empty when it has gone.
+    pub(super) fn peer(&self) -> String {
+        match self {
+            Stream::Tcp(stream) => stream.peer_addr().map_or_else(|_| String::new(), |peer| peer.to_string()),
+            Stream::Unix(_) => "unix".to_string(),
+            Stream::Tls(secure) => secure.below.peer(),
+        }
+    }
+
     /// Registers for both directions, for good.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;

@@ -19,7 +19,7 @@ use super::tls::{Contexts, Secure};
 use super::{NetError, READ_BYTES};
 use crate::config::Config;
 use crate::core::{Action, Core, Micros, micros};
-use crate::log::{ERROR, Log};
+use crate::log::{ERROR, INFO, Log};
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;
@@ -122,6 +122,10 @@ impl Worker {
             self.servers.read(&mut self.core, &mut self.clients, &mut self.buffer, now, &self.log);
             self.clients.tick(&mut self.core, now, &self.log);
             self.core.tick(now);
+            for (pool, slow) in self.core.slow_news() {
+                let about = [("pool", pool.name.as_str()), ("server", slow.server.as_str())];
+                self.log.about(INFO, &about, format_args!("pool '{}': {slow}", pool.name));
+            }
             self.act(now);
             if self.draining && self.core.is_idle() {
                 return Ok(());

@@ -26,6 +26,7 @@ pool:
   listen: 127.0.0.1:1
   redis: true
   cluster: true
+  slowlog_log_slower_than: 0
   timeout: 3000
   server_connections: 2
   servers: [\"127.0.0.1:7002:1\", \"127.0.0.1:7004:1\"]

@@ -25,6 +25,19 @@ impl Process {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.pid()]).status().expect("kill");
         assert!(status.success(), "kill {name} {}", self.pid());
+        if name == "-STOP" {
+            wait_for("all threads to stop", || self.is_stopped().then_some(()));
+        }
+    }
+
+    /// Whether no thread runs: each stops when it next looks, which is after `kill` is done.
+    fn is_stopped(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("threads");
+        let stopped = |stat: String| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
+        tasks
+            .map_while(Result::ok)
+            .filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok())
+            .all(stopped)
     }
 }
 

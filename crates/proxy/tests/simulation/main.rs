@@ -41,6 +41,7 @@ two:
 three:
   listen: 127.0.0.1:7
   redis: true
+  slowlog_log_slower_than: 0
   redis_db: 1
   timeout: 60
   server_connections: 2

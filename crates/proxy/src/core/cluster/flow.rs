@@ -34,7 +34,8 @@ impl Core {
             return;
         }
         if answer == Answer::Reply {
-            connection.kept.advance(bytes, KEEP_BUFFER);
+            let first = InFlight { since: self.since(pool, &request), ..request };
+            self.note_answered(index, &first);
             return self.finish_detour(pool, request, reply, now);
         }
         let wire = connection.kept.as_slice().get(..bytes).unwrap_or_default().to_vec();
@@ -303,6 +304,8 @@ impl Core {
                     _ => self.hold(pool, request, slot, wire, reply, now),
                 },
                 None => {
+                    let first = InFlight { since: self.since(pool, &request), ..request };
+                    self.note_slow((pool, server), &first, bytes.get(start..at).unwrap_or_default());
                     self.pools[pool].stats.forward_error += 1;
                     self.finish_detour(pool, request, reply, now);
                 }

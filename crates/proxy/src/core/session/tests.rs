@@ -8,7 +8,7 @@ fn session() -> Session {
 /// each message.
 fn play(script: &[(Effect, &[&str])]) -> String {
     let mut session = session();
-    script.iter().for_each(|(effect, _)| session.sent(*effect, 1));
+    script.iter().for_each(|(effect, _)| session.sent(*effect, 1, None));
     let mut story = String::new();
     for frame in script.iter().flat_map(|(_, frames)| frames.iter()) {
         match session.message(frame.as_bytes()) {
@@ -79,7 +79,7 @@ fn a_session_lasts_as_long_as_its_state() {
 fn replies_of_the_proxys_own_keep_their_place() {
     let mut session = session();
     assert!(!session.hold(b"at once"));
-    session.sent(Effect::Blocking, 10);
+    session.sent(Effect::Blocking, 10, None);
     assert!(session.hold(b"after"));
     assert_eq!((session.waiting(), session.next_local()), ((2, 15), None));
     session.message(b"$-1\r\n");
@@ -91,7 +91,7 @@ fn replies_of_the_proxys_own_keep_their_place() {
 fn what_is_lost_with_a_connection() {
     let answers = |effects: &[Effect]| {
         let mut session = session();
-        effects.iter().for_each(|effect| session.sent(*effect, 1));
+        effects.iter().for_each(|effect| session.sent(*effect, 1, None));
         (session.relies_on_connection(), session.into_answers().count())
     };
     assert_eq!(answers(&[Effect::Blocking, Effect::Plain]), (false, 2));
@@ -102,8 +102,8 @@ fn what_is_lost_with_a_connection() {
 #[test]
 fn time_runs_for_the_first_request_unless_it_may_wait() {
     let mut session = session();
-    session.sent(Effect::Blocking, 1);
-    session.sent(Effect::Plain, 1);
+    session.sent(Effect::Blocking, 1, None);
+    session.sent(Effect::Plain, 1, None);
     session.start_clock(100, 5);
     assert_eq!(session.deadline, Micros::MAX);
     session.message(b"$-1\r\n");
@@ -117,7 +117,7 @@ fn time_runs_for_the_first_request_unless_it_may_wait() {
 #[test]
 fn what_is_held_survives_the_loss_of_order() {
     let mut session = session();
-    session.sent(Effect::Monitor, 7);
+    session.sent(Effect::Monitor, 7, None);
     assert!(session.hold(b"held"));
     session.message(b"+OK\r\n");
     assert_eq!(session.waiting(), (1, 4));
@@ -129,7 +129,7 @@ fn what_is_held_survives_the_loss_of_order() {
 fn requests_wait_where_the_answers_before_decide_about_them() {
     let holds = |sent: Effect, next: Effect| {
         let mut session = session();
-        session.sent(sent, 1);
+        session.sent(sent, 1, None);
         session.holds_back(next)
     };
     assert!(holds(Effect::Auth, Effect::Plain));

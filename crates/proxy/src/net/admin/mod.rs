@@ -1,4 +1,4 @@
-//! What a proxy tells about itself over HTTP: metrics, health, statistics and hot keys. A thread of
+//! What a proxy tells about itself over HTTP: metrics, health, statistics, slow requests and hot keys. A thread of
 //! its own accepts; workers are asked, and never wait for who reads the answer.
 //!
 //! | path | answer |
@@ -7,10 +7,12 @@
 //! | `/healthz` | 200 while every worker turns |
 //! | `/readyz` | 200 while new clients are welcome |
 //! | `/stats` | twemproxy's JSON |
+//! | `/slowlog` | the slow requests of pools that have a slow log |
 //! | `/hotkeys?seconds=N` | after N seconds, the keys that were asked for most meanwhile |
 
 mod http;
 mod metrics;
+mod slow;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -130,8 +132,12 @@ impl Admin {
                 Ok(snapshot) => Answer::json(self.stats.render(&snapshot)),
                 Err(_) => Answer::text(503, "a worker does not answer"),
             },
+            "/slowlog" => match self.workers.snapshot() {
+                Ok(snapshot) => Answer::json(slow::render(&snapshot)),
+                Err(_) => Answer::text(503, "a worker does not answer"),
+            },
             "/hotkeys" => self.hot_keys(target),
-            _ => Answer::text(404, "there are /metrics /healthz /readyz /stats /hotkeys?seconds=N"),
+            _ => Answer::text(404, "there are /metrics /healthz /readyz /stats /slowlog /hotkeys?seconds=N"),
         }
     }
 
