@@ -5,7 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use super::exposition::{self, Sample};
-use super::report::Keys;
+use super::report::{Keys, SlowLog};
 
 /// How long a connection, or an answer that is not to wait for anything, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,6 +35,17 @@ impl Proxy {
                 serde_json::from_str(&body).map(Some).map_err(|error| self.strange(&error.to_string()))
             }
             (409, _) => Ok(None),
+            (status, body) => Err(self.strange(&format!("status {status}: {}", body.trim_end()))),
+        }
+    }
+
+    /// The slow requests of pools that have a slow log. `None` when the proxy is too old to tell.
+    pub(super) fn slow(&self) -> Result<Option<SlowLog>, String> {
+        match self.get("/slowlog", Duration::ZERO)? {
+            (200, body) => {
+                serde_json::from_str(&body).map(Some).map_err(|error| self.strange(&error.to_string()))
+            }
+            (404, _) => Ok(None),
             (status, body) => Err(self.strange(&format!("status {status}: {}", body.trim_end()))),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  /metrics ─┐
-//!  /hotkeys  ├─▶ report (pure) ─▶ text (pure) ─▶ screen, or standard output
+//!  /hotkeys  │
+//!  /slowlog  ├─▶ report (pure) ─▶ text (pure) ─▶ screen, or standard output
 //!  /metrics ─┘
 //! ```
 
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anstyle::{AnsiColor, Style};
 use ask::Proxy;
 use clap::{Args, ValueEnum};
-use report::Report;
+use report::{Details, Report};
 use screen::{Input, Screen};
 
 /// How often the keyboard is looked at.
@@ -168,9 +169,10 @@ impl Watch {
         // An answer comes sooner when somebody else has asked for it already.
         thread::sleep(Duration::from_secs(self.interval).saturating_sub(self.before.at.elapsed()));
         let after = Look::take(&self.proxy)?;
+        let details = Details { keys, slow: self.proxy.slow()? };
         let seconds = after.at.duration_since(self.before.at).as_secs_f64().max(0.001);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
-        let report = report::compare(&self.before.samples, &after.samples, keys.as_ref(), seconds, now);
+        let report = report::compare(&self.before.samples, &after.samples, &details, seconds, now);
         self.before = after;
         report.map_err(|error| format!("{}: {error}", self.proxy.address))
     }

@@ -15,6 +15,8 @@ pub struct Report {
     pub uptime_seconds: f64,
     /// Its threads that serve clients.
     pub workers: u64,
+    /// Whether it is about to end.
+    pub draining: bool,
     /// The time between the looks.
     pub interval_seconds: f64,
     /// The pools, as they are configured.
@@ -46,6 +48,8 @@ pub struct PoolReport {
     pub servers: Vec<ServerReport>,
     /// The keys that were asked for most; `None` when nobody has looked.
     pub hot_keys: Option<Vec<HotKey>>,
+    /// Its slow requests, the latest first; `None` when it has no slow log.
+    pub slow: Option<Vec<SlowRequest>>,
 }
 
 /// A server of a pool.
@@ -78,6 +82,40 @@ pub struct HotKey {
     pub requests_per_second: f64,
     /// Its part of all keys of the pool, from 0 to 1.
     pub share: f64,
+}
+
+/// A request that took long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlowRequest {
+    /// When it was answered, in seconds since 1970.
+    pub timestamp: u64,
+    /// How long it took, in microseconds.
+    pub duration: u64,
+    /// Who asked.
+    pub client: String,
+    /// Who answered.
+    pub server: String,
+    /// What was asked, as far as it is told.
+    pub arguments: Vec<String>,
+}
+
+/// The answer to `/slowlog`.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct SlowLog {
+    pools: Vec<PoolSlowLog>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct PoolSlowLog {
+    pool: String,
+    slowlog: Vec<SlowRequest>,
+}
+
+/// What is known of pools beside metrics, as far as it was told.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Details {
+    pub(super) keys: Option<Keys>,
+    pub(super) slow: Option<SlowLog>,
 }
 
 /// The answer to `/hotkeys`.
@@ -113,7 +151,7 @@ impl Report {
 pub(super) fn compare(
     before: &[Sample],
     after: &[Sample],
-    keys: Option<&Keys>,
+    details: &Details,
     seconds: f64,
     now: f64,
 ) -> Result<Report, String> {
@@ -122,12 +160,13 @@ pub(super) fn compare(
     // A process that is new has counted from 0.
     let same = Look(before).get("start_time_seconds", &[]) == Some(started);
     let looks = Looks { before: Look(if same { before } else { &[] }), after, seconds };
-    let pools = looks.after.all("clients").map(|sample| looks.pool(sample.label("pool"), keys));
+    let pools = looks.after.all("clients").map(|sample| looks.pool(sample.label("pool"), details));
     let version = looks.after.all("build_info").next().map_or("", |sample| sample.label("version"));
     Ok(Report {
         version: version.to_string(),
         uptime_seconds: (now - started).max(0.0).floor(),
         workers: looks.gauge("workers", &[]),
+        draining: looks.gauge("draining", &[]) > 0,
         interval_seconds: seconds,
         pools: pools.collect(),
     })
@@ -172,7 +211,7 @@ impl Looks<'_> {
         self.after.get(name, labels).unwrap_or(0.0) as u64
     }
 
-    fn pool(&self, name: &str, keys: Option<&Keys>) -> PoolReport {
+    fn pool(&self, name: &str, details: &Details) -> PoolReport {
         let labels = [("pool", name)];
         let before = self.before.latency(name);
         let mut took = self.after.latency(name);
@@ -191,7 +230,8 @@ impl Looks<'_> {
             paused: self.gauge("paused_clients", &labels),
             buffered_bytes: self.gauge("buffered_bytes", &labels),
             servers: servers.map(|server| self.server(name, server.label("server"), server.value)).collect(),
-            hot_keys: keys.map(|keys| keys.of(name)),
+            hot_keys: details.keys.as_ref().map(|keys| keys.of(name)),
+            slow: details.slow.as_ref().and_then(|slow| slow.of(name)),
         }
     }
 
@@ -216,6 +256,12 @@ impl Looks<'_> {
                 .map(|sample| (sample.label("kind").to_string(), sample.value as u64))
                 .collect(),
         }
+    }
+}
+
+impl SlowLog {
+    fn of(&self, pool: &str) -> Option<Vec<SlowRequest>> {
+        self.pools.iter().find(|slow| slow.pool == pool).map(|slow| slow.slowlog.clone())
     }
 }
 
@@ -280,7 +326,7 @@ mod tests {
     #[test]
     fn rates_and_quantiles_are_those_of_the_time_between() {
         let (before, after) = (look(100, 1000, 5, 50), look(300, 1090, 15, 50));
-        let report = compare(&before, &after, None, 2.0, 60.0).expect("a report");
+        let report = compare(&before, &after, &Details::default(), 2.0, 60.0).expect("a report");
         assert_eq!((report.version.as_str(), report.uptime_seconds, report.workers), ("1", 10.0, 2));
         let pool = &report.pools[0];
         assert_eq!((pool.requests_per_second, pool.clients), (100.0, 3));
@@ -295,20 +341,26 @@ mod tests {
 
     #[test]
     fn a_new_process_has_counted_from_nothing() {
-        let report = compare(&look(100, 10, 0, 50), &look(30, 1, 0, 70), None, 1.0, 71.0).expect("a report");
+        let report = compare(&look(100, 10, 0, 50), &look(30, 1, 0, 70), &Details::default(), 1.0, 71.0)
+            .expect("a report");
         assert_eq!(report.pools[0].requests_per_second, 30.0);
-        assert!(compare(&[], &[], None, 1.0, 0.0).is_err());
+        assert!(compare(&[], &[], &Details::default(), 1.0, 0.0).is_err());
     }
 
     #[test]
     fn keys_are_estimated_from_what_was_looked_at() {
         let answer = r#"{"seconds": 2, "one_in": 16, "pools":
             [{"pool": "a", "seen": 50, "keys": [{"key": "k", "count": 30, "excess": 5}]}]}"#;
-        let keys: Keys = serde_json::from_str(answer).expect("keys");
+        let keys = Some(serde_json::from_str(answer).expect("keys"));
+        let answer = r#"{"pools": [{"pool": "b", "slowlog": [{"id": 1, "timestamp": 2, "duration": 3,
+            "client": "c", "server": "s", "arguments": ["GET", "k"]}]}]}"#;
+        let slow = Some(serde_json::from_str(answer).expect("a slow log"));
         let look = look(0, 0, 0, 0);
-        let report = compare(&look, &look, Some(&keys), 2.0, 0.0).expect("a report");
+        let report = compare(&look, &look, &Details { keys, slow }, 2.0, 0.0).expect("a report");
         let key = HotKey { key: "k".to_string(), requests_per_second: 200.0, share: 0.5 };
         assert_eq!(report.pools[0].hot_keys, Some(vec![key]));
         assert_eq!(report.pools[1].hot_keys, Some(vec![]));
+        assert_eq!(report.pools[0].slow, None);
+        assert!(report.pools[1].slow.as_ref().is_some_and(|slow| slow[0].arguments == ["GET", "k"]));
     }
 }

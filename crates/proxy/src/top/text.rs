@@ -3,12 +3,14 @@
 use anstyle::{AnsiColor, Style};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::report::{HotKey, PoolReport, Report, ServerReport};
+use super::report::{HotKey, PoolReport, Report, ServerReport, SlowRequest};
 
 /// The narrowest that columns are laid out for.
 const LEAST_WIDTH: usize = 60;
 /// No name needs more.
 const WIDEST_NAME: usize = 60;
+/// Slow requests that are shown of a pool.
+const SLOW: usize = 3;
 /// What the columns beside a server's name take.
 const SERVER_COLUMNS: usize = 50;
 
@@ -27,7 +29,9 @@ pub(super) fn lines(report: &Report, from: &str, width: usize, height: Option<us
     let mut lines = vec![head(report, from)];
     let servers: usize = report.pools.iter().map(|pool| pool.servers.len()).sum();
     // What is left for keys when everything else is there.
-    let fixed = 1 + report.pools.len() * 5 + servers;
+    let slow = report.pools.iter().filter_map(|pool| pool.slow.as_ref().filter(|slow| !slow.is_empty()));
+    let slow: usize = slow.map(|slow| slow.len().min(SLOW) + 1).sum();
+    let fixed = 1 + report.pools.len() * 5 + servers + slow;
     let keys =
         height.map_or(10, |height| (height.saturating_sub(fixed) / report.pools.len().max(1)).clamp(3, 20));
     for pool in &report.pools {
@@ -66,6 +70,7 @@ fn head(report: &Report, from: &str) -> Line {
         (HEAD, format!("tombolo-proxy {}", report.version)),
         (PLAIN, format!("  {from}  up {}  {} {threads}", span(report.uptime_seconds), report.workers)),
         (DIM, format!("  per {} s", round(report.interval_seconds))),
+        (BAD, if report.draining { "  draining".to_string() } else { String::new() }),
     ]
 }
 
@@ -95,6 +100,13 @@ fn pool(lines: &mut Vec<Line>, pool: &PoolReport, width: usize, keys: usize) {
         format!("  {}  STATE     REQ/S     IN/S    OUT/S  WAIT CONN  FAILED", pad("SERVER", name)),
     )]);
     pool.servers.iter().for_each(|server| lines.push(self::server(server, name)));
+    hot_keys(lines, pool, name, width, keys);
+    let Some(slow) = pool.slow.as_ref().filter(|slow| !slow.is_empty()) else { return };
+    lines.push(vec![(DIM, format!("  {:>8}  SERVER, REQUEST", "SLOW"))]);
+    slow.iter().take(SLOW).for_each(|request| lines.push(slow_request(request)));
+}
+
+fn hot_keys(lines: &mut Vec<Line>, pool: &PoolReport, name: usize, width: usize, keys: usize) {
     let Some(hot) = pool.hot_keys.as_ref().filter(|hot| !hot.is_empty()) else { return };
     let longest = hot.iter().take(keys).map(|key| clean(&key.key).width()).max().unwrap_or(0);
     let name = longest.clamp(name, width - 20);
@@ -129,6 +141,12 @@ fn hot_key(key: &HotKey, name: usize) -> Line {
     let text = pad(&clean(&key.key), name);
     let share = format!("{:.1} %", key.share * 100.0);
     vec![(PLAIN, format!("  {text}  {:>7} {share:>6}", count(key.requests_per_second)))]
+}
+
+fn slow_request(request: &SlowRequest) -> Line {
+    let took = time(Some(request.duration as f64 / 1e6));
+    let words = request.arguments.iter().map(|argument| clean(argument)).collect::<Vec<_>>().join(" ");
+    vec![(PLAIN, format!("  {took:>8}  {}  {words}", clean(&request.server)))]
 }
 
 /// Text without what a terminal would obey.
@@ -242,6 +260,13 @@ mod tests {
             failures: [("refused".to_string(), 3), ("timed_out".to_string(), 1)].into(),
         };
         let key = HotKey { key: "k\u{1b}[2J鍵".repeat(20), requests_per_second: 5.0, share: 1.0 };
+        let slow = SlowRequest {
+            timestamp: 0,
+            duration: 12_345,
+            client: String::new(),
+            server: name.to_string(),
+            arguments: vec!["SET".to_string(), "k\u{1b}".to_string()],
+        };
         let pool = PoolReport {
             name: "p".to_string(),
             requests_per_second: 9.94,
@@ -254,11 +279,13 @@ mod tests {
             buffered_bytes: 1500,
             servers: vec![server; servers],
             hot_keys: Some(vec![key; 20]),
+            slow: Some(vec![slow; 9]),
         };
         Report {
             version: "1".to_string(),
             uptime_seconds: 4000.0,
             workers: 1,
+            draining: true,
             interval_seconds: 2.0,
             pools: vec![pool],
         }
@@ -280,9 +307,13 @@ mod tests {
     #[test]
     fn the_essence_is_there_without_color() {
         let plain = text(&lines(&report(1, "127.0.0.1:6379"), "here", 100, None), false, "\n");
-        for part in
-            ["up 1 h 6 min  1 thread", "9.9 req/s  p50 120 µs  p99 -  1 errors/s", "refused 3, timed_out 1"]
-        {
+        for part in [
+            "up 1 h 6 min  1 thread",
+            "  draining\n",
+            "9.9 req/s  p50 120 µs  p99 -  1 errors/s",
+            "refused 3, timed_out 1",
+            "     12 ms  127.0.0.1:6379  SET k\\u{1b}\n",
+        ] {
             assert!(plain.contains(part), "{part}: {plain}");
         }
         assert!(

@@ -19,6 +19,8 @@ pub(super) struct Process {
     /// Seconds since 1970.
     pub(super) started: u64,
     pub(super) workers: usize,
+    /// Nobody is accepted any more.
+    pub(super) draining: bool,
 }
 
 /// A value and its labels beside `pool` and `server`.
@@ -184,6 +186,8 @@ impl Collector for Exposition {
         let started = "When the process started, since 1970";
         gauge(encoder, "start_time", started, Some(&Unit::Seconds), self.process.started)?;
         gauge(encoder, "workers", "Threads that serve clients", None, self.process.workers as u64)?;
+        let draining = "1 while clients get what is under way before the proxy ends";
+        gauge(encoder, "draining", draining, None, self.process.draining.into())?;
         counter(encoder, "connections", "Clients that have ever connected", self.snapshot.total_clients)?;
         for family in &POOLS {
             let mut metric = family.begin(encoder)?;
@@ -299,7 +303,7 @@ mod tests {
         }
         pool.servers.push(ServerSnapshot { name: name.to_string(), ..ServerSnapshot::default() });
         let snapshot = Snapshot { pools: vec![pool], ..Snapshot::default() };
-        let text = render(Process { started: 1, workers: 1 }, snapshot).expect("text");
+        let text = render(Process { started: 1, workers: 1, draining: false }, snapshot).expect("text");
         let samples = parse(&text).expect("metrics");
         let up = samples.iter().find(|sample| sample.name == "tombolo_proxy_server_up").expect("a server");
         assert_eq!((up.label("pool"), up.label("server")), (name, name));

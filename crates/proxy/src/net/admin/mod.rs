@@ -142,7 +142,11 @@ impl Admin {
     }
 
     fn metrics(&self) -> Answer {
-        let process = Process { started: self.started, workers: self.workers.count() };
+        let process = Process {
+            started: self.started,
+            workers: self.workers.count(),
+            draining: self.draining.load(Ordering::Relaxed),
+        };
         let snapshot = self.workers.snapshot().map_err(|_| std::fmt::Error);
         match snapshot.and_then(|snapshot| metrics::render(process, snapshot)) {
             Ok(body) => Answer { status: 200, kind: metrics::KIND, body },
