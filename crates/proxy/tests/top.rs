@@ -15,7 +15,8 @@ fn top(args: &[&str]) -> Output {
 
 fn start(servers: &[u16]) -> (Proxy, String) {
     let metrics = format!("127.0.0.1:{}", free_port());
-    let proxy = Proxy::with_args(servers, &[], &["--metrics", &metrics]);
+    let options = ["slowlog_log_slower_than: 0"];
+    let proxy = Proxy::with_args(servers, &options, &["--metrics", &metrics]);
     common::wait_for("metrics", || std::net::TcpStream::connect(&metrics).ok());
     (proxy, metrics)
 }
@@ -47,6 +48,8 @@ fn once_in_both_formats_under_load() {
             &format!("  127.0.0.1:{}  up ", redis.port),
             "  hot ",
             "100.0 %",
+            "  SLOW  SERVER, REQUEST\n",
+            &format!("  127.0.0.1:{}  GET hot\n", redis.port),
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
@@ -56,6 +59,7 @@ fn once_in_both_formats_under_load() {
         assert!(pool["requests_per_second"].as_f64().is_some_and(|rate| rate > 10.0), "{json}");
         let [p50, p99] = ["p50_seconds", "p99_seconds"].map(|name| pool[name].as_f64().expect(name));
         assert!(p50 > 0.0 && p50 <= p99, "{json}");
+        assert_eq!(pool["slow"][0]["arguments"], serde_json::json!(["GET", "hot"]));
         assert_eq!(
             (&pool["servers"][0]["state"], &pool["hot_keys"][0]["key"]),
             (&"up".into(), &"hot".into())
