@@ -167,7 +167,8 @@ impl Snapshot {
 impl PoolSnapshot {
     fn add(&mut self, other: PoolSnapshot) {
         self.stats.add(&other.stats);
-        if let (Some(mine), Some(slow)) = (&mut self.slow, other.slow) {
+        if let Some(slow) = other.slow {
+            let mine = self.slow.get_or_insert_default();
             mine.extend(slow);
             mine.sort_by_key(|slow| Reverse(slow.time));
         }
