@@ -1,8 +1,8 @@
 //! Every mutation of a World, as one enum: what an API request, a line of a topology file or a fix becomes.
 
 use crate::{
-    FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, NetworkKey, NetworkSpec, PeeringSpec, RedisKey,
-    RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
+    Details, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, NetworkKey, NetworkSpec, PeeringSpec,
+    RedisKey, RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt};
@@ -60,6 +60,28 @@ pub enum Change {
     RedisInsert(RedisSpec),
     /// Delete a Redis instance.
     RedisDelete(RedisKey),
+    /// Replace what is said of a resource and no packet depends on.
+    Describe {
+        /// The resource's path.
+        resource: String,
+        /// All of it from now on.
+        details: Details,
+    },
+}
+
+impl Change {
+    /// Whether resources may be gone after it.
+    pub fn deletes(&self) -> bool {
+        matches!(
+            self,
+            Self::NetworkDelete(_)
+                | Self::SubnetworkDelete(_)
+                | Self::InstanceDelete(_)
+                | Self::FirewallDelete(_)
+                | Self::RouteDelete(_)
+                | Self::RedisDelete(_)
+        )
+    }
 }
 
 /// A line that says what the change does, for people.
@@ -90,6 +112,7 @@ impl fmt::Display for Change {
                 write!(f, "create redis {} for {}", s.key.name, s.authorized_network.name)
             }
             Self::RedisDelete(k) => write!(f, "delete redis {}", k.name),
+            Self::Describe { resource, .. } => write!(f, "describe {resource}"),
         }
     }
 }

@@ -12,6 +12,7 @@
 //! One file per noun; the same noun keeps the same file name in the other crates.
 
 pub mod change;
+pub mod details;
 pub mod firewall;
 pub mod instance;
 pub mod key;
@@ -28,6 +29,7 @@ pub mod time;
 pub mod world;
 
 pub use change::Change;
+pub use details::Details;
 pub use firewall::{Action, Direction, Firewall, FirewallSpec, L4, PortRange, Protocol};
 pub use instance::{Instance, InstanceSpec, Nic, NicSpec};
 pub use key::{FirewallKey, InstanceKey, NetworkKey, RedisKey, RouteKey, SubnetworkKey};

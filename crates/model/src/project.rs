@@ -53,7 +53,7 @@ fn get<'w>(world: &'w World, id: &str) -> Result<&'w Arc<Project>, Refusal> {
 }
 
 /// Checks that the project exists and has the service enabled.
-pub(crate) fn require(world: &World, id: &str, service: &'static str) -> Result<(), Refusal> {
+pub fn require(world: &World, id: &str, service: &'static str) -> Result<(), Refusal> {
     if get(world, id)?.services.contains(service) {
         return Ok(());
     }

@@ -1,12 +1,13 @@
 //! The World itself: an immutable snapshot, and how a change makes the next one.
 
 use crate::{
-    Change, Firewall, FirewallKey, Instance, InstanceKey, Network, NetworkKey, PeeringState, Project, Redis,
-    RedisKey, Refusal, Route, RouteKey, Subnetwork, SubnetworkKey, Timestamp, firewall, instance, network,
-    peering, project, redis, route, subnetwork,
+    Change, Details, Firewall, FirewallKey, Instance, InstanceKey, Network, NetworkKey, PeeringState,
+    Project, Redis, RedisKey, Refusal, Route, RouteKey, Subnetwork, SubnetworkKey, Timestamp, details,
+    firewall, instance, network, peering, project, redis, route, subnetwork,
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// Everything that exists, by key. A clone shares structure with its original, so snapshots are cheap.
@@ -27,6 +28,9 @@ pub struct World {
     pub routes: OrdMap<RouteKey, Arc<Route>>,
     /// Memorystore for Redis instances.
     pub redis: OrdMap<RedisKey, Arc<Redis>>,
+    /// What is said of resources and no packet depends on, by path; see [`crate::details`].
+    #[serde(default)]
+    pub details: OrdMap<String, Arc<Details>>,
     /// How many ids were given out.
     pub(crate) ids: u64,
 }
@@ -36,6 +40,9 @@ impl World {
     pub fn apply(&self, change: &Change, now: Timestamp) -> Result<World, Refusal> {
         let mut next = self.clone();
         next.make(change, now)?;
+        if change.deletes() {
+            details::sweep(&mut next);
+        }
         Ok(next)
     }
 
@@ -59,7 +66,23 @@ impl World {
             Change::PeeringRemove { network, name } => peering::remove(self, network, name, now),
             Change::RedisInsert(spec) => redis::insert(self, spec, now),
             Change::RedisDelete(key) => redis::delete(self, key),
+            Change::Describe { resource, details } => details::describe(self, resource, details),
         }
+    }
+
+    /// The number of the resource at a path such as `projects/p/global/networks/n`, if there is one.
+    pub fn id_of(&self, path: &str) -> Option<u64> {
+        fn at<K: FromStr + Ord, V>(map: &OrdMap<K, Arc<V>>, path: &str, id: fn(&V) -> u64) -> Option<u64> {
+            map.get(&path.parse::<K>().ok()?).map(|value| id(value))
+        }
+        let project = || self.projects.get(path.strip_prefix("projects/")?).map(|project| project.number);
+        at(&self.networks, path, |network| network.id)
+            .or_else(|| at(&self.subnetworks, path, |subnetwork| subnetwork.id))
+            .or_else(|| at(&self.instances, path, |instance| instance.id))
+            .or_else(|| at(&self.firewalls, path, |firewall| firewall.id))
+            .or_else(|| at(&self.routes, path, |route| route.id))
+            .or_else(|| at(&self.redis, path, |redis| redis.id))
+            .or_else(project)
     }
 
     /// The state of the peering by which `local` names `peer`.

@@ -1,0 +1,141 @@
+//! A request that is known to be well formed: its method, parameters, query and body.
+
+use crate::failure::Failure;
+use crate::methods::{Api, Method, Params};
+use crate::request::Request;
+use crate::schema;
+use crate::state::State;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use tombolo_model::{Timestamp, World};
+
+/// Query parameters of every method. Source: the `parameters` of any discovery document.
+const COMMON: &[&str] = &[
+    "$.xgafv",
+    "access_token",
+    "alt",
+    "apiVersion",
+    "callback",
+    "fields",
+    "key",
+    "oauth_token",
+    "prettyPrint",
+    "quotaUser",
+    "uploadType",
+    "upload_protocol",
+    "userIp",
+    "userProject",
+];
+
+/// A request on its way to a handler.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// What there is.
+    pub state: &'a State,
+    /// The method.
+    pub method: &'static Method,
+    params: Params,
+    query: BTreeMap<String, String>,
+    /// The body, normalised; an empty object when there is none.
+    pub body: Value,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(
+        state: &'a State,
+        request: &Request,
+        method: &'static Method,
+        params: Params,
+        now: Timestamp,
+    ) -> Result<Call<'a>, Failure> {
+        let body = match method.request {
+            Some(name) => schema::normalise(method.api, name, &request.body)?,
+            None => Value::Object(Default::default()),
+        };
+        Ok(Call { state, method, params, query: query(method, request)?, body, now })
+    }
+
+    /// The World.
+    pub fn world(&self) -> &'a World {
+        &self.state.world
+    }
+
+    /// A parameter of the path; empty when the method has none of that name.
+    pub fn param(&self, name: &str) -> &str {
+        self.params.get(name).map(String::as_str).unwrap_or_default()
+    }
+
+    /// The project in the path, whatever the API calls it.
+    pub fn project(&self) -> &str {
+        let names = ["project", "projectsId", "projectId", "v1Id1"];
+        names.iter().find_map(|name| self.params.get(name)).map(String::as_str).unwrap_or_default()
+    }
+
+    /// A query parameter that is there and not empty.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        self.query.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// A query parameter that is `true` or `1`.
+    pub fn flag(&self, name: &str) -> bool {
+        matches!(self.query(name), Some("true" | "True" | "1"))
+    }
+
+    /// A field of the body, or of a message in it: `a.b`.
+    pub fn field(&self, path: &str) -> Option<&Value> {
+        path.split('.').try_fold(&self.body, |value, name| value.get(name))
+    }
+
+    /// A text field of the body that is there and not empty.
+    pub fn text(&self, path: &str) -> Option<&str> {
+        self.field(path)?.as_str().filter(|text| !text.is_empty())
+    }
+
+    /// The body, or the part of it that `T` has fields for.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        T::deserialize(&self.body).map_err(|error| Failure::bad_request(error.to_string()))
+    }
+}
+
+fn query(method: &Method, request: &Request) -> Result<BTreeMap<String, String>, Failure> {
+    let mut query = BTreeMap::new();
+    for (name, value) in &request.query {
+        // `$alt` and `alt`, `instance_id` and `instanceId` are the same.
+        let bare = name.strip_prefix('$').filter(|bare| !bare.starts_with('.')).unwrap_or(name);
+        let known =
+            method.query.iter().chain(COMMON).find(|known| **known == bare || snake_case(known) == bare);
+        // The parts of a message in a query (`updateMask.paths`, `reservation.name`) come with their parent.
+        let Some(known) = known else {
+            return Err(Failure::bad_request(format!(
+                "Invalid JSON payload received. Unknown name \"{name}\": Cannot bind query parameter. \
+                 Field '{name}' could not be found in request message."
+            )));
+        };
+        query.insert((*known).to_owned(), value.clone());
+    }
+    if let Some(api_format) = query.get("alt").filter(|alt| !alt.starts_with("json")) {
+        return Err(Failure::unsupported(format_args!("answers as '{api_format}', only as json")));
+    }
+    Ok(query)
+}
+
+fn snake_case(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+impl Call<'_> {
+    /// Whether the call is one of Compute's.
+    pub(crate) fn is_compute(&self) -> bool {
+        self.method.api == Api::Compute
+    }
+}

@@ -1,0 +1,48 @@
+//! Fields of a resource that are kept as they were said, because no packet depends on them.
+//!
+//! A noun says which of its fields it keeps so, and which ones the World has. Every other field of the message is one
+//! that Tombolo does not do: it is refused, never ignored.
+
+use crate::call::Call;
+use crate::failure::Failure;
+use serde_json::Value;
+use tombolo_model::{Details, World};
+
+/// Fields that every resource has and that clients send back as they got them.
+const OUTPUT_ONLY: &[&str] =
+    &["creationTimestamp", "createTime", "fingerprint", "id", "kind", "selfLink", "selfLinkWithId"];
+
+/// The fields of the body that are kept as said. Refuses those that are neither `said` nor `derived`, unless they are
+/// empty.
+pub(crate) fn read(call: &Call<'_>, said: &[&str], derived: &[&str]) -> Result<Details, Failure> {
+    let mut details = Details::new();
+    let Some(body) = call.body.as_object() else { return Ok(details) };
+    for (name, value) in body.iter().filter(|(_, value)| !is_empty(value)) {
+        if said.contains(&name.as_str()) {
+            details.insert(name.clone(), value.clone());
+        } else if !derived.contains(&name.as_str()) && !OUTPUT_ONLY.contains(&name.as_str()) {
+            return Err(Failure::unsupported(format_args!("the field '{name}' of '{}'", call.method.id)));
+        }
+    }
+    Ok(details)
+}
+
+/// Adds what was said of the resource at `path` to what is shown of it; said fields replace defaults.
+pub(crate) fn add(world: &World, path: &str, wire: &mut Value) {
+    let Some(details) = world.details.get(path) else { return };
+    for (name, value) in details.iter() {
+        wire[name.as_str()] = value.clone();
+    }
+}
+
+/// Whether a value says nothing: what is false, zero or empty is as good as absent on Google's wire.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.values().all(is_empty),
+    }
+}

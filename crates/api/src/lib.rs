@@ -1,0 +1,59 @@
+//! Google's REST APIs over a World.
+//!
+//! ```text
+//!  Request ─▶ methods: which of Google's methods ─▶ schema: is the body one ─▶ a noun's handler
+//!                                                                                │
+//!             Failure (Google's words and body) ◀── Outcome ◀───────────────────┘
+//!                                                    ├ Reply   what is there
+//!                                                    ├ Commit  changes, and the operation that reports them
+//!                                                    └ Effect  what only the lab can answer
+//! ```
+//!
+//! Everything here is pure: a request and a [`State`] in, an [`Outcome`] out; the time is an argument. Whoever owns the
+//! lab carries a [`Commit`] out and answers with its operation when the packets obey. One file per noun, with the
+//! name that the noun has in `tombolo-model`; each lists the methods that it implements.
+
+pub mod call;
+pub mod failure;
+pub mod links;
+pub mod methods;
+pub mod operation;
+pub mod outcome;
+pub mod request;
+pub mod schema;
+pub mod state;
+
+mod details;
+mod filter;
+mod list;
+mod network;
+mod project;
+
+pub use call::Call;
+pub use failure::Failure;
+pub use methods::{Api, Method};
+pub use operation::{Operation, Operations, Scope};
+pub use outcome::{Commit, Effect, Outcome};
+pub use request::{Request, Verb};
+pub use state::State;
+
+/// Answers a request, or says what has to be done first.
+pub fn answer(state: &State, request: &Request, now: tombolo_model::Timestamp) -> Result<Outcome, Failure> {
+    let (method, params) = methods::find(request)?;
+    let call = Call::new(state, request, method, params, now)?;
+    let handler = handler(method.id).ok_or_else(|| Failure::not_implemented(method))?;
+    handler(&call)
+}
+
+/// What answers a method.
+pub(crate) type Handler = fn(&Call<'_>) -> Result<Outcome, Failure>;
+
+/// A noun's methods.
+pub(crate) type Handlers = &'static [(&'static str, Handler)];
+
+/// Every noun's.
+const NOUNS: &[Handlers] = &[network::HANDLERS, operation::HANDLERS, project::HANDLERS];
+
+fn handler(id: &str) -> Option<Handler> {
+    NOUNS.iter().flat_map(|noun| noun.iter()).find(|(name, _)| *name == id).map(|(_, handler)| *handler)
+}

@@ -1,0 +1,144 @@
+//! Lists: `filter`, `orderBy`, `maxResults` or `pageSize`, `pageToken`; and Compute's lists over all scopes.
+
+use crate::Call;
+use crate::failure::Failure;
+use crate::filter::Filter;
+use crate::links;
+use crate::outcome::Outcome;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Google's default and largest page in Compute.
+const PAGE: usize = 500;
+/// The largest page of the other APIs.
+const LARGEST: usize = 1000;
+
+/// One page of `items`, and the token of the next one if there is more.
+pub(crate) fn page(call: &Call<'_>, items: Vec<Value>) -> Result<(Vec<Value>, Option<String>), Failure> {
+    let filter = call.query("filter").map(Filter::parse).transpose().map_err(|error| {
+        Failure::invalid(format!(
+            "Invalid value for field 'filter': '{}'. {error}",
+            call.query("filter").unwrap_or_default()
+        ))
+    })?;
+    let mut items: Vec<Value> =
+        items.into_iter().filter(|item| filter.as_ref().is_none_or(|filter| filter.matches(item))).collect();
+    order(call, &mut items)?;
+    let (name, largest) = if call.is_compute() { ("maxResults", PAGE) } else { ("pageSize", LARGEST) };
+    let size = match call.query(name).map(|text| (text, text.parse::<usize>())) {
+        None | Some((_, Ok(0))) => PAGE,
+        Some((_, Ok(size))) if size <= largest || !call.is_compute() => size.min(largest),
+        Some((text, _)) => {
+            return Err(Failure::invalid(format!(
+                "Invalid value for field '{name}': '{text}'. Must be a number from 0 to {largest}."
+            )));
+        }
+    };
+    let start = match call.query("pageToken") {
+        None => 0,
+        Some(token) => token.strip_prefix("at-").and_then(|at| at.parse().ok()).ok_or_else(|| {
+            Failure::invalid(format!(
+                "Invalid value for field 'pageToken': '{token}'. It is none that was given out."
+            ))
+        })?,
+    };
+    let more = items.len() > start + size;
+    let page: Vec<Value> = items.into_iter().skip(start).take(size).collect();
+    Ok((page, more.then(|| format!("at-{}", start + size))))
+}
+
+/// `orderBy`: by name, which is the order here anyway, or by age.
+fn order(call: &Call<'_>, items: &mut [Value]) -> Result<(), Failure> {
+    let Some(order) = call.query("orderBy") else { return Ok(()) };
+    let mut words = order.split_whitespace();
+    let (field, direction) = (words.next().unwrap_or_default(), words.next());
+    let key = |item: &Value| item[field].as_str().unwrap_or_default().to_owned();
+    match (field, direction) {
+        ("name" | "creationTimestamp", None | Some("asc")) => items.sort_by_key(key),
+        ("name" | "creationTimestamp", Some("desc")) => {
+            items.sort_by_key(|item| std::cmp::Reverse(key(item)))
+        }
+        _ => {
+            return Err(Failure::invalid(format!(
+                "Invalid value for field 'orderBy': '{order}'. Expected 'name' or 'creationTimestamp desc'."
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A list of Compute's. `kind` is such as `compute#networkList`, `path` such as `projects/p/global/networks`.
+pub(crate) fn compute(
+    call: &Call<'_>,
+    kind: &str,
+    path: &str,
+    items: Vec<Value>,
+) -> Result<Outcome, Failure> {
+    let (items, next) = page(call, items)?;
+    let mut list = json!({ "kind": kind, "id": path });
+    if !items.is_empty() {
+        list["items"] = Value::Array(items);
+    }
+    if let Some(next) = next {
+        list["nextPageToken"] = json!(next);
+    }
+    list["selfLink"] = json!(links::link(path));
+    Ok(Outcome::Reply(list))
+}
+
+/// A list of Compute's over all scopes. `scopes` are such as `zones/z` or `global`, the empty ones too; `noun` is the
+/// items' field.
+pub(crate) fn aggregated(
+    call: &Call<'_>,
+    kind: &str,
+    noun: &str,
+    scopes: impl Iterator<Item = String>,
+    items: Vec<(String, Value)>,
+) -> Result<Outcome, Failure> {
+    // Each item knows its scope while the page is cut, whatever the filter looks at.
+    const SCOPE: &str = "\u{0}scope";
+    let tagged = items.into_iter().map(|(scope, mut item)| {
+        item[SCOPE] = json!(scope);
+        item
+    });
+    let (page, next) = page(call, tagged.collect())?;
+    let mut by_scope: BTreeMap<String, Vec<Value>> = scopes.map(|scope| (scope, Vec::new())).collect();
+    for mut item in page {
+        let scope = item.as_object_mut().and_then(|map| map.shift_remove(SCOPE));
+        let scope = scope.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+        by_scope.entry(scope).or_default().push(item);
+    }
+    let path = format!("projects/{}/aggregated/{noun}", call.project());
+    let scoped = by_scope.into_iter().map(|(scope, items)| {
+        let value =
+            if items.is_empty() { json!({ "warning": nothing(&scope) }) } else { json!({ noun: items }) };
+        (scope, value)
+    });
+    let scoped: Map<String, Value> = scoped.collect();
+    let mut list = json!({ "kind": kind, "id": path, "items": scoped, "selfLink": links::link(&path) });
+    if let Some(next) = next {
+        list["nextPageToken"] = json!(next);
+    }
+    Ok(Outcome::Reply(list))
+}
+
+fn nothing(scope: &str) -> Value {
+    json!({
+        "code": "NO_RESULTS_ON_PAGE",
+        "message": format!("There are no results for scope '{scope}' on this page."),
+        "data": [{ "key": "scope", "value": scope }],
+    })
+}
+
+/// A list of the other APIs: the items in a field of their own.
+pub(crate) fn named(call: &Call<'_>, noun: &str, items: Vec<Value>) -> Result<Outcome, Failure> {
+    let (items, next) = page(call, items)?;
+    let mut list = json!({});
+    if !items.is_empty() {
+        list[noun] = Value::Array(items);
+    }
+    if let Some(next) = next {
+        list["nextPageToken"] = json!(next);
+    }
+    Ok(Outcome::Reply(list))
+}

@@ -1,0 +1,252 @@
+//! Which of Google's methods a request is: the table of all, and the look-up by host, verb and path.
+//!
+//! ```text
+//!  redis.googleapis.com  /v1/projects/p/locations/r/instances         the host says which API
+//!  127.0.0.1:8080        /redis/v1/projects/p/locations/r/instances   the first segment says it
+//!  127.0.0.1:8080        /v1/projects/p                               nobody says it: the first API with such a path
+//! ```
+
+use crate::failure::Failure;
+use crate::request::{Request, Verb, decode};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// One of Google's APIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Api {
+    /// Compute Engine, v1.
+    Compute,
+    /// Cloud Resource Manager, v1.
+    ResourceManagerV1,
+    /// Cloud Resource Manager, v3.
+    ResourceManagerV3,
+    /// Service Usage, v1.
+    ServiceUsage,
+    /// Memorystore for Redis, v1.
+    Redis,
+}
+
+impl Api {
+    /// Every one, in the order in which a path without a host is looked for.
+    pub const ALL: [Api; 5] =
+        [Api::Compute, Api::ResourceManagerV1, Api::ResourceManagerV3, Api::ServiceUsage, Api::Redis];
+
+    /// Its name and version in discovery.
+    pub fn name(self) -> &'static str {
+        match self {
+            Api::Compute => "compute.v1",
+            Api::ResourceManagerV1 => "cloudresourcemanager.v1",
+            Api::ResourceManagerV3 => "cloudresourcemanager.v3",
+            Api::ServiceUsage => "serviceusage.v1",
+            Api::Redis => "redis.v1",
+        }
+    }
+
+    /// The first label of its host, which is also the first segment of its paths on a host of our own.
+    fn label(self) -> &'static str {
+        self.name().split('.').next().unwrap_or_default()
+    }
+}
+
+/// A method.
+#[derive(Clone, Debug)]
+pub struct Method {
+    /// Its API.
+    pub api: Api,
+    /// Its id, such as `compute.networks.insert`.
+    pub id: &'static str,
+    /// Its HTTP method.
+    pub verb: Verb,
+    path: Vec<Segment>,
+    /// The schema of its body.
+    pub request: Option<&'static str>,
+    /// The schema of its answer.
+    pub response: Option<&'static str>,
+    /// The query parameters that it has beside those of every method.
+    pub query: Vec<&'static str>,
+}
+
+/// A part of a path between slashes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    /// Itself.
+    Literal(&'static str),
+    /// A parameter, with what follows it (`:enable`, or nothing).
+    Parameter(&'static str, &'static str),
+}
+
+impl Segment {
+    fn parse(text: &'static str) -> Segment {
+        match text.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+            Some((name, suffix)) => Segment::Parameter(name, suffix),
+            None => Segment::Literal(text),
+        }
+    }
+}
+
+/// The values of a path's parameters by name, decoded.
+pub type Params = BTreeMap<&'static str, String>;
+
+static METHODS: LazyLock<Vec<Method>> =
+    LazyLock::new(|| include_str!("../google/methods.tsv").lines().skip(1).filter_map(parse).collect());
+
+fn parse(line: &'static str) -> Option<Method> {
+    let mut columns = line.split('\t');
+    let mut next = || columns.next();
+    let api = next()?;
+    let api = Api::ALL.into_iter().find(|known| known.name() == api)?;
+    let (id, verb, path) = (next()?, Verb::parse(next()?)?, next()?);
+    let schema = |name: &'static str| (name != "-").then_some(name);
+    Some(Method {
+        api,
+        id,
+        verb,
+        path: path.trim_start_matches('/').split('/').map(Segment::parse).collect(),
+        request: schema(next()?),
+        response: schema(next()?),
+        query: next().unwrap_or_default().split(',').filter(|name| !name.is_empty()).collect(),
+    })
+}
+
+/// Every method, in the order of the table.
+pub fn all() -> &'static [Method] {
+    &METHODS
+}
+
+/// The method that a request is, and the parameters in its path.
+pub fn find(request: &Request) -> Result<(&'static Method, Params), Failure> {
+    let path = request.path.trim_matches('/');
+    let label = request.host.split(['.', ':']).next().unwrap_or_default();
+    let named = |label: &str| Api::ALL.into_iter().filter(|api| api.label() == label).collect::<Vec<_>>();
+    let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+    // Compute's own paths begin with its name already.
+    let (apis, path) = match (named(label), named(first)) {
+        (by_host, _) if !by_host.is_empty() => (by_host, path),
+        (_, by_path) if by_path == [Api::Compute] => (by_path, path),
+        (_, by_path) if !by_path.is_empty() => (by_path, rest),
+        _ => (Api::ALL.to_vec(), path),
+    };
+    let segments: Vec<&str> = path.split('/').collect();
+    let candidates = METHODS.iter().filter(|method| apis.contains(&method.api));
+    let mut other_verb = false;
+    let mut best: Option<(&Method, Params)> = None;
+    for method in candidates {
+        let Some(params) = matched(&method.path, &segments) else { continue };
+        if method.verb != request.verb {
+            other_verb = true;
+            continue;
+        }
+        // `services:batchEnable` is more exact than `{servicesId}`, and has fewer parameters.
+        if best.as_ref().is_none_or(|(_, found)| params.len() < found.len()) {
+            best = Some((method, params));
+        }
+    }
+    best.ok_or_else(|| Failure::no_such_method(request, other_verb))
+}
+
+fn matched(path: &[Segment], segments: &[&str]) -> Option<Params> {
+    if path.len() != segments.len() {
+        return None;
+    }
+    let mut params = Params::new();
+    for (want, have) in path.iter().zip(segments) {
+        let have = decode(have);
+        match want {
+            Segment::Literal(literal) if *literal == have => {}
+            Segment::Parameter(name, suffix) => {
+                let value = have.strip_suffix(suffix)?;
+                // A colon belongs to the method, except in names such as `domain.com:project`.
+                if value.is_empty() || (suffix.is_empty() && is_custom(&have)) {
+                    return None;
+                }
+                params.insert(name, value.to_owned());
+            }
+            Segment::Literal(_) => return None,
+        }
+    }
+    Some(params)
+}
+
+/// Whether a segment ends in a custom verb, such as `:enable`.
+fn is_custom(segment: &str) -> bool {
+    segment.rsplit_once(':').is_some_and(|(_, verb)| {
+        let suffix = |segment: &Segment| match segment {
+            Segment::Parameter(_, suffix) => suffix.strip_prefix(':') == Some(verb),
+            Segment::Literal(literal) => literal.rsplit_once(':').is_some_and(|(_, custom)| custom == verb),
+        };
+        METHODS.iter().any(|method| method.path.last().is_some_and(suffix))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn found(host: &str, verb: Verb, target: &str) -> Result<(&'static str, Vec<String>), u16> {
+        let request = Request::new(host, verb, target, Value::Null);
+        find(&request)
+            .map(|(method, params)| (method.id, params.into_values().collect()))
+            .map_err(|failure| failure.code)
+    }
+
+    #[test]
+    fn a_request_is_the_method_that_host_verb_and_path_say() {
+        let local = "127.0.0.1:8080";
+        for (host, verb, target, id) in [
+            (local, Verb::Get, "/compute/v1/projects/p/global/networks", "compute.networks.list"),
+            ("compute.googleapis.com", Verb::Get, "/compute/v1/projects/p", "compute.projects.get"),
+            ("www.googleapis.com", Verb::Get, "/compute/v1/projects/p", "compute.projects.get"),
+            (
+                local,
+                Verb::Get,
+                "/redis/v1/projects/p/locations/r/instances/i",
+                "redis.projects.locations.instances.get",
+            ),
+            (
+                "redis.googleapis.com",
+                Verb::Get,
+                "/v1/projects/p/locations/-/instances",
+                "redis.projects.locations.instances.list",
+            ),
+            (
+                local,
+                Verb::Post,
+                "/serviceusage/v1/projects/p/services/redis.googleapis.com:enable",
+                "serviceusage.services.enable",
+            ),
+            (
+                local,
+                Verb::Post,
+                "/serviceusage/v1/projects/p/services:batchEnable",
+                "serviceusage.services.batchEnable",
+            ),
+            (local, Verb::Get, "/v1/projects/p", "cloudresourcemanager.projects.get"),
+            (local, Verb::Get, "/cloudresourcemanager/v3/projects/p", "cloudresourcemanager.projects.get"),
+            (local, Verb::Get, "/v1/projects/p/services", "serviceusage.services.list"),
+        ] {
+            assert_eq!(found(host, verb, target).map(|(id, _)| id), Ok(id), "{target}");
+        }
+        let (_, params) =
+            found(local, Verb::Get, "/compute/v1/projects/a%3Ab/zones/z/instances/i").expect("a method");
+        assert_eq!(params, ["i", "a:b", "z"]);
+    }
+
+    #[test]
+    fn what_is_no_method_is_not_found() {
+        for (verb, target, code) in [
+            (Verb::Get, "/compute/v1/projects/p/global/nonsense", 404),
+            (Verb::Get, "/", 404),
+            (Verb::Get, "/compute/v1/projects//global/networks", 404),
+            (Verb::Put, "/compute/v1/projects/p/global/networks", 404),
+            (Verb::Post, "/serviceusage/v1/projects/p/services/x:nonsense", 404),
+        ] {
+            assert_eq!(found("localhost", verb, target), Err(code), "{target}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_whole() {
+        assert_eq!(all().len() + 1, include_str!("../google/methods.tsv").lines().count());
+    }
+}

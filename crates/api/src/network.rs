@@ -1,0 +1,118 @@
+//! Networks: `compute.networks.*`, and the peerings that are part of them.
+
+use crate::failure::Failure;
+use crate::operation::Scope;
+use crate::outcome::{Commit, Outcome};
+use crate::{Call, Handlers, details, links, list};
+use serde_json::{Value, json};
+use tombolo_model::{Change, Network, NetworkKey, NetworkSpec, World};
+
+pub(crate) const HANDLERS: Handlers = &[
+    ("compute.networks.delete", delete),
+    ("compute.networks.get", get),
+    ("compute.networks.insert", insert),
+    ("compute.networks.list", list),
+];
+
+/// Fields that are kept as they were said.
+const SAID: &[&str] = &["description", "networkFirewallPolicyEnforcementOrder", "routingConfig"];
+
+/// Fields that the World has, or that Google makes up.
+const DERIVED: &[&str] = &["autoCreateSubnetworks", "mtu", "name"];
+
+/// The network that a call's path names.
+pub(crate) fn key(call: &Call<'_>) -> NetworkKey {
+    NetworkKey::new(call.project(), call.param("network"))
+}
+
+/// The network, if a user may see it.
+pub(crate) fn find<'w>(world: &'w World, key: &NetworkKey) -> Result<&'w Network, Failure> {
+    let found = world.networks.get(key).filter(|network| !network.google_managed);
+    found.map(|network| &**network).ok_or_else(|| tombolo_model::Refusal::not_found(key).into())
+}
+
+fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    crate::project::require_compute(call)?;
+    find(call.world(), &key).map(|network| Outcome::Reply(wire(call.world(), &key, network)))
+}
+
+fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
+    crate::project::require_compute(call)?;
+    let own = call
+        .world()
+        .networks
+        .iter()
+        .filter(|(key, network)| key.project == call.project() && !network.google_managed);
+    let items = own.map(|(key, network)| wire(call.world(), key, network)).collect();
+    list::compute(call, "compute#networkList", &format!("projects/{}/global/networks", call.project()), items)
+}
+
+fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let name = call.text("name").ok_or_else(|| Failure::required("name"))?;
+    let key = NetworkKey::new(call.project(), name);
+    let automatic = call.field("autoCreateSubnetworks").and_then(Value::as_bool);
+    if automatic.is_none() {
+        return Err(Failure::unsupported("legacy networks: say autoCreateSubnetworks"));
+    }
+    let mtu = call.field("mtu").and_then(Value::as_u64).filter(|mtu| *mtu > 0);
+    let spec = NetworkSpec {
+        key: key.clone(),
+        auto_create_subnetworks: automatic == Some(true),
+        mtu: mtu.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX)),
+    };
+    let details = details::read(call, SAID, DERIVED)?;
+    let changes = vec![Change::NetworkInsert(spec), Change::Describe { resource: key.to_string(), details }];
+    Ok(Commit::compute(call, Scope::Global, "insert", key, changes))
+}
+
+fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    Ok(Commit::compute(call, Scope::Global, "delete", &key, vec![Change::NetworkDelete(key.clone())]))
+}
+
+/// A network on the wire.
+pub(crate) fn wire(world: &World, key: &NetworkKey, network: &Network) -> Value {
+    let mut wire = json!({
+        "kind": "compute#network",
+        "id": links::id(network.id),
+        "creationTimestamp": network.creation_timestamp.to_string(),
+        "name": key.name,
+        "selfLink": links::link(key),
+        "selfLinkWithId": links::link(format!("projects/{}/global/networks/{}", key.project, links::id(network.id))),
+        "autoCreateSubnetworks": network.auto_create_subnetworks,
+        "mtu": network.mtu,
+        "routingConfig": { "routingMode": "REGIONAL" },
+        "networkFirewallPolicyEnforcementOrder": "AFTER_CLASSIC_FIREWALL",
+    });
+    let own = world.subnetworks.iter().filter(|(_, subnetwork)| subnetwork.network == *key);
+    let subnetworks: Vec<Value> = own.map(|(key, _)| json!(links::link(key))).collect();
+    if !subnetworks.is_empty() {
+        wire["subnetworks"] = Value::Array(subnetworks);
+    }
+    let peerings: Vec<Value> = network
+        .peerings
+        .iter()
+        .map(|peering| {
+            let state = world.peering_state(key, &peering.peer);
+            json!({
+                "name": peering.name,
+                "network": links::link(&peering.peer),
+                "state": state.as_str(),
+                "stateDetails": state.details(peering.state_since),
+                "autoCreateRoutes": true,
+                "exchangeSubnetRoutes": true,
+                "exportCustomRoutes": false,
+                "importCustomRoutes": false,
+                "exportSubnetRoutesWithPublicIp": true,
+                "importSubnetRoutesWithPublicIp": false,
+                "stackType": "IPV4_ONLY",
+            })
+        })
+        .collect();
+    if !peerings.is_empty() {
+        wire["peerings"] = Value::Array(peerings);
+    }
+    details::add(world, &key.to_string(), &mut wire);
+    wire
+}

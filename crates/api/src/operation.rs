@@ -1,0 +1,325 @@
+//! Operations: how Google reports a change that is under way or done.
+//!
+//! Compute has its own kind, in three scopes; the other APIs have `google.longrunning.Operation`.
+
+use crate::failure::Failure;
+use crate::links;
+use crate::methods::Api;
+use crate::outcome::Outcome;
+use crate::{Call, Handlers, list};
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tombolo_model::Timestamp;
+
+/// Operations that are kept; the oldest go first. Google keeps them for 14 days.
+const KEPT: usize = 10_000;
+
+pub(crate) const HANDLERS: Handlers = &[
+    ("compute.globalOperations.get", get),
+    ("compute.globalOperations.list", list),
+    ("compute.globalOperations.wait", get),
+    ("compute.globalOperations.delete", delete),
+    ("compute.regionOperations.get", get),
+    ("compute.regionOperations.list", list),
+    ("compute.regionOperations.wait", get),
+    ("compute.regionOperations.delete", delete),
+    ("compute.zoneOperations.get", get),
+    ("compute.zoneOperations.list", list),
+    ("compute.zoneOperations.wait", get),
+    ("compute.zoneOperations.delete", delete),
+    ("cloudresourcemanager.operations.get", get_by_name),
+    ("serviceusage.operations.get", get_by_name),
+    ("redis.projects.locations.operations.get", get_by_name),
+];
+
+/// Where an operation is listed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Scope {
+    /// The project.
+    Global,
+    /// A region of Compute.
+    Region(String),
+    /// A zone of Compute.
+    Zone(String),
+    /// A location of one of the other APIs.
+    Location(String),
+    /// No project: `operations/NAME`.
+    Service,
+}
+
+/// An operation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Operation {
+    /// Its number, which no other has.
+    pub number: u64,
+    /// Its API's name in discovery.
+    pub api: String,
+    /// Its project's id.
+    pub project: String,
+    /// Where it is listed.
+    pub scope: Scope,
+    /// The method that began it.
+    pub method: String,
+    /// Its type, such as `insert`.
+    pub kind: String,
+    /// The path of what it changes.
+    pub target: String,
+    /// That resource's number.
+    pub target_id: Option<u64>,
+    /// The client's `requestId`.
+    pub request_id: Option<String>,
+    /// When it began.
+    pub start_time: Timestamp,
+    /// When it ended; not yet, if missing.
+    pub end_time: Option<Timestamp>,
+    /// Why it failed, if it did.
+    pub error: Option<Failure>,
+    /// The `@type` of the metadata, in the other APIs.
+    pub metadata_type: Option<String>,
+    /// The response, in the other APIs.
+    pub response: Option<Value>,
+}
+
+impl Operation {
+    /// Its name, without a path.
+    pub fn name(&self) -> String {
+        let id = links::id(self.number);
+        match &self.scope {
+            Scope::Service => {
+                format!("{}.{id}", if self.api == Api::ServiceUsage.name() { "acat" } else { "cp" })
+            }
+            // Google's have four parts too: the time, and numbers that mean nothing.
+            _ => format!("operation-{}-{}-{}-{:08x}", self.start_time.0, &id[..13], &id[13..], self.number),
+        }
+    }
+
+    /// Its path, which is also its key.
+    pub fn path(&self) -> String {
+        let (project, name) = (&self.project, self.name());
+        match &self.scope {
+            Scope::Global => format!("projects/{project}/global/operations/{name}"),
+            Scope::Region(region) => format!("projects/{project}/regions/{region}/operations/{name}"),
+            Scope::Zone(zone) => format!("projects/{project}/zones/{zone}/operations/{name}"),
+            Scope::Location(location) => format!("projects/{project}/locations/{location}/operations/{name}"),
+            Scope::Service => format!("operations/{name}"),
+        }
+    }
+
+    /// As its API shows it.
+    pub fn wire(&self) -> Value {
+        if self.api == Api::Compute.name() { self.compute() } else { self.long_running() }
+    }
+
+    fn compute(&self) -> Value {
+        let done = self.end_time.is_some();
+        let mut wire = json!({
+            "kind": "compute#operation",
+            "id": links::id(self.number),
+            "name": self.name(),
+            "operationType": self.kind,
+            "targetLink": links::link(&self.target),
+            "status": if done { "DONE" } else { "RUNNING" },
+            "user": "tombolo@localhost",
+            "progress": if done { 100 } else { 0 },
+            "insertTime": self.start_time.to_string(),
+            "startTime": self.start_time.to_string(),
+            "selfLink": links::link(self.path()),
+        });
+        if let Some(id) = self.target_id {
+            wire["targetId"] = json!(links::id(id));
+        }
+        match &self.scope {
+            Scope::Region(region) => {
+                wire["region"] = json!(links::link(format!("projects/{}/regions/{region}", self.project)));
+            }
+            Scope::Zone(zone) => {
+                wire["zone"] = json!(links::link(format!("projects/{}/zones/{zone}", self.project)));
+            }
+            _ => {}
+        }
+        if let Some(end) = self.end_time {
+            wire["endTime"] = json!(end.to_string());
+        }
+        if let Some(id) = &self.request_id {
+            wire["clientOperationId"] = json!(id);
+        }
+        if let Some(error) = &self.error {
+            // The code of an operation's error is the reason in capitals: RESOURCE_IN_USE_BY_ANOTHER_RESOURCE.
+            wire["error"] = json!({ "errors": [{ "code": shout(&error.reason), "message": error.message }] });
+            wire["httpErrorStatusCode"] = json!(error.code);
+            wire["httpErrorMessage"] = json!(http_message(error.code));
+        }
+        wire
+    }
+
+    fn long_running(&self) -> Value {
+        let mut wire = json!({ "name": self.path() });
+        if let Some(kind) = &self.metadata_type {
+            wire["metadata"] = self.metadata(kind);
+        }
+        wire["done"] = json!(self.end_time.is_some());
+        if let Some(error) = &self.error {
+            wire["error"] =
+                json!({ "code": error.rpc_code(), "message": error.message, "details": error.details });
+        } else if let Some(response) = self.response.as_ref().filter(|_| self.end_time.is_some()) {
+            wire["response"] = response.clone();
+        }
+        wire
+    }
+
+    fn metadata(&self, kind: &str) -> Value {
+        let mut metadata = json!({ "@type": kind });
+        if self.api == Api::Redis.name() {
+            metadata["createTime"] = json!(utc(self.start_time));
+            if let Some(end) = self.end_time {
+                metadata["endTime"] = json!(utc(end));
+            }
+            metadata["target"] = json!(self.target);
+            metadata["verb"] = json!(self.kind);
+            metadata["cancelRequested"] = json!(false);
+            metadata["apiVersion"] = json!("v1");
+        }
+        metadata
+    }
+}
+
+/// A moment as the other APIs write it: UTC, with a `Z`.
+pub(crate) fn utc(at: Timestamp) -> String {
+    at.to_string().replace("+00:00", "Z")
+}
+
+/// `resourceNotReady` as `RESOURCE_NOT_READY`.
+fn shout(reason: &str) -> String {
+    if reason.contains('_') {
+        return reason.to_owned();
+    }
+    let mut out = String::new();
+    for c in reason.chars() {
+        if c.is_ascii_uppercase() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_uppercase());
+    }
+    out
+}
+
+fn http_message(code: u16) -> &'static str {
+    match code {
+        400 => "BAD REQUEST",
+        403 => "FORBIDDEN",
+        404 => "NOT FOUND",
+        409 => "CONFLICT",
+        412 => "PRECONDITION FAILED",
+        501 => "NOT IMPLEMENTED",
+        _ => "INTERNAL SERVER ERROR",
+    }
+}
+
+/// Every operation that is remembered, by path and by age.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Operations {
+    by_path: OrdMap<String, Arc<Operation>>,
+    by_age: OrdMap<u64, String>,
+    /// How many there have been.
+    count: u64,
+}
+
+impl Operations {
+    /// One that begins now; it is not among the others yet.
+    pub(crate) fn new_operation(&self, api: Api, project: &str, scope: Scope, now: Timestamp) -> Operation {
+        Operation {
+            number: self.count + 1,
+            api: api.name().to_owned(),
+            project: project.to_owned(),
+            scope,
+            method: String::new(),
+            kind: String::new(),
+            target: String::new(),
+            target_id: None,
+            request_id: None,
+            start_time: now,
+            end_time: None,
+            error: None,
+            metadata_type: None,
+            response: None,
+        }
+    }
+
+    /// Puts an operation among the others, or in the place of what was known of it; the oldest may go.
+    pub fn put(&mut self, operation: Operation) {
+        self.count = self.count.max(operation.number);
+        self.by_age.insert(operation.number, operation.path());
+        self.by_path.insert(operation.path(), Arc::new(operation));
+        while self.by_age.len() > KEPT {
+            let Some((_, path)) =
+                self.by_age.get_min().cloned().map(|(age, path)| (self.by_age.remove(&age), path))
+            else {
+                break;
+            };
+            self.by_path.remove(&path);
+        }
+    }
+
+    /// The operation at a path.
+    pub fn get(&self, path: &str) -> Option<&Arc<Operation>> {
+        self.by_path.get(path)
+    }
+
+    /// All, the newest first.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Arc<Operation>> {
+        self.by_age.values().rev().filter_map(|path| self.by_path.get(path))
+    }
+
+    pub(crate) fn by_request(&self, project: &str, method: &str, id: &str) -> Option<&Operation> {
+        let same = |operation: &&Arc<Operation>| {
+            operation.request_id.as_deref() == Some(id)
+                && operation.project == project
+                && operation.method == method
+        };
+        self.newest_first().find(same).map(Arc::as_ref)
+    }
+}
+
+/// The path of the collection that a call of Compute is about.
+fn collection(call: &Call<'_>) -> String {
+    let project = call.project();
+    match (call.param("region"), call.param("zone")) {
+        ("", "") => format!("projects/{project}/global/operations"),
+        (region, "") => format!("projects/{project}/regions/{region}/operations"),
+        (_, zone) => format!("projects/{project}/zones/{zone}/operations"),
+    }
+}
+
+fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let collection = collection(call);
+    let inside = |operation: &&Arc<Operation>| {
+        operation.path().rsplit_once('/').is_some_and(|(parent, _)| parent == collection)
+    };
+    let items = call.state.operations.newest_first().filter(inside).map(|operation| operation.wire());
+    list::compute(call, "compute#operationList", &collection, items.collect())
+}
+
+fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let path = format!("{}/{}", collection(call), call.param("operation"));
+    let missing = || Failure::new(404, "notFound", format!("The resource '{path}' was not found"));
+    call.state.operations.get(&path).map(|operation| Outcome::Reply(operation.wire())).ok_or_else(missing)
+}
+
+/// Operations that are done can be forgotten, and are forgotten by themselves.
+fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
+    get(call).map(|_| Outcome::Reply(json!({})))
+}
+
+fn get_by_name(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let name = call.param("operationsId");
+    let path = match call.param("locationsId") {
+        "" => format!("operations/{name}"),
+        location => format!("projects/{}/locations/{location}/operations/{name}", call.project()),
+    };
+    let missing = || Failure::new(404, "notFound", format!("Operation not found: {path}"));
+    call.state.operations.get(&path).map(|operation| Outcome::Reply(operation.wire())).ok_or_else(missing)
+}

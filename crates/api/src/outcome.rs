@@ -1,0 +1,179 @@
+//! What a request comes to.
+
+use crate::operation::{Operation, Scope};
+use crate::state::State;
+use crate::{Call, Failure};
+use serde_json::Value;
+use tombolo_model::{Change, InstanceKey, Timestamp, World};
+
+/// What a request comes to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The answer.
+    Reply(Value),
+    /// Something has to change first.
+    Commit(Commit),
+    /// Something has to be asked of the lab.
+    Effect(Effect),
+}
+
+/// A question or a deed that is about processes, not about the World.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// What an instance has printed on its serial port, from byte `start` on.
+    SerialOutput {
+        /// The instance.
+        instance: InstanceKey,
+        /// The first byte wanted.
+        start: u64,
+    },
+}
+
+/// Changes, all of which are made or none, and the operation that reports them.
+#[derive(Debug)]
+pub struct Commit {
+    /// The changes, in their order. With none, the operation is done at once.
+    pub changes: Vec<Change>,
+    draft: Draft,
+}
+
+/// An operation to be.
+#[derive(Debug)]
+struct Draft {
+    method: &'static str,
+    api: crate::Api,
+    project: String,
+    scope: Scope,
+    kind: String,
+    target: String,
+    request_id: Option<String>,
+    shape: Shape,
+}
+
+/// What the answer to a commit is.
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    /// The operation itself.
+    Operation,
+    /// The resource as it is then, without an operation.
+    Resource(Render),
+    /// An operation of the other APIs, with the resource as its response.
+    LongRunning {
+        /// Its metadata's `@type`.
+        metadata: &'static str,
+        /// Its response's `@type`.
+        response: &'static str,
+        render: Render,
+    },
+}
+
+/// A resource on the wire, by its path, after a change.
+pub(crate) type Render = fn(&World, &str) -> Value;
+
+impl Commit {
+    /// Changes to a resource of Compute. `kind` is the operation's type, such as `insert`; `target` the resource's path.
+    pub(crate) fn compute(
+        call: &Call<'_>,
+        scope: Scope,
+        kind: &str,
+        target: impl ToString,
+        changes: Vec<Change>,
+    ) -> Outcome {
+        Commit::outcome(call, scope, kind, target.to_string(), changes, Shape::Operation)
+    }
+
+    /// Changes that are answered with the resource itself.
+    pub(crate) fn resource(
+        call: &Call<'_>,
+        target: impl ToString,
+        changes: Vec<Change>,
+        render: Render,
+    ) -> Outcome {
+        Commit::outcome(call, Scope::Global, "update", target.to_string(), changes, Shape::Resource(render))
+    }
+
+    /// Changes of one of the other APIs, answered with a long-running operation.
+    pub(crate) fn long_running(
+        call: &Call<'_>,
+        scope: Scope,
+        target: impl ToString,
+        changes: Vec<Change>,
+        (metadata, response): (&'static str, &'static str),
+        render: Render,
+    ) -> Outcome {
+        let kind = call.method.id.rsplit('.').next().unwrap_or_default();
+        let shape = Shape::LongRunning { metadata, response, render };
+        Commit::outcome(call, scope, kind, target.to_string(), changes, shape)
+    }
+
+    fn outcome(
+        call: &Call<'_>,
+        scope: Scope,
+        kind: &str,
+        target: String,
+        changes: Vec<Change>,
+        shape: Shape,
+    ) -> Outcome {
+        let draft = Draft {
+            method: call.method.id,
+            api: call.method.api,
+            project: call.project().to_owned(),
+            scope,
+            kind: kind.to_owned(),
+            target,
+            request_id: call.query("requestId").map(str::to_owned),
+            shape,
+        };
+        Outcome::Commit(Commit { changes, draft })
+    }
+
+    /// The operation that was answered to the same request before: the same method with the same `requestId`.
+    pub fn earlier<'s>(&self, state: &'s State) -> Option<&'s Operation> {
+        let id = self.draft.request_id.as_deref()?;
+        state.operations.by_request(&self.draft.project, self.draft.method, id)
+    }
+
+    /// The operation as it begins, and the World as it will be; or why the changes are refused.
+    pub fn begin(&self, state: &State, now: Timestamp) -> Result<(World, Operation), Failure> {
+        let world =
+            self.changes.iter().try_fold(state.world.clone(), |world, change| world.apply(change, now))?;
+        let draft = &self.draft;
+        let mut operation =
+            state.operations.new_operation(draft.api, &draft.project, draft.scope.clone(), now);
+        operation.method = draft.method.to_owned();
+        operation.kind = draft.kind.clone();
+        operation.target = draft.target.clone();
+        operation.request_id = draft.request_id.clone();
+        operation.target_id = [&world, &state.world].into_iter().find_map(|w| w.id_of(&draft.target));
+        if let Shape::LongRunning { metadata, .. } = draft.shape {
+            operation.metadata_type = Some(metadata.to_owned());
+        }
+        Ok((world, operation))
+    }
+
+    /// The operation once the packets obey.
+    pub fn done(&self, mut operation: Operation, world: &World, now: Timestamp) -> Operation {
+        if let Shape::LongRunning { response, render, .. } = self.draft.shape {
+            let mut value = render(world, &operation.target);
+            if let Some(map) = value.as_object_mut() {
+                map.shift_insert(0, "@type".to_owned(), Value::from(response));
+            }
+            operation.response = Some(value);
+        }
+        operation.end_time = Some(now);
+        operation
+    }
+
+    /// What the client is answered: the operation, or the resource when there is none.
+    pub fn reply(&self, operation: &Operation, world: &World) -> Value {
+        match self.draft.shape {
+            Shape::Resource(render) => render(world, &operation.target),
+            _ => operation.wire(),
+        }
+    }
+
+    /// Whether clients may ask for the operation later.
+    pub fn is_recorded(&self) -> bool {
+        !matches!(self.draft.shape, Shape::Resource(_))
+    }
+}

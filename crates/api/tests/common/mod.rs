@@ -1,0 +1,127 @@
+//! A cloud without packets: requests are answered as the server does it, and every answer is checked against Google's
+//! schema of the method's response.
+
+use serde_json::{Value, json};
+use tombolo_api::{Outcome, Request, State, Verb, answer, methods, schema};
+use tombolo_model::{Change, Timestamp};
+
+/// A State and its clock.
+pub struct Cloud {
+    /// What there is.
+    pub state: State,
+    now: i64,
+}
+
+#[allow(dead_code, reason = "each test file uses a part of it")]
+impl Cloud {
+    /// An empty one.
+    pub fn new() -> Cloud {
+        Cloud { state: State::default(), now: 1_600_000_000_000 }
+    }
+
+    /// One with a project in which compute and redis are enabled.
+    pub fn with_project(id: &str) -> Cloud {
+        let mut cloud = Cloud::new();
+        let enable = |service: &str| Change::ServiceEnable { project: id.into(), service: service.into() };
+        for change in [
+            Change::ProjectCreate(id.into()),
+            enable("compute.googleapis.com"),
+            enable("redis.googleapis.com"),
+        ] {
+            cloud.apply(&change);
+        }
+        cloud
+    }
+
+    /// Makes a change behind the API's back.
+    pub fn apply(&mut self, change: &Change) {
+        self.state.world = self.state.world.apply(change, Timestamp(self.now)).expect("a good change");
+    }
+
+    /// GETs, and expects an answer.
+    pub fn get(&mut self, target: &str) -> Value {
+        self.good("GET", target, json!(null))
+    }
+
+    /// POSTs, and expects an answer.
+    pub fn post(&mut self, target: &str, body: Value) -> Value {
+        self.good("POST", target, body)
+    }
+
+    /// PATCHes, and expects an answer.
+    pub fn patch(&mut self, target: &str, body: Value) -> Value {
+        self.good("PATCH", target, body)
+    }
+
+    /// DELETEs, and expects an answer.
+    pub fn delete(&mut self, target: &str) -> Value {
+        self.good("DELETE", target, json!(null))
+    }
+
+    /// Sends a request and expects an answer.
+    pub fn good(&mut self, verb: &str, target: &str, body: Value) -> Value {
+        match self.send(verb, target, body) {
+            Ok(answer) => answer,
+            Err(error) => panic!("{verb} {target}: {error}"),
+        }
+    }
+
+    /// Sends a request and expects an error's body.
+    pub fn refused(&mut self, verb: &str, target: &str, body: Value) -> Value {
+        match self.send(verb, target, body) {
+            Ok(answer) => panic!("{verb} {target} is not refused: {answer}"),
+            Err(error) => error,
+        }
+    }
+
+    /// Sends a request: the answer, or the error's body.
+    pub fn send(&mut self, verb: &str, target: &str, body: Value) -> Result<Value, Value> {
+        self.now += 1000;
+        let verb = Verb::parse(verb).expect("a verb");
+        let request = Request::new("localhost", verb, target, body);
+        let api = methods::find(&request).map(|(method, _)| method.api).ok();
+        let answered = self.answer(&request).map_err(|failure| failure.body(api));
+        if let (Ok(answer), Ok((method, _))) = (&answered, methods::find(&request)) {
+            conforms(method, answer);
+        }
+        answered
+    }
+
+    fn answer(&mut self, request: &Request) -> Result<Value, tombolo_api::Failure> {
+        let now = Timestamp(self.now);
+        match answer(&self.state, request, now)? {
+            Outcome::Reply(reply) => Ok(reply),
+            Outcome::Effect(effect) => Ok(json!({ "effect": format!("{effect:?}") })),
+            Outcome::Commit(commit) => {
+                if let Some(earlier) = commit.earlier(&self.state) {
+                    return Ok(earlier.wire());
+                }
+                let (world, operation) = commit.begin(&self.state, now)?;
+                let operation = commit.done(operation, &world, now);
+                let reply = commit.reply(&operation, &world);
+                self.state.world = world;
+                if commit.is_recorded() {
+                    self.state.operations.put(operation);
+                }
+                Ok(reply)
+            }
+        }
+    }
+}
+
+/// Panics unless the answer is a message of the method's response.
+fn conforms(method: &methods::Method, answer: &Value) {
+    let Some(name) = method.response else { return };
+    let mut document = schema::bundle(method.api).clone();
+    document["$ref"] = json!(format!("#/$defs/{name}"));
+    let validator = jsonschema::validator_for(&document).expect("a schema");
+    let errors: Vec<String> =
+        validator.iter_errors(answer).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{} answers no {name}: {errors:#?}\n{answer:#}", method.id);
+}
+
+/// Panics unless an error's body has the code and the message.
+#[allow(dead_code, reason = "each test file uses a part of it")]
+pub fn check(error: &Value, code: u16, message: &str) {
+    assert_eq!((&error["error"]["code"], &error["error"]["message"]), (&json!(code), &json!(message)));
+}
