@@ -36,7 +36,7 @@ pub struct Call<'a> {
     /// The method.
     pub method: &'static Method,
     params: Params,
-    query: BTreeMap<String, String>,
+    query: BTreeMap<String, Vec<String>>,
     /// The body, normalised; an empty object when there is none.
     pub body: Value,
     /// Now.
@@ -76,7 +76,12 @@ impl<'a> Call<'a> {
 
     /// A query parameter that is there and not empty.
     pub fn query(&self, name: &str) -> Option<&str> {
-        self.query.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.query.get(name)?.last().map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Every value of a query parameter.
+    pub fn query_all(&self, name: &str) -> &[String] {
+        self.query.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// A query parameter that is `true` or `1`.
@@ -100,8 +105,8 @@ impl<'a> Call<'a> {
     }
 }
 
-fn query(method: &Method, request: &Request) -> Result<BTreeMap<String, String>, Failure> {
-    let mut query = BTreeMap::new();
+fn query(method: &Method, request: &Request) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+    let mut query: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in &request.query {
         // `$alt` and `alt`, `instance_id` and `instanceId` are the same.
         let bare = name.strip_prefix('$').filter(|bare| !bare.starts_with('.')).unwrap_or(name);
@@ -114,9 +119,11 @@ fn query(method: &Method, request: &Request) -> Result<BTreeMap<String, String>,
                  Field '{name}' could not be found in request message."
             )));
         };
-        query.insert((*known).to_owned(), value.clone());
+        query.entry((*known).to_owned()).or_default().push(value.clone());
     }
-    if let Some(api_format) = query.get("alt").filter(|alt| !alt.starts_with("json")) {
+    if let Some(api_format) =
+        query.get("alt").and_then(|alts| alts.last()).filter(|alt| !alt.starts_with("json"))
+    {
         return Err(Failure::unsupported(format_args!("answers as '{api_format}', only as json")));
     }
     Ok(query)

@@ -6,7 +6,7 @@
 use crate::call::Call;
 use crate::failure::Failure;
 use serde_json::Value;
-use tombolo_model::{Details, World};
+use tombolo_model::{Change, Details, World};
 
 /// Fields that every resource has and that clients send back as they got them.
 const OUTPUT_ONLY: &[&str] =
@@ -25,6 +25,25 @@ pub(crate) fn read(call: &Call<'_>, said: &[&str], derived: &[&str]) -> Result<D
         }
     }
     Ok(details)
+}
+
+/// The change that sets fields that are kept as said, and leaves the others.
+pub(crate) fn set<const N: usize>(
+    world: &World,
+    resource: impl ToString,
+    fields: [(&str, Value); N],
+) -> Change {
+    let resource = resource.to_string();
+    let mut details = world.details.get(&resource).map(|details| (**details).clone()).unwrap_or_default();
+    for (name, value) in fields {
+        details.insert(name.to_owned(), value);
+    }
+    Change::Describe { resource, details }
+}
+
+/// What was said in one field of the resource at `path`.
+pub(crate) fn get<'w>(world: &'w World, path: &str, field: &str) -> Option<&'w Value> {
+    world.details.get(path)?.get(field)
 }
 
 /// Adds what was said of the resource at `path` to what is shown of it; said fields replace defaults.

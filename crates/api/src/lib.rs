@@ -25,9 +25,18 @@ pub mod state;
 
 mod details;
 mod filter;
+mod firewall;
+mod image;
+mod instance;
 mod list;
 mod network;
+mod peering;
 mod project;
+mod redis;
+mod route;
+mod service;
+mod subnetwork;
+mod zone;
 
 pub use call::Call;
 pub use failure::Failure;
@@ -52,7 +61,20 @@ pub(crate) type Handler = fn(&Call<'_>) -> Result<Outcome, Failure>;
 pub(crate) type Handlers = &'static [(&'static str, Handler)];
 
 /// Every noun's.
-const NOUNS: &[Handlers] = &[network::HANDLERS, operation::HANDLERS, project::HANDLERS];
+const NOUNS: &[Handlers] = &[
+    firewall::HANDLERS,
+    image::HANDLERS,
+    instance::HANDLERS,
+    network::HANDLERS,
+    operation::HANDLERS,
+    peering::HANDLERS,
+    project::HANDLERS,
+    redis::HANDLERS,
+    route::HANDLERS,
+    service::HANDLERS,
+    subnetwork::HANDLERS,
+    zone::HANDLERS,
+];
 
 fn handler(id: &str) -> Option<Handler> {
     NOUNS.iter().flat_map(|noun| noun.iter()).find(|(name, _)| *name == id).map(|(_, handler)| *handler)

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, details, links, list};
+use crate::{Call, Handlers, details, links, list, peering};
 use serde_json::{Value, json};
 use tombolo_model::{Change, Network, NetworkKey, NetworkSpec, World};
 
@@ -90,26 +90,8 @@ pub(crate) fn wire(world: &World, key: &NetworkKey, network: &Network) -> Value 
     if !subnetworks.is_empty() {
         wire["subnetworks"] = Value::Array(subnetworks);
     }
-    let peerings: Vec<Value> = network
-        .peerings
-        .iter()
-        .map(|peering| {
-            let state = world.peering_state(key, &peering.peer);
-            json!({
-                "name": peering.name,
-                "network": links::link(&peering.peer),
-                "state": state.as_str(),
-                "stateDetails": state.details(peering.state_since),
-                "autoCreateRoutes": true,
-                "exchangeSubnetRoutes": true,
-                "exportCustomRoutes": false,
-                "importCustomRoutes": false,
-                "exportSubnetRoutesWithPublicIp": true,
-                "importSubnetRoutesWithPublicIp": false,
-                "stackType": "IPV4_ONLY",
-            })
-        })
-        .collect();
+    let peerings: Vec<Value> =
+        network.peerings.iter().map(|peering| peering::wire(world, key, peering)).collect();
     if !peerings.is_empty() {
         wire["peerings"] = Value::Array(peerings);
     }

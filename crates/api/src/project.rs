@@ -1,18 +1,36 @@
-//! Projects, as Resource Manager and Compute see them, and the services that are enabled in them.
+//! Projects: Resource Manager v1 and v3, and Compute's view of them.
 
 use crate::failure::Failure;
-use crate::outcome::Outcome;
-use crate::{Call, Handlers, links};
+use crate::operation::{Scope, utc};
+use crate::outcome::{Commit, Outcome};
+use crate::{Call, Handlers, details, links, list};
 use serde_json::{Value, json};
-use tombolo_model::{Project, Refusal, project};
+use tombolo_model::{Change, Project, Refusal, World, project};
 
-pub(crate) const HANDLERS: Handlers = &[("compute.projects.get", get_compute)];
+pub(crate) const HANDLERS: Handlers = &[
+    ("compute.projects.get", get_compute),
+    ("cloudresourcemanager.projects.create", create),
+    ("cloudresourcemanager.projects.delete", delete),
+    ("cloudresourcemanager.projects.get", get),
+    ("cloudresourcemanager.projects.list", list),
+    ("cloudresourcemanager.projects.search", list),
+];
 
-/// The project of a call.
-pub(crate) fn find<'c>(call: &'c Call<'_>) -> Result<&'c Project, Failure> {
-    let id = call.project();
-    let found = call.world().projects.get(id);
-    found.map(|project| &**project).ok_or_else(|| Refusal::not_found(format!("projects/{id}")).into())
+const SAID: &[&str] = &["displayName", "labels", "name", "parent", "tags"];
+const DERIVED: &[&str] = &["lifecycleState", "projectId", "projectNumber", "state"];
+
+/// The project of a call, by its id or its number; one that is not there may not be seen either.
+pub(crate) fn find<'c>(call: &'c Call<'_>, named: &'c str) -> Result<(&'c str, &'c Project), Failure> {
+    let projects = &call.world().projects;
+    let by_number = || projects.iter().find(|(_, project)| number(project) == named);
+    let found = projects.get_key_value(named).or_else(by_number);
+    found.map(|(id, project)| (id.as_str(), &**project)).ok_or_else(|| {
+        Failure::new(
+            403,
+            "forbidden",
+            format!("Permission denied on resource project {named}: it does not exist."),
+        )
+    })
 }
 
 /// Refuses a call of Compute in a project where it is not enabled.
@@ -20,22 +38,141 @@ pub(crate) fn require_compute(call: &Call<'_>) -> Result<(), Failure> {
     project::require(call.world(), call.project(), project::COMPUTE).map_err(Failure::from)
 }
 
+/// A project's number as Google shows it: twelve digits.
+pub(crate) fn number(project: &Project) -> String {
+    (100_000_000_000 + project.number).to_string()
+}
+
 fn get_compute(call: &Call<'_>) -> Result<Outcome, Failure> {
     require_compute(call)?;
     let id = call.project();
-    let found = find(call)?;
+    let found = call.world().projects.get(id).ok_or_else(|| Refusal::not_found(format!("projects/{id}")))?;
     Ok(Outcome::Reply(compute(id, found)))
 }
 
 fn compute(id: &str, project: &Project) -> Value {
     json!({
         "kind": "compute#project",
-        "id": links::id(project.number),
+        "id": number(project),
         "creationTimestamp": project.create_time.to_string(),
         "name": id,
         "commonInstanceMetadata": { "kind": "compute#metadata", "fingerprint": links::fingerprint(&()) },
+        "defaultServiceAccount": service_account(project),
         "selfLink": links::link(format!("projects/{id}")),
         "defaultNetworkTier": "PREMIUM",
         "xpnProjectStatus": "UNSPECIFIED_XPN_PROJECT_STATUS",
     })
+}
+
+/// The service account that instances have unless they say another.
+pub(crate) fn service_account(project: &Project) -> String {
+    format!("{}-compute@developer.gserviceaccount.com", number(project))
+}
+
+fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let id = call.text("projectId").ok_or_else(|| Failure::required("projectId"))?;
+    let target = format!("projects/{id}");
+    let details = details::read(call, SAID, DERIVED)?;
+    let changes =
+        vec![Change::ProjectCreate(id.to_owned()), Change::Describe { resource: target.clone(), details }];
+    let v3 = is_v3(call);
+    let types = if v3 {
+        (
+            "type.googleapis.com/google.cloud.resourcemanager.v3.CreateProjectMetadata",
+            "type.googleapis.com/google.cloud.resourcemanager.v3.Project",
+        )
+    } else {
+        (
+            "type.googleapis.com/google.cloudresourcemanager.v1beta1.ProjectCreationStatus",
+            "type.googleapis.com/google.cloudresourcemanager.v1.Project",
+        )
+    };
+    let render = if v3 { by_path_v3 } else { by_path_v1 };
+    Ok(Commit::long_running(call, Scope::Service, target, changes, types, render))
+}
+
+fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let (id, _) = find(call, call.project())?;
+    let (target, changes) = (format!("projects/{id}"), vec![Change::ProjectDelete(id.to_owned())]);
+    if !is_v3(call) {
+        return Ok(Commit::resource(call, target, changes, |_, _| json!({})));
+    }
+    let types = (
+        "type.googleapis.com/google.cloud.resourcemanager.v3.DeleteProjectMetadata",
+        "type.googleapis.com/google.cloud.resourcemanager.v3.Project",
+    );
+    Ok(Commit::long_running(
+        call,
+        Scope::Service,
+        target,
+        changes,
+        types,
+        |_, path| json!({ "projectId": links::last(path), "state": "DELETE_REQUESTED" }),
+    ))
+}
+
+fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let (id, project) = find(call, call.project())?;
+    Ok(Outcome::Reply(if is_v3(call) {
+        v3(call.world(), id, project)
+    } else {
+        v1(call.world(), id, project)
+    }))
+}
+
+fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let render = if is_v3(call) { v3 } else { v1 };
+    let items = call.world().projects.iter().map(|(id, project)| render(call.world(), id, project));
+    list::named(call, "projects", items.collect())
+}
+
+fn is_v3(call: &Call<'_>) -> bool {
+    call.method.api == crate::Api::ResourceManagerV3
+}
+
+fn by_path_v1(world: &World, path: &str) -> Value {
+    by_path(world, path, v1)
+}
+
+fn by_path_v3(world: &World, path: &str) -> Value {
+    by_path(world, path, v3)
+}
+
+fn by_path(world: &World, path: &str, render: fn(&World, &str, &Project) -> Value) -> Value {
+    let id = links::last(path);
+    world.projects.get(id).map(|project| render(world, id, project)).unwrap_or_default()
+}
+
+fn v1(world: &World, id: &str, project: &Project) -> Value {
+    let mut wire = json!({
+        "projectNumber": number(project),
+        "projectId": id,
+        "lifecycleState": "ACTIVE",
+        "name": id,
+        "createTime": utc(project.create_time),
+    });
+    details::add(world, &format!("projects/{id}"), &mut wire);
+    wire
+}
+
+fn v3(world: &World, id: &str, project: &Project) -> Value {
+    let mut wire = json!({
+        "projectId": id,
+        "state": "ACTIVE",
+        "displayName": id,
+        "createTime": utc(project.create_time),
+        "etag": links::fingerprint(&(id, project.number)),
+    });
+    details::add(world, &format!("projects/{id}"), &mut wire);
+    // What v1 calls the name is the display name here.
+    if let Some(name) = wire.as_object_mut().and_then(|map| map.shift_remove("name")) {
+        wire["displayName"] = name;
+    }
+    if wire["parent"].is_object() {
+        let (kind, id) = (wire["parent"]["type"].clone(), wire["parent"]["id"].clone());
+        wire["parent"] =
+            json!(format!("{}s/{}", kind.as_str().unwrap_or_default(), id.as_str().unwrap_or_default()));
+    }
+    wire["name"] = json!(format!("projects/{}", number(project)));
+    wire
 }

@@ -35,11 +35,6 @@ fn definition(api: Api, name: &str) -> Option<&'static Value> {
     bundle(api).get("$defs")?.get(name)
 }
 
-/// Whether a message has a field, said in a schema's name.
-pub(crate) fn has_field(api: Api, message: &str, field: &str) -> bool {
-    definition(api, message).is_some_and(|schema| schema["properties"].get(field).is_some())
-}
-
 /// Makes `body` a proper message of type `name`, or says why it is none.
 pub(crate) fn normalise(api: Api, name: &str, body: &Value) -> Result<Value, Failure> {
     let schema =

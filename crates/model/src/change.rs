@@ -20,6 +20,15 @@ pub enum Change {
         /// The service, such as `redis.googleapis.com`.
         service: String,
     },
+    /// Disable a service in a project.
+    ServiceDisable {
+        /// The project's id.
+        project: String,
+        /// The service.
+        service: String,
+    },
+    /// Delete a project that has no resources.
+    ProjectDelete(String),
     /// Create a network.
     NetworkInsert(NetworkSpec),
     /// Delete a network.
@@ -41,6 +50,8 @@ pub enum Change {
     InstanceDelete(InstanceKey),
     /// Create a firewall rule.
     FirewallInsert(FirewallSpec),
+    /// Put a firewall rule in the place of one of the same name.
+    FirewallUpdate(FirewallSpec),
     /// Delete a firewall rule.
     FirewallDelete(FirewallKey),
     /// Create a static route.
@@ -74,7 +85,8 @@ impl Change {
     pub fn deletes(&self) -> bool {
         matches!(
             self,
-            Self::NetworkDelete(_)
+            Self::ProjectDelete(_)
+                | Self::NetworkDelete(_)
                 | Self::SubnetworkDelete(_)
                 | Self::InstanceDelete(_)
                 | Self::FirewallDelete(_)
@@ -90,6 +102,8 @@ impl fmt::Display for Change {
         match self {
             Self::ProjectCreate(id) => write!(f, "create project {id}"),
             Self::ServiceEnable { project, service } => write!(f, "enable {service} in {project}"),
+            Self::ServiceDisable { project, service } => write!(f, "disable {service} in {project}"),
+            Self::ProjectDelete(id) => write!(f, "delete project {id}"),
             Self::NetworkInsert(s) => write!(f, "create network {}", s.key.name),
             Self::NetworkDelete(k) => write!(f, "delete network {}", k.name),
             Self::SubnetworkInsert(s) => write!(f, "create subnetwork {} {}", s.key.name, s.range),
@@ -101,6 +115,7 @@ impl fmt::Display for Change {
             }
             Self::InstanceDelete(k) => write!(f, "delete instance {}", k.name),
             Self::FirewallInsert(s) => write!(f, "create firewall rule {}", s.key.name),
+            Self::FirewallUpdate(s) => write!(f, "update firewall rule {}", s.key.name),
             Self::FirewallDelete(k) => write!(f, "delete firewall rule {}", k.name),
             Self::RouteInsert(s) => write!(f, "create route {} to {}", s.key.name, s.dest_range),
             Self::RouteDelete(k) => write!(f, "delete route {}", k.name),

@@ -275,13 +275,45 @@ pub(crate) fn insert(world: &mut World, spec: &FirewallSpec, now: Timestamp) -> 
         return Err(Refusal::already_exists(&spec.key));
     }
     check(spec)?;
+    let id = world.fresh_id();
+    world.firewalls.insert(spec.key.clone(), Arc::new(rule(spec, id, now)));
+    Ok(())
+}
+
+/// Puts a rule in the place of the one that has its name; it stays the same resource, of the same network.
+pub(crate) fn update(world: &mut World, spec: &FirewallSpec) -> Result<(), Refusal> {
+    project::require(world, &spec.key.project, project::COMPUTE)?;
+    let present = world.firewalls.get(&spec.key).ok_or_else(|| Refusal::not_found(&spec.key))?;
+    if present.network != spec.network {
+        return Err(Refusal::invalid(
+            "network",
+            &spec.network,
+            "The network of a firewall rule cannot be changed.",
+        ));
+    }
+    if present.direction != spec.direction {
+        let direction = format!("{:?}", spec.direction).to_uppercase();
+        return Err(Refusal::invalid(
+            "direction",
+            direction,
+            "The direction of a firewall rule cannot be changed.",
+        ));
+    }
+    check(spec)?;
+    let updated = rule(spec, present.id, present.creation_timestamp);
+    world.firewalls.insert(spec.key.clone(), Arc::new(updated));
+    Ok(())
+}
+
+/// The rule that was said, with the defaults of what was not.
+fn rule(spec: &FirewallSpec, id: u64, creation_timestamp: Timestamp) -> Firewall {
     let anywhere = || BTreeSet::from([Ipv4Net::default()]);
     let ingress = spec.direction == Direction::Ingress;
     let no_source = spec.source_ranges.is_empty() && spec.source_tags.is_empty();
     let no_destination = spec.destination_ranges.is_empty();
-    let firewall = Firewall {
-        id: world.fresh_id(),
-        creation_timestamp: now,
+    Firewall {
+        id,
+        creation_timestamp,
         network: spec.network.clone(),
         direction: spec.direction,
         action: spec.action,
@@ -296,9 +328,7 @@ pub(crate) fn insert(world: &mut World, spec: &FirewallSpec, now: Timestamp) -> 
         },
         target_tags: spec.target_tags.clone(),
         disabled: spec.disabled,
-    };
-    world.firewalls.insert(spec.key.clone(), Arc::new(firewall));
-    Ok(())
+    }
 }
 
 /// Checks what a rule says of itself.

@@ -8,6 +8,21 @@ use std::{collections::BTreeSet, sync::Arc};
 pub const COMPUTE: &str = "compute.googleapis.com";
 /// The service of Memorystore for Redis.
 pub const REDIS: &str = "redis.googleapis.com";
+/// Services that can be enabled and that nothing here depends on: those that clients enable on the way.
+pub const OTHERS: &[&str] = &[
+    "cloudapis.googleapis.com",
+    "cloudresourcemanager.googleapis.com",
+    "dns.googleapis.com",
+    "iam.googleapis.com",
+    "iap.googleapis.com",
+    "logging.googleapis.com",
+    "monitoring.googleapis.com",
+    "networkmanagement.googleapis.com",
+    "oslogin.googleapis.com",
+    "servicenetworking.googleapis.com",
+    "serviceusage.googleapis.com",
+    "storage.googleapis.com",
+];
 
 /// A project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,13 +53,40 @@ pub(crate) fn enable(world: &mut World, id: &str, service: &str, now: Timestamp)
     if project.services.contains(service) {
         return Ok(());
     }
-    if ![COMPUTE, REDIS].contains(&service) {
+    if ![COMPUTE, REDIS].contains(&service) && !OTHERS.contains(&service) {
         return Err(Refusal::not_found(format!("services/{service}")));
     }
     let mut changed = (**project).clone();
     changed.services.insert(service.to_owned());
     world.projects.insert(id.to_owned(), Arc::new(changed));
     if service == COMPUTE { network::create_default(world, id, now) } else { Ok(()) }
+}
+
+/// Disables a service. One whose resources are still there is refused, as Google refuses it without `force`.
+pub(crate) fn disable(world: &mut World, id: &str, service: &str) -> Result<(), Refusal> {
+    let project = get(world, id)?;
+    let used = match service {
+        COMPUTE => world.networks.keys().any(|key| key.project == id),
+        REDIS => world.redis.keys().any(|key| key.project == id),
+        _ => false,
+    };
+    if used {
+        return Err(Refusal::in_use("service", service, format!("projects/{id}")));
+    }
+    let mut changed = (**project).clone();
+    changed.services.remove(service);
+    world.projects.insert(id.to_owned(), Arc::new(changed));
+    Ok(())
+}
+
+/// Deletes a project. One that has resources is refused: Google would shut them down after a while.
+pub(crate) fn delete(world: &mut World, id: &str) -> Result<(), Refusal> {
+    get(world, id)?;
+    if let Some(network) = world.networks.keys().find(|key| key.project == id) {
+        return Err(Refusal::in_use("project", format!("projects/{id}"), network));
+    }
+    world.projects.remove(id);
+    Ok(())
 }
 
 /// The project, or why there is none.

@@ -51,6 +51,8 @@ impl World {
         match change {
             Change::ProjectCreate(id) => project::create(self, id, now),
             Change::ServiceEnable { project, service } => project::enable(self, project, service, now),
+            Change::ServiceDisable { project, service } => project::disable(self, project, service),
+            Change::ProjectDelete(id) => project::delete(self, id),
             Change::NetworkInsert(spec) => network::insert(self, spec, now),
             Change::NetworkDelete(key) => network::delete(self, key),
             Change::SubnetworkInsert(spec) => subnetwork::insert(self, spec, now),
@@ -59,6 +61,7 @@ impl World {
             Change::InstanceSetTags { instance, tags } => instance::set_tags(self, instance, tags),
             Change::InstanceDelete(key) => instance::delete(self, key),
             Change::FirewallInsert(spec) => firewall::insert(self, spec, now),
+            Change::FirewallUpdate(spec) => firewall::update(self, spec),
             Change::FirewallDelete(key) => firewall::delete(self, key),
             Change::RouteInsert(spec) => route::insert(self, spec, now),
             Change::RouteDelete(key) => route::delete(self, key),

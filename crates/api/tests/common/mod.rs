@@ -6,21 +6,21 @@ use tombolo_api::{Outcome, Request, State, Verb, answer, methods, schema};
 use tombolo_model::{Change, Timestamp};
 
 /// A State and its clock.
-pub struct Cloud {
+pub(crate) struct Cloud {
     /// What there is.
-    pub state: State,
+    pub(crate) state: State,
     now: i64,
 }
 
 #[allow(dead_code, reason = "each test file uses a part of it")]
 impl Cloud {
     /// An empty one.
-    pub fn new() -> Cloud {
+    pub(crate) fn new() -> Cloud {
         Cloud { state: State::default(), now: 1_600_000_000_000 }
     }
 
     /// One with a project in which compute and redis are enabled.
-    pub fn with_project(id: &str) -> Cloud {
+    pub(crate) fn with_project(id: &str) -> Cloud {
         let mut cloud = Cloud::new();
         let enable = |service: &str| Change::ServiceEnable { project: id.into(), service: service.into() };
         for change in [
@@ -34,32 +34,32 @@ impl Cloud {
     }
 
     /// Makes a change behind the API's back.
-    pub fn apply(&mut self, change: &Change) {
+    pub(crate) fn apply(&mut self, change: &Change) {
         self.state.world = self.state.world.apply(change, Timestamp(self.now)).expect("a good change");
     }
 
     /// GETs, and expects an answer.
-    pub fn get(&mut self, target: &str) -> Value {
+    pub(crate) fn get(&mut self, target: &str) -> Value {
         self.good("GET", target, json!(null))
     }
 
     /// POSTs, and expects an answer.
-    pub fn post(&mut self, target: &str, body: Value) -> Value {
+    pub(crate) fn post(&mut self, target: &str, body: Value) -> Value {
         self.good("POST", target, body)
     }
 
     /// PATCHes, and expects an answer.
-    pub fn patch(&mut self, target: &str, body: Value) -> Value {
+    pub(crate) fn patch(&mut self, target: &str, body: Value) -> Value {
         self.good("PATCH", target, body)
     }
 
     /// DELETEs, and expects an answer.
-    pub fn delete(&mut self, target: &str) -> Value {
+    pub(crate) fn delete(&mut self, target: &str) -> Value {
         self.good("DELETE", target, json!(null))
     }
 
     /// Sends a request and expects an answer.
-    pub fn good(&mut self, verb: &str, target: &str, body: Value) -> Value {
+    pub(crate) fn good(&mut self, verb: &str, target: &str, body: Value) -> Value {
         match self.send(verb, target, body) {
             Ok(answer) => answer,
             Err(error) => panic!("{verb} {target}: {error}"),
@@ -67,7 +67,7 @@ impl Cloud {
     }
 
     /// Sends a request and expects an error's body.
-    pub fn refused(&mut self, verb: &str, target: &str, body: Value) -> Value {
+    pub(crate) fn refused(&mut self, verb: &str, target: &str, body: Value) -> Value {
         match self.send(verb, target, body) {
             Ok(answer) => panic!("{verb} {target} is not refused: {answer}"),
             Err(error) => error,
@@ -75,7 +75,7 @@ impl Cloud {
     }
 
     /// Sends a request: the answer, or the error's body.
-    pub fn send(&mut self, verb: &str, target: &str, body: Value) -> Result<Value, Value> {
+    pub(crate) fn send(&mut self, verb: &str, target: &str, body: Value) -> Result<Value, Value> {
         self.now += 1000;
         let verb = Verb::parse(verb).expect("a verb");
         let request = Request::new("localhost", verb, target, body);
@@ -122,6 +122,6 @@ fn conforms(method: &methods::Method, answer: &Value) {
 
 /// Panics unless an error's body has the code and the message.
 #[allow(dead_code, reason = "each test file uses a part of it")]
-pub fn check(error: &Value, code: u16, message: &str) {
+pub(crate) fn check(error: &Value, code: u16, message: &str) {
     assert_eq!((&error["error"]["code"], &error["error"]["message"]), (&json!(code), &json!(message)));
 }

@@ -1,0 +1,334 @@
+//! Instances: `compute.instances.*`.
+
+use crate::failure::Failure;
+use crate::operation::Scope;
+use crate::outcome::{Commit, Effect, Outcome};
+use crate::{Call, Handlers, details, links, list, network, project, zone};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use tombolo_model::region::Region;
+use tombolo_model::{
+    Change, Instance, InstanceKey, InstanceSpec, Nic, NicSpec, Refusal, SubnetworkKey, World,
+};
+
+pub(crate) const HANDLERS: Handlers = &[
+    ("compute.instances.aggregatedList", aggregated),
+    ("compute.instances.delete", delete),
+    ("compute.instances.get", get),
+    ("compute.instances.getSerialPortOutput", serial_output),
+    ("compute.instances.insert", insert),
+    ("compute.instances.list", list),
+    ("compute.instances.setLabels", set_labels),
+    ("compute.instances.setTags", set_tags),
+];
+
+const SAID: &[&str] = &[
+    "confidentialInstanceConfig",
+    "deletionProtection",
+    "description",
+    "disks",
+    "displayDevice",
+    "guestAccelerators",
+    "hostname",
+    "keyRevocationActionType",
+    "labels",
+    "machineType",
+    "minCpuPlatform",
+    "networkPerformanceConfig",
+    "params",
+    "reservationAffinity",
+    "scheduling",
+    "serviceAccounts",
+    "shieldedInstanceConfig",
+    "shieldedInstanceIntegrityPolicy",
+];
+/// The access configurations of each interface, kept beside the fields. There is no internet yet, so they have no
+/// external address.
+const ACCESS: &str = "accessConfigs";
+
+const DERIVED: &[&str] = &["canIpForward", "metadata", "name", "networkInterfaces", "tags", "zone"];
+
+fn key(call: &Call<'_>) -> InstanceKey {
+    InstanceKey::new(call.project(), call.param("zone"), call.param("instance"))
+}
+
+fn find<'w>(world: &'w World, key: &InstanceKey) -> Result<&'w Instance, Failure> {
+    world.instances.get(key).map(|found| &**found).ok_or_else(|| Refusal::not_found(key).into())
+}
+
+fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    let key = key(call);
+    find(call.world(), &key).map(|found| Outcome::Reply(wire(call.world(), &key, found)))
+}
+
+/// The instances of the call's project.
+fn own<'c>(call: &'c Call<'_>) -> impl Iterator<Item = (&'c InstanceKey, Value)> {
+    let own = call.world().instances.iter().filter(|(key, _)| key.project == call.project());
+    own.map(|(key, found)| (key, wire(call.world(), key, found)))
+}
+
+fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    let zone = zone::require_zone(call)?;
+    let items = own(call).filter(|(key, _)| key.zone == zone).map(|(_, wire)| wire).collect();
+    let path = format!("projects/{}/zones/{zone}/instances", call.project());
+    list::compute(call, "compute#instanceList", &path, items)
+}
+
+fn aggregated(call: &Call<'_>) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    let items = own(call).map(|(key, wire)| (format!("zones/{}", key.zone), wire)).collect();
+    list::aggregated(call, "compute#instanceAggregatedList", "instances", zone::zone_scopes(), items)
+}
+
+fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let name = call.text("name").ok_or_else(|| Failure::required("name"))?;
+    let zone = call.param("zone");
+    let region = Region::of_zone(zone).map(|region| region.name).unwrap_or_default();
+    let key = InstanceKey::new(call.project(), zone, name);
+    if call.query("sourceInstanceTemplate").is_some() {
+        return Err(Failure::unsupported("instance templates"));
+    }
+    let nics =
+        call.field("networkInterfaces").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let nics = nics.iter().enumerate().map(|(index, nic)| interface(call, region, index, nic));
+    let tags = call.field("tags.items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let spec = InstanceSpec {
+        key: key.clone(),
+        nics: nics.collect::<Result<_, _>>()?,
+        tags: strings(tags),
+        can_ip_forward: call.field("canIpForward").and_then(Value::as_bool) == Some(true),
+        metadata: metadata(call.field("metadata")),
+    };
+    if let Some(machine) = call.text("machineType") {
+        let machine = links::last(machine);
+        if !zone::is_machine_type(machine) {
+            let expected = "The referenced resource does not exist.";
+            return Err(Refusal::invalid("machineType", machine, expected).into());
+        }
+    }
+    let mut details = details::read(call, SAID, DERIVED)?;
+    let access = call.field("networkInterfaces").and_then(Value::as_array).into_iter().flatten();
+    let access: Vec<Value> = access.map(|nic| nic["accessConfigs"].clone()).collect();
+    if access.iter().any(|configs| configs.as_array().is_some_and(|configs| !configs.is_empty())) {
+        details.insert(ACCESS.to_owned(), Value::Array(access));
+    }
+    let changes = vec![Change::InstanceInsert(spec), Change::Describe { resource: key.to_string(), details }];
+    Ok(Commit::compute(call, scope(call), "insert", key, changes))
+}
+
+fn strings(items: &[Value]) -> BTreeSet<String> {
+    items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn metadata(value: Option<&Value>) -> BTreeMap<String, String> {
+    let items = value.and_then(|value| value["items"].as_array()).map(Vec::as_slice).unwrap_or_default();
+    let pair = |item: &Value| {
+        Some((item["key"].as_str()?.to_owned(), item["value"].as_str().unwrap_or_default().to_owned()))
+    };
+    items.iter().filter_map(pair).collect()
+}
+
+/// An interface that a body says.
+fn interface(call: &Call<'_>, region: &str, index: usize, nic: &Value) -> Result<NicSpec, Failure> {
+    let field = |name: &str| format!("networkInterfaces[{index}].{name}");
+    let project = call.project();
+    for name in ["aliasIpRanges", "ipv6AccessConfigs", "networkAttachment"] {
+        if nic[name].as_array().is_some_and(|items| !items.is_empty()) || nic[name].is_string() {
+            return Err(Failure::unsupported(format_args!("the field '{}'", field(name))));
+        }
+    }
+    if let Some(stack) = nic["stackType"].as_str().filter(|stack| *stack != "IPV4_ONLY") {
+        return Err(Failure::unsupported(format_args!("the stack type '{stack}'")));
+    }
+    let subnetwork = match nic["subnetwork"].as_str().filter(|link| !link.is_empty()) {
+        Some(link) => links::subnetwork(project, region, link)
+            .ok_or_else(|| Refusal::invalid(&field("subnetwork"), link, "The URL is malformed."))?,
+        None => automatic(call, region, index, nic["network"].as_str().unwrap_or("default"))?,
+    };
+    let address = match nic["networkIP"].as_str().filter(|text| !text.is_empty()) {
+        None => None,
+        Some(text) => {
+            let wrong = |_| Refusal::invalid(&field("networkIP"), text, "Must be an IPv4 address.");
+            Some(text.parse().map_err(wrong)?)
+        }
+    };
+    Ok(NicSpec { subnetwork, address })
+}
+
+/// The subnetwork that an auto-mode network has in a region.
+fn automatic(call: &Call<'_>, region: &str, index: usize, link: &str) -> Result<SubnetworkKey, Failure> {
+    let field = format!("networkInterfaces[{index}].network");
+    let key = links::network(call.project(), link)
+        .ok_or_else(|| Refusal::invalid(&field, link, "The URL is malformed."))?;
+    let found = network::find(call.world(), &key).map_err(|_| {
+        Failure::from(Refusal::invalid(
+            &field,
+            link,
+            format!("The referenced network resource '{key}' cannot be found."),
+        ))
+    })?;
+    if !found.auto_create_subnetworks {
+        let expected = "Subnetwork should be specified for custom subnetmode network";
+        return Err(Refusal::invalid(&format!("networkInterfaces[{index}].subnetwork"), "", expected).into());
+    }
+    Ok(SubnetworkKey::new(&key.project, region, &key.name))
+}
+
+fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    find(call.world(), &key)?;
+    if details::get(call.world(), &key.to_string(), "deletionProtection") == Some(&Value::Bool(true)) {
+        return Err(Failure::invalid(format!(
+            "Invalid value for field 'resource.deletionProtection': 'true'. Resource cannot be deleted if it's \
+             protected against deletion: {key}"
+        )));
+    }
+    Ok(Commit::compute(call, scope(call), "delete", &key, vec![Change::InstanceDelete(key.clone())]))
+}
+
+fn set_tags(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    let found = find(call.world(), &key)?;
+    fresh(call, "fingerprint", &links::fingerprint(&found.tags))?;
+    let tags = strings(call.field("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default());
+    let change = Change::InstanceSetTags { instance: key.clone(), tags };
+    Ok(Commit::compute(call, scope(call), "setTags", key, vec![change]))
+}
+
+fn set_labels(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    find(call.world(), &key)?;
+    let labels = details::get(call.world(), &key.to_string(), "labels");
+    fresh(call, "labelFingerprint", &links::fingerprint(&labels))?;
+    let labels = call.field("labels").cloned().unwrap_or_else(|| json!({}));
+    let change = details::set(call.world(), &key, [("labels", labels)]);
+    Ok(Commit::compute(call, scope(call), "setLabels", key, vec![change]))
+}
+
+/// Refuses a change whose client has not seen the last one.
+fn fresh(call: &Call<'_>, field: &str, present: &str) -> Result<(), Failure> {
+    match call.text(field) {
+        Some(said) if said == present => Ok(()),
+        said => Err(Failure::condition_not_met(format!(
+            "Supplied fingerprint does not match current {field}: '{}' was given.",
+            said.unwrap_or_default()
+        ))),
+    }
+}
+
+fn serial_output(call: &Call<'_>) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    let key = key(call);
+    find(call.world(), &key)?;
+    let start = call.query("start").and_then(|start| start.parse().ok()).unwrap_or_default();
+    Ok(Outcome::Effect(Effect::SerialOutput { instance: key, start }))
+}
+
+fn scope(call: &Call<'_>) -> Scope {
+    Scope::Zone(call.param("zone").to_owned())
+}
+
+fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value {
+    let zone = links::link(format!("projects/{}/zones/{}", key.project, key.zone));
+    let path = key.to_string();
+    let mut wire = json!({
+        "kind": "compute#instance",
+        "id": links::id(found.id),
+        "creationTimestamp": found.creation_timestamp.to_string(),
+        "name": key.name,
+        "description": "",
+        "tags": tags(found),
+        "machineType": format!("{zone}/machineTypes/n1-standard-1"),
+        "status": "RUNNING",
+        "zone": zone,
+        "canIpForward": found.can_ip_forward,
+        "networkInterfaces": found.nics.iter().enumerate().map(|(i, nic)| interface_wire(i, nic)).collect::<Vec<_>>(),
+        "disks": [],
+        "metadata": metadata_wire(found),
+        "selfLink": links::link(key),
+        "scheduling": {
+            "onHostMaintenance": "MIGRATE",
+            "automaticRestart": true,
+            "preemptible": false,
+            "provisioningModel": "STANDARD",
+        },
+        "cpuPlatform": "Unknown CPU Platform",
+        "startRestricted": false,
+        "deletionProtection": false,
+        "lastStartTimestamp": found.creation_timestamp.to_string(),
+    });
+    details::add(world, &path, &mut wire);
+    if let Some(Value::Array(access)) = wire.as_object_mut().and_then(|map| map.shift_remove(ACCESS)) {
+        for (nic, configs) in access.into_iter().enumerate().filter(|(_, configs)| configs.is_array()) {
+            wire["networkInterfaces"][nic]["accessConfigs"] = configs;
+        }
+    }
+    // Clients say machine types by whatever address they were pointed at.
+    let machine = wire["machineType"].as_str().map(|machine| links::last(machine).to_owned());
+    wire["machineType"] = json!(format!("{zone}/machineTypes/{}", machine.unwrap_or_default()));
+    wire["labelFingerprint"] = json!(links::fingerprint(&details::get(world, &path, "labels")));
+    for (index, disk) in wire["disks"].as_array_mut().into_iter().flatten().enumerate() {
+        dress_disk(key, index, disk);
+    }
+    let account = world.projects.get(&key.project).map(|project| project::service_account(project));
+    for given in wire["serviceAccounts"].as_array_mut().into_iter().flatten() {
+        if given["email"] == json!("default") {
+            given["email"] = json!(account);
+        }
+    }
+    wire
+}
+
+/// What Google adds to a disk that was said.
+fn dress_disk(key: &InstanceKey, index: usize, disk: &mut Value) {
+    let name = disk["initializeParams"]["diskName"].as_str().unwrap_or(&key.name).to_owned();
+    let size = disk["initializeParams"]["diskSizeGb"].as_str().unwrap_or("10").to_owned();
+    disk["kind"] = json!("compute#attachedDisk");
+    disk["index"] = json!(index);
+    for (field, value) in [
+        ("type", json!("PERSISTENT")),
+        ("mode", json!("READ_WRITE")),
+        ("deviceName", json!(format!("persistent-disk-{index}"))),
+        ("diskSizeGb", json!(size)),
+        ("interface", json!("SCSI")),
+        ("source", json!(links::link(format!("projects/{}/zones/{}/disks/{name}", key.project, key.zone)))),
+    ] {
+        if disk[field].is_null() {
+            disk[field] = value;
+        }
+    }
+    // What a disk was made from is not shown with its instance.
+    disk.as_object_mut().map(|map| map.shift_remove("initializeParams"));
+}
+
+fn tags(found: &Instance) -> Value {
+    let mut tags = json!({ "fingerprint": links::fingerprint(&found.tags) });
+    if !found.tags.is_empty() {
+        tags["items"] = json!(found.tags);
+    }
+    tags
+}
+
+fn metadata_wire(found: &Instance) -> Value {
+    let mut metadata =
+        json!({ "kind": "compute#metadata", "fingerprint": links::fingerprint(&found.metadata) });
+    if !found.metadata.is_empty() {
+        let items = found.metadata.iter().map(|(key, value)| json!({ "key": key, "value": value }));
+        metadata["items"] = items.collect();
+    }
+    metadata
+}
+
+fn interface_wire(index: usize, nic: &Nic) -> Value {
+    json!({
+        "kind": "compute#networkInterface",
+        "network": links::link(&nic.network),
+        "subnetwork": links::link(&nic.subnetwork),
+        "networkIP": nic.address.to_string(),
+        "name": format!("nic{index}"),
+        "fingerprint": links::fingerprint(&(nic.address, &nic.subnetwork)),
+        "stackType": "IPV4_ONLY",
+    })
+}

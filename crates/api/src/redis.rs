@@ -1,0 +1,194 @@
+//! Memorystore for Redis: `redis.projects.locations.*`.
+
+use crate::failure::Failure;
+use crate::operation::{Scope, utc};
+use crate::outcome::{Commit, Outcome};
+use crate::{Call, Handlers, details, links, list};
+use serde_json::{Value, json};
+use tombolo_model::region::{REGIONS, Region};
+use tombolo_model::{Change, Redis, RedisKey, RedisSpec, RedisTier, Refusal, World, project};
+
+pub(crate) const HANDLERS: Handlers = &[
+    ("redis.projects.locations.get", get_location),
+    ("redis.projects.locations.instances.create", create),
+    ("redis.projects.locations.instances.delete", delete),
+    ("redis.projects.locations.instances.get", get),
+    ("redis.projects.locations.instances.list", list),
+    ("redis.projects.locations.list", list_locations),
+];
+
+const METADATA: &str = "type.googleapis.com/google.cloud.redis.v1.OperationMetadata";
+const INSTANCE: &str = "type.googleapis.com/google.cloud.redis.v1.Instance";
+const EMPTY: &str = "type.googleapis.com/google.protobuf.Empty";
+
+const SAID: &[&str] = &["displayName", "labels", "locationId", "maintenancePolicy", "redisConfigs"];
+const DERIVED: &[&str] = &[
+    "authorizedNetwork",
+    "connectMode",
+    "memorySizeGb",
+    "name",
+    "readReplicasMode",
+    "redisVersion",
+    "replicaCount",
+    "reservedIpRange",
+    "tier",
+    "transitEncryptionMode",
+];
+
+/// The values that are supported of fields whose others are not.
+const ONLY: &[(&str, &[&str])] = &[
+    ("connectMode", &["CONNECT_MODE_UNSPECIFIED", "DIRECT_PEERING"]),
+    ("readReplicasMode", &["READ_REPLICAS_MODE_UNSPECIFIED", "READ_REPLICAS_DISABLED"]),
+    ("redisVersion", &["REDIS_7_0"]),
+    ("tier", &["BASIC"]),
+    ("transitEncryptionMode", &["TRANSIT_ENCRYPTION_MODE_UNSPECIFIED", "DISABLED"]),
+];
+
+fn key(call: &Call<'_>) -> RedisKey {
+    RedisKey::new(call.project(), call.param("locationsId"), call.param("instancesId"))
+}
+
+fn require(call: &Call<'_>) -> Result<(), Failure> {
+    Ok(project::require(call.world(), call.project(), project::REDIS)?)
+}
+
+/// An instance that is not there, in this API's words.
+fn missing(key: &RedisKey) -> Failure {
+    Failure::new(404, "notFound", format!("Resource '{key}' was not found"))
+}
+
+fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
+    require(call)?;
+    let key = key(call);
+    let found = call.world().redis.get(&key).ok_or_else(|| missing(&key))?;
+    Ok(Outcome::Reply(wire(call.world(), &key, found)))
+}
+
+fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
+    require(call)?;
+    let location = call.param("locationsId");
+    if location != "-" && Region::find(location).is_none() {
+        return Err(unknown_location(location));
+    }
+    let wanted =
+        |key: &RedisKey| key.project == call.project() && (location == "-" || key.region == location);
+    let own = call.world().redis.iter().filter(|(key, _)| wanted(key));
+    list::named(call, "instances", own.map(|(key, found)| wire(call.world(), key, found)).collect())
+}
+
+fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
+    require(call)?;
+    let name = call
+        .query("instanceId")
+        .ok_or_else(|| Failure::bad_request("The field 'instance_id' is required."))?;
+    let region = call.param("locationsId");
+    if Region::find(region).is_none() {
+        return Err(unknown_location(region));
+    }
+    for (field, supported) in ONLY {
+        if let Some(said) = call.text(field).filter(|said| !supported.contains(said)) {
+            return Err(Failure::unsupported(format_args!("Redis instances whose {field} is '{said}'")));
+        }
+    }
+    let key = RedisKey::new(call.project(), region, name);
+    let network = call.text("authorizedNetwork").unwrap_or("default");
+    let range = call.text("reservedIpRange");
+    let memory = call.field("memorySizeGb").and_then(Value::as_u64).unwrap_or_default();
+    let spec = RedisSpec {
+        key: key.clone(),
+        authorized_network: links::network(call.project(), network).ok_or_else(|| {
+            Refusal::invalid(
+                "authorizedNetwork",
+                network,
+                "Must be projects/PROJECT/global/networks/NETWORK.",
+            )
+        })?,
+        reserved_ip_range: range.map(|range| range.parse()).transpose().map_err(|_| {
+            Refusal::invalid("reservedIpRange", range.unwrap_or_default(), "Must be a /29 CIDR range.")
+        })?,
+        tier: RedisTier::Basic,
+        memory_size_gb: u32::try_from(memory).unwrap_or(u32::MAX),
+    };
+    let details = details::read(call, SAID, DERIVED)?;
+    let changes = vec![Change::RedisInsert(spec), Change::Describe { resource: key.to_string(), details }];
+    let scope = Scope::Location(region.to_owned());
+    Ok(Commit::long_running(call, scope, key, changes, (METADATA, INSTANCE), by_path))
+}
+
+fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
+    require(call)?;
+    let key = key(call);
+    if !call.world().redis.contains_key(&key) {
+        return Err(missing(&key));
+    }
+    let scope = Scope::Location(key.region.clone());
+    let changes = vec![Change::RedisDelete(key.clone())];
+    Ok(Commit::long_running(call, scope, key, changes, (METADATA, EMPTY), |_, _| json!({})))
+}
+
+fn get_location(call: &Call<'_>) -> Result<Outcome, Failure> {
+    require(call)?;
+    let name = call.param("locationsId");
+    let found = Region::find(name).ok_or_else(|| unknown_location(name))?;
+    Ok(Outcome::Reply(location(call.project(), found)))
+}
+
+fn list_locations(call: &Call<'_>) -> Result<Outcome, Failure> {
+    require(call)?;
+    list::named(call, "locations", REGIONS.iter().map(|region| location(call.project(), region)).collect())
+}
+
+fn unknown_location(name: &str) -> Failure {
+    Failure::new(404, "notFound", format!("Location {name} is not found or access is unauthorized."))
+}
+
+fn location(project: &str, region: &Region) -> Value {
+    let zones: serde_json::Map<String, Value> =
+        region.zones.chars().map(|letter| (format!("{}-{letter}", region.name), json!({}))).collect();
+    json!({
+        "name": format!("projects/{project}/locations/{}", region.name),
+        "locationId": region.name,
+        "metadata": {
+            "@type": "type.googleapis.com/google.cloud.redis.v1.LocationMetadata",
+            "availableZones": zones,
+        },
+    })
+}
+
+fn by_path(world: &World, path: &str) -> Value {
+    let found = path.parse().ok().and_then(|key: RedisKey| Some((world.redis.get(&key)?, key)));
+    found.map(|(found, key)| wire(world, &key, found)).unwrap_or_default()
+}
+
+fn wire(world: &World, key: &RedisKey, found: &Redis) -> Value {
+    let letter = Region::find(&key.region).and_then(|region| region.zones.chars().next()).unwrap_or('a');
+    let path = key.to_string();
+    let zone = details::get(world, &path, "locationId").and_then(Value::as_str);
+    let zone = zone.map_or_else(|| format!("{}-{letter}", key.region), str::to_owned);
+    let project = world.projects.get(&key.project).map(|project| crate::project::number(project));
+    let mut wire = json!({
+        "name": path,
+        "locationId": zone,
+        "redisVersion": found.redis_version,
+        "reservedIpRange": found.reserved_ip_range.to_string(),
+        "host": found.host.to_string(),
+        "port": found.port,
+        "currentLocationId": zone,
+        "createTime": utc(found.create_time),
+        "state": "READY",
+        "tier": "BASIC",
+        "memorySizeGb": found.memory_size_gb,
+        "authorizedNetwork": found.authorized_network.to_string(),
+        "persistenceIamIdentity": format!(
+            "serviceAccount:service-{}@cloud-redis.iam.gserviceaccount.com",
+            project.unwrap_or_default()
+        ),
+        "connectMode": "DIRECT_PEERING",
+        "transitEncryptionMode": "DISABLED",
+        "nodes": [{ "id": "node-0", "zone": zone }],
+        "readReplicasMode": "READ_REPLICAS_DISABLED",
+        "persistenceConfig": { "persistenceMode": "DISABLED" },
+    });
+    details::add(world, &path, &mut wire);
+    wire
+}

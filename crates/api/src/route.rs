@@ -1,0 +1,136 @@
+//! Routes: `compute.routes.*`. Subnet and peering routes are shown with the names that Google gives them.
+
+use crate::failure::Failure;
+use crate::operation::Scope;
+use crate::outcome::{Commit, Outcome};
+use crate::{Call, Handlers, details, links, list, project};
+use serde_json::{Value, json};
+use tombolo_model::{Change, InstanceKey, NextHop, Refusal, Route, RouteKey, RouteSpec, World};
+
+pub(crate) const HANDLERS: Handlers = &[
+    ("compute.routes.delete", delete),
+    ("compute.routes.get", get),
+    ("compute.routes.insert", insert),
+    ("compute.routes.list", list),
+];
+
+const SAID: &[&str] = &["description"];
+const DERIVED: &[&str] =
+    &["destRange", "name", "network", "nextHopGateway", "nextHopInstance", "nextHopIp", "priority"];
+
+fn key(call: &Call<'_>) -> RouteKey {
+    RouteKey::new(call.project(), call.param("route"))
+}
+
+fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    let key = key(call);
+    let found = all(call).into_iter().find(|route| route["name"] == json!(key.name));
+    found.map(Outcome::Reply).ok_or_else(|| Refusal::not_found(key).into())
+}
+
+fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    let path = format!("projects/{}/global/routes", call.project());
+    list::compute(call, "compute#routeList", &path, all(call))
+}
+
+/// Every route of the project's networks.
+fn all(call: &Call<'_>) -> Vec<Value> {
+    let (world, project) = (call.world(), call.project());
+    let own = world.routes.iter().filter(|(key, _)| key.project == project);
+    let subnets = world.subnetworks.iter().filter(|(key, _)| key.project == project);
+    own.map(|(key, route)| wire(world, key, route))
+        .chain(subnets.map(|(key, subnetwork)| {
+            let name = format!("default-route-{:016x}", subnetwork.id.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            json!({
+                "kind": "compute#route",
+                "id": links::id(u64::MAX - subnetwork.id),
+                "creationTimestamp": subnetwork.creation_timestamp.to_string(),
+                "name": name,
+                "description": format!("Default local route to the subnetwork {}.", subnetwork.range),
+                "network": links::link(&subnetwork.network),
+                "destRange": subnetwork.range.to_string(),
+                "priority": 0,
+                "nextHopNetwork": links::link(&subnetwork.network),
+                "selfLink": links::link(format!("projects/{}/global/routes/{name}", key.project)),
+            })
+        }))
+        .collect()
+}
+
+fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let name = call.text("name").ok_or_else(|| Failure::required("name"))?;
+    let network = call.text("network").ok_or_else(|| Failure::required("network"))?;
+    let range = call.text("destRange").ok_or_else(|| Failure::required("destRange"))?;
+    let key = RouteKey::new(call.project(), name);
+    let priority = call.field("priority").and_then(Value::as_i64).unwrap_or(1000);
+    let spec = RouteSpec {
+        key: key.clone(),
+        network: links::network(call.project(), network)
+            .ok_or_else(|| Refusal::invalid("network", network, "The URL is malformed."))?,
+        dest_range: range
+            .parse()
+            .map_err(|_| Refusal::invalid("destRange", range, "Must be a CIDR address range."))?,
+        priority: u16::try_from(priority)
+            .map_err(|_| Refusal::invalid("priority", priority, "Must be between 0 and 65535."))?,
+        next_hop: next_hop(call)?,
+    };
+    let details = details::read(call, SAID, DERIVED)?;
+    let changes = vec![Change::RouteInsert(spec), Change::Describe { resource: key.to_string(), details }];
+    Ok(Commit::compute(call, Scope::Global, "insert", key, changes))
+}
+
+fn next_hop(call: &Call<'_>) -> Result<NextHop, Failure> {
+    let said = ["nextHopGateway", "nextHopInstance", "nextHopIp"].map(|field| (field, call.text(field)));
+    let mut said = said.into_iter().filter_map(|(field, value)| Some((field, value?)));
+    let (Some((field, value)), None) = (said.next(), said.next()) else {
+        return Err(Failure::invalid(
+            "Exactly one of nextHopGateway, nextHopInstance and nextHopIp must be specified.",
+        ));
+    };
+    let wrong = |expected: &str| Failure::from(Refusal::invalid(field, value, expected));
+    match field {
+        "nextHopGateway" if links::last(value) == "default-internet-gateway" => Ok(NextHop::InternetGateway),
+        "nextHopGateway" => Err(wrong("Must be the default internet gateway.")),
+        "nextHopIp" => value.parse().map(NextHop::Address).map_err(|_| wrong("Must be an IPv4 address.")),
+        _ => {
+            let path = links::path_of(value);
+            let full = if path.starts_with("projects/") {
+                path.to_owned()
+            } else {
+                format!("projects/{}/{path}", call.project())
+            };
+            full.parse::<InstanceKey>().map(NextHop::Instance).map_err(|_| wrong("The URL is malformed."))
+        }
+    }
+}
+
+fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    Ok(Commit::compute(call, Scope::Global, "delete", &key, vec![Change::RouteDelete(key.clone())]))
+}
+
+fn wire(world: &World, key: &RouteKey, found: &Route) -> Value {
+    let mut wire = json!({
+        "kind": "compute#route",
+        "id": links::id(found.id),
+        "creationTimestamp": found.creation_timestamp.to_string(),
+        "name": key.name,
+        "description": found.description,
+        "network": links::link(&found.network),
+        "destRange": found.dest_range.to_string(),
+        "priority": found.priority,
+        "selfLink": links::link(key),
+    });
+    match &found.next_hop {
+        NextHop::InternetGateway => {
+            let gateway = format!("projects/{}/global/gateways/default-internet-gateway", key.project);
+            wire["nextHopGateway"] = json!(links::link(gateway));
+        }
+        NextHop::Instance(instance) => wire["nextHopInstance"] = json!(links::link(instance)),
+        NextHop::Address(address) => wire["nextHopIp"] = json!(address.to_string()),
+    }
+    details::add(world, &key.to_string(), &mut wire);
+    wire
+}

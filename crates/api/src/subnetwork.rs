@@ -1,0 +1,126 @@
+//! Subnetworks: `compute.subnetworks.*`.
+
+use crate::failure::Failure;
+use crate::operation::Scope;
+use crate::outcome::{Commit, Outcome};
+use crate::{Call, Handlers, details, links, list, project, zone};
+use serde_json::{Value, json};
+use tombolo_model::{Change, Refusal, Subnetwork, SubnetworkKey, SubnetworkSpec, World};
+
+pub(crate) const HANDLERS: Handlers = &[
+    ("compute.subnetworks.aggregatedList", aggregated),
+    ("compute.subnetworks.delete", delete),
+    ("compute.subnetworks.get", get),
+    ("compute.subnetworks.insert", insert),
+    ("compute.subnetworks.list", list),
+    ("compute.subnetworks.setPrivateIpGoogleAccess", set_private_access),
+];
+
+const SAID: &[&str] = &[
+    "description",
+    "enableFlowLogs",
+    "logConfig",
+    "privateIpGoogleAccess",
+    "privateIpv6GoogleAccess",
+    "purpose",
+    "stackType",
+];
+const DERIVED: &[&str] = &["gatewayAddress", "ipCidrRange", "name", "network", "region"];
+
+fn key(call: &Call<'_>) -> SubnetworkKey {
+    SubnetworkKey::new(call.project(), call.param("region"), call.param("subnetwork"))
+}
+
+fn find<'w>(world: &'w World, key: &SubnetworkKey) -> Result<&'w Subnetwork, Failure> {
+    world.subnetworks.get(key).map(|found| &**found).ok_or_else(|| Refusal::not_found(key).into())
+}
+
+fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    let key = key(call);
+    find(call.world(), &key).map(|found| Outcome::Reply(wire(call.world(), &key, found)))
+}
+
+/// The subnetworks of the call's project.
+fn own<'c>(call: &'c Call<'_>) -> impl Iterator<Item = (&'c SubnetworkKey, Value)> {
+    let own = call.world().subnetworks.iter().filter(|(key, _)| key.project == call.project());
+    own.map(|(key, found)| (key, wire(call.world(), key, found)))
+}
+
+fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    let region = zone::require_region(call)?;
+    let path = format!("projects/{}/regions/{region}/subnetworks", call.project());
+    let items = own(call).filter(|(key, _)| key.region == region).map(|(_, wire)| wire).collect();
+    list::compute(call, "compute#subnetworkList", &path, items)
+}
+
+fn aggregated(call: &Call<'_>) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    let items = own(call).map(|(key, wire)| (format!("regions/{}", key.region), wire)).collect();
+    list::aggregated(call, "compute#subnetworkAggregatedList", "subnetworks", zone::region_scopes(), items)
+}
+
+fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let name = call.text("name").ok_or_else(|| Failure::required("name"))?;
+    let range = call.text("ipCidrRange").ok_or_else(|| Failure::required("ipCidrRange"))?;
+    let network = call.text("network").ok_or_else(|| Failure::required("network"))?;
+    if let Some(purpose) = call.text("purpose").filter(|purpose| *purpose != "PRIVATE") {
+        return Err(Failure::unsupported(format_args!("subnetworks whose purpose is '{purpose}'")));
+    }
+    if let Some(stack) = call.text("stackType").filter(|stack| *stack != "IPV4_ONLY") {
+        return Err(Failure::unsupported(format_args!("the stack type '{stack}'")));
+    }
+    let key = SubnetworkKey::new(call.project(), call.param("region"), name);
+    let spec = SubnetworkSpec {
+        key: key.clone(),
+        network: links::network(call.project(), network)
+            .ok_or_else(|| Refusal::invalid("network", network, "The URL is malformed."))?,
+        range: range
+            .parse()
+            .map_err(|_| Refusal::invalid("ipCidrRange", range, "Must be a CIDR address range."))?,
+    };
+    let details = details::read(call, SAID, DERIVED)?;
+    let changes =
+        vec![Change::SubnetworkInsert(spec), Change::Describe { resource: key.to_string(), details }];
+    Ok(Commit::compute(call, scope(call), "insert", key, changes))
+}
+
+fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    Ok(Commit::compute(call, scope(call), "delete", &key, vec![Change::SubnetworkDelete(key.clone())]))
+}
+
+fn set_private_access(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    find(call.world(), &key)?;
+    let value = call.field("privateIpGoogleAccess").cloned().unwrap_or(Value::Bool(false));
+    let change = details::set(call.world(), &key, [("privateIpGoogleAccess", value)]);
+    Ok(Commit::compute(call, scope(call), "setPrivateIpGoogleAccess", key, vec![change]))
+}
+
+fn scope(call: &Call<'_>) -> Scope {
+    Scope::Region(call.param("region").to_owned())
+}
+
+fn wire(world: &World, key: &SubnetworkKey, found: &Subnetwork) -> Value {
+    let mut wire = json!({
+        "kind": "compute#subnetwork",
+        "id": links::id(found.id),
+        "creationTimestamp": found.creation_timestamp.to_string(),
+        "name": key.name,
+        "network": links::link(&found.network),
+        "ipCidrRange": found.range.to_string(),
+        "gatewayAddress": found.gateway().to_string(),
+        "region": links::link(format!("projects/{}/regions/{}", key.project, key.region)),
+        "selfLink": links::link(key),
+        "privateIpGoogleAccess": false,
+        "privateIpv6GoogleAccess": "DISABLE_GOOGLE_ACCESS",
+        "purpose": "PRIVATE",
+        "stackType": "IPV4_ONLY",
+    });
+    details::add(world, &key.to_string(), &mut wire);
+    let state = (found.range, world.details.get(&key.to_string()));
+    wire["fingerprint"] = json!(links::fingerprint(&state));
+    wire
+}

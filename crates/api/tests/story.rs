@@ -1,0 +1,240 @@
+//! The story's steps by the API, with what each client's next step needs of the answers.
+
+mod common;
+
+use common::{Cloud, check};
+use serde_json::{Value, json};
+
+const COMPUTE: &str = "/compute/v1/projects";
+
+fn enable(cloud: &mut Cloud, project: &str, service: &str) {
+    let operation =
+        cloud.post(&format!("/serviceusage/v1/projects/{project}/services/{service}:enable"), json!({}));
+    assert_eq!(
+        (&operation["done"], &operation["response"]["service"]["state"]),
+        (&json!(true), &json!("ENABLED"))
+    );
+}
+
+fn instance(name: &str, subnetwork: &str) -> Value {
+    json!({
+        "name": name,
+        "machineType": "http://127.0.0.1:1/compute/v1/projects/p/zones/us-central1-a/machineTypes/e2-micro",
+        "networkInterfaces": [{
+            "subnetwork": subnetwork,
+            "accessConfigs": [{ "name": "external-nat", "type": "ONE_TO_ONE_NAT" }],
+        }],
+        "disks": [{ "boot": true, "autoDelete": true, "initializeParams": { "sourceImage": "debian-12" } }],
+        "tags": { "items": ["ssh"] },
+        "metadata": { "items": [{ "key": "startup-script", "value": "#!/bin/sh" }] },
+        "serviceAccounts": [{ "email": "default", "scopes": [] }],
+    })
+}
+
+/// Two projects with a network, a subnetwork and an instance each.
+fn two_projects() -> Cloud {
+    let mut cloud = Cloud::new();
+    for (number, project) in ["project-i-1", "project-i-2"].into_iter().enumerate() {
+        let n = number + 1;
+        let operation = cloud
+            .post("/cloudresourcemanager/v1/projects", json!({ "projectId": project, "name": "A project" }));
+        assert_eq!(operation["response"]["lifecycleState"], "ACTIVE");
+        let disabled = cloud.refused("GET", &format!("{COMPUTE}/{project}/global/networks"), json!(null));
+        check(
+            &disabled,
+            403,
+            &format!(
+                "Compute Engine API has not been used in project {project} before or it is disabled. Enable it by \
+                 visiting https://console.developers.google.com/apis/api/compute.googleapis.com/overview?project={project} \
+                 then retry."
+            ),
+        );
+        assert_eq!(disabled["error"]["details"][0]["reason"], "SERVICE_DISABLED");
+        enable(&mut cloud, project, "compute.googleapis.com");
+        let rules = cloud.get(&format!("{COMPUTE}/{project}/global/firewalls"));
+        for rule in rules["items"].as_array().expect("rules").clone() {
+            cloud.delete(&format!(
+                "{COMPUTE}/{project}/global/firewalls/{}",
+                rule["name"].as_str().expect("a name")
+            ));
+        }
+        cloud.delete(&format!("{COMPUTE}/{project}/global/networks/default"));
+        cloud.post(
+            &format!("{COMPUTE}/{project}/global/networks"),
+            json!({ "name": format!("vpc-{n}"), "autoCreateSubnetworks": false }),
+        );
+        cloud.post(
+            &format!("{COMPUTE}/{project}/regions/us-central1/subnetworks"),
+            json!({ "name": format!("subnet-{n}"), "ipCidrRange": format!("10.{n}.0.0/16"), "network": format!("global/networks/vpc-{n}") }),
+        );
+        let link =
+            format!("http://127.0.0.1:1{COMPUTE}/{project}/regions/us-central1/subnetworks/subnet-{n}");
+        cloud.post(
+            &format!("{COMPUTE}/{project}/zones/us-central1-a/instances"),
+            instance(&format!("vm-{n}"), &link),
+        );
+    }
+    cloud
+}
+
+#[test]
+fn instances_get_googles_addresses() {
+    let mut cloud = two_projects();
+    let vm = cloud.get(&format!("{COMPUTE}/project-i-1/zones/us-central1-a/instances/vm-1"));
+    assert_eq!(vm["networkInterfaces"][0]["networkIP"], "10.1.0.2");
+    assert_eq!(vm["networkInterfaces"][0]["accessConfigs"][0]["name"], "external-nat");
+    assert_eq!(vm["status"], "RUNNING");
+    let machine = "https://www.googleapis.com/compute/v1/projects/project-i-1/zones/us-central1-a/machineTypes/e2-micro";
+    assert_eq!(vm["machineType"], machine);
+    assert!(
+        vm["serviceAccounts"][0]["email"]
+            .as_str()
+            .is_some_and(|email| email.ends_with("gserviceaccount.com"))
+    );
+    let all = cloud.get(&format!("{COMPUTE}/project-i-1/aggregated/instances"));
+    assert_eq!(all["items"]["zones/us-central1-a"]["instances"], json!([vm]));
+    assert_eq!(all["items"]["zones/us-central1-b"]["warning"]["code"], "NO_RESULTS_ON_PAGE");
+    let tags = format!("{COMPUTE}/project-i-1/zones/us-central1-a/instances/vm-1/setTags");
+    let stale = cloud.refused("POST", &tags, json!({ "items": ["web"], "fingerprint": "c3RhbGU=" }));
+    assert_eq!(stale["error"]["code"], 412);
+    cloud.post(&tags, json!({ "items": ["web"], "fingerprint": vm["tags"]["fingerprint"] }));
+    let vm = cloud.get(&format!("{COMPUTE}/project-i-1/zones/us-central1-a/instances/vm-1"));
+    assert_eq!(vm["tags"]["items"], json!(["web"]));
+}
+
+#[test]
+fn a_peering_is_active_when_both_sides_say_so() {
+    let mut cloud = two_projects();
+    let peer = |from: u32, to: u32| {
+        json!({ "networkPeering": {
+            "name": format!("vpc-{from}-to-vpc-{to}"),
+            "network": format!("http://127.0.0.1:1{COMPUTE}/project-i-{to}/global/networks/vpc-{to}"),
+            "exchangeSubnetRoutes": true,
+        } })
+    };
+    let state = |cloud: &mut Cloud| {
+        let network = cloud.get(&format!("{COMPUTE}/project-i-1/global/networks/vpc-1"));
+        network["peerings"][0]["state"].clone()
+    };
+    cloud.post(&format!("{COMPUTE}/project-i-1/global/networks/vpc-1/addPeering"), peer(1, 2));
+    assert_eq!(state(&mut cloud), "INACTIVE");
+    cloud.post(&format!("{COMPUTE}/project-i-2/global/networks/vpc-2/addPeering"), peer(2, 1));
+    assert_eq!(state(&mut cloud), "ACTIVE");
+    cloud.post(
+        &format!("{COMPUTE}/project-i-2/global/networks/vpc-2/removePeering"),
+        json!({ "name": "vpc-2-to-vpc-1" }),
+    );
+    assert_eq!(state(&mut cloud), "INACTIVE");
+    let relative =
+        json!({ "networkPeering": { "name": "x", "network": "vpc-2", "exchangeSubnetRoutes": true } });
+    let target = format!("{COMPUTE}/project-i-1/global/networks/vpc-1/addPeering");
+    assert_eq!(cloud.refused("POST", &target, relative)["error"]["code"], 400);
+}
+
+#[test]
+fn a_redis_instance_is_in_a_network_that_nobody_sees() {
+    let mut cloud = two_projects();
+    let instances = "/redis/v1/projects/project-i-2/locations/us-central1/instances";
+    let body = json!({ "tier": "BASIC", "memorySizeGb": 1, "authorizedNetwork": "projects/project-i-2/global/networks/vpc-2" });
+    let disabled = cloud.refused("POST", &format!("{instances}?instanceId=redis-1"), body.clone());
+    assert_eq!(disabled["error"]["status"], "PERMISSION_DENIED");
+    enable(&mut cloud, "project-i-2", "redis.googleapis.com");
+    let operation = cloud.post(&format!("{instances}?instanceId=redis-1"), body);
+    assert_eq!(operation["response"]["@type"], "type.googleapis.com/google.cloud.redis.v1.Instance");
+    let again = cloud.get(&format!("/redis/v1/{}", operation["name"].as_str().expect("a name")));
+    assert_eq!(again, operation);
+    let redis = cloud.get(&format!("{instances}/redis-1"));
+    assert_eq!((&redis["state"], &redis["port"]), (&json!("READY"), &json!(6379)));
+    assert!(redis["host"].as_str().is_some_and(|host| host.starts_with("10.")));
+    let network = cloud.get(&format!("{COMPUTE}/project-i-2/global/networks/vpc-2"));
+    let peering = &network["peerings"][0];
+    assert!(peering["name"].as_str().is_some_and(|name| name.starts_with("redis-peer-")));
+    let hidden =
+        peering["network"].as_str().and_then(|link| link.split("/v1").nth(1)).expect("a link").to_owned();
+    assert_eq!(cloud.refused("GET", &format!("/compute/v1{hidden}"), json!(null))["error"]["code"], 404);
+    assert_eq!(cloud.delete(&format!("{instances}/redis-1"))["done"], true);
+    check(
+        &cloud.refused("GET", &format!("{instances}/redis-1"), json!(null)),
+        404,
+        "Resource 'projects/project-i-2/locations/us-central1/instances/redis-1' was not found",
+    );
+}
+
+#[test]
+fn a_rule_is_patched_and_stays_the_same_rule() {
+    let mut cloud = two_projects();
+    let rules = format!("{COMPUTE}/project-i-1/global/firewalls");
+    cloud.post(
+        &rules,
+        json!({
+            "name": "allow-ssh",
+            "network": "global/networks/vpc-1",
+            "allowed": [{ "IPProtocol": "tcp", "ports": ["22"] }],
+            "sourceRanges": ["0.0.0.0/0"],
+            "description": "ssh",
+        }),
+    );
+    let before = cloud.get(&format!("{rules}/allow-ssh"));
+    cloud.patch(
+        &format!("{rules}/allow-ssh"),
+        json!({ "sourceRanges": ["10.0.0.0/8", "192.0.2.7"], "priority": 900 }),
+    );
+    let after = cloud.get(&format!("{rules}/allow-ssh"));
+    assert_eq!(after["sourceRanges"], json!(["10.0.0.0/8", "192.0.2.7/32"]));
+    for field in ["id", "name", "allowed", "description", "network", "creationTimestamp"] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+    assert_eq!(after["priority"], 900);
+    for (body, code) in [
+        (
+            json!({ "name": "a", "network": "global/networks/vpc-1", "allowed": [{ "IPProtocol": "nonsense" }] }),
+            400,
+        ),
+        (
+            json!({ "name": "a", "network": "global/networks/none", "allowed": [{ "IPProtocol": "tcp" }] }),
+            404,
+        ),
+        (json!({ "name": "a", "network": "global/networks/vpc-1" }), 400),
+        (
+            json!({ "name": "a", "network": "global/networks/vpc-1", "allowed": [{ "IPProtocol": "tcp" }], "priority": 70000 }),
+            400,
+        ),
+        (
+            json!({ "name": "a", "network": "global/networks/vpc-1", "allowed": [{ "IPProtocol": "tcp" }], "sourceServiceAccounts": ["x"] }),
+            501,
+        ),
+    ] {
+        assert_eq!(cloud.refused("POST", &rules, body.clone())["error"]["code"], code, "{body}");
+    }
+}
+
+#[test]
+fn what_every_project_has() {
+    let mut cloud = two_projects();
+    for target in [
+        "zones/us-central1-a",
+        "zones?maxResults=2",
+        "regions/us-central1",
+        "regions",
+        "zones/us-central1-a/machineTypes/e2-micro",
+        "zones/us-central1-a/machineTypes",
+        "global/routes",
+        "regions/us-central1/subnetworks",
+        "aggregated/subnetworks",
+        "global/operations",
+        "zones/us-central1-a/operations",
+    ] {
+        cloud.get(&format!("{COMPUTE}/project-i-1/{target}"));
+    }
+    cloud.get(&format!("{COMPUTE}/debian-cloud/global/images/family/debian-12"));
+    cloud.get(&format!("{COMPUTE}/debian-cloud/zones/us-central1-a/imageFamilyViews/debian-12"));
+    cloud.get("/cloudresourcemanager/v1/projects");
+    cloud.get("/cloudresourcemanager/v3/projects:search");
+    let services =
+        cloud.get("/serviceusage/v1/projects/project-i-1/services?filter=state:ENABLED&pageSize=200");
+    assert_eq!(services["services"].as_array().map(Vec::len), Some(1));
+    let page = cloud.get(&format!("{COMPUTE}/project-i-1/zones?maxResults=2"));
+    let next = page["nextPageToken"].as_str().expect("more zones").to_owned();
+    let other = cloud.get(&format!("{COMPUTE}/project-i-1/zones?maxResults=2&pageToken={next}"));
+    assert_ne!(page["items"], other["items"]);
+}
