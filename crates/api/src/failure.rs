@@ -122,6 +122,7 @@ impl From<Refusal> for Failure {
         let (code, reason) = match &refusal {
             Refusal::NotFound { .. } | Refusal::NoSuchNetwork(_) => (404, "notFound"),
             Refusal::AlreadyExists { .. } => (409, "alreadyExists"),
+            Refusal::NotReady { .. } => (400, "resourceNotReady"),
             Refusal::InUse { .. } => (400, "resourceInUseByAnotherResource"),
             Refusal::AddressInUse { .. } => (400, "IP_IN_USE_BY_ANOTHER_RESOURCE"),
             Refusal::AddressesExhausted { .. } => (400, "IP_SPACE_EXHAUSTED"),

@@ -18,8 +18,12 @@ pub(crate) const HANDLERS: Handlers = &[
     ("compute.instances.getSerialPortOutput", serial_output),
     ("compute.instances.insert", insert),
     ("compute.instances.list", list),
+    ("compute.instances.reset", reset),
     ("compute.instances.setLabels", set_labels),
+    ("compute.instances.setMetadata", set_metadata),
     ("compute.instances.setTags", set_tags),
+    ("compute.instances.start", start),
+    ("compute.instances.stop", stop),
 ];
 
 const SAID: &[&str] = &[
@@ -197,6 +201,29 @@ fn set_tags(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Commit::compute(call, scope(call), "setTags", key, vec![change]))
 }
 
+fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    let found = find(call.world(), &key)?;
+    fresh(call, "fingerprint", &links::fingerprint(&found.metadata))?;
+    let change = Change::InstanceSetMetadata { instance: key.clone(), metadata: metadata(Some(&call.body)) };
+    Ok(Commit::compute(call, scope(call), "setMetadata", key, vec![change]))
+}
+
+fn start(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    Ok(Commit::compute(call, scope(call), "start", &key, vec![Change::InstanceStart(key.clone())]))
+}
+
+fn stop(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    Ok(Commit::compute(call, scope(call), "stop", &key, vec![Change::InstanceStop(key.clone())]))
+}
+
+fn reset(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    Ok(Commit::compute(call, scope(call), "reset", &key, vec![Change::InstanceReset(key.clone())]))
+}
+
 fn set_labels(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     find(call.world(), &key)?;
@@ -241,7 +268,7 @@ fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value {
         "description": "",
         "tags": tags(found),
         "machineType": format!("{zone}/machineTypes/n1-standard-1"),
-        "status": "RUNNING",
+        "status": if found.running { "RUNNING" } else { "TERMINATED" },
         "zone": zone,
         "canIpForward": found.can_ip_forward,
         "networkInterfaces": found.nics.iter().enumerate().map(|(i, nic)| interface_wire(i, nic)).collect::<Vec<_>>(),

@@ -238,3 +238,28 @@ fn what_every_project_has() {
     let other = cloud.get(&format!("{COMPUTE}/project-i-1/zones?maxResults=2&pageToken={next}"));
     assert_ne!(page["items"], other["items"]);
 }
+
+#[test]
+fn instances_stop_and_start() {
+    let mut cloud = two_projects();
+    let vm = format!("{COMPUTE}/project-i-1/zones/us-central1-a/instances/vm-1");
+    cloud.post(&format!("{vm}/reset"), json!(null));
+    cloud.post(&format!("{vm}/stop"), json!(null));
+    assert_eq!(cloud.get(&vm)["status"], "TERMINATED");
+    let refused = cloud.refused("POST", &format!("{vm}/reset"), json!(null));
+    check(
+        &refused,
+        400,
+        "The resource 'projects/project-i-1/zones/us-central1-a/instances/vm-1' is not ready",
+    );
+    cloud.post(&format!("{vm}/start"), json!(null));
+    let found = cloud.get(&vm);
+    assert_eq!(
+        (&found["status"], &found["networkInterfaces"][0]["networkIP"]),
+        (&json!("RUNNING"), &json!("10.1.0.2"))
+    );
+    let items = json!([{ "key": "a", "value": "b" }]);
+    let body = json!({ "fingerprint": found["metadata"]["fingerprint"], "items": items });
+    cloud.post(&format!("{vm}/setMetadata"), body);
+    assert_eq!(cloud.get(&vm)["metadata"]["items"], items);
+}

@@ -52,9 +52,9 @@ fn subnet_route(destination: Ipv4Net, via: Via, name: &str) -> Route {
     Route { destination, priority: 0, via, name: name.to_owned() }
 }
 
-/// Puts the interfaces of every instance where they belong.
+/// Puts the interfaces of every instance that runs where they belong.
 fn add_instances(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
-    for (key, instance) in &world.instances {
+    for (key, instance) in world.instances.iter().filter(|(_, instance)| instance.running) {
         for (index, nic) in instance.nics.iter().enumerate() {
             let Some(subnetwork) = world.subnetworks.get(&nic.subnetwork) else { continue };
             let Some(network) = networks.get_mut(&nic.network) else { continue };

@@ -5,7 +5,8 @@ use crate::{
     RedisKey, RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fmt};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// One mutation of a World. It is made whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,19 @@ pub enum Change {
         /// All its tags from now on.
         tags: BTreeSet<String>,
     },
+    /// Replace an instance's metadata.
+    InstanceSetMetadata {
+        /// The instance.
+        instance: InstanceKey,
+        /// All its metadata from now on.
+        metadata: BTreeMap<String, String>,
+    },
+    /// Start an instance.
+    InstanceStart(InstanceKey),
+    /// Stop an instance.
+    InstanceStop(InstanceKey),
+    /// Start a running instance anew.
+    InstanceReset(InstanceKey),
     /// Delete an instance.
     InstanceDelete(InstanceKey),
     /// Create a firewall rule.
@@ -113,6 +127,10 @@ impl fmt::Display for Change {
                 let tags: Vec<_> = tags.iter().map(String::as_str).collect();
                 write!(f, "set tags of {} to {}", instance.name, tags.join(","))
             }
+            Self::InstanceSetMetadata { instance, .. } => write!(f, "set metadata of {}", instance.name),
+            Self::InstanceStart(k) => write!(f, "start instance {}", k.name),
+            Self::InstanceStop(k) => write!(f, "stop instance {}", k.name),
+            Self::InstanceReset(k) => write!(f, "reset instance {}", k.name),
             Self::InstanceDelete(k) => write!(f, "delete instance {}", k.name),
             Self::FirewallInsert(s) => write!(f, "create firewall rule {}", s.key.name),
             Self::FirewallUpdate(s) => write!(f, "update firewall rule {}", s.key.name),

@@ -13,7 +13,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 /// The most interfaces that a machine type can have on Google Cloud.
 pub const MAX_NICS: usize = 10;
 
-/// A VM instance, running.
+/// A VM instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Instance {
@@ -29,6 +29,10 @@ pub struct Instance {
     pub can_ip_forward: bool,
     /// Its metadata; `startup-script` is run at boot.
     pub metadata: BTreeMap<String, String>,
+    /// Whether it runs. One that does not keeps its addresses, and no packet reaches or leaves it.
+    pub running: bool,
+    /// How often it was started; with each one its programs begin anew.
+    pub starts: u64,
 }
 
 /// A network interface of an instance.
@@ -111,6 +115,8 @@ pub(crate) fn insert(world: &mut World, spec: &InstanceSpec, now: Timestamp) -> 
         tags: spec.tags.clone(),
         can_ip_forward: spec.can_ip_forward,
         metadata: spec.metadata.clone(),
+        running: true,
+        starts: 1,
     };
     world.instances.insert(spec.key.clone(), Arc::new(instance));
     Ok(())
@@ -161,11 +167,49 @@ fn check_disjoint(world: &World, nics: &[Nic], nic: &Nic, i: usize) -> Result<()
 
 /// Replaces the network tags of an instance.
 pub(crate) fn set_tags(world: &mut World, key: &InstanceKey, tags: &BTreeSet<String>) -> Result<(), Refusal> {
-    project::require(world, &key.project, project::COMPUTE)?;
     check_tags(tags)?;
-    let instance = world.instances.get_mut(key).ok_or_else(|| Refusal::not_found(key))?;
-    Arc::make_mut(instance).tags = tags.clone();
+    get_mut(world, key)?.tags = tags.clone();
     Ok(())
+}
+
+/// Replaces the metadata of an instance; a running one sees it at its next start.
+pub(crate) fn set_metadata(
+    world: &mut World,
+    key: &InstanceKey,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), Refusal> {
+    get_mut(world, key)?.metadata = metadata.clone();
+    Ok(())
+}
+
+/// Starts an instance; one that runs goes on.
+pub(crate) fn start(world: &mut World, key: &InstanceKey) -> Result<(), Refusal> {
+    let instance = get_mut(world, key)?;
+    instance.starts += u64::from(!instance.running);
+    instance.running = true;
+    Ok(())
+}
+
+/// Stops an instance.
+pub(crate) fn stop(world: &mut World, key: &InstanceKey) -> Result<(), Refusal> {
+    get_mut(world, key)?.running = false;
+    Ok(())
+}
+
+/// Starts a running instance anew, as by its power button.
+pub(crate) fn reset(world: &mut World, key: &InstanceKey) -> Result<(), Refusal> {
+    let instance = get_mut(world, key)?;
+    if !instance.running {
+        return Err(Refusal::NotReady { resource: key.to_string() });
+    }
+    instance.starts += 1;
+    Ok(())
+}
+
+/// The instance, to be changed.
+fn get_mut<'w>(world: &'w mut World, key: &InstanceKey) -> Result<&'w mut Instance, Refusal> {
+    project::require(world, &key.project, project::COMPUTE)?;
+    world.instances.get_mut(key).map(Arc::make_mut).ok_or_else(|| Refusal::not_found(key))
 }
 
 /// Deletes an instance. A route whose next hop it was stays, and drops what it matches, as in Google's cloud.

@@ -28,6 +28,12 @@ pub enum Refusal {
         /// The resource's path.
         resource: String,
     },
+    /// The resource is in a state in which that cannot be done (400 `resourceNotReady`).
+    #[error("The resource '{resource}' is not ready")]
+    NotReady {
+        /// The resource's path.
+        resource: String,
+    },
     /// The resource cannot go while another one uses it (400 `resourceInUseByAnotherResource`).
     #[error("The {kind} resource '{resource}' is already being used by '{user}'")]
     InUse {

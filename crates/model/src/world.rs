@@ -59,6 +59,12 @@ impl World {
             Change::SubnetworkDelete(key) => subnetwork::delete(self, key),
             Change::InstanceInsert(spec) => instance::insert(self, spec, now),
             Change::InstanceSetTags { instance, tags } => instance::set_tags(self, instance, tags),
+            Change::InstanceSetMetadata { instance, metadata } => {
+                instance::set_metadata(self, instance, metadata)
+            }
+            Change::InstanceStart(key) => instance::start(self, key),
+            Change::InstanceStop(key) => instance::stop(self, key),
+            Change::InstanceReset(key) => instance::reset(self, key),
             Change::InstanceDelete(key) => instance::delete(self, key),
             Change::FirewallInsert(spec) => firewall::insert(self, spec, now),
             Change::FirewallUpdate(spec) => firewall::update(self, spec),

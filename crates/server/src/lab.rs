@@ -54,8 +54,8 @@ pub struct Lab {
     world: World,
     agent: Agent,
     options: Options,
-    /// The ids of the instances that were booted: their startup scripts have been started.
-    booted: BTreeSet<u64>,
+    /// How often the instances that run were started, by id: their startup scripts have been started as often.
+    booted: BTreeMap<u64, u64>,
 }
 
 impl Lab {
@@ -63,7 +63,7 @@ impl Lab {
     pub fn start(options: Options) -> Result<Self, LabError> {
         let spawn = SpawnOptions { listen: options.listen.clone(), ..SpawnOptions::default() };
         let agent = Agent::spawn(&options.exe, &spawn)?;
-        Ok(Self { world: World::default(), agent, options, booted: BTreeSet::new() })
+        Ok(Self { world: World::default(), agent, options, booted: BTreeMap::new() })
     }
 
     /// The World as it is.
@@ -102,7 +102,13 @@ impl Lab {
     /// Makes everything as the World has it: endpoints, packets, servers. Nothing to do, nothing done.
     pub fn converge(&mut self) -> Result<ConvergeReport, LabError> {
         let desired = render(&compile(&self.world));
-        self.agent.set_vms(vms::vms(&self.world, &self.options.bin))?;
+        let vms = vms::vms(&self.world, &self.options.bin);
+        let anew = self.started_anew();
+        if !anew.is_empty() {
+            // A VM that is gone for a moment has lost its programs, as after a reset.
+            self.agent.set_vms(vms.iter().filter(|vm| !anew.contains(&vm.key)).cloned().collect())?;
+        }
+        self.agent.set_vms(vms)?;
         let report = self.agent.converge(desired)?;
         if let Some(first) = report.failures.first() {
             return Err(LabError::Kernel(format!("{}: {}", first.edit, first.error)));
@@ -110,6 +116,14 @@ impl Lab {
         self.converge_redis()?;
         self.boot()?;
         Ok(report)
+    }
+
+    /// The VMs that run and are to be started anew.
+    fn started_anew(&self) -> BTreeSet<String> {
+        let before = |id: &u64, starts: u64| self.booted.get(id).is_some_and(|booted| *booted != starts);
+        let running = self.world.instances.iter().filter(|(_, instance)| instance.running);
+        let anew = running.filter(|(_, instance)| before(&instance.id, instance.starts));
+        anew.map(|(key, _)| Owner::Instance(key.clone()).to_string()).collect()
     }
 
     /// Starts redis-servers that should run and do not.
@@ -165,10 +179,11 @@ impl Lab {
         // The script goes in on stdin, is a file with its own first line, and runs as root, as on Google's images.
         const RUN: &str = "f=$(mktemp) && cat >\"$f\" && chmod 700 \"$f\" && exec \"$f\" </dev/null";
         // An instance that was taken back after a failure leaves its id to another.
-        let ids: BTreeSet<u64> = self.world.instances.values().map(|instance| instance.id).collect();
-        self.booted.retain(|id| ids.contains(id));
-        for (key, instance) in &self.world.instances {
-            if !self.booted.insert(instance.id) {
+        let running = self.world.instances.values().filter(|instance| instance.running);
+        let ids: BTreeSet<u64> = running.map(|instance| instance.id).collect();
+        self.booted.retain(|id, _| ids.contains(id));
+        for (key, instance) in self.world.instances.iter().filter(|(_, instance)| instance.running) {
+            if self.booted.insert(instance.id, instance.starts) == Some(instance.starts) {
                 continue;
             }
             if let Some(script) = instance.metadata.get("startup-script") {

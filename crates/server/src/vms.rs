@@ -6,9 +6,10 @@ use tombolo_agent::VmSpec;
 use tombolo_fabric::{METADATA_SERVER, Owner};
 use tombolo_model::{Instance, InstanceKey, World};
 
-/// All endpoints of a World that can run programs: instances and Redis instances.
+/// All endpoints of a World that can run programs: instances that run, and Redis instances.
 pub fn vms(world: &World, bin: &[PathBuf]) -> Vec<VmSpec> {
-    let instances = world.instances.iter().map(|(key, instance)| instance_vm(world, key, instance, bin));
+    let running = world.instances.iter().filter(|(_, instance)| instance.running);
+    let instances = running.map(|(key, instance)| instance_vm(world, key, instance, bin));
     let redis = world.redis.iter().map(|(key, _)| {
         let endpoint = Owner::Redis(key.clone()).to_string();
         VmSpec {
