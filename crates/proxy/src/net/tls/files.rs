@@ -63,7 +63,7 @@ pub(super) fn private_key(key: &'static str, path: &Path) -> Result<PrivateKeyDe
             pem::Error::NoItemsFound => "no private key; an encrypted one can not be used".to_string(),
             other => other.to_string(),
         };
-        TlsError::new(key, path, format!("{reason}; expected '-----BEGIN PRIVATE KEY-----'"))
+        TlsError::new(key, path, format!("{reason}; expected a private key in PEM"))
     })
 }
 
