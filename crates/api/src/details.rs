@@ -33,11 +33,14 @@ pub(crate) fn set<const N: usize>(
     resource: impl ToString,
     fields: [(&str, Value); N],
 ) -> Change {
+    merge(world, resource, fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// As [`set`], for fields that a body says.
+pub(crate) fn merge(world: &World, resource: impl ToString, fields: Details) -> Change {
     let resource = resource.to_string();
     let mut details = world.details.get(&resource).map(|details| (**details).clone()).unwrap_or_default();
-    for (name, value) in fields {
-        details.insert(name.to_owned(), value);
-    }
+    details.extend(fields);
     Change::Describe { resource, details }
 }
 

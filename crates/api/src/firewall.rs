@@ -186,7 +186,8 @@ fn matches(field: &str, items: &[Value]) -> Result<Vec<L4>, Failure> {
     Ok(matches)
 }
 
-fn wire(world: &World, key: &FirewallKey, found: &Firewall) -> Value {
+/// A rule on the wire.
+pub(crate) fn wire(world: &World, key: &FirewallKey, found: &Firewall) -> Value {
     let mut wire = json!({
         "kind": "compute#firewall",
         "id": links::id(found.id),

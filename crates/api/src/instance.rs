@@ -257,7 +257,8 @@ fn scope(call: &Call<'_>) -> Scope {
     Scope::Zone(call.param("zone").to_owned())
 }
 
-fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value {
+/// An instance on the wire.
+pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value {
     let zone = links::link(format!("projects/{}/zones/{}", key.project, key.zone));
     let path = key.to_string();
     let mut wire = json!({

@@ -24,6 +24,7 @@ pub mod schema;
 pub mod state;
 
 mod details;
+mod disk;
 mod filter;
 mod firewall;
 mod image;
@@ -62,6 +63,7 @@ pub(crate) type Handlers = &'static [(&'static str, Handler)];
 
 /// Every noun's.
 const NOUNS: &[Handlers] = &[
+    disk::HANDLERS,
     firewall::HANDLERS,
     image::HANDLERS,
     instance::HANDLERS,

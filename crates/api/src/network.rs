@@ -3,15 +3,17 @@
 use crate::failure::Failure;
 use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, details, links, list, peering};
+use crate::{Call, Handlers, details, firewall, links, list, peering};
 use serde_json::{Value, json};
 use tombolo_model::{Change, Network, NetworkKey, NetworkSpec, World};
 
 pub(crate) const HANDLERS: Handlers = &[
     ("compute.networks.delete", delete),
     ("compute.networks.get", get),
+    ("compute.networks.getEffectiveFirewalls", effective_firewalls),
     ("compute.networks.insert", insert),
     ("compute.networks.list", list),
+    ("compute.networks.patch", patch),
 ];
 
 /// Fields that are kept as they were said.
@@ -64,6 +66,27 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     let details = details::read(call, SAID, DERIVED)?;
     let changes = vec![Change::NetworkInsert(spec), Change::Describe { resource: key.to_string(), details }];
     Ok(Commit::compute(call, Scope::Global, "insert", key, changes))
+}
+
+/// PATCH: what is kept as said. What a network is made with stays.
+fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    let present = wire(call.world(), &key, find(call.world(), &key)?);
+    let changed = |name: &&&str| call.field(name).is_some_and(|said| *said != present[**name]);
+    if let Some(name) = DERIVED.iter().find(changed) {
+        return Err(Failure::unsupported(format_args!("a change of the field '{name}' by a patch")));
+    }
+    let change = details::merge(call.world(), &key, details::read(call, SAID, DERIVED)?);
+    Ok(Commit::compute(call, Scope::Global, "patch", key, vec![change]))
+}
+
+/// The rules that act in a network. There are no policies yet, so they are its own.
+fn effective_firewalls(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    find(call.world(), &key)?;
+    let own = call.world().firewalls.iter().filter(|(_, rule)| rule.network == key);
+    let rules: Vec<Value> = own.map(|(key, rule)| firewall::wire(call.world(), key, rule)).collect();
+    Ok(Outcome::Reply(json!({ "firewalls": rules })))
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {

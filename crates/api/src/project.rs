@@ -9,6 +9,7 @@ use tombolo_model::{Change, Project, Refusal, World, project};
 
 pub(crate) const HANDLERS: Handlers = &[
     ("compute.projects.get", get_compute),
+    ("compute.projects.setCommonInstanceMetadata", set_metadata),
     ("cloudresourcemanager.projects.create", create),
     ("cloudresourcemanager.projects.delete", delete),
     ("cloudresourcemanager.projects.get", get),
@@ -17,6 +18,8 @@ pub(crate) const HANDLERS: Handlers = &[
 ];
 
 const SAID: &[&str] = &["displayName", "labels", "name", "parent", "tags"];
+/// Where the metadata of all instances is kept beside what Resource Manager was told.
+const METADATA: &str = "commonInstanceMetadata";
 const DERIVED: &[&str] = &["lifecycleState", "projectId", "projectNumber", "state"];
 
 /// The project of a call, by its id or its number; one that is not there may not be seen either.
@@ -47,16 +50,36 @@ fn get_compute(call: &Call<'_>) -> Result<Outcome, Failure> {
     require_compute(call)?;
     let id = call.project();
     let found = call.world().projects.get(id).ok_or_else(|| Refusal::not_found(format!("projects/{id}")))?;
-    Ok(Outcome::Reply(compute(id, found)))
+    Ok(Outcome::Reply(compute(call.world(), id, found)))
 }
 
-fn compute(id: &str, project: &Project) -> Value {
+/// Metadata that every instance of the project has; Google's guests look there for ssh keys.
+fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
+    require_compute(call)?;
+    let target = format!("projects/{}", call.project());
+    let present = details::get(call.world(), &target, METADATA).cloned().unwrap_or_default();
+    if call.text("fingerprint").is_some_and(|said| said != links::fingerprint(&present)) {
+        return Err(Failure::condition_not_met(
+            "Supplied fingerprint does not match current metadata fingerprint.",
+        ));
+    }
+    let items = call.field("items").cloned().unwrap_or_else(|| json!([]));
+    let change = details::set(call.world(), &target, [(METADATA, items)]);
+    Ok(Commit::compute(call, Scope::Global, "setMetadata", target, vec![change]))
+}
+
+fn compute(world: &World, id: &str, project: &Project) -> Value {
+    let items = details::get(world, &format!("projects/{id}"), METADATA).cloned().unwrap_or_default();
+    let mut metadata = json!({ "kind": "compute#metadata", "fingerprint": links::fingerprint(&items) });
+    if items.as_array().is_some_and(|items| !items.is_empty()) {
+        metadata["items"] = items;
+    }
     json!({
         "kind": "compute#project",
         "id": number(project),
         "creationTimestamp": project.create_time.to_string(),
         "name": id,
-        "commonInstanceMetadata": { "kind": "compute#metadata", "fingerprint": links::fingerprint(&()) },
+        "commonInstanceMetadata": metadata,
         "defaultServiceAccount": service_account(project),
         "selfLink": links::link(format!("projects/{id}")),
         "defaultNetworkTier": "PREMIUM",
@@ -151,8 +174,14 @@ fn v1(world: &World, id: &str, project: &Project) -> Value {
         "name": id,
         "createTime": utc(project.create_time),
     });
-    details::add(world, &format!("projects/{id}"), &mut wire);
+    described(world, id, &mut wire);
     wire
+}
+
+/// Adds what Resource Manager was told.
+fn described(world: &World, id: &str, wire: &mut Value) {
+    details::add(world, &format!("projects/{id}"), wire);
+    wire.as_object_mut().map(|map| map.shift_remove(METADATA));
 }
 
 fn v3(world: &World, id: &str, project: &Project) -> Value {
@@ -163,7 +192,7 @@ fn v3(world: &World, id: &str, project: &Project) -> Value {
         "createTime": utc(project.create_time),
         "etag": links::fingerprint(&(id, project.number)),
     });
-    details::add(world, &format!("projects/{id}"), &mut wire);
+    described(world, id, &mut wire);
     // What v1 calls the name is the display name here.
     if let Some(name) = wire.as_object_mut().and_then(|map| map.shift_remove("name")) {
         wire["displayName"] = name;

@@ -14,6 +14,7 @@ pub(crate) const HANDLERS: Handlers = &[
     ("redis.projects.locations.instances.delete", delete),
     ("redis.projects.locations.instances.get", get),
     ("redis.projects.locations.instances.list", list),
+    ("redis.projects.locations.instances.patch", patch),
     ("redis.projects.locations.list", list_locations),
 ];
 
@@ -21,7 +22,7 @@ const METADATA: &str = "type.googleapis.com/google.cloud.redis.v1.OperationMetad
 const INSTANCE: &str = "type.googleapis.com/google.cloud.redis.v1.Instance";
 const EMPTY: &str = "type.googleapis.com/google.protobuf.Empty";
 
-const SAID: &[&str] = &["displayName", "labels", "locationId", "maintenancePolicy", "redisConfigs"];
+const SAID: &[&str] = &["displayName", "labels", "locationId", "maintenancePolicy"];
 const DERIVED: &[&str] = &[
     "authorizedNetwork",
     "connectMode",
@@ -113,6 +114,32 @@ fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
     let changes = vec![Change::RedisInsert(spec), Change::Describe { resource: key.to_string(), details }];
     let scope = Scope::Location(region.to_owned());
     Ok(Commit::long_running(call, scope, key, changes, (METADATA, INSTANCE), by_path))
+}
+
+/// PATCH: what the mask names of the fields that are kept as said.
+fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
+    require(call)?;
+    let key = key(call);
+    if !call.world().redis.contains_key(&key) {
+        return Err(missing(&key));
+    }
+    let mask = call
+        .query("updateMask")
+        .ok_or_else(|| Failure::bad_request("The field 'update_mask' is required."))?;
+    let mut said = tombolo_model::Details::new();
+    for field in mask.split(',').map(str::trim) {
+        let field = if field == "display_name" { "displayName" } else { field };
+        if !["displayName", "labels"].contains(&field) {
+            return Err(Failure::unsupported(format_args!(
+                "a change of the field '{field}' of a Redis instance"
+            )));
+        }
+        said.insert(field.to_owned(), call.field(field).cloned().unwrap_or_default());
+    }
+    said.retain(|_, value| !value.is_null());
+    let scope = Scope::Location(key.region.clone());
+    let change = details::merge(call.world(), &key, said);
+    Ok(Commit::long_running(call, scope, key, vec![change], (METADATA, INSTANCE), by_path))
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {

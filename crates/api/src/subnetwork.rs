@@ -10,9 +10,11 @@ use tombolo_model::{Change, Refusal, Subnetwork, SubnetworkKey, SubnetworkSpec, 
 pub(crate) const HANDLERS: Handlers = &[
     ("compute.subnetworks.aggregatedList", aggregated),
     ("compute.subnetworks.delete", delete),
+    ("compute.subnetworks.expandIpCidrRange", expand),
     ("compute.subnetworks.get", get),
     ("compute.subnetworks.insert", insert),
     ("compute.subnetworks.list", list),
+    ("compute.subnetworks.patch", patch),
     ("compute.subnetworks.setPrivateIpGoogleAccess", set_private_access),
 ];
 
@@ -89,6 +91,29 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     Ok(Commit::compute(call, scope(call), "delete", &key, vec![Change::SubnetworkDelete(key.clone())]))
+}
+
+fn expand(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    let text = call.text("ipCidrRange").ok_or_else(|| Failure::required("ipCidrRange"))?;
+    let wrong = |_| Refusal::invalid("ipCidrRange", text, "Must be a CIDR address range.");
+    let change = Change::SubnetworkExpand { subnetwork: key.clone(), range: text.parse().map_err(wrong)? };
+    Ok(Commit::compute(call, scope(call), "expandIpCidrRange", key, vec![change]))
+}
+
+/// PATCH, which must say the present fingerprint.
+fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    let present = wire(call.world(), &key, find(call.world(), &key)?);
+    if call.field("fingerprint") != Some(&present["fingerprint"]) {
+        return Err(Failure::condition_not_met("Supplied fingerprint does not match the current one."));
+    }
+    let changed = |name: &&&str| call.field(name).is_some_and(|said| *said != present[**name]);
+    if let Some(name) = DERIVED.iter().find(changed) {
+        return Err(Failure::unsupported(format_args!("a change of the field '{name}' by a patch")));
+    }
+    let change = details::merge(call.world(), &key, details::read(call, SAID, DERIVED)?);
+    Ok(Commit::compute(call, scope(call), "patch", key, vec![change]))
 }
 
 fn set_private_access(call: &Call<'_>) -> Result<Outcome, Failure> {

@@ -263,3 +263,54 @@ fn instances_stop_and_start() {
     cloud.post(&format!("{vm}/setMetadata"), body);
     assert_eq!(cloud.get(&vm)["metadata"]["items"], items);
 }
+
+#[test]
+fn networks_and_subnetworks_change_where_google_lets_them() {
+    let mut cloud = two_projects();
+    let network = format!("{COMPUTE}/project-i-1/global/networks/vpc-1");
+    cloud.patch(&network, json!({ "routingConfig": { "routingMode": "GLOBAL" } }));
+    assert_eq!(cloud.get(&network)["routingConfig"]["routingMode"], "GLOBAL");
+    assert_eq!(cloud.refused("PATCH", &network, json!({ "mtu": 1300 }))["error"]["code"], 501);
+    let subnetwork = format!("{COMPUTE}/project-i-1/regions/us-central1/subnetworks/subnet-1");
+    let expand = format!("{subnetwork}/expandIpCidrRange");
+    cloud.post(&expand, json!({ "ipCidrRange": "10.0.0.0/15" }));
+    assert_eq!(cloud.get(&subnetwork)["ipCidrRange"], "10.0.0.0/15");
+    check(
+        &cloud.refused("POST", &expand, json!({ "ipCidrRange": "10.0.0.0/16" })),
+        400,
+        "Invalid value for field 'resource.ipCidrRange': '10.0.0.0/16'. New IP range must contain the present range \
+         '10.0.0.0/15' and be larger.",
+    );
+    let found = cloud.get(&subnetwork);
+    let body = json!({ "fingerprint": found["fingerprint"], "privateIpGoogleAccess": true });
+    cloud.patch(&subnetwork, body.clone());
+    assert_eq!(cloud.get(&subnetwork)["privateIpGoogleAccess"], true);
+    assert_eq!(cloud.refused("PATCH", &subnetwork, body)["error"]["code"], 412);
+    cloud.get(&format!("{network}/getEffectiveFirewalls"));
+    let disk = cloud.get(&format!("{COMPUTE}/project-i-1/zones/us-central1-a/disks/vm-1"));
+    assert_eq!(disk["sizeGb"], "10");
+    cloud.get(&format!("{COMPUTE}/project-i-1/aggregated/disks"));
+    let metadata = json!({ "items": [{ "key": "ssh-keys", "value": "me:ssh-ed25519 AAAA" }] });
+    cloud.post(&format!("{COMPUTE}/project-i-1/setCommonInstanceMetadata"), metadata.clone());
+    let project = cloud.get(&format!("{COMPUTE}/project-i-1"));
+    assert_eq!(project["commonInstanceMetadata"]["items"], metadata["items"]);
+}
+
+#[test]
+fn routes_of_a_peering_are_those_of_its_subnetworks() {
+    let mut cloud = two_projects();
+    for (from, to) in [(1, 2), (2, 1)] {
+        let peering = json!({ "networkPeering": {
+            "name": "peer",
+            "network": format!("projects/project-i-{to}/global/networks/vpc-{to}"),
+            "exchangeSubnetRoutes": true,
+        } });
+        cloud.post(&format!("{COMPUTE}/project-i-{from}/global/networks/vpc-{from}/addPeering"), peering);
+    }
+    let routes = format!(
+        "{COMPUTE}/project-i-1/global/networks/vpc-1/listPeeringRoutes?peeringName=peer&region=us-central1&direction"
+    );
+    assert_eq!(cloud.get(&format!("{routes}=INCOMING"))["items"][0]["destRange"], "10.2.0.0/16");
+    assert_eq!(cloud.get(&format!("{routes}=OUTGOING"))["items"][0]["destRange"], "10.1.0.0/16");
+    assert_eq!(cloud.refused("GET", &format!("{routes}=UP"), json!(null))["error"]["code"], 400);
+}

@@ -4,6 +4,7 @@ use crate::{
     Details, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, NetworkKey, NetworkSpec, PeeringSpec,
     RedisKey, RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
 };
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -36,6 +37,13 @@ pub enum Change {
     NetworkDelete(NetworkKey),
     /// Create a subnetwork.
     SubnetworkInsert(SubnetworkSpec),
+    /// Make a subnetwork's range larger.
+    SubnetworkExpand {
+        /// The subnetwork.
+        subnetwork: SubnetworkKey,
+        /// Its range from now on.
+        range: Ipv4Net,
+    },
     /// Delete a subnetwork.
     SubnetworkDelete(SubnetworkKey),
     /// Create an instance.
@@ -121,6 +129,9 @@ impl fmt::Display for Change {
             Self::NetworkInsert(s) => write!(f, "create network {}", s.key.name),
             Self::NetworkDelete(k) => write!(f, "delete network {}", k.name),
             Self::SubnetworkInsert(s) => write!(f, "create subnetwork {} {}", s.key.name, s.range),
+            Self::SubnetworkExpand { subnetwork, range } => {
+                write!(f, "expand subnetwork {} to {range}", subnetwork.name)
+            }
             Self::SubnetworkDelete(k) => write!(f, "delete subnetwork {}", k.name),
             Self::InstanceInsert(s) => write!(f, "create instance {} in {}", s.key.name, s.key.zone),
             Self::InstanceSetTags { instance, tags } => {

@@ -88,6 +88,31 @@ fn check_static_routes(world: &World, spec: &SubnetworkSpec) -> Result<(), Refus
     Ok(())
 }
 
+/// Makes a subnetwork's range larger; the new range has the old one in it.
+pub(crate) fn expand(world: &mut World, key: &SubnetworkKey, to: Ipv4Net) -> Result<(), Refusal> {
+    project::require(world, &key.project, project::COMPUTE)?;
+    let present = world.subnetworks.get(key).ok_or_else(|| Refusal::not_found(key))?;
+    network::get_user(world, &present.network)?;
+    range::check_subnet_range("ipCidrRange", to)?;
+    if !to.contains(&present.range) || to == present.range {
+        let expected =
+            format!("New IP range must contain the present range '{}' and be larger.", present.range);
+        return Err(Refusal::invalid("ipCidrRange", to, expected));
+    }
+    let mut expanded = (**present).clone();
+    let conflict =
+        ranges_of(world, &expanded.network).find(|(other, have)| *other != key && range::overlap(have, &to));
+    if let Some((existing, _)) = conflict {
+        return Err(Refusal::SubnetOverlap { range: to, existing: existing.clone() });
+    }
+    peering::check_new_range(world, &expanded.network, key, to)?;
+    let spec = SubnetworkSpec { key: key.clone(), network: expanded.network.clone(), range: to };
+    check_static_routes(world, &spec)?;
+    expanded.range = to;
+    world.subnetworks.insert(key.clone(), Arc::new(expanded));
+    Ok(())
+}
+
 /// Deletes a subnetwork that no instance uses.
 pub(crate) fn delete(world: &mut World, key: &SubnetworkKey) -> Result<(), Refusal> {
     project::require(world, &key.project, project::COMPUTE)?;

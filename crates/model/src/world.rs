@@ -56,6 +56,7 @@ impl World {
             Change::NetworkInsert(spec) => network::insert(self, spec, now),
             Change::NetworkDelete(key) => network::delete(self, key),
             Change::SubnetworkInsert(spec) => subnetwork::insert(self, spec, now),
+            Change::SubnetworkExpand { subnetwork, range } => subnetwork::expand(self, subnetwork, *range),
             Change::SubnetworkDelete(key) => subnetwork::delete(self, key),
             Change::InstanceInsert(spec) => instance::insert(self, spec, now),
             Change::InstanceSetTags { instance, tags } => instance::set_tags(self, instance, tags),
