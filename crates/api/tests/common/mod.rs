@@ -1,7 +1,10 @@
 //! A cloud without packets: requests are answered as the server does it, and every answer is checked against Google's
 //! schema of the method's response.
 
+use jsonschema::Validator;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use tombolo_api::{Outcome, Request, State, Verb, answer, methods, schema};
 use tombolo_model::{Change, Timestamp};
 
@@ -111,10 +114,16 @@ impl Cloud {
 
 /// Panics unless the answer is a message of the method's response.
 fn conforms(method: &methods::Method, answer: &Value) {
+    // Compute's bundle takes a while to compile.
+    static VALIDATORS: Mutex<BTreeMap<String, Arc<Validator>>> = Mutex::new(BTreeMap::new());
     let Some(name) = method.response else { return };
-    let mut document = schema::bundle(method.api).clone();
-    document["$ref"] = json!(format!("#/$defs/{name}"));
-    let validator = jsonschema::validator_for(&document).expect("a schema");
+    let compile = || {
+        let mut document = schema::bundle(method.api).clone();
+        document["$ref"] = json!(format!("#/$defs/{name}"));
+        Arc::new(jsonschema::validator_for(&document).expect("a schema"))
+    };
+    let key = format!("{} {name}", method.api.name());
+    let validator = VALIDATORS.lock().expect("no panic inside").entry(key).or_insert_with(compile).clone();
     let errors: Vec<String> =
         validator.iter_errors(answer).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert!(errors.is_empty(), "{} answers no {name}: {errors:#?}\n{answer:#}", method.id);
