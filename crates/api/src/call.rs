@@ -110,8 +110,12 @@ fn query(method: &Method, request: &Request) -> Result<BTreeMap<String, Vec<Stri
     for (name, value) in &request.query {
         // `$alt` and `alt`, `instance_id` and `instanceId` are the same.
         let bare = name.strip_prefix('$').filter(|bare| !bare.starts_with('.')).unwrap_or(name);
-        let known =
-            method.query.iter().chain(COMMON).find(|known| **known == bare || snake_case(known) == bare);
+        let known = method
+            .query
+            .iter()
+            .chain(COMMON)
+            .chain(lists(method))
+            .find(|known| **known == bare || snake_case(known) == bare);
         // The parts of a message in a query (`updateMask.paths`, `reservation.name`) come with their parent.
         let Some(known) = known else {
             return Err(Failure::bad_request(format!(
@@ -127,6 +131,12 @@ fn query(method: &Method, request: &Request) -> Result<BTreeMap<String, Vec<Stri
         return Err(Failure::unsupported(format_args!("answers as '{api_format}', only as json")));
     }
     Ok(query)
+}
+
+/// What Compute's lists have beside what the table says of them: clients of other versions send it to each.
+fn lists(method: &Method) -> &'static [&'static str] {
+    let is_list = method.id.ends_with(".list") || method.id.ends_with(".aggregatedList");
+    if method.api == Api::Compute && is_list { &["returnPartialSuccess"] } else { &[] }
 }
 
 fn snake_case(name: &str) -> String {

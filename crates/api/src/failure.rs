@@ -45,6 +45,11 @@ impl Failure {
         Failure::new(412, "conditionNotMet", message)
     }
 
+    /// 500 `backendError`: the lab did not do as told.
+    pub fn backend_error(why: impl std::fmt::Display) -> Failure {
+        Failure::new(500, "backendError", why.to_string())
+    }
+
     /// 501: Google has it and Tombolo does not.
     pub fn unsupported(what: impl std::fmt::Display) -> Failure {
         Failure::new(501, "notImplemented", format!("Tombolo does not support {what}."))

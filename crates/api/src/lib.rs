@@ -15,6 +15,7 @@
 
 pub mod call;
 pub mod failure;
+pub mod fields;
 pub mod links;
 pub mod methods;
 pub mod operation;

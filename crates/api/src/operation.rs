@@ -8,6 +8,7 @@ use crate::methods::Api;
 use crate::outcome::Outcome;
 use crate::{Call, Handlers, list};
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -272,6 +273,17 @@ impl Operations {
     /// All, the newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Arc<Operation>> {
         self.by_age.values().rev().filter_map(|path| self.by_path.get(path))
+    }
+
+    /// The operations in which this differs from what there was before, by number; `None` for those that are gone.
+    pub fn changed<'o>(&'o self, before: &'o Operations) -> Vec<(u64, Option<&'o Operation>)> {
+        let changes = before.by_path.diff(&self.by_path).map(|item| match item {
+            DiffItem::Add(_, operation) | DiffItem::Update { new: (_, operation), .. } => {
+                (operation.number, Some(operation.as_ref()))
+            }
+            DiffItem::Remove(_, operation) => (operation.number, None),
+        });
+        changes.collect()
     }
 
     pub(crate) fn by_request(&self, project: &str, method: &str, id: &str) -> Option<&Operation> {

@@ -1,14 +1,16 @@
 //! The server's socket: how a CLI process learns the World of a lab that keeps running, and ends it.
 
-use crate::lab::Lab;
+use crate::lab::{Lab, LabError};
 use crate::paths::{LabDir, LabLock};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
 use serde::{Deserialize, Serialize};
 use std::io::Result;
-use std::os::fd::AsFd;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::time::Duration;
 use tombolo_agent::Conn;
 use tombolo_model::World;
@@ -23,6 +25,8 @@ const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
 pub enum Request {
     /// Tell the World.
     World,
+    /// Tell where the API is.
+    Api,
     /// End the lab.
     Shutdown,
 }
@@ -37,8 +41,64 @@ pub enum Response {
         /// The server's process.
         pid: u32,
     },
+    /// To [`Request::Api`]: where it is, or `None` of a lab without one.
+    Api(Option<ApiAddress>),
     /// To [`Request::Shutdown`]: the lab is about to end; the connection closes when it has.
     Ending,
+}
+
+/// Where Google's APIs are answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiAddress {
+    /// The address.
+    pub address: SocketAddr,
+    /// The folder of what outlives the server.
+    pub state: PathBuf,
+    /// Whether clients need the token.
+    pub token: bool,
+}
+
+impl ApiAddress {
+    /// The address as clients on this machine write it.
+    pub fn url(&self) -> String {
+        let mut address = self.address;
+        // A server on every address is on loopback too.
+        match address.ip() {
+            ip if !ip.is_unspecified() => {}
+            IpAddr::V4(_) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(_) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        }
+        format!("http://{address}")
+    }
+
+    /// The file with the token.
+    pub fn token_file(&self) -> PathBuf {
+        self.state.join("token")
+    }
+}
+
+/// What [`Control::serve`] tells of.
+pub trait Served {
+    /// The World as it is.
+    fn world(&self) -> World;
+    /// A descriptor that becomes readable when the agent is gone.
+    fn watch(&self) -> Result<OwnedFd>;
+    /// Looks after servers inside the lab; called about every second.
+    fn tick(&self) -> std::result::Result<(), LabError>;
+}
+
+impl Served for Lab {
+    fn world(&self) -> World {
+        Lab::world(self).clone()
+    }
+
+    fn watch(&self) -> Result<OwnedFd> {
+        self.agent().watch()
+    }
+
+    fn tick(&self) -> std::result::Result<(), LabError> {
+        self.converge_redis()
+    }
 }
 
 /// Why a server ended.
@@ -74,8 +134,8 @@ impl Control {
     }
 
     /// Serves until a signal, a request or the agent's end.
-    pub fn serve(&self, lab: &Lab) -> Result<Ended> {
-        let watch = lab.agent().watch()?;
+    pub fn serve(&self, lab: &impl Served, api: Option<&ApiAddress>) -> Result<Ended> {
+        let watch = lab.watch()?;
         loop {
             let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::NONE);
             let fds = [self.listener.as_fd(), self.signals.as_fd(), watch.as_fd()];
@@ -90,11 +150,14 @@ impl Control {
                 return Ok(Ended::AgentGone);
             }
             if client
-                && self.listener.accept().is_ok_and(|(stream, _)| answer(stream, lab).is_some_and(|end| end))
+                && self
+                    .listener
+                    .accept()
+                    .is_ok_and(|(stream, _)| answer(stream, lab, api).is_some_and(|end| end))
             {
                 return Ok(Ended::Asked);
             }
-            if let Err(error) = lab.converge_redis() {
+            if let Err(error) = lab.tick() {
                 eprintln!("tombolo: {error}");
             }
         }
@@ -113,13 +176,17 @@ impl Control {
 }
 
 /// Answers one request; whether the lab is to end, `None` if the client made no sense.
-fn answer(stream: UnixStream, lab: &Lab) -> Option<bool> {
+fn answer(stream: UnixStream, lab: &impl Served, api: Option<&ApiAddress>) -> Option<bool> {
     let conn = Conn::new(stream.into());
     conn.set_timeouts(CLIENT_PATIENCE).ok()?;
     match conn.recv::<Request>().ok()?.0 {
         Request::World => {
-            let world = Box::new(lab.world().clone());
+            let world = Box::new(lab.world());
             conn.send(&Response::World { world, pid: std::process::id() }, &[]).ok()?;
+            Some(false)
+        }
+        Request::Api => {
+            conn.send(&Response::Api(api.cloned()), &[]).ok()?;
             Some(false)
         }
         Request::Shutdown => {

@@ -2,16 +2,21 @@
 //!
 //! [`Lab`] owns both and makes changes; a [`View`] looks at them and asks (names, traces, probes, checks), in the
 //! server itself or in a CLI process that got the World over the [`control`] socket and talks to the same agent.
+//! A [`Cloud`] has a lab that is changed over [`http`] and outlives its server in a [`store`].
 
 pub mod checks;
+pub mod cloud;
 pub mod control;
+pub mod http;
 pub mod lab;
 pub mod paths;
 pub mod run;
 pub mod status;
+pub mod store;
 pub mod view;
 pub mod vms;
 
+pub use cloud::{Cloud, CloudOptions};
 pub use lab::{Lab, LabError, Options};
 pub use view::View;
 

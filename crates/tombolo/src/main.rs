@@ -2,11 +2,13 @@
 
 mod agree;
 mod check;
+mod clients;
 mod demo;
 mod exec;
 mod lab;
 mod output;
 mod serial;
+mod serve;
 mod status;
 mod steps;
 mod trace;
@@ -34,6 +36,19 @@ enum Verb {
         after_help = "Example:\n  tombolo up examples/article.yaml\n  tombolo up examples/article.yaml --detach"
     )]
     Up(up::Args),
+    /// Answer Google's APIs: gcloud, Terraform and the client libraries make the lab, and it outlives the server
+    #[command(
+        after_help = "Example:\n  tombolo serve\n  tombolo serve --state ./lab --listen 127.0.0.1:9000\n\nThen, in another terminal: eval \"$(tombolo env)\", and use gcloud. Ctrl-C ends the lab; the next `serve` brings it up\nagain as it was."
+    )]
+    Serve(serve::Args),
+    /// Print what makes gcloud, Terraform, Python or Node use a lab that `serve` serves
+    #[command(after_help = "Example:\n  eval \"$(tombolo env)\"\n  tombolo env --terraform > provider.tf")]
+    Env(clients::EnvArgs),
+    /// Run gcloud on a lab that `serve` serves, without touching gcloud's own configuration
+    #[command(
+        after_help = "Example:\n  tombolo gcloud -- projects create project-1\n  tombolo gcloud -- compute networks list --project project-1"
+    )]
+    Gcloud(clients::GcloudArgs),
     /// End a lab that is up
     #[command(after_help = "Example:\n  tombolo down")]
     Down(up::DownArgs),
@@ -80,6 +95,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Demo(args) => demo::run(&args),
         Verb::Up(args) => up::run(&args),
+        Verb::Serve(args) => serve::run(&args),
+        Verb::Env(args) => clients::env(&args),
+        Verb::Gcloud(args) => clients::gcloud(&args),
         Verb::Down(args) => up::down(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Exec(args) => exec::run(args),

@@ -62,7 +62,7 @@ fn foreground(args: &Args) -> Result<ExitCode> {
         // Until now Ctrl-C in that terminal was for this process too.
         control.leave_terminal()?;
     }
-    let ended = control.serve(&lab);
+    let ended = control.serve(&lab, None);
     drop(lab);
     control.close();
     match ended? {

@@ -1,6 +1,6 @@
 //! kill -9 of any process at any moment leaves nothing behind.
 
-use crate::support::{Home, Process, Snapshot, Up, eventually, homes};
+use crate::support::{Dice, Home, Process, Snapshot, Up, eventually, homes, number};
 use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -28,23 +28,6 @@ const VICTIMS: [&str; 6] = ["agent", "server", "redis-server", "init", "tombolo-
 const ROUNDS: u64 = 30;
 /// The longest a lab lives before; it is up after 50 to 200 ms, so most of the start is hit as well.
 const LONGEST_MS: u64 = 300;
-
-/// Pseudo-random numbers from a seed (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
-}
-
-fn number(variable: &str) -> Option<u64> {
-    Some(std::env::var(variable).ok()?.parse().unwrap_or_else(|e| panic!("{variable}: {e}")))
-}
 
 #[test]
 fn kills_at_random_moments_leave_nothing() {

@@ -9,5 +9,7 @@ mod host;
 mod kill;
 mod life;
 mod packets;
+mod serve;
+mod story;
 mod support;
 mod trace;

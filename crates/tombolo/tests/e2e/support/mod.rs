@@ -1,8 +1,11 @@
 //! A place for one test: binaries of its own, folders of its own, a user, and an eye on everything it starts.
 
+mod dice;
+pub(crate) mod http;
 mod processes;
 mod snapshot;
 
+pub(crate) use dice::{Dice, number};
 pub(crate) use processes::{Process, comm};
 pub(crate) use snapshot::Snapshot;
 
@@ -121,8 +124,15 @@ impl Home {
 
     /// A command of the binary.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(self.path.join("tombolo"));
-        command.args(args).current_dir(&self.path).env_clear().stdin(Stdio::null());
+        let mut command = self.program(self.path.join("tombolo"));
+        command.args(args);
+        command
+    }
+
+    /// A command of any program, as the test's user.
+    pub(crate) fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.path).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", &self.path).env("TOMBOLO_RUNTIME_DIR", self.runtime());
         if nix::unistd::geteuid().as_raw() != self.uid {
@@ -159,9 +169,14 @@ impl Home {
 
     /// Starts `up` in the foreground, without waiting for the lab.
     pub(crate) fn start_up(&self, file: &Path) -> Up {
+        self.start(&["up", file.to_str().unwrap()])
+    }
+
+    /// Starts a server in the foreground, without waiting for its lab.
+    pub(crate) fn start(&self, args: &[&str]) -> Up {
         let out = self.path.join("up.out");
         let (stdout, stderr) = (File::create(&out).unwrap(), File::create(self.path.join("up.err")).unwrap());
-        let mut command = self.command(&["up", file.to_str().unwrap()]);
+        let mut command = self.command(args);
         // A group of its own, as a shell would give it.
         let child = command.stdout(stdout).stderr(stderr).process_group(0).spawn().unwrap();
         Up { child, out }

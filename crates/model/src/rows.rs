@@ -1,0 +1,123 @@
+//! A World as rows, one per resource: what a store keeps, and what has to be written when one World follows another.
+//!
+//! ```text
+//!   World ──┐
+//!           ├─ changed() ─▶ rows that are new, other or gone ─▶ a store ─▶ from_rows() ─▶ World'
+//!   World' ─┘
+//! ```
+//!
+//! Maps share structure with those that they were made from, so that finding a change costs what the change is large.
+
+use crate::World;
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// The field of a World that is a number; it has one row, with an empty key.
+const IDS: &str = "ids";
+
+/// A resource as a store has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The collection, such as `networks`: the World's field.
+    pub kind: String,
+    /// The resource's key, as text.
+    pub key: String,
+    /// The resource; `None` for one that is gone.
+    pub value: Option<Value>,
+}
+
+impl World {
+    /// The rows in which this World differs from an earlier one. An error is a resource that is no JSON, which none is.
+    pub fn changed(&self, before: &World) -> Result<Vec<Row>, serde_json::Error> {
+        // Without `..`: a field that is added must be kept too.
+        let World { projects, networks, subnetworks, instances, firewalls, routes, redis, details, ids } =
+            self;
+        let mut rows = Vec::new();
+        differ("projects", &before.projects, projects, &mut rows)?;
+        differ("networks", &before.networks, networks, &mut rows)?;
+        differ("subnetworks", &before.subnetworks, subnetworks, &mut rows)?;
+        differ("instances", &before.instances, instances, &mut rows)?;
+        differ("firewalls", &before.firewalls, firewalls, &mut rows)?;
+        differ("routes", &before.routes, routes, &mut rows)?;
+        differ("redis", &before.redis, redis, &mut rows)?;
+        differ("details", &before.details, details, &mut rows)?;
+        if *ids != before.ids {
+            rows.push(Row { kind: IDS.into(), key: String::new(), value: Some(Value::from(*ids)) });
+        }
+        Ok(rows)
+    }
+
+    /// The World of these rows, in whatever order. An error says what is not a World's.
+    pub fn from_rows(rows: impl IntoIterator<Item = Row>) -> Result<World, serde_json::Error> {
+        let mut whole = match serde_json::to_value(World::default())? {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        };
+        for Row { kind, key, value } in rows {
+            let Some(value) = value else { continue };
+            if kind == IDS {
+                whole.insert(kind, value);
+            } else if let Some(map) = whole.entry(kind).or_insert_with(|| Map::new().into()).as_object_mut() {
+                map.insert(key, value);
+            }
+        }
+        serde_json::from_value(Value::Object(whole))
+    }
+}
+
+fn differ<K: Ord + Clone + ToString, V: PartialEq + Clone + Serialize>(
+    kind: &str,
+    before: &OrdMap<K, V>,
+    after: &OrdMap<K, V>,
+    rows: &mut Vec<Row>,
+) -> Result<(), serde_json::Error> {
+    for item in before.diff(after) {
+        let (key, value) = match item {
+            DiffItem::Add(key, value) => (key, Some(serde_json::to_value(value)?)),
+            DiffItem::Update { new: (key, value), .. } => (key, Some(serde_json::to_value(value)?)),
+            DiffItem::Remove(key, _) => (key, None),
+        };
+        rows.push(Row { kind: kind.to_owned(), key: key.to_string(), value });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Change, Timestamp};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn the_rows_of_every_step_make_the_last_world() {
+        let mut world = World::default();
+        let mut rows = BTreeMap::new();
+        let enable =
+            |service: &str| Change::ServiceEnable { project: "project-1".into(), service: service.into() };
+        for change in [
+            Change::ProjectCreate("project-1".into()),
+            enable("compute.googleapis.com"),
+            Change::ProjectCreate("project-2".into()),
+            enable("redis.googleapis.com"),
+        ] {
+            let next = world.apply(&change, Timestamp(1)).expect("a good change");
+            let changed = next.changed(&world).expect("rows");
+            assert!(!changed.is_empty());
+            rows.extend(changed.into_iter().map(|row| ((row.kind.clone(), row.key.clone()), row)));
+            world = next;
+        }
+        assert_eq!(World::from_rows(rows.into_values()).expect("a World"), world);
+        assert_eq!(world.changed(&world).expect("rows"), []);
+        // And back to nothing: everything is gone.
+        let gone = World::default().changed(&world).expect("rows");
+        assert!(gone.iter().all(|row| row.value.is_none() || row.kind == IDS), "{gone:?}");
+    }
+
+    #[test]
+    fn what_is_no_worlds_is_refused() {
+        let row = Row { kind: "networks".into(), key: "nonsense".into(), value: Some(Value::Null) };
+        World::from_rows([row]).expect_err("no network");
+    }
+}

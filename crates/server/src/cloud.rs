@@ -1,0 +1,198 @@
+//! The lab behind an API: one thread changes it, everybody reads snapshots.
+//!
+//! ```text
+//!   request ─▶ answer(snapshot) ─┬─ Reply ───────────────────────────────────────────▶ client
+//!                                ├─ Effect ─▶ agent ──────────────────────────────────▶ client
+//!                                └─ Commit ─▶ queue ─▶ the writer:
+//!                                      answer again, on the present State
+//!                                      begin: the World as it will be, or a refusal ──▶ client
+//!                                      Lab::become_world: returns when the packets obey
+//!                                      Store::commit: returns when it is on the disk
+//!                                      publish the snapshot ──────────────────────────▶ client
+//! ```
+//!
+//! When the packets do not obey, the old World is made real again, and the operation is done, with an error.
+
+mod writer;
+
+use crate::control::Served;
+use crate::http::{Answer, Answering, Service};
+use crate::run::state;
+use crate::store::{Store, StoreError};
+use crate::{Lab, LabError, STARTUP_SCRIPT, now};
+use serde_json::{Value, json};
+use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+use tombolo_agent::Agent;
+use tombolo_api::{Effect, Failure, Outcome, Request, State, answer, methods};
+use tombolo_fabric::Owner;
+use tombolo_model::{InstanceKey, World};
+use writer::{Job, Writer};
+
+/// How long a `wait` of an operation lasts at most. Source: `globalOperations.wait`.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
+
+/// How to serve a lab.
+#[derive(Clone, Debug)]
+pub struct CloudOptions {
+    /// Answer with the operation as it begins, not as it ends.
+    pub asynchronous: bool,
+    /// The agent's socket, for questions that do not go through the writer.
+    pub agent: PathBuf,
+}
+
+/// Why a cloud did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum CloudError {
+    /// Its State could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its World could not be made real.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// The system has no thread or descriptor left.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// A lab with a State that outlives it.
+#[derive(Debug)]
+pub struct Cloud {
+    jobs: mpsc::Sender<Job>,
+    snapshots: watch::Receiver<Arc<State>>,
+    agent_gone: OwnedFd,
+    agent: PathBuf,
+}
+
+impl Cloud {
+    /// Loads the State, makes its World real in `lab`, and returns when the packets obey; and the writer's thread,
+    /// which ends the lab after [`Cloud::end`].
+    pub fn start(
+        store: Store,
+        mut lab: Lab,
+        options: CloudOptions,
+    ) -> Result<(Arc<Cloud>, JoinHandle<()>), CloudError> {
+        let loaded = store.load()?;
+        let state = writer::ended(&loaded, now());
+        store.commit(&loaded, &state)?;
+        lab.become_world(state.world.clone())?;
+        // A connection on which nobody asks: on the writer's, an answer would look like the agent's end.
+        let agent_gone = lab.agent().new_connection().map_err(LabError::from)?.into_fd();
+        let (publish, snapshots) = watch::channel(Arc::new(state));
+        let (jobs, queue) = mpsc::channel();
+        let writer = Writer::new(lab, store, publish, options.asynchronous);
+        let write = move || {
+            let written = std::panic::catch_unwind(AssertUnwindSafe(|| writer.run(&queue)));
+            if written.is_err() {
+                // A lab that nobody changes any more must not look as if it were alive.
+                std::process::exit(2);
+            }
+        };
+        let thread = std::thread::Builder::new().name("writer".into()).spawn(write)?;
+        Ok((Arc::new(Cloud { jobs, snapshots, agent_gone, agent: options.agent }), thread))
+    }
+
+    /// The State as it is.
+    pub fn state(&self) -> Arc<State> {
+        self.snapshots.borrow().clone()
+    }
+
+    /// Has the writer end after the job it is at. Requests that wait are not answered.
+    pub fn end(&self) {
+        // A writer that is gone has ended.
+        let _ = self.jobs.send(Job::End);
+    }
+
+    async fn answer_request(self: Arc<Self>, request: Request) -> Answer {
+        let answered = answer(&self.state(), &request, now())?;
+        match answered {
+            Outcome::Reply(reply) if is_wait(&request) => Ok(self.wait(&request, reply).await),
+            Outcome::Reply(reply) => Ok(reply),
+            Outcome::Effect(Effect::SerialOutput { instance, start }) => {
+                let agent = self.agent.clone();
+                let read = move || serial_output(&agent, &instance, start);
+                let read = tokio::task::spawn_blocking(read).await;
+                read.unwrap_or_else(|error| Err(Failure::backend_error(error)))
+            }
+            Outcome::Commit(_) => {
+                let (reply, answered) = oneshot::channel();
+                let sent = self.jobs.send(Job::Request { request, reply });
+                let ending = || Failure::new(503, "backendError", "The server is ending.");
+                sent.map_err(|_| ending())?;
+                answered.await.unwrap_or_else(|_| Err(ending()))
+            }
+        }
+    }
+
+    /// The operation once it is done, or as it is when that takes too long.
+    async fn wait(&self, request: &Request, mut reply: Value) -> Value {
+        let mut snapshots = self.snapshots.clone();
+        let done = async {
+            while reply.get("status").is_some_and(|status| status != "DONE")
+                && snapshots.changed().await.is_ok()
+            {
+                let state = snapshots.borrow_and_update().clone();
+                if let Ok(Outcome::Reply(present)) = answer(&state, request, now()) {
+                    reply = present;
+                }
+            }
+        };
+        // Out of time: the client asks again, as of Google.
+        let _ = tokio::time::timeout(LONGEST_WAIT, done).await;
+        reply
+    }
+}
+
+impl Service for Cloud {
+    fn answer(self: Arc<Self>, request: Request) -> Answering {
+        Box::pin(self.answer_request(request))
+    }
+}
+
+impl Served for Cloud {
+    fn world(&self) -> World {
+        self.state().world.clone()
+    }
+
+    fn watch(&self) -> std::io::Result<OwnedFd> {
+        self.agent_gone.try_clone()
+    }
+
+    /// The writer looks after the servers itself.
+    fn tick(&self) -> Result<(), LabError> {
+        Ok(())
+    }
+}
+
+fn is_wait(request: &Request) -> bool {
+    methods::find(request).is_ok_and(|(method, _)| method.id.ends_with("Operations.wait"))
+}
+
+/// What a startup script printed, as `instances.getSerialPortOutput` tells it.
+fn serial_output(agent: &std::path::Path, instance: &InstanceKey, start: u64) -> Answer {
+    let endpoint = Owner::Instance(instance.clone()).to_string();
+    let read = || {
+        let agent = Agent::connect(agent)?;
+        match state(&agent, &endpoint, STARTUP_SCRIPT)? {
+            Some(_) => agent.read_log(&endpoint, STARTUP_SCRIPT).map(|log| (log.text, log.dropped)),
+            None => Ok((String::new(), 0)),
+        }
+    };
+    let (text, dropped) = read().map_err(Failure::backend_error)?;
+    let end = dropped + text.len() as u64;
+    // What is gone, and what is not there yet, is left out.
+    let start = start.clamp(dropped, end);
+    let contents = text.as_bytes().get((start - dropped) as usize..).unwrap_or_default();
+    Ok(json!({
+        "kind": "compute#serialPortOutput",
+        "contents": String::from_utf8_lossy(contents),
+        "start": start.to_string(),
+        "next": end.to_string(),
+        "selfLink": tombolo_api::links::link(format!("{instance}/serialPort")),
+    }))
+}

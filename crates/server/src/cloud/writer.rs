@@ -1,0 +1,174 @@
+//! The thread that owns the lab: one change after the other.
+
+use crate::http::Answer;
+use crate::store::Store;
+use crate::{Lab, LabError, now};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+use tombolo_api::{Commit, Failure, Operation, Outcome, Request, State, answer};
+use tombolo_model::Timestamp;
+
+/// How often servers inside the lab are looked after.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Something for the writer to do.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// A request that changes something.
+    Request {
+        /// The request.
+        request: Request,
+        /// Who waits for the answer.
+        reply: oneshot::Sender<Answer>,
+    },
+    /// End the lab.
+    End,
+}
+
+/// The owner of the lab and of what is stored of it.
+#[derive(Debug)]
+pub(super) struct Writer {
+    lab: Lab,
+    store: Store,
+    publish: watch::Sender<Arc<State>>,
+    asynchronous: bool,
+}
+
+/// The State in which no operation is under way: those that were, when a server was killed, have failed.
+pub(super) fn ended(loaded: &State, now: Timestamp) -> State {
+    let mut state = loaded.clone();
+    let running = loaded.operations.newest_first().filter(|operation| operation.end_time.is_none());
+    for operation in running {
+        let why = Failure::backend_error("the server ended before the operation was done");
+        state.operations.put(failed(operation.as_ref().clone(), why, now));
+    }
+    state
+}
+
+fn failed(mut operation: Operation, failure: Failure, now: Timestamp) -> Operation {
+    operation.error = Some(failure);
+    operation.end_time = Some(now);
+    operation
+}
+
+impl From<LabError> for Failure {
+    fn from(error: LabError) -> Failure {
+        match error {
+            LabError::Refused(refusal) => refusal.into(),
+            error => Failure::backend_error(error),
+        }
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        lab: Lab,
+        store: Store,
+        publish: watch::Sender<Arc<State>>,
+        asynchronous: bool,
+    ) -> Writer {
+        Writer { lab, store, publish, asynchronous }
+    }
+
+    /// Does what there is to do until it is told to end; the lab ends with it.
+    pub(super) fn run(mut self, queue: &Receiver<Job>) {
+        let mut ticked = Instant::now();
+        loop {
+            match queue.recv_timeout(TICK) {
+                Ok(Job::Request { request, reply }) => self.carry_out(&request, reply),
+                Ok(Job::End) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if ticked.elapsed() >= TICK {
+                if let Err(error) = self.lab.converge_redis() {
+                    eprintln!("tombolo: {error}");
+                }
+                ticked = Instant::now();
+            }
+        }
+    }
+
+    fn state(&self) -> Arc<State> {
+        self.publish.borrow().clone()
+    }
+
+    /// Answers a request; a client that went away meanwhile is no reason to undo what it asked for.
+    fn carry_out(&mut self, request: &Request, reply: oneshot::Sender<Answer>) {
+        let state = self.state();
+        // What was true when the request came need not be true now.
+        match answer(&state, request, now()) {
+            Err(failure) => drop(reply.send(Err(failure))),
+            Ok(Outcome::Reply(answer)) => drop(reply.send(Ok(answer))),
+            Ok(Outcome::Effect(_)) => {
+                drop(reply.send(Err(Failure::backend_error("the request is another one than before"))));
+            }
+            Ok(Outcome::Commit(commit)) => match commit.earlier(&state) {
+                Some(earlier) => drop(reply.send(Ok(earlier.wire()))),
+                None => self.begin(&commit, &state, reply),
+            },
+        }
+    }
+
+    fn begin(&mut self, commit: &Commit, state: &State, reply: oneshot::Sender<Answer>) {
+        let (world, operation) = match commit.begin(state, now()) {
+            Ok(begun) => begun,
+            Err(failure) => return drop(reply.send(Err(failure))),
+        };
+        if !(self.asynchronous && commit.is_recorded()) {
+            return drop(reply.send(self.finish(commit, world, operation)));
+        }
+        let mut running = state.clone();
+        running.operations.put(operation.clone());
+        match self.keep(running) {
+            Ok(()) => {
+                drop(reply.send(Ok(operation.wire())));
+                if let Err(failure) = self.finish(commit, world, operation) {
+                    eprintln!("tombolo: {}", failure.message);
+                }
+            }
+            Err(failure) => drop(reply.send(Err(failure))),
+        }
+    }
+
+    /// Makes the World real and keeps it; the operation as it ended, or the failure where there is none.
+    fn finish(&mut self, commit: &Commit, world: tombolo_model::World, operation: Operation) -> Answer {
+        let state = self.state();
+        let mut next = State::clone(&state);
+        let changed = world != state.world;
+        let made = if changed { self.lab.become_world(world.clone()).map(drop) } else { Ok(()) };
+        let answer = match made {
+            Ok(()) => {
+                let operation = commit.done(operation, &world, now());
+                let answer = Ok(commit.reply(&operation, &world));
+                next.world = world;
+                if commit.is_recorded() {
+                    next.operations.put(operation);
+                }
+                answer
+            }
+            Err(error) if commit.is_recorded() => {
+                let operation = failed(operation, error.into(), now());
+                next.operations.put(operation.clone());
+                Ok(operation.wire())
+            }
+            Err(error) => Err(error.into()),
+        };
+        if let Err(failure) = self.keep(next) {
+            // What is not on the disk must not be in the packets: it would be gone after the next start.
+            if let Err(error) = self.lab.become_world(state.world.clone()) {
+                eprintln!("tombolo: {error}");
+            }
+            return Err(failure);
+        }
+        answer
+    }
+
+    /// Stores the State and shows it to everybody.
+    fn keep(&self, next: State) -> Result<(), Failure> {
+        self.store.commit(&self.state(), &next).map_err(Failure::backend_error)?;
+        self.publish.send_replace(Arc::new(next));
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! `tombolo serve`.
+
+use crate::lab::{LabArgs, options};
+use crate::output::print;
+use anyhow::{Context, Result, anyhow, bail};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+use tombolo_server::control::{ApiAddress, Control, Ended};
+use tombolo_server::http::{Guard, Limits, Server, Token};
+use tombolo_server::paths::LabDir;
+use tombolo_server::store::Store;
+use tombolo_server::{Cloud, CloudOptions, Lab};
+
+/// Arguments of `serve`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The folder of what outlives the server [default: $XDG_STATE_HOME/tombolo/LAB, else ~/.local/state/tombolo/LAB]
+    #[arg(long, value_name = "FOLDER")]
+    state: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one. Beyond loopback, clients need the token in the state folder
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8090")]
+    listen: SocketAddr,
+    /// Answer with an operation that is RUNNING, not when it is done
+    #[arg(long)]
+    async_operations: bool,
+    #[command(flatten)]
+    lab: LabArgs,
+}
+
+/// Serves until a signal, `tombolo down` or the agent's end.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let dir = LabDir::of(&args.lab.lab);
+    let control = Control::bind(&dir).context(dir.path.display().to_string())?;
+    let served = serve(args, &dir, &control);
+    control.close();
+    match served? {
+        Ended::Asked => Ok(ExitCode::SUCCESS),
+        Ended::AgentGone => bail!("the agent is gone, and the lab with it"),
+    }
+}
+
+fn serve(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
+    let started = Instant::now();
+    let listener = TcpListener::bind(args.listen).with_context(|| {
+        format!("listen at {}; --listen {}:0 takes a free port", args.listen, args.listen.ip())
+    })?;
+    let state = state_folder(args)?;
+    let store = Store::open(&state)?;
+    let api = ApiAddress {
+        address: listener.local_addr()?,
+        // Other processes are in other folders.
+        state: state.canonicalize().with_context(|| state.display().to_string())?,
+        token: !args.listen.ip().is_loopback(),
+    };
+    let guard = match api.token {
+        true => Guard::Token(
+            Token::in_file(&api.token_file()).with_context(|| api.token_file().display().to_string())?,
+        ),
+        false => Guard::Local,
+    };
+    let lab = Lab::start(options(Some(dir.agent()))?)?;
+    let cloud_options = CloudOptions { asynchronous: args.async_operations, agent: dir.agent() };
+    let (cloud, writer) = Cloud::start(store, lab, cloud_options)?;
+    let server = Server::start(listener, cloud.clone(), guard, Limits::default())?;
+    print(&greeting(&api, &args.lab.lab));
+    print(&format!("\nup in {:.2} s; Ctrl-C ends it\n", started.elapsed().as_secs_f64()));
+    let ended = control.serve(cloud.as_ref(), Some(&api));
+    server.stop();
+    cloud.end();
+    writer.join().map_err(|_| anyhow!("the writer failed"))?;
+    Ok(ended?)
+}
+
+fn state_folder(args: &Args) -> Result<PathBuf> {
+    if let Some(folder) = &args.state {
+        return Ok(folder.clone());
+    }
+    let set = |variable| std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let base = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
+    let base = base.context("neither XDG_STATE_HOME nor HOME is set: say --state FOLDER")?;
+    Ok(base.join("tombolo").join(&args.lab.lab))
+}
+
+/// Where it is, and how each tool gets there.
+fn greeting(api: &ApiAddress, lab: &str) -> String {
+    let lab = if lab == "default" { String::new() } else { format!(" --lab {lab}") };
+    let mut text = format!("Google's APIs are answered at {}\n", api.url());
+    if api.token {
+        text += &format!("Clients need the token in {}\n", api.token_file().display());
+    }
+    text + &format!(
+        "What is made is kept in {}\n\n\
+         gcloud:     eval \"$(tombolo env{lab})\"        or: tombolo gcloud{lab} -- compute networks list\n\
+         Terraform:  tombolo env{lab} --terraform > provider.tf\n\
+         Python:     tombolo env{lab} --python\n\
+         Node:       tombolo env{lab} --node\n",
+        api.state.display()
+    )
+}
