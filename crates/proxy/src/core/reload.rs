@@ -18,6 +18,7 @@ use super::eject::Eject;
 use super::server::State;
 use super::{Action, ClientId, ConnectionId, Core, Micros};
 use crate::config::Pool;
+use crate::placement::{Distribution, Placement};
 
 impl Core {
     /// Puts a pool in the place of `old`; returns its index, as [`add_pool`](Self::add_pool) does.
@@ -165,7 +166,10 @@ impl Core {
                 self.retiring.push(pool);
                 continue;
             }
-            self.pools[pool].cluster = None;
+            // What is left of it is counters; a circle of many servers is large.
+            let state = &mut self.pools[pool];
+            state.cluster = None;
+            state.placement = Placement::new(Distribution::Modula, state.config.hash, None, &[("", 1)]);
             self.shared.retain(|&index| self.connections[index].pool != pool);
             for index in all {
                 let connection = &mut self.connections[index];

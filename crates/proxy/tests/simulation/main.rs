@@ -4,12 +4,11 @@
 //! reaches a server twice, or a connection in another state than its client's. A failure prints
 //! its seed.
 
+mod change;
 mod client;
 mod server;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
 
 use tombolo_proxy::config::Config;
 use tombolo_proxy::core::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
@@ -304,70 +303,6 @@ impl World {
             }
         }
         outcome
-    }
-
-    /// A pool gets another configuration: other timeouts and numbers of connections.
-    fn replace_pool(&mut self) {
-        let origin = self.dice.below(3);
-        let mut pool = self.core.pool(self.places[origin]).clone();
-        pool.timeout = Some(Duration::from_millis(50 + self.dice.below(20) as u64));
-        pool.server_connections = 1 + self.dice.below(3);
-        pool.preconnect = self.dice.one_in(2);
-        self.places[origin] = self.core.replace_pool(self.places[origin], Arc::new(pool), self.now);
-        self.origins.push(origin);
-        self.replaced += 1;
-        assert_eq!(self.places[origin] + 1, self.origins.len());
-    }
-
-    /// Every client is told to go. Each gets what it has asked for, and nothing is left open.
-    fn drain(&mut self) {
-        self.core.drain();
-        self.draining = true;
-        for _ in 0..200_000 {
-            for id in self.order.clone() {
-                let Some(client) = self.clients.get(&id) else { continue };
-                match self.core.wants_input(id) && !client.unsent.is_empty() {
-                    true => self.feed(id),
-                    false => self.core.client_quiet(id),
-                }
-                self.write_client(id);
-            }
-            self.serve();
-            self.core.tick(self.now);
-            self.act();
-            if self.core.is_idle() {
-                assert!(self.clients.is_empty() && self.core.client_count() == 0);
-                return self.audit();
-            }
-        }
-        panic!("a client stays for ever: {:?}", self.clients.keys());
-    }
-
-    /// A client sends the next of what it has prepared.
-    fn feed(&mut self, id: ClientId) {
-        if let Some(client) = self.clients.get_mut(&id)
-            && self.core.wants_input(id)
-        {
-            let bytes: Vec<u8> = client.unsent.drain(..client.unsent.len().min(10_000)).collect();
-            self.core.client_data(id, &bytes, self.now);
-        }
-    }
-
-    /// Servers do all that they can.
-    fn serve(&mut self) {
-        for id in std::mem::take(&mut self.connecting) {
-            self.connected(id);
-        }
-        let mut ids: Vec<ConnectionId> = self.servers.keys().copied().collect();
-        ids.sort();
-        for id in ids {
-            self.write_server(id);
-            if let Some(server) = self.servers.get_mut(&id) {
-                server.stir(&mut self.executed);
-            }
-            self.send_from(id, usize::MAX);
-        }
-        self.act();
     }
 
     /// A server says what nobody asked for, or what is no reply, behind replies that are right.
