@@ -8,9 +8,30 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use crate::verdict::{Finding, Wrong};
+
 /// How long after a fault its errors may still come: the proxy's timeout for a request, and some
 /// more for a busy machine.
 const GRACE_MS: u64 = 1_000;
+
+/// The same over a Redis Cluster, where the proxy waits longer.
+const CLUSTER_GRACE_MS: u64 = 3_000;
+
+/// Errors that clients may get while there is a fault, as they start.
+const DOCUMENTED: &[&str] = &[
+    "ERR Connection refused",
+    "ERR Connection timed out",
+    "ERR Host is down",
+    "ERR Connection reset by peer (the server closed the connection; the command may have run)",
+    "ERR TLS: the peer closed during the handshake",
+];
+
+/// The same over a Redis Cluster, whose own errors are passed on: keys of one command are in two
+/// places, or a slot has no primary for longer than the proxy waits.
+const OF_CLUSTERS: &[&str] = &["TRYAGAIN", "CLUSTERDOWN"];
+/// The same on a connection of a client's own, whose state can not move with the slot: part of a text.
+const OF_SESSIONS: &[&str] =
+    &["MOVED ", "ASK ", "EXECABORT", "UNBLOCKED", "needs another server than this transaction"];
 
 #[derive(Debug, Default)]
 struct Server {
@@ -29,8 +50,11 @@ pub struct Board {
     limit: u64,
     /// Requests per second, at most; 0 for no limit.
     rate: u64,
+    /// When clients began, in milliseconds since the start.
+    begun: AtomicU64,
     requests: AtomicU64,
     replies: AtomicU64,
+    in_cluster: bool,
     storm: AtomicBool,
     over: AtomicBool,
     faults: Mutex<BTreeMap<&'static str, u64>>,
@@ -38,15 +62,17 @@ pub struct Board {
 
 impl Board {
     /// For a run of `limit` requests, at most `rate` per second unless that is 0, with so many
-    /// servers.
-    pub fn new(servers: usize, limit: u64, rate: u64) -> Board {
+    /// servers; over a Redis Cluster there is one.
+    pub fn new(servers: usize, limit: u64, rate: u64, in_cluster: bool) -> Board {
         Board {
             started: Instant::now(),
             servers: (0..servers).map(|_| Server::default()).collect(),
             limit,
             rate,
+            begun: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             replies: AtomicU64::new(0),
+            in_cluster,
             storm: AtomicBool::new(false),
             over: AtomicBool::new(false),
             faults: Mutex::default(),
@@ -78,9 +104,15 @@ impl Board {
         (self.requests.load(SeqCst), self.replies.load(SeqCst))
     }
 
+    /// Clients begin now.
+    pub fn begin(&self) {
+        self.begun.store(self.now(), SeqCst);
+    }
+
     /// Waits while there were more requests than the rate allows.
     pub fn pace(&self) {
-        while self.rate > 0 && !self.is_enough() && self.progress().0 * 1000 > self.rate * self.now() {
+        let time = || self.now() - self.begun.load(SeqCst);
+        while self.rate > 0 && !self.is_enough() && self.progress().0 * 1000 > self.rate * time() {
             self.sleep(2);
         }
     }
@@ -178,8 +210,26 @@ impl Board {
         self.servers.iter().enumerate().any(|(index, server)| {
             let last = server.last.load(SeqCst);
             servers >> index & 1 == 1
-                && (server.active.load(SeqCst) > 0 || (last > 0 && last - 1 + GRACE_MS >= sent))
+                && (server.active.load(SeqCst) > 0 || (last > 0 && last - 1 + self.grace() >= sent))
         })
+    }
+
+    /// Whether an error to a request is a documented one, and may have come of a fault: its start.
+    /// `own`: of a client that may have a connection of its own.
+    pub fn excuse(&self, servers: u64, sent: u64, own: bool, text: &str) -> Result<&'static str, Finding> {
+        let unexpected = |text: String| Err(Finding::new(Wrong::UnexpectedError, text));
+        let more: &[&str] = if self.in_cluster { OF_CLUSTERS } else { &[] };
+        let sessions: &[&str] = if self.in_cluster && own { OF_SESSIONS } else { &[] };
+        let known = DOCUMENTED.iter().chain(more).find(|known| text.starts_with(**known));
+        match known.or_else(|| sessions.iter().find(|known| text.contains(**known))) {
+            Some(known) if self.is_troubled(servers, sent) => Ok(known),
+            Some(_) => unexpected(format!("without a fault: {text}")),
+            None => unexpected(text.to_string()),
+        }
+    }
+
+    fn grace(&self) -> u64 {
+        if self.in_cluster { CLUSTER_GRACE_MS } else { GRACE_MS }
     }
 
     /// Waits until errors of past faults can come no more.
@@ -196,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_fault_excuses_what_was_sent_until_shortly_after_it() {
-        let board = Board::new(2, 0, 0);
+        let board = Board::new(2, 0, 0, false);
         assert!(!board.is_troubled(0b11, 0));
         board.begin_fault(1, "kill");
         assert!(board.is_troubled(0b10, 0) && board.is_troubled(0b11, 1_000_000));

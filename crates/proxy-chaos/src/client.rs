@@ -1,21 +1,23 @@
 //! One client: sends pipelines, checks every reply, and cuts its own connection now and then.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddrV4, TcpStream};
-use std::time::Duration;
-
-use socket2::SockRef;
-use tombolo_resp::{FrameScanner, Value};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
 
 use crate::board::Board;
-use crate::expect::{Expect, Outcome};
+use crate::connection::{Connection, Door, PATIENCE};
+use crate::expect::Outcome;
 use crate::keys::is_greedy;
 use crate::report::Tally;
 use crate::script::{Kind, Pipeline, Script};
+use crate::shared::{Pair, Shared};
 use crate::verdict::{Finding, Wrong};
 
-/// No fault and no timeout lasts as long: a reply that does not come until then is lost.
-const PATIENCE: Duration = Duration::from_secs(15);
+mod listen;
+
+use listen::Plan;
+
 /// One pipeline in so many is cut, during storms.
 const CUTS: u32 = 60;
 /// The same for the first one of a connection. What an earlier connection asked for is then still
@@ -37,7 +39,7 @@ enum Cut {
 
 /// A client with a script.
 pub struct Client<'a> {
-    address: SocketAddrV4,
+    door: Door,
     script: Script,
     kind: Kind,
     rng: fastrand::Rng,
@@ -49,24 +51,11 @@ pub struct Client<'a> {
     pub tally: Tally,
 }
 
-struct Connection {
-    stream: TcpStream,
-    input: Vec<u8>,
-    used: usize,
-    scanner: FrameScanner,
-}
-
 impl<'a> Client<'a> {
-    /// A client of the pool at `address`.
-    pub fn new(
-        address: SocketAddrV4,
-        script: Script,
-        kind: Kind,
-        rng: fastrand::Rng,
-        board: &'a Board,
-    ) -> Client<'a> {
+    /// A client of the pool behind `door`.
+    pub fn new(door: Door, script: Script, kind: Kind, rng: fastrand::Rng, board: &'a Board) -> Client<'a> {
         Client {
-            address,
+            door,
             script,
             kind,
             rng,
@@ -80,6 +69,17 @@ impl<'a> Client<'a> {
     /// Sends pipelines until there were enough requests.
     pub fn run(&mut self) {
         while !self.board.is_enough() {
+            if self.connection.is_none() {
+                self.script.keys.watch = None;
+            }
+            if self.kind == Kind::Listening && self.rng.bool() {
+                if let Shared::Partner(pair) = self.script.keys.shared.clone() {
+                    let cut = self.board.is_storm() && self.rng.u8(0..4) == 0;
+                    let plan = Plan { messages: self.rng.usize(..200), ms: self.rng.u64(20..300), cut };
+                    self.listen(&pair, plan);
+                }
+                continue;
+            }
             let pipeline = self.script.next(&mut self.rng, self.board);
             let odds = if self.connection.is_some() { CUTS } else { EARLY_CUTS };
             let cut = (self.board.is_storm() && self.rng.u32(0..odds) == 0).then(|| self.cut(&pipeline));
@@ -93,6 +93,45 @@ impl<'a> Client<'a> {
         if !self.board.is_over() {
             let pipeline = self.script.last(self.board);
             self.pipeline(&pipeline, None);
+            if let Shared::Partner(pair) = self.script.keys.shared.clone() {
+                self.say_farewell(&pair);
+            }
+        }
+    }
+
+    /// The publisher goes on until the listener has heard something.
+    fn say_farewell(&mut self, pair: &Arc<Pair>) {
+        let end = Instant::now() + PATIENCE;
+        if self.kind == Kind::Listening {
+            let plan = Plan { messages: 1, ms: PATIENCE.as_millis() as u64, cut: false };
+            if self.listen(pair, plan) == 0 && !self.board.is_over() {
+                self.tally.found(Finding::new(Wrong::Lost, "no message comes any more"));
+            }
+            pair.hear();
+        }
+        while self.kind == Kind::Publishing && !pair.heard.load(SeqCst) && Instant::now() < end {
+            let pipeline = self.script.farewell(self.board, pair);
+            self.pipeline(&pipeline, None);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The present connection, or a new one.
+    fn connect(&mut self) -> Option<Connection> {
+        if let Some(connection) = self.connection.take() {
+            return Some(connection);
+        }
+        match Connection::open(&self.door) {
+            Ok(connection) => {
+                self.lost_state = false;
+                Some(connection)
+            }
+            Err(error) => {
+                let story = format!("no connection to the proxy: {error}");
+                self.tally.found(Finding::new(Wrong::UnexpectedClose, story));
+                self.board.sleep(100);
+                None
+            }
         }
     }
 
@@ -100,7 +139,7 @@ impl<'a> Client<'a> {
         let (kind, cut) = match self.rng.u8(0..5) {
             0 | 1 => ("client cut within a request", Cut::Write(self.rng.usize(..pipeline.bytes.len()))),
             // With state on it, a connection that is half closed is closed: the server does it too.
-            2 if self.kind == Kind::Plain => ("client half closed", Cut::Half),
+            2 if self.kind.shares() => ("client half closed", Cut::Half),
             _ => ("client cut with replies pending", Cut::Read(self.rng.usize(..pipeline.sent.len()))),
         };
         *self.tally.cuts.entry(kind).or_default() += 1;
@@ -108,20 +147,7 @@ impl<'a> Client<'a> {
     }
 
     fn pipeline(&mut self, pipeline: &Pipeline, cut: Option<Cut>) {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => match Connection::open(self.address) {
-                Ok(connection) => {
-                    self.lost_state = false;
-                    connection
-                }
-                Err(error) => {
-                    let story = format!("no connection to the proxy: {error}");
-                    self.tally.found(Finding::new(Wrong::UnexpectedClose, story));
-                    return self.board.sleep(100);
-                }
-            },
-        };
+        let Some(mut connection) = self.connect() else { return };
         self.board.sent(pipeline.sent.len());
         let mut judged = 0;
         let finding = match self.send(&mut connection, &pipeline.bytes, cut) {
@@ -152,13 +178,13 @@ impl<'a> Client<'a> {
         let mut rest = bytes;
         if self.rng.u32(0..ODDITIES) == 0 && !bytes.is_empty() {
             let (first, second) = bytes.split_at(self.rng.usize(..bytes.len()));
-            connection.stream.write_all(first)?;
+            connection.send(first)?;
             std::thread::sleep(Duration::from_millis(self.rng.u64(0..5)));
             rest = second;
         }
-        connection.stream.write_all(rest)?;
+        connection.send(rest)?;
         match cut {
-            Some(Cut::Half) => connection.stream.shutdown(Shutdown::Write)?,
+            Some(Cut::Half) => connection.end_requests()?,
             None if self.rng.u32(0..ODDITIES) == 0 => {
                 let ms = if is_greedy(self.script.keys.client()) { 500 } else { 30 };
                 std::thread::sleep(Duration::from_millis(self.rng.u64(0..ms)));
@@ -181,8 +207,7 @@ impl<'a> Client<'a> {
             Some(Cut::Read(count)) => count,
             Some(Cut::Half) | None => pipeline.sent.len(),
         };
-        let stateful = self.kind == Kind::Transactions
-            && pipeline.sent.iter().any(|sent| matches!(sent.expect, Expect::Exec(_)));
+        let stateful = pipeline.sent.iter().any(|sent| sent.expect.is_stateful());
         for sent in &pipeline.sent[..wanted] {
             let reply = match connection.reply() {
                 Ok(reply) => reply,
@@ -203,7 +228,7 @@ impl<'a> Client<'a> {
                 }
             }
         }
-        let more = connection.input.len() - connection.used;
+        let more = connection.rest();
         (cut.is_none() && more > 0).then(|| {
             Finding::new(Wrong::Duplicated, format!("{more} bytes more than the replies to a pipeline"))
         })
@@ -229,43 +254,17 @@ impl<'a> Client<'a> {
     }
 
     fn may_lose_state(&self, pipeline: &Pipeline) -> bool {
-        self.kind == Kind::Transactions
-            && pipeline.sent.iter().any(|sent| {
-                matches!(sent.expect, Expect::Exec(_)) && self.board.is_troubled(sent.servers, sent.at)
-            })
-    }
-}
-
-impl Connection {
-    fn open(address: SocketAddrV4) -> io::Result<Connection> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Connection { stream, input: Vec::new(), used: 0, scanner: FrameScanner::default() })
-    }
-
-    /// Makes its end a reset.
-    fn reset(&self) {
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
-    }
-
-    fn reply(&mut self) -> io::Result<Value> {
-        let invalid = |error: String| io::Error::new(ErrorKind::InvalidData, error);
-        loop {
-            let rest = &self.input[self.used..];
-            if let Some(length) = self.scanner.advance(rest).map_err(|error| invalid(error.to_string()))? {
-                let (value, _) = Value::decode(&rest[..length])
-                    .ok_or_else(|| invalid("a reply that is none".to_string()))?;
-                self.used += length;
-                return Ok(value);
-            }
-            self.input.drain(..std::mem::take(&mut self.used));
-            let mut chunk = [0; 16 << 10];
-            match self.stream.read(&mut chunk)? {
-                0 => return Err(ErrorKind::UnexpectedEof.into()),
-                count => self.input.extend_from_slice(&chunk[..count]),
-            }
-        }
+        let ledger = self.script.ledger();
+        let watched = self
+            .script
+            .keys
+            .watch
+            .zip(ledger)
+            .is_some_and(|(watch, ledger)| self.board.is_troubled(1 << ledger.tag.server, watch.at));
+        watched
+            || pipeline
+                .sent
+                .iter()
+                .any(|sent| sent.expect.is_stateful() && self.board.is_troubled(sent.servers, sent.at))
     }
 }

@@ -3,17 +3,10 @@
 use tombolo_resp::Value;
 
 use crate::board::Board;
-use crate::keys::{Keys, Write};
+use crate::keys::{Keys, Watch, Write};
+use crate::shared::Shared;
 use crate::token::Token;
 use crate::verdict::{Finding, Wrong};
-
-/// Errors that clients may get while there is a fault, as they start.
-const DOCUMENTED: &[&str] = &[
-    "ERR Connection refused",
-    "ERR Connection timed out",
-    "ERR Host is down",
-    "ERR Connection reset by peer (the server closed the connection; the command may have run)",
-];
 
 /// What is expected of a reply.
 #[derive(Debug, Clone)]
@@ -49,6 +42,25 @@ pub enum Expect {
         /// Its server, and the kills before it.
         place: (usize, u64),
     },
+    /// `+OK`, and this is watched.
+    Watched(Watch),
+    /// `+OK`, and a transaction has begun.
+    Begun,
+    /// `+OK`, and nothing is watched any more.
+    Unwatched,
+    /// The number of the shared counter, in a life of its server; no less than this.
+    Seen(u64, u64),
+    /// The counter was made this number by a transaction, in a life of its server; or was not,
+    /// because it had changed.
+    Raised(u64, u64),
+    /// How many have got the message with this number.
+    Published(u64),
+    /// The length of the partner's list, with the number of the new element and the kills before.
+    Queued(u64, u64),
+    /// An element of the partner's list, or none in time.
+    Taken,
+    /// The rest of the partner's list.
+    Drained,
 }
 
 /// A request that waits for its reply.
@@ -76,25 +88,18 @@ impl Sent {
     pub fn judge(&self, reply: &Value, keys: &mut Keys, board: &Board) -> Result<Outcome, Finding> {
         if let Value::Error(text) = reply {
             self.expect.doubt(keys);
-            return match DOCUMENTED.iter().find(|known| text.starts_with(**known)) {
-                Some(known) if board.is_troubled(self.servers, self.at) => Ok(Outcome::Error(known)),
-                Some(_) => Err(unexpected(format!("without a fault: {text}"))),
-                None => Err(unexpected(text)),
-            };
+            return board.excuse(self.servers, self.at, keys.own, text).map(Outcome::Error);
         }
         let checked = self.expect.check(reply, keys, board);
-        checked.map(|()| Outcome::Fine).map_err(|finding| classify(finding, reply, keys.client()))
+        checked.map(|()| Outcome::Fine).map_err(|finding| classify(finding, reply, keys))
     }
 }
 
-fn unexpected(text: impl Into<String>) -> Finding {
-    Finding::new(Wrong::UnexpectedError, text)
-}
-
 /// A reply with something of another client is misdelivered, whatever else is wrong with it.
-fn classify(finding: Finding, reply: &Value, client: u32) -> Finding {
-    match tokens(reply).into_iter().find(|token| token.client != client) {
+fn classify(finding: Finding, reply: &Value, keys: &Keys) -> Finding {
+    match tokens(reply).into_iter().find(|token| !keys.knows(token.client)) {
         Some(alien) => {
+            let client = keys.client();
             Finding::new(Wrong::Misdelivered, format!("{alien:?} came to client {client}: {}", finding.story))
         }
         None => finding,
@@ -122,8 +127,30 @@ impl Expect {
             Expect::Appended(slot, token, _) => keys.journals[*slot].model.doubt(*token),
             Expect::Exec(all) => all.iter().for_each(|one| one.doubt(keys)),
             Expect::Pushed => keys.push_failed = true,
+            Expect::Taken => {
+                if let Shared::Partner(pair) = &keys.shared {
+                    pair.elements().doubt();
+                }
+            }
+            // The next number is not known, or the transaction may have run.
+            Expect::Seen(..) | Expect::Raised(..) => {
+                keys.watch.iter_mut().for_each(|watch| watch.number = None)
+            }
             _ => {}
         }
+    }
+
+    /// Whether the request leaves state on the connection, or needs some: it ends with it.
+    pub fn is_stateful(&self) -> bool {
+        matches!(
+            self,
+            Expect::Exec(_)
+                | Expect::Watched(_)
+                | Expect::Begun
+                | Expect::Unwatched
+                | Expect::Seen(..)
+                | Expect::Raised(..)
+        )
     }
 
     fn brief(&self) -> String {
@@ -182,7 +209,76 @@ impl Expect {
                 let excused = keys.push_failed || board.kills_begun(*server) > *since;
                 if excused { Ok(()) } else { Err(Finding::new(Wrong::Lost, "a pushed element is gone")) }
             }
-            _ => Err(other()),
+            _ => self.check_shared(reply, keys, board).unwrap_or_else(|| Err(other())),
+        }
+    }
+
+    /// The same for what clients share; `None` when the reply is none that this can have.
+    fn check_shared(&self, reply: &Value, keys: &mut Keys, board: &Board) -> Option<Result<(), Finding>> {
+        let shared = keys.shared.clone();
+        match (self, reply, &shared) {
+            (Expect::Begun, Value::Simple(text), _) if text == "OK" => Some(Ok(())),
+            (Expect::Watched(watch), Value::Simple(text), _) if text == "OK" => {
+                keys.watch = Some(*watch);
+                Some(Ok(()))
+            }
+            (Expect::Unwatched, Value::Simple(text), _) if text == "OK" => {
+                keys.watch = None;
+                Some(Ok(()))
+            }
+            (Expect::Seen(life, floor), Value::Bulk(_) | Value::Null, Shared::Counter(ledger)) => {
+                let text = reply.text();
+                let number = if *reply == Value::Null { 0 } else { text.parse().ok()? };
+                keys.watch.iter_mut().for_each(|watch| watch.number = Some(number));
+                Some(ledger.judge(*life, board, |raises| raises.read(number, *floor)))
+            }
+            (Expect::Raised(..), Value::Null, _) => {
+                keys.watch = None;
+                self.refused(&shared);
+                Some(Ok(()))
+            }
+            (Expect::Raised(life, to), Value::Array(items), Shared::Counter(ledger)) => {
+                keys.watch = None;
+                let [Value::Integer(seen)] = items[..] else { return None };
+                Some(ledger.judge(*life, board, |raises| {
+                    if seen as u64 == *to {
+                        return raises.acknowledged(*to);
+                    }
+                    raises.ran_as(*to, seen as u64);
+                    let story = format!("the counter became {seen} by a transaction that watched {}", to - 1);
+                    Err(Finding::new(Wrong::NotIsolated, story))
+                }))
+            }
+            (Expect::Published(serial), Value::Integer(receivers @ 0..), Shared::Partner(pair)) => {
+                pair.published(*serial, *receivers);
+                Some(Ok(()))
+            }
+            (Expect::Queued(serial, since), Value::Integer(1..), Shared::Partner(pair)) => {
+                pair.elements().acknowledged(*serial, *since);
+                Some(Ok(()))
+            }
+            (Expect::Taken, Value::Null, _) => Some(Ok(())),
+            (Expect::Taken, Value::Array(items), Shared::Partner(pair)) => match &items[..] {
+                [Value::Bulk(key), Value::Bulk(text)] if *key == pair.list().into_bytes() => {
+                    Some(pair.popped(text, &mut keys.popped))
+                }
+                _ => None,
+            },
+            (Expect::Drained, Value::Null, _) => Some(Ok(())),
+            (Expect::Drained, Value::Array(items), Shared::Partner(pair)) => {
+                Some(items.iter().try_for_each(|item| match item {
+                    Value::Bulk(text) => pair.popped(text, &mut keys.popped),
+                    _ => Err(Finding::new(Wrong::Reordered, "a list whose element is none")),
+                }))
+            }
+            _ => None,
+        }
+    }
+
+    /// A transaction that did not run.
+    fn refused(&self, shared: &Shared) {
+        if let (Expect::Raised(life, to), Shared::Counter(ledger)) = (self, shared) {
+            let _ = ledger.with(*life, |raises| raises.refused(*to));
         }
     }
 }

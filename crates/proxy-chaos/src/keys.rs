@@ -4,6 +4,7 @@ use tombolo_resp::Value;
 
 use crate::board::Board;
 use crate::model::{Counter, Journal, Register};
+use crate::shared::Shared;
 use crate::token::{LENGTH, Token};
 use crate::verdict::{Finding, Wrong};
 
@@ -75,6 +76,25 @@ pub struct Keys {
     pub journals: Vec<Key<Journal>>,
     /// The last push to a list got no reply, or an error.
     pub push_failed: bool,
+    /// The client may have a connection of its own.
+    pub own: bool,
+    /// What it knows together with others.
+    pub shared: Shared,
+    /// A counter that is watched.
+    pub watch: Option<Watch>,
+    /// The last element that was popped from the partner's list.
+    pub popped: Option<u64>,
+}
+
+/// State on a connection: a counter that is watched there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watch {
+    /// Since when, in the board's milliseconds.
+    pub at: u64,
+    /// The life of the counter.
+    pub life: u64,
+    /// Its number, once it is known.
+    pub number: Option<u64>,
 }
 
 impl Keys {
@@ -88,6 +108,10 @@ impl Keys {
             counters: (0..others).map(|i| Key::new(tag(i), format!("c{client}:n{i}"))).collect(),
             journals: (0..others).map(|i| Key::new(tag(i), format!("c{client}:j{i}"))).collect(),
             push_failed: false,
+            own: false,
+            shared: Shared::default(),
+            watch: None,
+            popped: None,
         }
     }
 
@@ -101,6 +125,11 @@ impl Keys {
     /// Whose keys they are.
     pub fn client(&self) -> u32 {
         self.client
+    }
+
+    /// Whether this client may see something of another one.
+    pub fn knows(&self, client: u32) -> bool {
+        client == self.client || matches!(&self.shared, Shared::Partner(pair) if pair.has(client))
     }
 
     /// A token that was never used.

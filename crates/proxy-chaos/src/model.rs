@@ -10,6 +10,12 @@ use std::collections::HashSet;
 use crate::token::{LENGTH, Token};
 use crate::verdict::{Finding, Wrong};
 
+mod feed;
+mod raises;
+
+pub use feed::Feed;
+pub use raises::Raises;
+
 type Check = Result<(), Finding>;
 
 /// A key with one value: SET, GET, DEL.

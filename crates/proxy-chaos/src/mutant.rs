@@ -8,8 +8,14 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use tombolo_resp::{FrameScanner, RequestParser, Step};
 
+mod subscriber;
+
+use subscriber::Subscriber;
+
 /// One reply or request in so many is treated wrongly.
 const SELDOM: u64 = 50;
+/// The same for what there is less of: messages, and elements of a partner's list.
+const OFTEN: u64 = 5;
 
 /// What it does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -28,6 +34,25 @@ pub enum Sabotage {
     Close,
     /// An error comes instead of the reply.
     Invent,
+    /// A WATCH is answered, and not told to the server.
+    Unwatch,
+    /// What was pushed is pushed again.
+    Requeue,
+    /// A subscriber gets a message twice.
+    Repeat,
+    /// A subscriber does not get a message.
+    Drop,
+    /// A subscriber gets two messages in the other order.
+    Overtake,
+    /// Not a wrong proxy: the right one is not told that its configuration has changed.
+    Deaf,
+}
+
+impl Sabotage {
+    /// Whether the wrong proxy takes the place of the right one.
+    pub fn replaces(self) -> bool {
+        self != Sabotage::Deaf
+    }
 }
 
 /// A reply on its way to somebody else, with whose it is.
@@ -76,11 +101,24 @@ impl Session {
                 let request = &input[used..used + length];
                 used += length;
                 let name = parser.request(request).name().to_vec();
+                if name == b"SUBSCRIBE" {
+                    let rest = input[used - length..].to_vec();
+                    let replies: Vec<Vec<u8>> = replies;
+                    self.client.write_all(&replies.concat())?;
+                    return Subscriber::new(self).serve(&rest);
+                }
+                if name == b"WATCH" && self.sabotage == Sabotage::Unwatch {
+                    replies.push(b"+OK\r\n".to_vec());
+                    continue;
+                }
                 let is_write = name == b"INCR" || name == b"APPEND";
                 if is_write && self.sabotage == Sabotage::Resend && self.is_time() {
                     self.forward(request)?;
                 }
                 replies.push(self.forward(request)?);
+                if name == b"RPUSH" && self.sabotage == Sabotage::Requeue && self.is_time_of(OFTEN) {
+                    self.forward(request)?;
+                }
             }
             input.drain(..used);
             self.spoil(&mut replies)?;
@@ -89,8 +127,12 @@ impl Session {
     }
 
     fn is_time(&mut self) -> bool {
+        self.is_time_of(SELDOM)
+    }
+
+    fn is_time_of(&mut self, times: u64) -> bool {
         self.count += 1;
-        self.count.is_multiple_of(SELDOM)
+        self.count.is_multiple_of(times)
     }
 
     fn forward(&mut self, request: &[u8]) -> Result<Vec<u8>> {
@@ -114,13 +156,13 @@ impl Session {
             let bulk = replies[at].starts_with(b"$") && replies[at].len() > 20;
             if bulk && self.is_time() {
                 match self.sabotage {
-                    Sabotage::Nothing | Sabotage::Resend => {}
                     Sabotage::Swap => self.swap(&mut replies[at]),
                     Sabotage::Reorder if at + 1 < replies.len() => replies.swap(at, at + 1),
                     Sabotage::Reorder => {}
                     Sabotage::Swallow => drop(replies.remove(at)),
                     Sabotage::Close => bail!("sabotage"),
                     Sabotage::Invent => replies[at] = b"-ERR Connection refused\r\n".to_vec(),
+                    _ => {}
                 }
             }
             at += 1;

@@ -38,15 +38,35 @@ pub struct Options {
     /// Requests per second, at most, so that few requests meet many faults; 0 for as many as possible
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     pub rate: u64,
-    /// The most memory that the proxy may have
-    #[arg(long, value_name = "MIB", default_value_t = 256)]
-    pub max_memory: u64,
+    /// The most memory that the proxy may have [default: what its limits come to]
+    #[arg(long, value_name = "MIB")]
+    pub max_memory: Option<u64>,
+    /// Threads of the proxy
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub threads: u8,
+    /// A Redis Cluster of three primaries and three replicas instead of the servers, with slots that
+    /// move and failovers
+    #[arg(long, conflicts_with = "tls")]
+    pub cluster: bool,
+    /// TLS between clients and proxy, and between proxy and servers
+    #[arg(long)]
+    pub tls: bool,
     /// Say each fault
     #[arg(short, long)]
     pub verbose: bool,
-    /// Test this wrong proxy instead, with one server and no faults: it must be found out
+    /// Test this wrong proxy instead, with one server and no faults: it must be found out. `deaf`:
+    /// the right one, which is not told that its configuration has changed
     #[arg(long, value_enum, hide = true)]
     pub mutant: Option<Sabotage>,
+}
+
+impl Options {
+    /// What the proxy is in front of and how, in words.
+    pub fn stage(&self) -> String {
+        let servers = if self.cluster { "Redis Cluster" } else { "servers" };
+        let tls = if self.tls { ", TLS" } else { "" };
+        format!("{servers}{tls}, {} threads of the proxy", self.threads.max(1))
+    }
 }
 
 /// The form of the report.

@@ -19,6 +19,8 @@ pub struct Tally {
     pub cuts: BTreeMap<&'static str, u64>,
     /// Connections that were closed with the state on them.
     pub closed_with_state: u64,
+    /// Messages that subscribers have got.
+    pub messages: u64,
     /// Failures by kind.
     pub wrong: BTreeMap<Wrong, u64>,
     /// The first failures.
@@ -45,6 +47,7 @@ impl Tally {
         other.cuts.into_iter().for_each(|(kind, count)| *self.cuts.entry(kind).or_default() += count);
         other.wrong.into_iter().for_each(|(kind, count)| *self.wrong.entry(kind).or_default() += count);
         self.closed_with_state += other.closed_with_state;
+        self.messages += other.messages;
         self.findings.extend(other.findings);
         self.findings.truncate(STORIES);
     }
@@ -55,6 +58,8 @@ impl Tally {
 pub struct Report {
     /// With the same one the schedule of faults is the same.
     pub seed: u64,
+    /// What the proxy was in front of, and how.
+    pub stage: String,
     /// How long it took.
     pub seconds: f64,
     /// Connections of clients at a time.
@@ -73,11 +78,13 @@ pub struct Report {
     pub faults: BTreeMap<String, u64>,
     /// Connections that ended with the transaction on them, as documented.
     pub closed_with_state: u64,
+    /// What clients did together: messages, elements, raised counters.
+    pub together: BTreeMap<&'static str, u64>,
     /// Failures by kind; all kinds are there.
     pub wrong: BTreeMap<Wrong, u64>,
     /// The first failures.
     pub findings: Vec<Finding>,
-    /// The most memory that the proxy had, in KiB.
+    /// The most memory that the proxy had at a time, in KiB, as the kernel has kept it.
     pub max_resident_kib: u64,
     /// What it may have had.
     pub resident_limit_kib: u64,
@@ -98,10 +105,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { seed, seconds, clients, servers, requests, replies, .. } = self;
         writeln!(f, "seed {seed}, {clients} clients, {servers} servers, {seconds:.1} s")?;
+        writeln!(f, "{}", self.stage)?;
         writeln!(f, "{requests} requests, {replies} replies checked")?;
         list(f, "supported", &self.abilities)?;
         list(f, "faults", &self.faults)?;
         list(f, "errors during faults", &self.errors)?;
+        list(f, "together", &self.together)?;
         writeln!(f, "connections closed with the state on them: {}", self.closed_with_state)?;
         let (most, limit) = (self.max_resident_kib / 1024, self.resident_limit_kib / 1024);
         writeln!(f, "memory of the proxy: at most {most} MiB of {limit} MiB")?;

@@ -5,6 +5,9 @@ use tombolo_resp::{Value, encode};
 use crate::board::Board;
 use crate::expect::{Expect, Sent};
 use crate::keys::{Keys, Tag, Write, value};
+use crate::shared::Shared;
+
+mod shared;
 
 /// Requests in a pipeline, at most.
 pub const MAX_DEPTH: usize = 100;
@@ -22,6 +25,19 @@ pub enum Kind {
     Transactions,
     /// Waits for lists.
     Blocking,
+    /// Raises a counter together with others, in transactions that watch it.
+    Watching,
+    /// Publishes messages to a partner and pushes elements to its list, on shared connections.
+    Publishing,
+    /// Subscribes to a partner's channels, and waits for elements of its list.
+    Listening,
+}
+
+impl Kind {
+    /// Whether all of it happens on shared connections.
+    pub fn shares(self) -> bool {
+        matches!(self, Kind::Plain | Kind::Publishing)
+    }
 }
 
 /// What the proxy can do, as it was found out at the start.
@@ -33,6 +49,10 @@ pub struct Abilities {
     pub transactions: [bool; 2],
     /// BLPOP in each pool.
     pub blocking: [bool; 2],
+    /// SUBSCRIBE in each pool.
+    pub messages: [bool; 2],
+    /// The configuration is read again while the proxy runs.
+    pub reload: bool,
 }
 
 /// One pipeline: the bytes, where each request ends in them, and what is expected.
@@ -51,6 +71,12 @@ impl Pipeline {
         encode::request(&mut self.bytes, &words);
         self.sent.push(Sent { expect, servers, at: self.now });
     }
+
+    /// The same for a request that depends on what was there at `at`.
+    fn push_since(&mut self, at: u64, words: &[&str], servers: u64, expect: Expect) {
+        self.push(words, servers, expect);
+        self.sent.iter_mut().rev().take(1).for_each(|sent| sent.at = at);
+    }
 }
 
 /// The requests of one client, one pipeline after the other.
@@ -66,25 +92,43 @@ pub struct Script {
 }
 
 impl Script {
-    /// Of a client whose keys are on `tags`; of those on one server, if a connection has to be.
-    pub fn new(kind: Kind, client: u32, tags: &[Tag], several: bool) -> Script {
-        let tag = tags[client as usize % tags.len()].clone();
-        let together: Vec<Tag> = tags.iter().filter(|other| other.server == tag.server).cloned().collect();
-        let tags = if kind == Kind::Plain { tags } else { &together };
-        Script { kind, several, keys: Keys::new(client, tags, 8, 3), tag, lists: 0 }
+    /// Of a client whose keys are on `tags`; of those on one server, if a connection has to be, or
+    /// on one tag when that does not keep them together (`alone`).
+    pub fn new(kind: Kind, client: u32, tags: &[Tag], able: (bool, bool), shared: Shared) -> Script {
+        let (several, alone) = able;
+        let tag = match &shared {
+            Shared::Counter(ledger) => ledger.tag.clone(),
+            Shared::Partner(pair) => pair.tag.clone(),
+            Shared::Nothing => tags[client as usize % tags.len()].clone(),
+        };
+        let near = |other: &&Tag| if alone { other.text == tag.text } else { other.server == tag.server };
+        let together: Vec<Tag> = tags.iter().filter(near).cloned().collect();
+        let tags = if kind.shares() { tags } else { &together };
+        let mut keys = Keys::new(client, tags, 8, 3);
+        (keys.shared, keys.own) = (shared, !kind.shares());
+        Script { kind, several, keys, tag, lists: 0 }
     }
 
     /// The next pipeline. Everything before it must be judged or in doubt.
     pub fn next(&mut self, rng: &mut fastrand::Rng, board: &Board) -> Pipeline {
         let mut pipeline = Pipeline { now: board.now(), ..Pipeline::default() };
+        if self.keys.watch.is_some() {
+            self.raise(&mut pipeline, rng);
+        }
         self.renew(rng, &mut pipeline);
-        let depth = rng.usize(1..=MAX_DEPTH);
+        // The shorter the time between reading and raising, the more often it succeeds.
+        let depth = rng.usize(1..=if self.kind == Kind::Watching { 20 } else { MAX_DEPTH });
         while pipeline.sent.len() < depth {
             match (self.kind, rng.u8(0..8)) {
                 (Kind::Blocking, 0..5) => self.list(&mut pipeline, rng, board),
                 (Kind::Transactions, 0) => self.transaction(&mut pipeline, rng, board),
+                (Kind::Publishing, 0..3) => self.send(&mut pipeline, rng, board),
+                (Kind::Listening, 0) => self.take(&mut pipeline),
                 _ => self.plain(&mut pipeline, rng, board),
             }
+        }
+        if self.kind == Kind::Watching {
+            self.watch(&mut pipeline, board);
         }
         pipeline
     }
@@ -92,6 +136,7 @@ impl Script {
     /// Reads of everything, for the end.
     pub fn last(&mut self, board: &Board) -> Pipeline {
         let mut pipeline = Pipeline { now: board.now(), ..Pipeline::default() };
+        self.unwatch(&mut pipeline);
         for slot in 0..self.keys.registers.len() {
             self.get(&mut pipeline, slot);
         }
@@ -99,6 +144,9 @@ impl Script {
             self.journal(&mut pipeline, slot);
         }
         (0..self.keys.counters.len()).for_each(|slot| self.count(&mut pipeline, slot, board));
+        if self.kind == Kind::Listening {
+            self.drain(&mut pipeline);
+        }
         pipeline
     }
 
@@ -149,7 +197,7 @@ impl Script {
 
     /// What the proxy answers by itself can not fail, except on a connection of the client's own.
     fn local(&self) -> u64 {
-        if self.kind == Kind::Plain { 0 } else { 1 << self.tag.server }
+        if self.kind.shares() { 0 } else { 1 << self.tag.server }
     }
 
     fn write(&mut self, slot: usize, board: &Board) -> Write {

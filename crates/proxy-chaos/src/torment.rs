@@ -56,7 +56,7 @@ impl Victim {
                 self.redis.process.kill();
                 board.end_kill(self.server);
                 board.sleep(ms);
-                self.redis = Redis::start(self.redis.address)?;
+                self.redis.restart()?;
             }
             (Fault::Freeze(ms), _) => {
                 self.redis.process.signal(Signal::SIGSTOP)?;

@@ -14,6 +14,10 @@ pub enum Wrong {
     Duplicated,
     /// No reply, or an acknowledged write that is gone although its server lived on.
     Lost,
+    /// A transaction that ran although what it watched had changed.
+    NotIsolated,
+    /// A configuration that was told and does not hold, or a broken one that changed something.
+    NotReloaded,
     /// A connection that was closed, or a proxy that is gone, for no reason.
     UnexpectedClose,
     /// An error that is not one of the documented ones, or without a fault.
@@ -22,11 +26,13 @@ pub enum Wrong {
 
 impl Wrong {
     /// Every kind.
-    pub const ALL: [Wrong; 6] = [
+    pub const ALL: [Wrong; 8] = [
         Wrong::Misdelivered,
         Wrong::Reordered,
         Wrong::Duplicated,
         Wrong::Lost,
+        Wrong::NotIsolated,
+        Wrong::NotReloaded,
         Wrong::UnexpectedClose,
         Wrong::UnexpectedError,
     ];
@@ -38,6 +44,8 @@ impl Wrong {
             Wrong::Reordered => "reordered",
             Wrong::Duplicated => "duplicated",
             Wrong::Lost => "lost",
+            Wrong::NotIsolated => "not isolated",
+            Wrong::NotReloaded => "not reloaded",
             Wrong::UnexpectedClose => "unexpected close",
             Wrong::UnexpectedError => "unexpected error",
         }
