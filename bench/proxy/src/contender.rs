@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit};
 use tempfile::TempDir;
 
+use crate::floor_uring;
 use crate::peers;
 use crate::point::{Op, Point};
 use crate::process::{Process, start_at_free_port};
@@ -29,11 +30,13 @@ pub enum Kind {
     Direct,
     /// The null multiplexer of [`crate::floor`].
     Floor,
+    /// The same with io_uring, [`crate::floor_uring`]: an experiment, measured when it is named.
+    FloorUring,
 }
 
 impl Kind {
     /// All of them; tombolo-proxy is the first.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Tombolo,
         Kind::Nutcracker,
         Kind::Haproxy,
@@ -41,6 +44,7 @@ impl Kind {
         Kind::Predixy,
         Kind::Direct,
         Kind::Floor,
+        Kind::FloorUring,
     ];
 
     /// Its name.
@@ -53,6 +57,7 @@ impl Kind {
             Kind::Predixy => "predixy",
             Kind::Direct => "direct",
             Kind::Floor => "floor",
+            Kind::FloorUring => "floor-uring",
         }
     }
 
@@ -64,6 +69,11 @@ impl Kind {
     /// Whether it looks at requests, as it must to place keys on several servers.
     pub fn parses(self) -> bool {
         matches!(self, Kind::Tombolo | Kind::Nutcracker | Kind::Envoy | Kind::Predixy)
+    }
+
+    /// Whether it is measured only when it is named.
+    pub fn is_hidden(self) -> bool {
+        self == Kind::FloorUring
     }
 
     /// Whether a run without it is of no use, so that it must be found.
@@ -121,7 +131,7 @@ impl Contender {
             (Kind::Tombolo, Some(path)) => Some(path.canonicalize().unwrap_or(path.to_path_buf())),
             (Kind::Tombolo, None) => Some(this.with_file_name("tombolo-proxy")),
             (Kind::Direct, _) => on_path("redis-server"),
-            (Kind::Floor, _) => Some(this),
+            (Kind::Floor | Kind::FloorUring, _) => Some(this),
             _ => on_path(kind.name()),
         };
         match program.filter(|path| path.is_file()) {
@@ -144,6 +154,11 @@ impl Contender {
         }
         if self.kind == Kind::Direct && point.op == Op::Idle {
             return Some("is no proxy".to_string());
+        }
+        if self.kind == Kind::FloorUring
+            && let Some(reason) = floor_uring::unavailable()
+        {
+            return Some(reason);
         }
         (point.servers() > 1 && !self.kind.parses()).then(|| "has one server".to_string())
     }

@@ -12,7 +12,6 @@
 //! Sockets are registered once, edge-triggered; a read that does not fill its buffer emptied the
 //! socket. So a request costs, beside its share of a turn, a read and a write, and one copy.
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -20,7 +19,8 @@ use anyhow::{Context, anyhow, bail};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::frame::{self, Malformed};
+use crate::frame::Malformed;
+use crate::multiplex::{Owners, Partial};
 
 /// What one read takes at most.
 const BUFFER: usize = 256 << 10;
@@ -68,8 +68,7 @@ struct Floor {
 struct Client {
     /// `None` once it is gone; its place is free when its replies are too.
     stream: Option<TcpStream>,
-    /// The start of a request whose end was not read yet.
-    input: Vec<u8>,
+    partial: Partial,
     out: Outgoing,
     in_flight: usize,
 }
@@ -77,8 +76,7 @@ struct Client {
 struct Server {
     stream: TcpStream,
     out: Outgoing,
-    /// Whose replies come next, and how many of them.
-    queue: VecDeque<(usize, usize)>,
+    owners: Owners,
     input: Vec<u8>,
     filled: usize,
 }
@@ -137,8 +135,8 @@ impl Floor {
         listener.set_nonblocking(true)?;
         epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
         epoll.add(&stream, EpollEvent::new(both(), SERVER))?;
-        let (out, queue) = (Outgoing::default(), VecDeque::new());
-        let server = Server { stream, out, queue, input: vec![0; BUFFER], filled: 0 };
+        let (out, owners) = (Outgoing::default(), Owners::default());
+        let server = Server { stream, out, owners, input: vec![0; BUFFER], filled: 0 };
         Ok(Floor { epoll, listener, clients: Vec::new(), free: Vec::new(), server, buffer: vec![0; BUFFER] })
     }
 
@@ -153,8 +151,8 @@ impl Floor {
             stream.set_nonblocking(true)?;
             let index = self.free.pop().unwrap_or(self.clients.len());
             self.epoll.add(&stream, EpollEvent::new(both(), index as u64 + FIRST_CLIENT))?;
-            let (input, out) = (Vec::new(), Outgoing::default());
-            let client = Client { stream: Some(stream), input, out, in_flight: 0 };
+            let (partial, out) = (Partial::default(), Outgoing::default());
+            let client = Client { stream: Some(stream), partial, out, in_flight: 0 };
             match self.clients.get_mut(index) {
                 Some(place) => *place = client,
                 None => self.clients.push(client),
@@ -187,25 +185,10 @@ impl Floor {
                     return Ok(());
                 }
             };
-            let read = &self.buffer[..count];
-            let mut requests = 0;
-            if client.input.is_empty() {
-                let used = frames(read, |_| requests += 1).map_err(|Malformed| anyhow!("not a request"))?;
-                self.server.out.bytes.extend_from_slice(&read[..used]);
-                client.input.extend_from_slice(&read[used..]);
-            } else {
-                client.input.extend_from_slice(read);
-                let used =
-                    frames(&client.input, |_| requests += 1).map_err(|Malformed| anyhow!("not a request"))?;
-                self.server.out.bytes.extend_from_slice(&client.input[..used]);
-                client.input.drain(..used);
-            }
+            let requests = client.partial.take(&self.buffer[..count], &mut self.server.out.bytes);
+            let requests = requests.map_err(|Malformed| anyhow!("not a request"))?;
             client.in_flight += requests;
-            match self.server.queue.back_mut() {
-                _ if requests == 0 => {}
-                Some((last, more)) if *last == index => *more += requests,
-                _ => self.server.queue.push_back((index, requests)),
-            }
+            self.server.owners.push(index, requests);
             if count < self.buffer.len() {
                 return Ok(());
             }
@@ -231,31 +214,18 @@ impl Floor {
 
     fn deliver(&mut self) -> anyhow::Result<()> {
         let server = &mut self.server;
-        let (mut start, mut owner, mut replies) = (0, None, 0);
         let mut gone = Vec::new();
         let clients = &mut self.clients;
-        let mut send = |index: usize, replies: usize, bytes: &[u8]| {
+        let read = &server.input[..server.filled];
+        let used = server.owners.split(read, |index, replies, at| {
             let client = &mut clients[index];
             client.in_flight -= replies;
-            let sent = client.stream.as_mut().map(|stream| client.out.send(stream, bytes));
+            let sent = client.stream.as_mut().map(|stream| client.out.send(stream, &read[at]));
             if client.in_flight == 0 && sent.is_none() || matches!(sent, Some(Err(_))) {
                 gone.push(index);
             }
-        };
-        let read = &server.input[..server.filled];
-        let used = frames(read, |end| {
-            let Some((client, left)) = server.queue.front_mut() else { return };
-            (owner, replies, *left) = (Some(*client), replies + 1, *left - 1);
-            if *left == 0 {
-                send(*client, replies, &read[start..end]);
-                (start, owner, replies) = (end, None, 0);
-                server.queue.pop_front();
-            }
-        })
-        .map_err(|Malformed| anyhow!("not a reply"))?;
-        if let Some(client) = owner {
-            send(client, replies, &read[start..used]);
-        }
+        });
+        let used = used.map_err(|Malformed| anyhow!("not a reply"))?;
         server.input.copy_within(used..server.filled, 0);
         server.filled -= used;
         if server.filled == server.input.len() {
@@ -270,7 +240,7 @@ impl Floor {
         let client = &mut self.clients[index];
         client.stream = None;
         if client.in_flight == 0 {
-            client.input = Vec::new();
+            client.partial = Partial::default();
             client.out = Outgoing::default();
             self.free.push(index);
         }
@@ -279,15 +249,4 @@ impl Floor {
 
 fn both() -> EpollFlags {
     EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET
-}
-
-/// Calls `each` with the end of every whole message in `bytes`; returns the last one.
-fn frames(bytes: &[u8], mut each: impl FnMut(usize)) -> Result<usize, Malformed> {
-    let mut end = 0;
-    while end < bytes.len() {
-        let Some(length) = frame::length(&bytes[end..])? else { break };
-        end += length;
-        each(end);
-    }
-    Ok(end)
 }

@@ -10,7 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tombolo_bench_proxy::contender::{Contender, Kind};
 use tombolo_bench_proxy::point::Point;
 use tombolo_bench_proxy::results::PointResults;
-use tombolo_bench_proxy::{floor, report, targets};
+use tombolo_bench_proxy::{floor, floor_uring, report, targets};
 
 /// Measures tombolo-proxy in turn with other proxies, direct Redis and a null multiplexer.
 #[derive(Debug, Parser)]
@@ -24,7 +24,7 @@ struct Args {
     /// How often each contender is measured at each point
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// Whom to compare with, instead of everybody who is here
+    /// Whom to compare with, instead of everybody who is here; floor-uring is measured when it is named
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     rivals: Option<Vec<Kind>>,
     /// The release binary of tombolo-proxy, if it is not beside this one
@@ -56,6 +56,9 @@ enum Helper {
         listen: u16,
         #[arg(long)]
         server: u16,
+        /// With io_uring instead of epoll
+        #[arg(long)]
+        uring: bool,
     },
 }
 
@@ -71,9 +74,10 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<()> {
     raise_descriptor_limit();
-    if let Some(Helper::Floor { listen, server }) = args.helper {
+    if let Some(Helper::Floor { listen, server, uring }) = args.helper {
         let listener = listen_on_loopback(listen)?;
-        return floor::serve(listener, SocketAddr::from((Ipv4Addr::LOCALHOST, server)));
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server));
+        return if uring { floor_uring::serve(&listener, server) } else { floor::serve(listener, server) };
     }
     let (points, rounds, scale) = match args.quick {
         true => (Point::quick(), 1, 0.1),
@@ -114,7 +118,7 @@ fn points(texts: &[String]) -> anyhow::Result<Vec<Point>> {
 fn contenders(args: &Args) -> anyhow::Result<Vec<Contender>> {
     let wanted = |kind: Kind| match &args.rivals {
         Some(rivals) => kind == Kind::Tombolo || rivals.contains(&kind),
-        None => true,
+        None => !kind.is_hidden(),
     };
     let mut contenders = Vec::new();
     for kind in Kind::ALL.into_iter().filter(|&kind| wanted(kind)) {

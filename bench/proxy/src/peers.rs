@@ -38,9 +38,10 @@ pub(crate) fn configure(kind: Kind, dir: &Path, port: u16, servers: &[u16]) -> a
             (envoy(port, servers), [words(&["-c", &path]), words(&flags)].concat())
         }
         Kind::Predixy => (predixy(port, servers), words(&[&path])),
-        Kind::Floor => {
+        Kind::Floor | Kind::FloorUring => {
             let args = ["floor", "--listen", &port.to_string(), "--server", &servers[0].to_string()];
-            (String::new(), words(&args))
+            let uring: &[&str] = if kind == Kind::FloorUring { &["--uring"] } else { &[] };
+            (String::new(), [words(&args), words(uring)].concat())
         }
         Kind::Direct => (String::new(), Vec::new()),
     };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
+use tombolo_bench_proxy::floor_uring;
 
 /// The binary under test, of the same profile as this test. `cargo test -p` of this crate alone
 /// does not build it.
@@ -28,7 +29,7 @@ fn bench(args: &[&str]) -> Command {
 #[test]
 fn quick_has_every_figure() {
     let proxy = proxy();
-    let rivals = "nutcracker,direct,floor";
+    let rivals = "nutcracker,direct,floor,floor-uring";
     let args = ["--quick", "--format", "json", "--rivals", rivals, "--proxy"];
     let output = bench(&args).arg(proxy).output().expect("the benchmark");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -39,10 +40,16 @@ fn quick_has_every_figure() {
     assert_eq!(points.len(), 3);
     for point in points {
         let idle = point["point"].as_str().expect("a name").starts_with("idle");
-        for kind in ["tombolo", "nutcracker", "direct", "floor"] {
+        for kind in ["tombolo", "nutcracker", "direct", "floor", "floor-uring"] {
             let contender = &point["contenders"][kind];
             if idle && kind == "direct" {
                 assert_eq!(contender["unable"], "is no proxy");
+                continue;
+            }
+            if kind == "floor-uring"
+                && let Some(expected) = floor_uring::unavailable()
+            {
+                assert_eq!(contender["unable"], expected);
                 continue;
             }
             let mut names = Vec::new();
