@@ -169,6 +169,7 @@ impl Core {
             // What is left of it is counters; a circle of many servers is large.
             let state = &mut self.pools[pool];
             state.cluster = None;
+            state.slow = None;
             state.placement = Placement::new(Distribution::Modula, state.config.hash, None, &[("", 1)]);
             self.shared.retain(|&index| self.connections[index].pool != pool);
             for index in all {
