@@ -1,6 +1,6 @@
 //! The bytes of a point: what clients send, and what must come back.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
@@ -113,9 +113,13 @@ fn ask(stream: &mut TcpStream, request: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut reply = Vec::new();
     let mut chunk = vec![0; 64 << 10];
     while frame::length(&reply) == Ok(None) {
-        match stream.read(&mut chunk).context("a reply")? {
-            0 => bail!("the connection was closed instead of a reply"),
-            count => reply.extend_from_slice(&chunk[..count]),
+        match stream.read(&mut chunk) {
+            // A read with a timeout is not restarted by the kernel, and an io_uring that this process has closed
+            // leaves work behind that interrupts the next one.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).context("a reply"),
+            Ok(0) => bail!("the connection was closed instead of a reply"),
+            Ok(count) => reply.extend_from_slice(&chunk[..count]),
         }
     }
     Ok(reply)
