@@ -23,7 +23,8 @@ pub(crate) fn redis_args(port: u16) -> Vec<String> {
 
 /// Writes the configuration of `kind` to `dir`, for clients at `port`; returns its arguments.
 pub(crate) fn configure(kind: Kind, dir: &Path, port: u16, servers: &[u16]) -> anyhow::Result<Vec<String>> {
-    let file = dir.join("proxy.conf");
+    // Envoy tells by its name how to read a file.
+    let file = dir.join("proxy.yaml");
     let path = file.display().to_string();
     let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<String>>();
     let (text, args) = match kind {
@@ -122,7 +123,7 @@ mod tests {
         for kind in [Kind::Tombolo, Kind::Nutcracker, Kind::Envoy, Kind::Predixy, Kind::Haproxy] {
             let servers: &[u16] = if kind.parses() { &[7001, 7002] } else { &[7001] };
             configure(kind, dir.path(), 7000, servers).expect("a configuration");
-            let text = std::fs::read_to_string(dir.path().join("proxy.conf")).expect("a file");
+            let text = std::fs::read_to_string(dir.path().join("proxy.yaml")).expect("a file");
             for port in servers.iter().chain([&7000]) {
                 assert!(text.contains(&port.to_string()), "{kind}: {port}");
             }

@@ -49,6 +49,22 @@ pub(crate) fn get<'w>(world: &'w World, path: &str, field: &str) -> Option<&'w V
     world.details.get(path)?.get(field)
 }
 
+/// The change that a PATCH of a resource makes, which is `present` on the wire now: fields that are kept as said are
+/// set. One that changes a derived field is refused.
+pub(crate) fn patch(
+    call: &Call<'_>,
+    resource: impl ToString,
+    present: &Value,
+    said: &[&str],
+    derived: &[&str],
+) -> Result<Change, Failure> {
+    let changed = |name: &&&str| call.field(name).is_some_and(|said| *said != present[**name]);
+    if let Some(name) = derived.iter().find(changed) {
+        return Err(Failure::unsupported(format_args!("a change of the field '{name}' by a patch")));
+    }
+    Ok(merge(call.world(), resource, read(call, said, derived)?))
+}
+
 /// Adds what was said of the resource at `path` to what is shown of it; said fields replace defaults.
 pub(crate) fn add(world: &World, path: &str, wire: &mut Value) {
     let Some(details) = world.details.get(path) else { return };

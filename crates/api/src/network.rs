@@ -72,11 +72,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = wire(call.world(), &key, find(call.world(), &key)?);
-    let changed = |name: &&&str| call.field(name).is_some_and(|said| *said != present[**name]);
-    if let Some(name) = DERIVED.iter().find(changed) {
-        return Err(Failure::unsupported(format_args!("a change of the field '{name}' by a patch")));
-    }
-    let change = details::merge(call.world(), &key, details::read(call, SAID, DERIVED)?);
+    let change = details::patch(call, &key, &present, SAID, DERIVED)?;
     Ok(Commit::compute(call, Scope::Global, "patch", key, vec![change]))
 }
 

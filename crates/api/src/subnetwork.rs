@@ -108,11 +108,7 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     if call.field("fingerprint") != Some(&present["fingerprint"]) {
         return Err(Failure::condition_not_met("Supplied fingerprint does not match the current one."));
     }
-    let changed = |name: &&&str| call.field(name).is_some_and(|said| *said != present[**name]);
-    if let Some(name) = DERIVED.iter().find(changed) {
-        return Err(Failure::unsupported(format_args!("a change of the field '{name}' by a patch")));
-    }
-    let change = details::merge(call.world(), &key, details::read(call, SAID, DERIVED)?);
+    let change = details::patch(call, &key, &present, SAID, DERIVED)?;
     Ok(Commit::compute(call, scope(call), "patch", key, vec![change]))
 }
 
