@@ -2,8 +2,9 @@
 //! or of elements that are pushed at one end of a list and popped at the other.
 //!
 //! Each arrives once at most, in the order in which they were sent. One whose sending was not
-//! acknowledged may arrive late, or never. The sender may hear of the acknowledgement after the
-//! receiver has the next one, so gaps are judged at the end.
+//! acknowledged may arrive late, or never: a server that was stopped finds it in the buffer of a
+//! connection that was given up long ago. The sender may hear of the acknowledgement after the
+//! receiver has the next one, so gaps are judged at the end, between two that were acknowledged.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +19,8 @@ pub struct Feed {
     acknowledged: HashMap<u64, u64>,
     received: HashSet<u64>,
     late: Vec<u64>,
-    gaps: Vec<u64>,
+    /// What came in each uninterrupted reception, in its order.
+    receptions: Vec<Vec<u64>>,
     /// Receptions that got no answer: each may have taken one.
     doubts: u64,
 }
@@ -42,13 +44,12 @@ impl Feed {
         if !self.received.insert(serial) {
             return Err(Finding::new(Wrong::Duplicated, format!("number {serial} came twice")));
         }
-        match last {
-            Some(last) if serial < last => self.late.push(serial),
-            Some(last) if serial - last > 1 => {
-                let missing = (last + 1..serial).filter(|serial| self.sent.contains(serial));
-                self.gaps.extend(missing);
-            }
-            _ => {}
+        if last.is_some_and(|last| serial < last) {
+            self.late.push(serial);
+        }
+        match self.receptions.last_mut().filter(|_| last.is_some()) {
+            Some(reception) => reception.push(serial),
+            None => self.receptions.push(vec![serial]),
         }
         Ok(())
     }
@@ -64,14 +65,20 @@ impl Feed {
     }
 
     /// At the end: what came late was not acknowledged, and what is missing between two that came
-    /// was not either.
+    /// and were acknowledged was not either. Those were published one after the other: what was not
+    /// acknowledged may have been in front of all that the server had before it knew of a subscription.
     pub fn end(&self) -> Vec<Finding> {
         let known = |serial: &&u64| self.acknowledged.contains_key(serial);
         let late = self.late.iter().filter(known).map(|serial| {
             Finding::new(Wrong::Reordered, format!("number {serial} came after one that was sent later"))
         });
-        let missing = self.gaps.iter().filter(known).filter(|serial| !self.received.contains(serial));
-        let lost = missing.map(|serial| {
+        let is_missing = |serial: &u64| known(&serial) && !self.received.contains(serial);
+        let lost = self.receptions.iter().flat_map(|reception| {
+            let acknowledged: Vec<u64> = reception.iter().filter(known).copied().collect();
+            let gaps = acknowledged.windows(2).map(|pair| pair[0]..pair[1]).collect::<Vec<_>>();
+            gaps.into_iter().flatten()
+        });
+        let lost = lost.filter(is_missing).map(|serial| {
             Finding::new(Wrong::Lost, format!("number {serial} was acknowledged, and did not come"))
         });
         late.chain(lost).collect()
@@ -137,7 +144,9 @@ mod tests {
         assert_eq!(kinds(after(of(&[1, 2, 4]), &[1, 2, 4, 3]).end()), []);
         assert_eq!(kinds(after(of(&[1, 2, 3]), &[1, 3, 2]).end()), [Wrong::Reordered]);
         assert_eq!(kinds(after(of(&[1, 2, 3]), &[1, 3]).end()), [Wrong::Lost]);
+        assert_eq!(kinds(after(of(&[1, 2, 4]), &[1, 3, 4]).end()), [Wrong::Lost]);
         assert_eq!(kinds(after(of(&[1, 3]), &[3, 4]).end()), [], "before the first");
+        assert_eq!(kinds(after(of(&[2, 3]), &[1, 3]).end()), [], "1 was late, and 2 before the subscription");
         assert_eq!(kinds(after(of(&[1, 2]), &[2]).end_of_queue(0)), [Wrong::Lost]);
         assert_eq!(kinds(after(of(&[1, 2]), &[2]).end_of_queue(1)), [], "a kill took it");
         let mut taken = after(of(&[1, 2]), &[2]);
