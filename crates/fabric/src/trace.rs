@@ -37,6 +37,9 @@ pub enum State {
 pub enum Cause {
     /// The source address is not the interface's own and it may not forward.
     ForeignIpDisallowed,
+    /// Google Cloud carries no such traffic, whatever the rules and routes: to a multicast address, the limited
+    /// broadcast address, loopback or network 0. Source: Google's documentation of VPC networks, "Broadcast and multicast".
+    TrafficTypeBlocked,
     /// A firewall rule denies it.
     FirewallRule,
     /// No route has the destination, or the peer has no route back to the source.
@@ -64,6 +67,7 @@ impl Cause {
     pub fn as_str(self) -> &'static str {
         match self {
             Cause::ForeignIpDisallowed => "FOREIGN_IP_DISALLOWED",
+            Cause::TrafficTypeBlocked => "TRAFFIC_TYPE_BLOCKED",
             Cause::FirewallRule => "FIREWALL_RULE",
             Cause::NoRoute => "NO_ROUTE",
             Cause::RouteBlackhole => "ROUTE_BLACKHOLE",
@@ -172,6 +176,10 @@ fn walk(fabric: &Fabric, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
         push(steps, State::Deliver, &flow.network, "metadata server".into(), "always allowed".into());
         return Verdict::MetadataServer;
     }
+    if is_blocked(flow.destination) {
+        let what = format!("nothing is sent to {}", flow.destination);
+        return drop(steps, flow, Cause::TrafficTypeBlocked, what, "no unicast address".into());
+    }
     if let Some(verdict) = egress(network, nic, flow, steps) {
         return verdict;
     }
@@ -182,6 +190,11 @@ fn walk(fabric: &Fabric, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
         }
         Some(route) => follow(fabric, network, route, flow, steps),
     }
+}
+
+/// Whether no packet ever goes to an address, whoever has a route to it.
+fn is_blocked(address: Ipv4Addr) -> bool {
+    address.is_multicast() || address.is_broadcast() || address.is_loopback() || address.octets()[0] == 0
 }
 
 /// Where a flow starts, for people: `vpc-1/subnet-1`.

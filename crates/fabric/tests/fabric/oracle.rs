@@ -167,6 +167,10 @@ fn oracle(world: &World, flow: &Flow) -> Verdict {
     if flow.destination == METADATA_SERVER {
         return Verdict::MetadataServer;
     }
+    let never = ["224.0.0.0/4", "255.255.255.255/32", "127.0.0.0/8", "0.0.0.0/8"];
+    if never.iter().any(|range| range.parse::<ipnet::Ipv4Net>().unwrap().contains(&flow.destination)) {
+        return dropped(Cause::TrafficTypeBlocked);
+    }
     let out = match sender.kind {
         Kind::Iap => true,
         Kind::Redis => false,
@@ -280,7 +284,7 @@ fn the_generator_finds_every_verdict() {
         }
     }
     // SOURCE_ENDPOINT_NOT_FOUND is what `nowhere` is for.
-    assert_eq!(seen.len(), 13, "{seen:#?}");
+    assert_eq!(seen.len(), 14, "{seen:#?}");
 }
 
 #[test]

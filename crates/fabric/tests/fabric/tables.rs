@@ -310,6 +310,21 @@ fn static_routes_go_one_hop_and_yield_to_subnet_routes() {
     );
 }
 
+/// Found by `agree` (seed 4002): a static route to everywhere takes no multicast along.
+#[test]
+fn multicast_is_carried_by_no_route() {
+    let hub = "vm hub subnet-1=10.1.0.9 forward\nroute all vpc-1 0.0.0.0/0 10.1.0.9";
+    let no_default = "route wide vpc-1 224.0.0.0/3 10.1.0.9";
+    table(
+        &[OPEN, hub, no_default],
+        "vm-1 -> 232.226.106.154 tcp/79 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 224.0.0.1 udp/79 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 255.255.255.255 udp/67 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 127.0.0.1 tcp/80 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 240.0.0.1 tcp/80 : FORWARDED hub",
+    );
+}
+
 #[test]
 fn unrelated_networks_overlap_freely() {
     let twin = "network vpc-3

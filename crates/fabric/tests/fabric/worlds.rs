@@ -180,6 +180,7 @@ impl AnyFlow {
             "10.3.0.200",
             "192.168.3.4",
             "8.8.8.8",
+            "232.226.106.154",
             "169.254.169.254",
         ];
         let nics = |times| nics.iter().cycle().take(nics.len() * times).map(|(_, nic)| *nic);
