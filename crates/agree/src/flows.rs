@@ -2,6 +2,7 @@
 
 use crate::worlds::{PORTS, edges};
 use fastrand::Rng;
+use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 use tombolo_fabric::{Fabric, Flow, METADATA_SERVER, Nic, Owner};
 use tombolo_model::NetworkKey;
@@ -21,10 +22,14 @@ pub fn flows(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
     }
     let ranges = fabric.networks.values().flat_map(|n| n.ranges.iter().copied());
     let edges: Vec<Ipv4Addr> = ranges.flat_map(edges).collect();
+    // Where only a static route leads, one's own or a peer's.
+    let routes = || fabric.networks.values().flat_map(|network| &network.routes);
+    let far: Vec<Ipv4Addr> = routes().map(|route| inside(route.destination, rng)).collect();
     let mut flows = Vec::new();
     while flows.len() < FLOWS {
         let owner = senders[rng.usize(..senders.len())];
-        let destination = match rng.u8(..20) {
+        let destination = match rng.u8(..22) {
+            20.. if !far.is_empty() => far[rng.usize(..far.len())],
             0 => edges[rng.usize(..edges.len())],
             1 => Ipv4Addr::from(u32::from(addresses[rng.usize(..addresses.len())]).wrapping_add(1)),
             2 => [Ipv4Addr::new(8, 8, 4, 4), METADATA_SERVER, tombolo_fabric::IAP_CLIENT][rng.usize(..3)],
@@ -36,6 +41,11 @@ pub fn flows(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
         flows.extend(sender.map(|sender| flow(sender, destination, &addresses, rng)));
     }
     flows
+}
+
+/// Any address of a range.
+fn inside(range: Ipv4Net, rng: &mut Rng) -> Ipv4Addr {
+    Ipv4Addr::from(rng.u32(u32::from(range.network())..=u32::from(range.broadcast())))
 }
 
 /// A flow from an interface, now and then with another's source address.

@@ -6,9 +6,9 @@ use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use tombolo_model::{
-    Action, Change, Direction, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey,
-    NetworkSpec, NextHop, NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier,
-    RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec, World, project, range,
+    Action, Change, Direction, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4,
+    NetworkKey, NetworkSpec, NextHop, NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec,
+    RedisTier, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec, World, project, range,
 };
 
 const PROJECT: &str = "project-1";
@@ -157,9 +157,16 @@ impl Maker<'_> {
     fn peerings(&mut self, networks: &[NetworkKey]) {
         for (i, a) in networks.iter().enumerate() {
             for b in &networks[i + 1..] {
+                let exchanges = [self.exchange(), self.exchange()];
                 let side = |network: &NetworkKey, peer: &NetworkKey| {
                     let name = format!("{}-{}", network.name, peer.name);
-                    Change::PeeringAdd(PeeringSpec { network: network.clone(), name, peer: peer.clone() })
+                    let exchange = exchanges[usize::from(network == a)];
+                    Change::PeeringAdd(PeeringSpec {
+                        network: network.clone(),
+                        name,
+                        peer: peer.clone(),
+                        exchange,
+                    })
                 };
                 let take_back =
                     Change::PeeringRemove { network: a.clone(), name: format!("{}-{}", a.name, b.name) };
@@ -173,6 +180,16 @@ impl Maker<'_> {
                 };
                 self.try_changes(&changes);
             }
+        }
+    }
+
+    /// What a side of a peering gives and takes.
+    fn exchange(&mut self) -> Exchange {
+        Exchange {
+            export_custom_routes: self.chance(60),
+            import_custom_routes: self.chance(60),
+            export_subnet_routes_with_public_ip: self.chance(70),
+            import_subnet_routes_with_public_ip: self.chance(50),
         }
     }
 

@@ -4,7 +4,8 @@ use crate::operation::{Operation, Scope};
 use crate::state::State;
 use crate::{Call, Failure};
 use serde_json::Value;
-use tombolo_model::{Change, InstanceKey, Timestamp, World};
+use std::collections::BTreeSet;
+use tombolo_model::{Change, InstanceKey, NetworkKey, Timestamp, World};
 
 /// What a request comes to.
 #[derive(Debug)]
@@ -125,6 +126,23 @@ impl Commit {
             shape,
         };
         Outcome::Commit(Commit { changes, draft })
+    }
+
+    /// The networks whose peerings it changes: those of Google's allow one such operation at a time, on either side.
+    pub fn peers(&self, world: &World) -> BTreeSet<NetworkKey> {
+        let by_name = |network: &NetworkKey, name: &str| {
+            let peerings = world.networks.get(network).map(|network| network.peerings.as_slice());
+            let peering = peerings.unwrap_or_default().iter().find(|peering| peering.name == name);
+            [Some(network.clone()), peering.map(|peering| peering.peer.clone())]
+        };
+        let of = |change: &Change| match change {
+            Change::PeeringAdd(spec) => [Some(spec.network.clone()), Some(spec.peer.clone())],
+            Change::PeeringUpdate { network, name, .. } | Change::PeeringRemove { network, name } => {
+                by_name(network, name)
+            }
+            _ => [None, None],
+        };
+        self.changes.iter().flat_map(of).flatten().collect()
     }
 
     /// The operation that was answered to the same request before: the same method with the same `requestId`.

@@ -4,14 +4,21 @@ use crate::failure::Failure;
 use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, links, list, network};
+use ipnet::Ipv4Net;
 use serde_json::{Value, json};
-use tombolo_model::{Change, NetworkKey, Peering, PeeringSpec, PeeringState, Refusal, World, range};
+use tombolo_model::peering::{imported_ranges, imported_routes};
+use tombolo_model::{
+    Change, Exchange, NetworkKey, NextHop, Peering, PeeringSpec, PeeringState, Refusal, World, range,
+};
 
 pub(crate) const HANDLERS: Handlers = &[
     ("compute.networks.addPeering", add),
     ("compute.networks.listPeeringRoutes", routes),
     ("compute.networks.removePeering", remove),
+    ("compute.networks.updatePeering", update),
 ];
+
+const KIND: &str = "compute#exchangedPeeringRoutesList";
 
 fn add(call: &Call<'_>) -> Result<Outcome, Failure> {
     let local = network::key(call);
@@ -23,20 +30,50 @@ fn add(call: &Call<'_>) -> Result<Outcome, Failure> {
         || Refusal::invalid("networkPeering.network", peer, "The URL is malformed. Must be a full URL.");
     // A name alone does not say in which project.
     let peer: NetworkKey = links::path_of(peer).parse().map_err(|_| malformed())?;
-    for (flag, supported) in [
-        ("exchangeSubnetRoutes", true),
-        ("importCustomRoutes", false),
-        ("exportCustomRoutes", false),
-        ("importSubnetRoutesWithPublicIp", false),
-        ("exportSubnetRoutesWithPublicIp", true),
-    ] {
-        let said = call.field(&format!("networkPeering.{flag}")).and_then(Value::as_bool);
-        if said.is_some_and(|said| said != supported) {
-            return Err(Failure::unsupported(format_args!("peerings with {flag}={}", !supported)));
+    let spec = PeeringSpec {
+        network: local.clone(),
+        name: name.to_owned(),
+        peer,
+        exchange: exchange(call, Exchange::default())?,
+    };
+    Ok(Commit::compute(call, Scope::Global, "addPeering", local, vec![Change::PeeringAdd(spec)]))
+}
+
+/// Changes what is said of a peering, and leaves the rest.
+fn update(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let local = network::key(call);
+    let found = network::find(call.world(), &local)?;
+    let name = call.text("networkPeering.name").ok_or_else(|| Failure::required("networkPeering.name"))?;
+    let present = found.peerings.iter().find(|peering| peering.name == name).map(|peering| peering.exchange);
+    // A name that there is not is refused with the change.
+    let exchange = exchange(call, present.unwrap_or_default())?;
+    let change = Change::PeeringUpdate { network: local.clone(), name: name.to_owned(), exchange };
+    Ok(Commit::compute(call, Scope::Global, "updatePeering", local, vec![change]))
+}
+
+/// What a body says of the exchange of routes, over what it is without.
+fn exchange(call: &Call<'_>, mut exchange: Exchange) -> Result<Exchange, Failure> {
+    let said = |name: &str| call.field(&format!("networkPeering.{name}"));
+    for (name, only) in [("exchangeSubnetRoutes", true), ("autoCreateRoutes", true)] {
+        if said(name).and_then(Value::as_bool).is_some_and(|said| said != only) {
+            let expected = "Subnet routes of a peering are always exchanged: must be true.";
+            return Err(Refusal::invalid("networkPeering.exchangeSubnetRoutes", "false", expected).into());
         }
     }
-    let spec = PeeringSpec { network: local.clone(), name: name.to_owned(), peer };
-    Ok(Commit::compute(call, Scope::Global, "addPeering", local, vec![Change::PeeringAdd(spec)]))
+    if let Some(stack) = said("stackType").and_then(Value::as_str).filter(|stack| *stack != "IPV4_ONLY") {
+        return Err(Failure::unsupported(format_args!("peerings whose stackType is '{stack}'")));
+    }
+    for (name, flag) in [
+        ("exportCustomRoutes", &mut exchange.export_custom_routes),
+        ("importCustomRoutes", &mut exchange.import_custom_routes),
+        ("exportSubnetRoutesWithPublicIp", &mut exchange.export_subnet_routes_with_public_ip),
+        ("importSubnetRoutesWithPublicIp", &mut exchange.import_subnet_routes_with_public_ip),
+    ] {
+        if let Some(said) = said(name).and_then(Value::as_bool) {
+            *flag = said;
+        }
+    }
+    Ok(exchange)
 }
 
 fn remove(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -46,7 +83,7 @@ fn remove(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Commit::compute(call, Scope::Global, "removePeering", network, vec![change]))
 }
 
-/// The subnet routes that cross a peering, in one direction.
+/// The routes that one side of a peering gives, and whether the other takes them, in one direction.
 fn routes(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = network::key(call);
     let found = network::find(call.world(), &key)?;
@@ -67,23 +104,46 @@ fn routes(call: &Call<'_>) -> Result<Outcome, Failure> {
             )));
         }
     };
-    let active = call.world().peering_state(&key, &peering.peer) == PeeringState::Active;
-    let from = if incoming { &peering.peer } else { &key };
-    let exported =
-        call.world().subnetworks.iter().filter(|(_, subnetwork)| active && subnetwork.network == *from);
-    // Ranges of public addresses are exported, and by default not imported.
-    let imported = |range: &ipnet::Ipv4Net| range::is_private(range.network());
-    let items = exported.map(|(key, subnetwork)| {
-        json!({
-            "destRange": subnetwork.range.to_string(),
-            "type": "SUBNET_PEERING_ROUTE",
-            "nextHopRegion": key.region,
-            "priority": 0,
-            "imported": imported(&subnetwork.range),
-        })
-    });
+    let world = call.world();
+    let (importer, exporter) = if incoming { (&key, &peering.peer) } else { (&peering.peer, &key) };
+    let takes =
+        |range: &Ipv4Net| imported_ranges(world, importer, exporter).any(|(_, taken)| taken == *range);
+    // What the exporter gives; whether it is taken is the other side's to say.
     let path = format!("{key}/listPeeringRoutes");
-    list::compute(call, "compute#exchangedPeeringRoutesList", &path, items.collect())
+    let active = world.peering_state(&key, &peering.peer) == PeeringState::Active;
+    let gives = world
+        .networks
+        .get(exporter)
+        .and_then(|network| network.peerings.iter().find(|peering| peering.peer == *importer))
+        .filter(|_| active)
+        .map(|peering| peering.exchange);
+    let Some(gives) = gives else { return list::compute(call, KIND, &path, Vec::new()) };
+    let given =
+        |range: &Ipv4Net| range::is_private(range.network()) || gives.export_subnet_routes_with_public_ip;
+    let subnets = world.subnetworks.iter().filter(|(_, s)| s.network == *exporter && given(&s.range));
+    let mut items: Vec<Value> = subnets
+        .map(|(key, subnetwork)| {
+            json!({
+                "destRange": subnetwork.range.to_string(),
+                "type": "SUBNET_PEERING_ROUTE",
+                "nextHopRegion": key.region,
+                "priority": 0,
+                "imported": takes(&subnetwork.range),
+            })
+        })
+        .collect();
+    let statics = world.routes.iter().filter(|(_, route)| {
+        gives.export_custom_routes && route.network == *exporter && route.next_hop != NextHop::InternetGateway
+    });
+    items.extend(statics.map(|(key, route)| {
+        json!({
+            "destRange": route.dest_range.to_string(),
+            "type": "STATIC_PEERING_ROUTE",
+            "priority": route.priority,
+            "imported": imported_routes(world, importer, exporter).any(|(taken, _)| taken == key),
+        })
+    }));
+    list::compute(call, KIND, &path, items)
 }
 
 /// A network's side of a peering on the wire.
@@ -96,10 +156,10 @@ pub(crate) fn wire(world: &World, local: &NetworkKey, peering: &Peering) -> Valu
         "stateDetails": state.details(peering.state_since),
         "autoCreateRoutes": true,
         "exchangeSubnetRoutes": true,
-        "exportCustomRoutes": false,
-        "importCustomRoutes": false,
-        "exportSubnetRoutesWithPublicIp": true,
-        "importSubnetRoutesWithPublicIp": false,
+        "exportCustomRoutes": peering.exchange.export_custom_routes,
+        "importCustomRoutes": peering.exchange.import_custom_routes,
+        "exportSubnetRoutesWithPublicIp": peering.exchange.export_subnet_routes_with_public_ip,
+        "importSubnetRoutesWithPublicIp": peering.exchange.import_subnet_routes_with_public_ip,
         "stackType": "IPV4_ONLY",
     })
 }

@@ -314,3 +314,57 @@ fn routes_of_a_peering_are_those_of_its_subnetworks() {
     assert_eq!(cloud.get(&format!("{routes}=OUTGOING"))["items"][0]["destRange"], "10.1.0.0/16");
     assert_eq!(cloud.refused("GET", &format!("{routes}=UP"), json!(null))["error"]["code"], 400);
 }
+
+#[test]
+fn a_peering_gives_and_takes_what_each_side_says() {
+    let mut cloud = two_projects();
+    let network = |n: u32| format!("{COMPUTE}/project-i-{n}/global/networks/vpc-{n}");
+    for (from, to) in [(1, 2), (2, 1)] {
+        let peering = json!({ "networkPeering": {
+            "name": "peer",
+            "network": format!("projects/project-i-{to}/global/networks/vpc-{to}"),
+            "exchangeSubnetRoutes": true,
+            "importCustomRoutes": from == 1,
+        } });
+        cloud.post(&format!("{}/addPeering", network(from)), peering);
+    }
+    let mut router = instance("router", "regions/us-central1/subnetworks/subnet-2");
+    router["canIpForward"] = json!(true);
+    cloud.post(&format!("{COMPUTE}/project-i-2/zones/us-central1-a/instances"), router);
+    let route = json!({
+        "name": "far",
+        "network": "global/networks/vpc-2",
+        "destRange": "192.168.0.0/16",
+        "priority": 800,
+        "nextHopInstance": "zones/us-central1-a/instances/router",
+    });
+    cloud.post(&format!("{COMPUTE}/project-i-2/global/routes"), route);
+    let incoming = format!("{}/listPeeringRoutes?peeringName=peer&direction=INCOMING", network(1));
+    assert_eq!(cloud.get(&incoming)["items"].as_array().map(Vec::len), Some(1));
+
+    let update = json!({ "networkPeering": { "name": "peer", "exportCustomRoutes": true } });
+    cloud.patch(&format!("{}/updatePeering", network(2)), update);
+    let found = cloud.get(&network(2))["peerings"][0].clone();
+    assert_eq!((&found["exportCustomRoutes"], &found["importCustomRoutes"]), (&json!(true), &json!(false)));
+    assert_eq!(found["exportSubnetRoutesWithPublicIp"], true);
+    let taken = json!({ "destRange": "192.168.0.0/16", "type": "STATIC_PEERING_ROUTE", "priority": 800, "imported": true });
+    assert_eq!(cloud.get(&incoming)["items"][1], taken);
+
+    // Given and not taken any more.
+    let update = json!({ "networkPeering": { "name": "peer", "importCustomRoutes": false } });
+    cloud.patch(&format!("{}/updatePeering", network(1)), update);
+    assert_eq!(cloud.get(&incoming)["items"][1]["imported"], false);
+    assert_eq!(cloud.get(&network(1))["peerings"][0]["importCustomRoutes"], false);
+
+    for refused in [
+        json!({ "name": "none", "exportCustomRoutes": true }),
+        json!({ "name": "peer", "exchangeSubnetRoutes": false }),
+        json!({ "exportCustomRoutes": true }),
+    ] {
+        let body = json!({ "networkPeering": refused });
+        let error = cloud.refused("PATCH", &format!("{}/updatePeering", network(1)), body);
+        assert_eq!(error["error"]["code"], 400, "{error}");
+    }
+    let dual = json!({ "networkPeering": { "name": "peer", "stackType": "IPV4_IPV6" } });
+    assert_eq!(cloud.refused("PATCH", &format!("{}/updatePeering", network(1)), dual)["error"]["code"], 501);
+}

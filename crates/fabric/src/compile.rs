@@ -2,7 +2,7 @@
 
 use crate::fabric::{Fabric, Network, Nic, Owner};
 use crate::firewall::{Rule, Rules, Targets};
-use crate::route::{self, Route, Via};
+use crate::route::{self, Kind, Route, Via};
 use crate::{IAP_CLIENT, METADATA_SERVER};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use tombolo_model::firewall::IMPLIED_PRIORITY;
 use tombolo_model::{
     Action, Direction, Firewall, FirewallKey, InstanceKey, L4, NetworkKey, NextHop, PortRange, Protocol,
-    World, range, redis,
+    World, peering, range, redis,
 };
 
 /// The network that the World means.
@@ -23,7 +23,13 @@ pub fn compile(world: &World) -> Fabric {
     for (key, subnetwork) in &world.subnetworks {
         if let Some(network) = networks.get_mut(&subnetwork.network) {
             network.ranges.insert(subnetwork.range);
-            network.routes.push(subnet_route(subnetwork.range, Via::Subnetwork, &key.name));
+            network.routes.push(Route {
+                kind: Kind::Subnet,
+                destination: subnetwork.range,
+                priority: 0,
+                via: Via::Subnetwork,
+                name: key.name.clone(),
+            });
         }
     }
     add_peers(world, &mut networks);
@@ -45,11 +51,6 @@ fn empty(network: &tombolo_model::Network) -> Network {
         egress: Vec::new(),
         ingress: Vec::new(),
     }
-}
-
-/// A route to a subnetwork's range.
-fn subnet_route(destination: Ipv4Net, via: Via, name: &str) -> Route {
-    Route { destination, priority: 0, via, name: name.to_owned() }
 }
 
 /// Puts the interfaces of every instance that runs where they belong.
@@ -106,16 +107,22 @@ fn add_iap_clients(networks: &mut BTreeMap<NetworkKey, Network>) {
     }
 }
 
-/// Active peerings: the peer's own subnet routes, and nothing that the peer learnt elsewhere.
+/// Active peerings: the peer's own routes that cross, and nothing that the peer learnt elsewhere.
 fn add_peers(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
     for (key, network) in networks.iter_mut() {
         for peer in world.active_peers(key) {
             network.peers.insert(peer.clone());
             let name = route::peering_name(world, key, peer);
-            let ranges = world.subnetworks.values().filter(|s| s.network == *peer).map(|s| s.range);
-            // Privately used public ranges are exported but, by default, not imported.
-            let private = ranges.filter(|r| range::is_private(r.network()));
-            network.routes.extend(private.map(|r| subnet_route(r, Via::Peer(peer.clone()), &name)));
+            let mut add = |kind, destination, priority| {
+                let (via, name) = (Via::Peer(peer.clone()), name.clone());
+                network.routes.push(Route { kind, destination, priority, via, name });
+            };
+            for (_, range) in peering::imported_ranges(world, key, peer) {
+                add(Kind::PeeringSubnet, range, 0);
+            }
+            for (_, route) in peering::imported_routes(world, key, peer) {
+                add(Kind::PeeringStatic, route.dest_range, route.priority);
+            }
         }
     }
 }
@@ -129,8 +136,8 @@ fn add_routes(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
             NextHop::Address(address) => forwarder(network, |nic| nic.address == *address),
             NextHop::Instance(instance) => forwarder(network, |nic| belongs_to(nic, instance)),
         };
-        let (destination, priority) = (route.dest_range, route.priority);
-        network.routes.push(Route { destination, priority, via, name: key.name.clone() });
+        let (kind, destination, priority) = (Kind::Static, route.dest_range, route.priority);
+        network.routes.push(Route { kind, destination, priority, via, name: key.name.clone() });
     }
 }
 

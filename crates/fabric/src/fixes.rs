@@ -159,7 +159,7 @@ fn peer(world: &World, fabric: &Fabric, flow: &Flow, target: &NetworkKey, now: T
     let side = |from: &NetworkKey, to: &NetworkKey| {
         let named = world.networks.get(from)?.peerings.iter().any(|p| p.peer == *to);
         let name = format!("{}-to-{}", from.name, to.name);
-        (!named).then(|| Change::PeeringAdd(PeeringSpec { network: from.clone(), name, peer: to.clone() }))
+        (!named).then(|| Change::PeeringAdd(PeeringSpec::new(from.clone(), name, to.clone())))
     };
     let sides: Vec<Change> =
         [side(&flow.network, target), side(target, &flow.network)].into_iter().flatten().collect();

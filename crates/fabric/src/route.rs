@@ -1,16 +1,33 @@
 //! Routes as a network uses them: subnet routes, those imported from peers, and static ones.
 //!
 //! The longest prefix wins; of equal prefixes the network's own subnet, then a peer's, then static routes by
-//! priority; of equal static routes the first by name (Google spreads them; see the README's limits).
+//! priority, then static routes of peers by priority; of equal ones the first by name (Google spreads them; see the
+//! README's limits).
 //! Source: Google's documentation of routes, "Applicability and order".
 
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 use tombolo_model::{NetworkKey, World, peering};
 
+/// What kind of route it is, the strongest first among equal prefixes. The names are Google's (networkmanagement v1,
+/// `RouteInfo.routeType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// To a subnetwork of the network's own.
+    Subnet,
+    /// To a subnetwork of a peer.
+    PeeringSubnet,
+    /// A static route of the network's own; the default route is one.
+    Static,
+    /// A static route of a peer.
+    PeeringStatic,
+}
+
 /// A route of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
+    /// What kind of route it is.
+    pub kind: Kind,
     /// The destinations.
     pub destination: Ipv4Net,
     /// 0 for subnet routes.
@@ -26,7 +43,7 @@ pub struct Route {
 pub enum Via {
     /// The network's own subnetwork: to the interface that has the address.
     Subnetwork,
-    /// A peer's subnetwork: to that network, and never further.
+    /// To a peer, whose own subnetworks and static routes take it from there: it never goes on to another peer.
     Peer(NetworkKey),
     /// An interface of this network whose instance forwards.
     Nic(Ipv4Addr),
@@ -42,13 +59,8 @@ pub(crate) fn sort(routes: &mut [Route]) {
 }
 
 /// Sorts more specific and stronger routes first.
-fn order(route: &Route) -> (u8, u8, u16, &str, Ipv4Net) {
-    let rank = match route.via {
-        Via::Subnetwork => 0,
-        Via::Peer(_) => 1,
-        Via::Nic(_) | Via::Internet | Via::Blackhole => 2,
-    };
-    (32 - route.destination.prefix_len(), rank, route.priority, &route.name, route.destination)
+fn order(route: &Route) -> (u8, Kind, u16, &str, Ipv4Net) {
+    (32 - route.destination.prefix_len(), route.kind, route.priority, &route.name, route.destination)
 }
 
 /// The route that a packet to `destination` takes.

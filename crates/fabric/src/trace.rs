@@ -5,7 +5,7 @@
 
 use crate::fabric::{Fabric, Network, Nic, Owner};
 use crate::firewall::{Packet, Rule, decide};
-use crate::route::{Route, Via, lookup};
+use crate::route::{Kind, Route, Via, lookup};
 use crate::{Flow, METADATA_SERVER};
 use serde::Serialize;
 use std::net::Ipv4Addr;
@@ -37,6 +37,9 @@ pub enum State {
 pub enum Cause {
     /// The source address is not the interface's own and it may not forward.
     ForeignIpDisallowed,
+    /// Google Cloud carries no such traffic, whatever the rules and routes: to a multicast address, the limited
+    /// broadcast address, loopback or network 0. Source: Google's documentation of VPC networks, "Broadcast and multicast".
+    TrafficTypeBlocked,
     /// A firewall rule denies it.
     FirewallRule,
     /// No route has the destination, or the peer has no route back to the source.
@@ -64,6 +67,7 @@ impl Cause {
     pub fn as_str(self) -> &'static str {
         match self {
             Cause::ForeignIpDisallowed => "FOREIGN_IP_DISALLOWED",
+            Cause::TrafficTypeBlocked => "TRAFFIC_TYPE_BLOCKED",
             Cause::FirewallRule => "FIREWALL_RULE",
             Cause::NoRoute => "NO_ROUTE",
             Cause::RouteBlackhole => "ROUTE_BLACKHOLE",
@@ -172,6 +176,10 @@ fn walk(fabric: &Fabric, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
         push(steps, State::Deliver, &flow.network, "metadata server".into(), "always allowed".into());
         return Verdict::MetadataServer;
     }
+    if is_blocked(flow.destination) {
+        let what = format!("nothing is sent to {}", flow.destination);
+        return drop(steps, flow, Cause::TrafficTypeBlocked, what, "no unicast address".into());
+    }
     if let Some(verdict) = egress(network, nic, flow, steps) {
         return verdict;
     }
@@ -182,6 +190,11 @@ fn walk(fabric: &Fabric, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
         }
         Some(route) => follow(fabric, network, route, flow, steps),
     }
+}
+
+/// Whether no packet ever goes to an address, whoever has a route to it.
+fn is_blocked(address: Ipv4Addr) -> bool {
+    address.is_multicast() || address.is_broadcast() || address.is_loopback() || address.octets()[0] == 0
 }
 
 /// Where a flow starts, for people: `vpc-1/subnet-1`.
@@ -219,9 +232,9 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, steps:
             let what = format!("no route to {} in {} {only}", flow.destination, flow.network.name);
             drop(steps, flow, cause, what, String::new())
         }
-        Via::Blackhole => drop(steps, flow, Cause::RouteBlackhole, routed, "its next hop is gone".into()),
+        Via::Blackhole => gone(steps, flow, route),
         // The way back to Google's proxy is no route of the network's: it beats a static one, and takes only replies.
-        Via::Nic(_) if is_iap(network, flow.destination) => {
+        Via::Nic(_) | Via::Peer(_) if is_iap(network, flow.destination) => {
             let what = format!("only replies go to {}, Identity-Aware Proxy", flow.destination);
             drop(steps, flow, Cause::NoExternalAddress, what, String::new())
         }
@@ -229,13 +242,7 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, steps:
             push(steps, State::ApplyRoute, &flow.network, routed, format!("next hop {address}"));
             match network.nics.get(address) {
                 Some(nic) => arrive(&flow.network, network, nic, flow, steps, true),
-                None => drop(
-                    steps,
-                    flow,
-                    Cause::RouteBlackhole,
-                    route.name.clone(),
-                    "its next hop is gone".into(),
-                ),
+                None => gone(steps, flow, route),
             }
         }
         Via::Subnetwork => {
@@ -243,7 +250,14 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, steps:
             land(&flow.network, network, flow, steps)
         }
         Via::Peer(peer) => {
-            push(steps, State::ApplyRoute, &flow.network, routed, format!("peering to {}", peer.name));
+            let custom = if route.kind == Kind::PeeringStatic { ", its static route" } else { "" };
+            push(
+                steps,
+                State::ApplyRoute,
+                &flow.network,
+                routed,
+                format!("peering to {}{custom}", peer.name),
+            );
             cross(fabric, peer, flow, steps)
         }
     }
@@ -260,11 +274,35 @@ fn cross(fabric: &Fabric, peer: &NetworkKey, flow: &Flow, steps: &mut Vec<Step>)
         return drop(steps, flow, Cause::RouteBlackhole, peer.to_string(), "the peer network is gone".into());
     };
     let back = lookup(&network.routes, flow.source).map(|route| &route.via);
-    if back != Some(&Via::Peer(flow.network.clone())) {
+    // The network's own client of Identity-Aware Proxy has that address, whatever its routes say.
+    if back != Some(&Via::Peer(flow.network.clone())) || is_iap(network, flow.source) {
         let what = format!("{} has no route back to {}", peer.name, flow.source);
         return drop(steps, flow, Cause::NoRoute, what, String::new());
     }
-    land(peer, network, flow, steps)
+    let route = lookup(&network.routes, flow.destination);
+    match route.map(|route| (route, &route.via)) {
+        Some((_, Via::Subnetwork)) => land(peer, network, flow, steps),
+        Some((route, Via::Nic(address))) => {
+            let routed = format!("{} {}", route.destination, route.name);
+            push(steps, State::ApplyRoute, peer, routed, format!("next hop {address}"));
+            match network.nics.get(address) {
+                Some(nic) => arrive(peer, network, nic, flow, steps, true),
+                None => gone(steps, flow, route),
+            }
+        }
+        Some((route, Via::Blackhole)) => gone(steps, flow, route),
+        // To another peer, or to the internet: not for packets that came by a peering.
+        Some((_, Via::Peer(_) | Via::Internet)) | None => {
+            let what = format!("{} has no route of its own to {}", peer.name, flow.destination);
+            drop(steps, flow, Cause::NoRoute, what, "peering is not transitive".into())
+        }
+    }
+}
+
+/// The next hop of a route is gone.
+fn gone(steps: &mut Vec<Step>, flow: &Flow, route: &Route) -> Verdict {
+    let routed = format!("{} {}", route.destination, route.name);
+    drop(steps, flow, Cause::RouteBlackhole, routed, "its next hop is gone".into())
 }
 
 /// Finds the interface that has the destination, in a network whose subnetwork has it.

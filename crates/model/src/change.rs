@@ -1,8 +1,8 @@
 //! Every mutation of a World, as one enum: what an API request, a line of a topology file or a fix becomes.
 
 use crate::{
-    Details, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, NetworkKey, NetworkSpec, PeeringSpec,
-    RedisKey, RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
+    Details, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, NetworkKey, NetworkSpec,
+    PeeringSpec, RedisKey, RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,15 @@ pub enum Change {
     RouteDelete(RouteKey),
     /// Add a peering to a network.
     PeeringAdd(PeeringSpec),
+    /// Change which routes a network's side of a peering gives and takes.
+    PeeringUpdate {
+        /// The local network.
+        network: NetworkKey,
+        /// The peering's name.
+        name: String,
+        /// All of it from now on.
+        exchange: Exchange,
+    },
     /// Remove a peering from a network.
     PeeringRemove {
         /// The local network.
@@ -150,6 +159,9 @@ impl fmt::Display for Change {
             Self::RouteDelete(k) => write!(f, "delete route {}", k.name),
             Self::PeeringAdd(s) => {
                 write!(f, "create peering {} from {} to {}", s.name, s.network.name, s.peer.name)
+            }
+            Self::PeeringUpdate { network, name, .. } => {
+                write!(f, "update peering {name} of {}", network.name)
             }
             Self::PeeringRemove { network, name } => write!(f, "delete peering {name} of {}", network.name),
             Self::RedisInsert(s) => {

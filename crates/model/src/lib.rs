@@ -35,7 +35,7 @@ pub use firewall::{Action, Direction, Firewall, FirewallSpec, L4, PortRange, Pro
 pub use instance::{Instance, InstanceSpec, Nic, NicSpec};
 pub use key::{FirewallKey, InstanceKey, NetworkKey, RedisKey, RouteKey, SubnetworkKey};
 pub use network::{Network, NetworkSpec};
-pub use peering::{Peering, PeeringSpec, PeeringState};
+pub use peering::{Exchange, Peering, PeeringSpec, PeeringState};
 pub use project::Project;
 pub use redis::{Redis, RedisSpec, RedisTier};
 pub use refusal::Refusal;

@@ -5,7 +5,8 @@
 //! subnet routes of all its active peers, so the ranges of any two of them must be disjoint too.
 
 use crate::{
-    NetworkKey, Refusal, SubnetworkKey, Timestamp, World, key, network, project, range, route, subnetwork,
+    NetworkKey, NextHop, Refusal, Route, RouteKey, SubnetworkKey, Timestamp, World, key, network, project,
+    range, route, subnetwork,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,36 @@ pub struct Peering {
     pub peer: NetworkKey,
     /// When the state was last seen to change: what `stateDetails` shows.
     pub state_since: Timestamp,
+    /// What this side gives and takes.
+    #[serde(default)]
+    pub exchange: Exchange,
+}
+
+/// Which routes one side of a peering gives to the other and takes from it, beside the subnet routes of private
+/// ranges, which are always exchanged. A route crosses when one side exports it and the other imports it.
+/// Source: Google's documentation of VPC Network Peering, "Options for exchanging routes".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Exchange {
+    /// Give static routes; never those whose next hop is the default internet gateway.
+    pub export_custom_routes: bool,
+    /// Take static routes.
+    pub import_custom_routes: bool,
+    /// Give subnet routes of privately used public ranges.
+    pub export_subnet_routes_with_public_ip: bool,
+    /// Take subnet routes of privately used public ranges.
+    pub import_subnet_routes_with_public_ip: bool,
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self {
+            export_custom_routes: false,
+            import_custom_routes: false,
+            export_subnet_routes_with_public_ip: true,
+            import_subnet_routes_with_public_ip: false,
+        }
+    }
 }
 
 /// A peering's state.
@@ -61,6 +92,16 @@ pub struct PeeringSpec {
     pub name: String,
     /// The network on the other side, which need not exist.
     pub peer: NetworkKey,
+    /// What this side gives and takes.
+    #[serde(default)]
+    pub exchange: Exchange,
+}
+
+impl PeeringSpec {
+    /// A peering that gives and takes what Google's does by default.
+    pub fn new(network: NetworkKey, name: impl Into<String>, peer: NetworkKey) -> Self {
+        Self { network, name: name.into(), peer, exchange: Exchange::default() }
+    }
 }
 
 /// Adds a peering to a network.
@@ -90,14 +131,48 @@ pub(crate) fn add(world: &mut World, spec: &PeeringSpec, now: Timestamp) -> Resu
         return Err(Refusal::QuotaExceeded { quota: "PEERINGS_PER_NETWORK", limit: MAX_PEERINGS });
     }
     check_peers(world, &spec.network, &spec.peer)?;
-    check_static_routes(world, spec)?;
     link(world, spec, now);
-    Ok(())
+    check_static_routes(world, &spec.network, &spec.peer)
+}
+
+/// Changes what a side of a peering gives and takes.
+pub(crate) fn update(
+    world: &mut World,
+    local: &NetworkKey,
+    name: &str,
+    exchange: Exchange,
+) -> Result<(), Refusal> {
+    project::require(world, &local.project, project::COMPUTE)?;
+    let peer = find(world, local, "networkPeering.name", name)?.peer.clone();
+    edit(world, local, |peerings| {
+        peerings.iter_mut().filter(|p| p.name == name).for_each(|p| p.exchange = exchange);
+    });
+    check_static_routes(world, local, &peer)
+}
+
+/// A peering of a user's network, by its name, which was said in `field`.
+fn find<'w>(
+    world: &'w World,
+    local: &NetworkKey,
+    field: &'static str,
+    name: &str,
+) -> Result<&'w Peering, Refusal> {
+    let network = network::get_user(world, local)?;
+    network
+        .peerings
+        .iter()
+        .find(|p| p.name == name)
+        .ok_or_else(|| Refusal::invalid(field, name, "There is no peering with that name on the network."))
 }
 
 /// Adds a peering without asking; both ends note the moment if it became active.
 pub(crate) fn link(world: &mut World, spec: &PeeringSpec, now: Timestamp) {
-    let peering = Peering { name: spec.name.clone(), peer: spec.peer.clone(), state_since: now };
+    let peering = Peering {
+        name: spec.name.clone(),
+        peer: spec.peer.clone(),
+        state_since: now,
+        exchange: spec.exchange,
+    };
     edit(world, &spec.network, |peerings| peerings.push(peering));
     touch(world, &spec.peer, &spec.network, now);
 }
@@ -110,11 +185,7 @@ pub(crate) fn remove(
     now: Timestamp,
 ) -> Result<(), Refusal> {
     project::require(world, &local.project, project::COMPUTE)?;
-    let network = network::get_user(world, local)?;
-    let Some(peering) = network.peerings.iter().find(|p| p.name == name).cloned() else {
-        let expected = "There is no peering with that name on the network.";
-        return Err(Refusal::invalid("name", name, expected));
-    };
+    let peering = find(world, local, "name", name)?.clone();
     edit(world, local, |peerings| peerings.retain(|p| p.name != name));
     touch(world, &peering.peer, local, now);
     Ok(())
@@ -167,34 +238,79 @@ fn check_peers(world: &World, local: &NetworkKey, peer: &NetworkKey) -> Result<(
     Ok(())
 }
 
-/// Refuses to activate a peering by which either network would import a range that a static route of its own lies
-/// inside.
-fn check_static_routes(world: &World, spec: &PeeringSpec) -> Result<(), Refusal> {
-    let Some(peer) = world.networks.get(&spec.peer) else { return Ok(()) };
-    if !peer.peerings.iter().any(|p| p.peer == spec.network) {
-        return Ok(()); // it stays INACTIVE: nothing is imported yet
-    }
-    for (importer, exporter) in [(&spec.network, &spec.peer), (&spec.peer, &spec.network)] {
-        for range in exported(world, exporter) {
+/// Refuses a peering, as it is in `world`, by which either network would import a range that a static route of its own
+/// lies inside.
+fn check_static_routes(world: &World, local: &NetworkKey, peer: &NetworkKey) -> Result<(), Refusal> {
+    for (importer, exporter) in [(local, peer), (peer, local)] {
+        for (_, range) in imported_ranges(world, importer, exporter) {
             if let Some((key, inside)) = route::inside(world, importer, range) {
                 let expected = format!(
                     "The destination range '{inside}' of the route '{key}' is within the range '{range}' that \
                      '{importer}' would import."
                 );
-                return Err(Refusal::invalid("networkPeering.network", &spec.peer, expected));
+                return Err(Refusal::invalid("networkPeering.network", peer, expected));
             }
         }
     }
     Ok(())
 }
 
-/// The ranges that the peers of `network` import: the private ones. Privately used public ranges are exported by
-/// default too, but by default no peer imports them.
-pub(crate) fn exported<'w>(
+/// What `importer` says of its peering with `exporter`, and what that one says; nothing unless it is ACTIVE.
+fn sides<'w>(
     world: &'w World,
-    network: &'w NetworkKey,
-) -> impl Iterator<Item = Ipv4Net> + use<'w> {
-    subnetwork::ranges_of(world, network).map(|(_, r)| r).filter(|r| range::is_private(r.network()))
+    importer: &NetworkKey,
+    exporter: &NetworkKey,
+) -> Option<(&'w Exchange, &'w Exchange)> {
+    let side = |network: &NetworkKey, other: &NetworkKey| {
+        world.networks.get(network)?.peerings.iter().find(|p| p.peer == *other).map(|p| &p.exchange)
+    };
+    Some((side(importer, exporter)?, side(exporter, importer)?))
+}
+
+/// Whether subnet routes to a range cross from `exporter` to `importer`.
+pub(crate) fn imports_range(
+    world: &World,
+    importer: &NetworkKey,
+    exporter: &NetworkKey,
+    range: Ipv4Net,
+) -> bool {
+    sides(world, importer, exporter).is_some_and(|(takes, gives)| {
+        let public = takes.import_subnet_routes_with_public_ip && gives.export_subnet_routes_with_public_ip;
+        public || range::is_private(range.network())
+    })
+}
+
+/// The subnet ranges that `importer` takes from a peer.
+pub fn imported_ranges<'w>(
+    world: &'w World,
+    importer: &'w NetworkKey,
+    exporter: &'w NetworkKey,
+) -> impl Iterator<Item = (&'w SubnetworkKey, Ipv4Net)> {
+    subnetwork::ranges_of(world, exporter)
+        .filter(move |(_, range)| imports_range(world, importer, exporter, *range))
+}
+
+/// The static routes that `importer` takes from a peer. Routes to the default internet gateway never cross, and those
+/// whose destination is a subnet route's of the importer, or inside of one, have no effect there.
+/// Source: Google's documentation of VPC Network Peering, "Options for exchanging static routes" and "Ignored routes".
+pub fn imported_routes<'w>(
+    world: &'w World,
+    importer: &'w NetworkKey,
+    exporter: &'w NetworkKey,
+) -> impl Iterator<Item = (&'w RouteKey, &'w Route)> {
+    let crosses = sides(world, importer, exporter)
+        .is_some_and(|(takes, gives)| takes.import_custom_routes && gives.export_custom_routes);
+    let statics = world.routes.iter().filter(move |_| crosses).map(|(key, route)| (key, &**route));
+    statics
+        .filter(|(_, route)| route.network == *exporter && route.next_hop != NextHop::InternetGateway)
+        .filter(move |(_, route)| !is_in_subnet_route(world, importer, route.dest_range))
+}
+
+/// Whether a subnet route of the network, its own or one that it imports, has the whole range.
+fn is_in_subnet_route(world: &World, network: &NetworkKey, range: Ipv4Net) -> bool {
+    subnetwork::ranges_of(world, network).any(|(_, have)| have.contains(&range))
+        || active_peers(world, network)
+            .any(|peer| imported_ranges(world, network, peer).any(|(_, have)| have.contains(&range)))
 }
 
 /// Refuses a new range of `network` that would overlap what its active peers, or theirs, have.

@@ -164,7 +164,7 @@ fn ensure_tenant(world: &mut World, authorized: &NetworkKey, tenant: &NetworkKey
     for (local, peer) in [(authorized, tenant), (tenant, authorized)] {
         let known = world.networks.get(local).is_some_and(|n| n.peerings.iter().any(|p| p.peer == *peer));
         if !known {
-            let spec = PeeringSpec { network: local.clone(), name: name.clone(), peer: peer.clone() };
+            let spec = PeeringSpec::new(local.clone(), name.clone(), peer.clone());
             peering::link(world, &spec, now);
             linked = true;
         }

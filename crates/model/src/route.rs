@@ -101,7 +101,8 @@ fn check_range(world: &World, spec: &RouteSpec) -> Result<(), Refusal> {
         return within(have, &format!("of '{key}'"));
     }
     for peer in peering::active_peers(world, &spec.network) {
-        if let Some(have) = peering::exported(world, peer).find(|r| r.contains(&range)) {
+        let mut imported = peering::imported_ranges(world, &spec.network, peer);
+        if let Some((_, have)) = imported.find(|(_, r)| r.contains(&range)) {
             return within(have, &format!("that a peering with '{peer}' imports"));
         }
     }

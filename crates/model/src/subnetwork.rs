@@ -76,8 +76,8 @@ pub(crate) fn insert_checked(world: &mut World, spec: SubnetworkSpec, now: Times
 
 /// Refuses a range that a static route lies inside: one of the network, or of a peer that would import the range.
 fn check_static_routes(world: &World, spec: &SubnetworkSpec) -> Result<(), Refusal> {
-    let imported = range::is_private(spec.range.network());
-    let peers = peering::active_peers(world, &spec.network).filter(|_| imported);
+    let imports = |peer: &&NetworkKey| peering::imports_range(world, peer, &spec.network, spec.range);
+    let peers = peering::active_peers(world, &spec.network).filter(imports);
     for network in std::iter::once(&spec.network).chain(peers) {
         if let Some((key, inside)) = route::inside(world, network, spec.range) {
             let expected =

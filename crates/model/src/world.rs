@@ -73,6 +73,9 @@ impl World {
             Change::RouteInsert(spec) => route::insert(self, spec, now),
             Change::RouteDelete(key) => route::delete(self, key),
             Change::PeeringAdd(spec) => peering::add(self, spec, now),
+            Change::PeeringUpdate { network, name, exchange } => {
+                peering::update(self, network, name, *exchange)
+            }
             Change::PeeringRemove { network, name } => peering::remove(self, network, name, now),
             Change::RedisInsert(spec) => redis::insert(self, spec, now),
             Change::RedisDelete(key) => redis::delete(self, key),

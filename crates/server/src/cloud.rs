@@ -13,6 +13,7 @@
 //!
 //! When the packets do not obey, the old World is made real again, and the operation is done, with an error.
 
+mod busy;
 mod writer;
 
 use crate::control::Served;
@@ -20,6 +21,7 @@ use crate::http::{Answer, Answering, Service};
 use crate::run::state;
 use crate::store::{Store, StoreError};
 use crate::{Lab, LabError, STARTUP_SCRIPT, now};
+use busy::Busy;
 use serde_json::{Value, json};
 use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
@@ -67,6 +69,7 @@ pub struct Cloud {
     snapshots: watch::Receiver<Arc<State>>,
     agent_gone: OwnedFd,
     agent: PathBuf,
+    busy: Busy,
 }
 
 impl Cloud {
@@ -94,7 +97,10 @@ impl Cloud {
             }
         };
         let thread = std::thread::Builder::new().name("writer".into()).spawn(write)?;
-        Ok((Arc::new(Cloud { jobs, snapshots, agent_gone, agent: options.agent }), thread))
+        Ok((
+            Arc::new(Cloud { jobs, snapshots, agent_gone, agent: options.agent, busy: Busy::default() }),
+            thread,
+        ))
     }
 
     /// The State as it is.
@@ -119,9 +125,10 @@ impl Cloud {
                 let read = tokio::task::spawn_blocking(read).await;
                 read.unwrap_or_else(|error| Err(Failure::backend_error(error)))
             }
-            Outcome::Commit(_) => {
+            Outcome::Commit(commit) => {
+                let claim = self.busy.claim(commit.peers(&self.state().world))?;
                 let (reply, answered) = oneshot::channel();
-                let sent = self.jobs.send(Job::Request { request, reply });
+                let sent = self.jobs.send(Job::Request { request, reply, claim });
                 let ending = || Failure::new(503, "backendError", "The server is ending.");
                 sent.map_err(|_| ending())?;
                 answered.await.unwrap_or_else(|_| Err(ending()))

@@ -83,6 +83,14 @@ form! {
         /// The other network: its name when that is unique in the file, `PROJECT/NETWORK`,
         /// `projects/PROJECT/global/networks/NETWORK` or a full URL.
         "network" network: Plain,
+        /// Give static routes to the other network; false when left out.
+        "exportCustomRoutes" export_custom_routes: Option<bool>,
+        /// Take static routes from the other network; false when left out.
+        "importCustomRoutes" import_custom_routes: Option<bool>,
+        /// Give subnet routes of privately used public ranges; true when left out.
+        "exportSubnetRoutesWithPublicIp" export_public: Option<bool>,
+        /// Take subnet routes of privately used public ranges; false when left out.
+        "importSubnetRoutesWithPublicIp" import_public: Option<bool>,
     }
 }
 

@@ -2,7 +2,7 @@
 //! projects, services, networks, subnetworks, instances, firewalls, routes, peerings, redis.
 
 use crate::diagnostic::{Diagnostic, Source};
-use crate::file::{File, Firewall, Instance, L4, Network, Peering, Project, Redis, Route};
+use crate::file::{File, Firewall, Instance, L4, Network, Project, Redis, Route};
 use crate::form::MAX_ERRORS;
 use crate::names::Names;
 use crate::node::Node;
@@ -10,8 +10,8 @@ use crate::owners::Owners;
 use crate::{Check, Located};
 use tombolo_model::project::{COMPUTE, REDIS};
 use tombolo_model::{
-    Action, Change, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, NetworkKey, NetworkSpec, NextHop,
-    NicSpec, PeeringSpec, RedisKey, RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
+    Action, Change, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, NetworkKey, NetworkSpec,
+    NextHop, NicSpec, PeeringSpec, RedisKey, RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
     region::Region,
 };
 
@@ -240,14 +240,25 @@ impl<'f> Lower<'f> {
 
     fn peerings(&mut self, owners: &Owners) {
         for (network, key, path) in self.each_network(owners) {
-            for (i, Peering { name, network: peer }) in network.peerings.iter().enumerate() {
+            for (i, said) in network.peerings.iter().enumerate() {
                 let path = format!("{path}.peerings[{i}]");
                 if self.full() {
                     return;
                 }
-                let found = self.names.network(&peer.0, None);
+                let found = self.names.network(&said.network.0, None);
                 let Some(peer) = self.noted(found, &format!("{path}.network")) else { continue };
-                let spec = PeeringSpec { network: key.clone(), name: name.0.clone(), peer };
+                let default = Exchange::default();
+                let exchange = Exchange {
+                    export_custom_routes: said.export_custom_routes.unwrap_or(default.export_custom_routes),
+                    import_custom_routes: said.import_custom_routes.unwrap_or(default.import_custom_routes),
+                    export_subnet_routes_with_public_ip: said
+                        .export_public
+                        .unwrap_or(default.export_subnet_routes_with_public_ip),
+                    import_subnet_routes_with_public_ip: said
+                        .import_public
+                        .unwrap_or(default.import_subnet_routes_with_public_ip),
+                };
+                let spec = PeeringSpec { network: key.clone(), name: said.name.0.clone(), peer, exchange };
                 self.change(&path, Change::PeeringAdd(spec));
             }
         }

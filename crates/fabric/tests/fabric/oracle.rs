@@ -104,15 +104,38 @@ fn way(world: &World, network: &NetworkKey, to: Ipv4Addr) -> Option<Way> {
             best = Some((rank, way));
         }
     };
+    // What `a` says of its peering with `b`.
+    let says = |a: &NetworkKey, b: &NetworkKey| world.networks[a].peerings.iter().find(|p| p.peer == *b);
+    let has = |s: &Subnetwork| {
+        if s.network == *network {
+            return Some(Way::Own);
+        }
+        let (takes, gives) = (says(network, &s.network)?.exchange, says(&s.network, network)?.exchange);
+        let public = takes.import_subnet_routes_with_public_ip && gives.export_subnet_routes_with_public_ip;
+        (public || range::is_private(s.range.network())).then(|| Way::Peer(s.network.clone()))
+    };
     for s in world.subnetworks.values().filter(|s| s.range.contains(&to)) {
         let prefix = 32 - s.range.prefix_len();
-        if s.network == *network {
-            offer((prefix, 0, 0, String::new()), Way::Own);
+        match has(s) {
+            Some(Way::Own) => offer((prefix, 0, 0, String::new()), Way::Own),
+            Some(way) => offer((prefix, 1, 0, String::new()), way),
+            None => {}
         }
-        let names = |a: &NetworkKey, b: &NetworkKey| world.networks[a].peerings.iter().any(|p| p.peer == *b);
-        let peered = s.network != *network && names(network, &s.network) && names(&s.network, network);
-        if peered && range::is_private(s.range.network()) {
-            offer((prefix, 1, 0, String::new()), Way::Peer(s.network.clone()));
+    }
+    for route in world.routes.values().filter(|r| r.network != *network && r.dest_range.contains(&to)) {
+        let (Some(ours), Some(theirs)) = (says(network, &route.network), says(&route.network, network))
+        else {
+            continue;
+        };
+        let crosses = ours.exchange.import_custom_routes
+            && theirs.exchange.export_custom_routes
+            && route.next_hop != NextHop::InternetGateway;
+        // A subnet route that has all of it makes it void.
+        let void =
+            world.subnetworks.values().any(|s| has(s).is_some() && s.range.contains(&route.dest_range));
+        if crosses && !void {
+            let rank = (32 - route.dest_range.prefix_len(), 3, route.priority, ours.name.clone());
+            offer(rank, Way::Peer(route.network.clone()));
         }
     }
     for (key, route) in
@@ -144,6 +167,10 @@ fn oracle(world: &World, flow: &Flow) -> Verdict {
     if flow.destination == METADATA_SERVER {
         return Verdict::MetadataServer;
     }
+    let never = ["224.0.0.0/4", "255.255.255.255/32", "127.0.0.0/8", "0.0.0.0/8"];
+    if never.iter().any(|range| range.parse::<ipnet::Ipv4Net>().unwrap().contains(&flow.destination)) {
+        return dropped(Cause::TrafficTypeBlocked);
+    }
     let out = match sender.kind {
         Kind::Iap => true,
         Kind::Redis => false,
@@ -160,7 +187,7 @@ fn oracle(world: &World, flow: &Flow) -> Verdict {
         Some(Way::Internet) => return dropped(Cause::NoExternalAddress),
         Some(Way::Hop(None)) => return dropped(Cause::RouteBlackhole),
         // The special way back to Identity-Aware Proxy beats a static route, and takes only replies.
-        Some(Way::Hop(Some(_)))
+        Some(Way::Hop(Some(_)) | Way::Peer(_))
             if end(world, &flow.network, flow.destination).is_some_and(|e| e.kind == Kind::Iap) =>
         {
             return dropped(Cause::NoExternalAddress);
@@ -168,10 +195,19 @@ fn oracle(world: &World, flow: &Flow) -> Verdict {
         Some(Way::Hop(Some(address))) => (flow.network.clone(), Some(address)),
         Some(Way::Own) => (flow.network.clone(), None),
         Some(Way::Peer(peer)) => {
-            if way(world, &peer, flow.source) != Some(Way::Peer(flow.network.clone())) {
+            // Each network has its own client of Identity-Aware Proxy: replies to it never go to a peer.
+            if way(world, &peer, flow.source) != Some(Way::Peer(flow.network.clone()))
+                || end(world, &peer, flow.source).is_some_and(|e| e.kind == Kind::Iap)
+            {
                 return dropped(Cause::NoRoute);
             }
-            (peer, None)
+            // A peer takes it on by its own subnetworks and static routes, never to a peer of its own.
+            match way(world, &peer, flow.destination) {
+                Some(Way::Own) => (peer, None),
+                Some(Way::Hop(Some(address))) => (peer, Some(address)),
+                Some(Way::Hop(None)) => return dropped(Cause::RouteBlackhole),
+                Some(Way::Peer(_) | Way::Internet) | None => return dropped(Cause::NoRoute),
+            }
         }
     };
     let nic = forwarder.unwrap_or(flow.destination);
@@ -248,7 +284,7 @@ fn the_generator_finds_every_verdict() {
         }
     }
     // SOURCE_ENDPOINT_NOT_FOUND is what `nowhere` is for.
-    assert_eq!(seen.len(), 13, "{seen:#?}");
+    assert_eq!(seen.len(), 14, "{seen:#?}");
 }
 
 #[test]

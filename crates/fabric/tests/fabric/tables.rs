@@ -231,6 +231,101 @@ fn public_ranges_are_not_imported() {
 }
 
 #[test]
+fn public_ranges_cross_when_one_side_gives_and_the_other_takes() {
+    let public = "subnet public-2 vpc-2 9.9.9.0/24\nvm vm-p public-2";
+    let reaches = "vm-1 -> 9.9.9.2 tcp/80 : DELIVERED vm-p\nvm-p -> 10.1.0.2 tcp/80 : DELIVERED vm-1";
+    table(&[OPEN, "peer p12 vpc-1 vpc-2 import-public\npeer p21 vpc-2 vpc-1", public], reaches);
+    table(&[OPEN, PEERED, public, "exchange p12 vpc-1 import-public"], reaches);
+    table(
+        &[OPEN, PEERED, public, "exchange p12 vpc-1 import-public\nexchange p21 vpc-2 no-export-public"],
+        "vm-1 -> 9.9.9.2 tcp/80 : DROP NO_EXTERNAL_ADDRESS",
+    );
+}
+
+#[test]
+fn static_routes_cross_when_one_side_gives_and_the_other_takes() {
+    let router = "vm router subnet-2=10.2.0.9 forward\nroute far vpc-2 192.168.0.0/16 10.2.0.9";
+    let both = "exchange p12 vpc-1 import\nexchange p21 vpc-2 export";
+    table(
+        &[OPEN, PEERED, router, both],
+        "vm-1 -> 192.168.3.4 tcp/80 : FORWARDED router
+         vm-2 -> 192.168.3.4 tcp/80 : FORWARDED router
+         router@192.168.3.4 -> 10.1.0.2 tcp/80 : DELIVERED vm-1
+         router@192.169.3.4 -> 10.1.0.2 tcp/80 : DROP NO_ROUTE",
+    );
+    for half in ["exchange p12 vpc-1 import", "exchange p21 vpc-2 export", "exchange p12 vpc-1 export"] {
+        table(&[OPEN, PEERED, router, half], "vm-1 -> 192.168.3.4 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET");
+    }
+    // The local route of the same length wins; a longer one too, and a shorter one does not.
+    for (local, want) in [
+        ("192.168.0.0/16", "FORWARDED vm-1f"),
+        ("192.168.3.0/24", "FORWARDED vm-1f"),
+        ("192.0.0.0/8", "FORWARDED router"),
+    ] {
+        let local = format!("vm vm-1f subnet-1=10.1.0.9 forward\nroute near vpc-1 {local} 10.1.0.9");
+        table(&[OPEN, PEERED, router, both, &local], &format!("vm-1 -> 192.168.3.4 tcp/80 : {want}"));
+    }
+    // The receiver's gate is in the router's network, and a next hop that is gone drops.
+    let deny = "deny far vpc-2 all sources=10.1.0.0/16 priority=1";
+    table(&[OPEN, PEERED, router, both, deny], "vm-1 -> 192.168.3.4 tcp/80 : DROP FIREWALL_RULE far");
+    table(
+        &[OPEN, PEERED, router, both, "delete vm router"],
+        "vm-1 -> 192.168.3.4 tcp/80 : DROP ROUTE_BLACKHOLE",
+    );
+}
+
+#[test]
+fn static_routes_go_one_hop_and_yield_to_subnet_routes() {
+    let third = "network vpc-3
+        subnet subnet-3 vpc-3 10.3.0.0/16
+        vm vm-3 subnet-3
+        allow open-3 vpc-3 all
+        peer p23 vpc-2 vpc-3 export import\npeer p32 vpc-3 vpc-2 export import
+        vm router subnet-3=10.3.0.9 forward\nroute far vpc-3 192.168.0.0/16 10.3.0.9
+        exchange p12 vpc-1 export import\nexchange p21 vpc-2 export import";
+    table(
+        &[OPEN, PEERED, third],
+        "vm-2 -> 192.168.3.4 tcp/80 : FORWARDED router
+         vm-1 -> 192.168.3.4 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET",
+    );
+    // What a peer gives for all of 10.0.0.0/8 ends at that peer when it has no route of its own.
+    let wide = "vm hub subnet-2=10.2.0.9 forward\nroute wide vpc-2 10.0.0.0/8 10.2.0.9";
+    table(
+        &[OPEN, PEERED, third, wide],
+        "vm-1 -> 10.9.9.9 tcp/80 : FORWARDED hub
+         vm-1 -> 10.2.0.3 tcp/80 : DELIVERED vm-2b
+         vm-1 -> 10.3.0.2 tcp/80 : DROP NO_ROUTE",
+    );
+    // Inside of a subnet route of the importer's it has no effect, and the default route never crosses.
+    let inside = "network vpc-3
+        subnet subnet-3 vpc-3 10.3.0.0/16
+        peer p13 vpc-1 vpc-3\npeer p31 vpc-3 vpc-1
+        vm hub subnet-2=10.2.0.9 forward\nroute inside vpc-2 10.3.5.0/24 10.2.0.9
+        peer p12 vpc-1 vpc-2 import\npeer p21 vpc-2 vpc-1 export";
+    table(
+        &[OPEN, inside],
+        "vm-1 -> 10.3.5.5 tcp/80 : DROP UNKNOWN_INTERNAL_ADDRESS
+         vm-2 -> 10.3.5.5 tcp/80 : FORWARDED hub
+         vm-1 -> 8.8.8.8 tcp/80 : DROP NO_EXTERNAL_ADDRESS",
+    );
+}
+
+/// Found by `agree` (seed 4002): a static route to everywhere takes no multicast along.
+#[test]
+fn multicast_is_carried_by_no_route() {
+    let hub = "vm hub subnet-1=10.1.0.9 forward\nroute all vpc-1 0.0.0.0/0 10.1.0.9";
+    let no_default = "route wide vpc-1 224.0.0.0/3 10.1.0.9";
+    table(
+        &[OPEN, hub, no_default],
+        "vm-1 -> 232.226.106.154 tcp/79 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 224.0.0.1 udp/79 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 255.255.255.255 udp/67 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 127.0.0.1 tcp/80 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 240.0.0.1 tcp/80 : FORWARDED hub",
+    );
+}
+
+#[test]
 fn unrelated_networks_overlap_freely() {
     let twin = "network vpc-3
         subnet subnet-3 vpc-3 10.1.0.0/16

@@ -65,6 +65,16 @@ fn line() -> impl Strategy<Value = String> {
         select(&["", "", "forward"][..]),
         select(&["", "tags=x", "tags=y"][..]),
     );
+    let exchange = select(
+        &[
+            "export",
+            "import",
+            "export import",
+            "export import import-public",
+            "no-export-public",
+            "import-public",
+        ][..],
+    );
     prop_oneof![
         3 => (name(), network(), range()).prop_map(|(s, n, r)| format!("subnet {s} {n} {r}")),
         5 => vm.prop_map(|(v, s, more, forward, tags)| format!("vm {v} {s}{more} {forward} {tags}")),
@@ -72,6 +82,7 @@ fn line() -> impl Strategy<Value = String> {
         9 => rule(&["vpc-1", "vpc-1", "vpc-2", "vpc-3", "vpc-4"]),
         2 => (name(), network(), dest, hop).prop_map(|(r, n, d, hop)| format!("route {r} {n} {d} {hop}")),
         4 => (network(), network()).prop_map(|(a, b)| format!("peer {a}-to-{b} {a} {b}")),
+        4 => (network(), network(), exchange).prop_map(|(a, b, x)| format!("exchange {a}-to-{b} {a} {x}")),
         1 => (network(), network()).prop_map(|(a, b)| format!("unpeer {a}-to-{b} {a}")),
         1 => network().prop_map(|n| format!("no-default-route {n}")),
         2 => (name(), network()).prop_map(|(r, n)| format!("redis {r} {n}")),
@@ -169,6 +180,7 @@ impl AnyFlow {
             "10.3.0.200",
             "192.168.3.4",
             "8.8.8.8",
+            "232.226.106.154",
             "169.254.169.254",
         ];
         let nics = |times| nics.iter().cycle().take(nics.len() * times).map(|(_, nic)| *nic);

@@ -156,3 +156,29 @@ fn peerings_are_limited_and_named_once() {
     assert_eq!(refusal(&world, "peer p-25 vpc-1 project-9/vpc-25"), full);
     assert_eq!(full.to_string(), "Quota 'PEERINGS_PER_NETWORK' exceeded. Limit: 25.0");
 }
+
+#[test]
+fn a_side_changes_what_it_gives_and_takes() {
+    let world = world(&format!("{THREE}\n{ONE_TWO}"));
+    let exchange = |world: &World| world.networks[&network("vpc-1")].peerings[0].exchange;
+    assert_eq!(exchange(&world), Exchange::default());
+    let changed = then(&world, "exchange p12 vpc-1 export import", 9_000);
+    assert!(exchange(&changed).export_custom_routes && exchange(&changed).import_custom_routes);
+    // The state is as it was, and since when.
+    assert_eq!(states(&changed), states(&world));
+    assert_eq!(
+        refusal(&world, "exchange none vpc-1 export").to_string(),
+        "Invalid value for field 'networkPeering.name': 'none'. There is no peering with that name on the network."
+    );
+    // To take a range that a static route of its own lies inside of is refused, by either side's saying so.
+    let public =
+        "subnet public vpc-2 9.9.9.0/24\nvm vm-1 subnet-1 forward\nroute inside vpc-1 9.9.9.128/25 vm-1";
+    let public =
+        changes(public).iter().fold(world, |world, change| world.apply(change, Timestamp(0)).unwrap());
+    let why = "The destination range '9.9.9.128/25' of the route 'projects/project-1/global/routes/inside' is within \
+               the range '9.9.9.0/24' that 'projects/project-1/global/networks/vpc-1' would import.";
+    assert!(refusal(&public, "exchange p12 vpc-1 import-public").to_string().ends_with(why));
+    let not_given = then(&public, "exchange p21 vpc-2 no-export-public", 0);
+    let taken = then(&not_given, "exchange p12 vpc-1 import-public", 0);
+    assert!(refusal(&taken, "exchange p21 vpc-2").to_string().ends_with(why));
+}

@@ -23,6 +23,7 @@ const NAMES: &[&str] = &["a", "b", "c", "project-2/d"];
 fn line() -> impl Strategy<Value = String> {
     let (network, range, name) = (|| select(NETWORKS), || select(RANGES), || select(NAMES));
     let peering = || select(&["p", "q", "r"][..]);
+    let exchange = || select(&["", "import-public", "export import import-public", "no-export-public"][..]);
     let redis = prop_oneof![Just(""), Just("10.34.175.88/29"), Just("10.1.2.0/29"), Just("10.60.0.0/29")];
     let vm = (name(), name(), name(), select(&["", "=10.1.0.2", "=10.2.0.5", ",b", ",c"][..]));
     prop_oneof![
@@ -38,7 +39,8 @@ fn line() -> impl Strategy<Value = String> {
         2 => (name(), network(), range(), select(&["gateway", "a", "10.1.0.2"][..]))
             .prop_map(|(r, n, d, hop)| format!("route {r} {n} {d} {hop}")),
         1 => name().prop_map(|r| format!("delete route {r}")),
-        8 => (peering(), network(), network()).prop_map(|(p, a, b)| format!("peer {p} {a} {b}")),
+        8 => (peering(), network(), network(), exchange()).prop_map(|(p, a, b, x)| format!("peer {p} {a} {b} {x}")),
+        2 => (peering(), network(), exchange()).prop_map(|(p, n, x)| format!("exchange {p} {n} {x}")),
         2 => (peering(), network()).prop_map(|(p, n)| format!("unpeer {p} {n}")),
         1 => network().prop_map(|n| format!("unredis {n}")),
         4 => (name(), network(), redis).prop_map(|(r, n, range)| format!("redis {r} {n} {range}")),
@@ -91,7 +93,14 @@ fn check(world: &World) -> Result<(), TestCaseError> {
         }
         let private = |range: &ipnet::Ipv4Net| range::is_private(range.network());
         let own = ranges_of(world, key);
-        let peers = world.active_peers(key).flat_map(|n| ranges_of(world, n)).filter(private);
+        let says = |at: &NetworkKey, of: &NetworkKey| {
+            world.networks[at].peerings.iter().find(|p| p.peer == *of).map(|p| p.exchange).unwrap()
+        };
+        let peers = world.active_peers(key).flat_map(|n| {
+            let public = says(key, n).import_subnet_routes_with_public_ip
+                && says(n, key).export_subnet_routes_with_public_ip;
+            ranges_of(world, n).into_iter().filter(move |range| public || private(range))
+        });
         for range in own.into_iter().chain(peers) {
             let statics = world.routes.iter().filter(|(_, r)| r.network == *key);
             for (route, r) in statics {

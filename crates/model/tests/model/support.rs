@@ -8,7 +8,8 @@
 //!   vm vm-1 subnet-1[=10.1.0.9],subnet-2 [zone=Z] [forward] [tags=a,b]      tags vm-1 a,b
 //!   allow|deny rule-1 vpc-1 tcp:80,udp [egress] [priority=N] [sources=…] [destinations=…] [source-tags=…] [targets=…] [disabled]
 //!   route r-1 vpc-1 192.168.0.0/16 gateway|vm-1|10.1.0.9
-//!   peer a-to-b vpc-a vpc-b               unpeer a-to-b vpc-a
+//!   peer a-to-b vpc-a vpc-b [export] [import] [import-public] [no-export-public]
+//!   exchange a-to-b vpc-a [export] …      unpeer a-to-b vpc-a
 //!   redis redis-1 vpc-2 [10.34.175.88/29] [region=R] [memory=N]
 //!   delete network|subnet|vm|rule|route|redis|… NAME
 //! ```
@@ -123,7 +124,13 @@ pub(crate) fn change(line: &str) -> Change {
             name: w.nth(1).into(),
             network: network(w.nth(2)),
             peer: network(w.nth(3)),
+            exchange: exchange(&w),
         }),
+        "exchange" => Change::PeeringUpdate {
+            name: w.nth(1).into(),
+            network: network(w.nth(2)),
+            exchange: exchange(&w),
+        },
         "unpeer" => Change::PeeringRemove { name: w.nth(1).into(), network: network(w.nth(2)) },
         "redis" => {
             let mut key = redis(w.nth(1));
@@ -138,6 +145,15 @@ pub(crate) fn change(line: &str) -> Change {
         }
         "delete" => delete(w.nth(1), w.nth(2)),
         other => panic!("what is {other}?"),
+    }
+}
+
+fn exchange(w: &Words) -> Exchange {
+    Exchange {
+        export_custom_routes: w.has("export"),
+        import_custom_routes: w.has("import"),
+        export_subnet_routes_with_public_ip: !w.has("no-export-public"),
+        import_subnet_routes_with_public_ip: w.has("import-public"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The thread that owns the lab: one change after the other.
 
+use super::busy::Claim;
 use crate::http::Answer;
 use crate::store::Store;
 use crate::{Lab, LabError, now};
@@ -8,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use tombolo_api::{Commit, Failure, Operation, Outcome, Request, State, answer};
-use tombolo_model::Timestamp;
+use tombolo_model::{Timestamp, World};
 
 /// How often servers inside the lab are looked after.
 const TICK: Duration = Duration::from_secs(1);
@@ -22,6 +23,8 @@ pub(super) enum Job {
         request: Request,
         /// Who waits for the answer.
         reply: oneshot::Sender<Answer>,
+        /// What nobody else may change until it is carried out.
+        claim: Claim,
     },
     /// End the lab.
     End,
@@ -77,7 +80,7 @@ impl Writer {
         let mut ticked = Instant::now();
         loop {
             match queue.recv_timeout(TICK) {
-                Ok(Job::Request { request, reply }) => self.carry_out(&request, reply),
+                Ok(Job::Request { request, reply, claim }) => self.carry_out(&request, reply, claim),
                 Ok(Job::End) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -95,36 +98,45 @@ impl Writer {
     }
 
     /// Answers a request; a client that went away meanwhile is no reason to undo what it asked for.
-    fn carry_out(&mut self, request: &Request, reply: oneshot::Sender<Answer>) {
+    fn carry_out(&mut self, request: &Request, reply: oneshot::Sender<Answer>, claim: Claim) {
         let state = self.state();
         // What was true when the request came need not be true now.
-        match answer(&state, request, now()) {
-            Err(failure) => drop(reply.send(Err(failure))),
-            Ok(Outcome::Reply(answer)) => drop(reply.send(Ok(answer))),
-            Ok(Outcome::Effect(_)) => {
-                drop(reply.send(Err(Failure::backend_error("the request is another one than before"))));
-            }
+        let answer = match answer(&state, request, now()) {
             Ok(Outcome::Commit(commit)) => match commit.earlier(&state) {
-                Some(earlier) => drop(reply.send(Ok(earlier.wire()))),
-                None => self.begin(&commit, &state, reply),
+                Some(earlier) => Ok(earlier.wire()),
+                None => match commit.begin(&state, now()) {
+                    Ok((world, operation)) => {
+                        return self.begin(&commit, &state, world, operation, reply, claim);
+                    }
+                    Err(failure) => Err(failure),
+                },
             },
-        }
+            Ok(Outcome::Reply(answer)) => Ok(answer),
+            Ok(Outcome::Effect(_)) => Err(Failure::backend_error("the request is another one than before")),
+            Err(failure) => Err(failure),
+        };
+        drop(claim); // before the answer: who has it may claim the same again
+        drop(reply.send(answer));
     }
 
-    fn begin(&mut self, commit: &Commit, state: &State, reply: oneshot::Sender<Answer>) {
-        let (world, operation) = match commit.begin(state, now()) {
-            Ok(begun) => begun,
-            Err(failure) => return drop(reply.send(Err(failure))),
-        };
+    fn begin(
+        &mut self,
+        commit: &Commit,
+        state: &State,
+        world: World,
+        operation: Operation,
+        reply: oneshot::Sender<Answer>,
+        claim: Claim,
+    ) {
         if !(self.asynchronous && commit.is_recorded()) {
-            return drop(reply.send(self.finish(commit, world, operation)));
+            return drop(reply.send(self.finish(commit, world, operation, claim)));
         }
         let mut running = state.clone();
         running.operations.put(operation.clone());
         match self.keep(running) {
             Ok(()) => {
                 drop(reply.send(Ok(operation.wire())));
-                if let Err(failure) = self.finish(commit, world, operation) {
+                if let Err(failure) = self.finish(commit, world, operation, claim) {
                     eprintln!("tombolo: {}", failure.message);
                 }
             }
@@ -133,7 +145,7 @@ impl Writer {
     }
 
     /// Makes the World real and keeps it; the operation as it ended, or the failure where there is none.
-    fn finish(&mut self, commit: &Commit, world: tombolo_model::World, operation: Operation) -> Answer {
+    fn finish(&mut self, commit: &Commit, world: World, operation: Operation, claim: Claim) -> Answer {
         let state = self.state();
         let mut next = State::clone(&state);
         let changed = world != state.world;
@@ -155,6 +167,7 @@ impl Writer {
             }
             Err(error) => Err(error.into()),
         };
+        drop(claim); // before anybody can see that it is done
         if let Err(failure) = self.keep(next) {
             // What is not on the disk must not be in the packets: it would be gone after the next start.
             if let Err(error) = self.lab.become_world(state.world.clone()) {

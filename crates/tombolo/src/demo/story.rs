@@ -79,7 +79,7 @@ impl Story {
         let (vpc_1, vpc_2) = self.vpcs();
         let peering = |network: &NetworkKey, peer: &NetworkKey| {
             let name = format!("{}-to-{}", network.name, peer.name);
-            Change::PeeringAdd(PeeringSpec { network: network.clone(), name, peer: peer.clone() })
+            Change::PeeringAdd(PeeringSpec::new(network.clone(), name, peer.clone()))
         };
         [peering(&vpc_1, &vpc_2), peering(&vpc_2, &vpc_1)]
     }

@@ -98,6 +98,45 @@ fn operations_can_be_waited_for() {
     home.down();
 }
 
+/// Two clients change peerings of one network at the same time: one is told to try again, as by Google, and can.
+#[test]
+fn peerings_change_one_at_a_time() {
+    let homes = homes();
+    let home = homes.last().unwrap();
+    let served = home.serve(&[]);
+    project(&served);
+    let (address, clients) = (served.address, 6);
+    for n in 0..clients {
+        served.good("POST", NETWORKS, json!({ "name": format!("peer-{n}"), "autoCreateSubnetworks": false }));
+    }
+    let add = |n: u32| {
+        let peering = json!({ "networkPeering": { "name": format!("to-{n}"), "exchangeSubnetRoutes": true,
+            "network": format!("projects/project-1/global/networks/peer-{n}") } });
+        let mut refusals = 0;
+        loop {
+            match send(address, "POST", &format!("{NETWORKS}/vpc/addPeering"), &peering).unwrap() {
+                (200, operation) => {
+                    assert_eq!((&operation["status"], operation.get("error")), (&json!("DONE"), None));
+                    return refusals;
+                }
+                (status, error) => {
+                    let busy = "There is a peering operation in progress on the local or peer network. Try again later.";
+                    assert_eq!((status, &error["error"]["message"]), (400, &json!(busy)));
+                    refusals += 1;
+                }
+            }
+        }
+    };
+    let refusals: u32 = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..clients).map(|n| scope.spawn(move || add(n))).collect();
+        all.into_iter().map(|client| client.join().unwrap()).sum()
+    });
+    eprintln!("{refusals} refusals");
+    let network = served.good("GET", &format!("{NETWORKS}/vpc"), Value::Null);
+    assert_eq!(network["peerings"].as_array().map(Vec::len), Some(clients as usize));
+    home.down();
+}
+
 /// Waits until an operation of Compute is done, as clients do.
 fn wait(served: &Served, operation: &Value) {
     let path = operation["selfLink"].as_str().unwrap().replace("https://www.googleapis.com", "");
