@@ -22,9 +22,11 @@ pub mod probe;
 pub mod render;
 pub mod rules;
 pub mod state;
+pub mod table;
 
 pub use plan::{Edit, Op, Plan, plan};
 pub use probe::{Probe, Seen};
 pub use render::render;
 pub use rules::Ruleset;
 pub use state::{Desired, Link, Namespace, Neighbour, Route, RouteVia, State};
+pub use table::Table;

@@ -1,4 +1,4 @@
-//! A router's nftables rules as data, and their text for the `nft` program.
+//! A router's nftables rules as data.
 //!
 //! The order of things in the forward hook:
 //!
@@ -11,12 +11,15 @@
 //!   anything else: drop
 //! ```
 
+use crate::table::{self, Hook, Intervals, Match, Table, Verdict, Way};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
-use tombolo_model::{L4, PortRange, Protocol};
+use tombolo_fabric::METADATA_SERVER;
+#[cfg(test)]
+use tombolo_model::PortRange;
+use tombolo_model::{L4, Protocol};
 
 /// The rules of one router.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,107 +87,106 @@ impl Ruleset {
 
     /// A script for `nft -f -` that replaces whatever rules there were, in one transaction.
     pub fn script(&self) -> String {
-        let mut out = String::from("table inet tombolo\ndelete table inet tombolo\ntable inet tombolo {\n");
-        verdict_map(&mut out, "egress", &self.egress_of);
-        verdict_map(&mut out, "ingress", &self.ingress_of);
-        out.push_str(" chain gate-in {\n  oifname vmap @ingress\n  oifname \"p*\" accept\n  drop\n }\n");
+        self.table().script()
+    }
+
+    /// The rules as nf_tables has them.
+    pub fn table(&self) -> Table {
+        let maps = [("egress", &self.egress_of), ("ingress", &self.ingress_of)];
+        let mut table = Table {
+            maps: maps.into_iter().map(|(name, chains)| (name.to_owned(), chains.clone())).collect(),
+            ..Table::default()
+        };
+        let gate_in = vec![
+            rule([], Verdict::ByLink(Way::Out, "ingress".into())),
+            rule([peering(Way::Out)], Verdict::Accept),
+            rule([], Verdict::Drop),
+        ];
+        let mut add = |name: &str, hook, rules| {
+            table.chains.insert(name.to_owned(), table::Chain { hook, rules });
+        };
+        add(GATE_IN, None, gate_in);
         for (name, chain) in &self.chains {
-            let _ = writeln!(out, " chain {name} {{");
-            chain.rules.iter().for_each(|rule| chain_rule(&mut out, chain, rule));
-            out.push_str(" }\n");
+            add(name, None, chain.rules.iter().flat_map(|rule| chain_rule(chain, rule)).collect());
         }
-        self.base_chains(&mut out);
-        out.push_str("}\n");
-        out
-    }
-
-    /// The hooks.
-    fn base_chains(&self, out: &mut String) {
-        out.push_str(" chain forward-hook {\n  type filter hook forward priority filter; policy drop;\n");
-        if !self.transit {
-            out.push_str("  iifname \"p*\" oifname \"p*\" drop\n");
-        }
-        out.push_str("  ct state vmap { established : accept, related : accept, invalid : drop }\n");
-        out.push_str("  iifname \"p*\" goto gate-in\n");
-        for link in &self.trusted {
-            let _ = writeln!(out, "  iifname \"{link}\" goto gate-in");
-        }
-        out.push_str("  iifname vmap @egress\n }\n");
+        add("forward-hook", Some(Hook::Forward), self.forward());
         // The router itself answers nobody but an endpoint that asks Google's link-local server.
-        out.push_str(
-            " chain input-hook {\n  type filter hook input priority filter; policy drop;\n  \
-             ct state vmap { established : accept, related : accept, invalid : drop }\n  \
-             iifname != \"p*\" ip daddr 169.254.169.254 accept\n }\n",
-        );
+        let server = u32::from(METADATA_SERVER);
+        let asks = Match::Address(Side::Destination, Intervals::new([(server, server)]));
+        let no_peering = Match::LinkPrefix(Way::In, PEERING.into(), false);
+        let input = vec![rule([], Verdict::ByState), rule([no_peering, asks], Verdict::Accept)];
+        add("input-hook", Some(Hook::Input), input);
+        table
+    }
+
+    /// The rules for packets that pass.
+    fn forward(&self) -> Vec<table::Rule> {
+        let to_gate = || Verdict::Goto(GATE_IN.into());
+        let mut rules = Vec::new();
+        if !self.transit {
+            rules.push(rule([peering(Way::In), peering(Way::Out)], Verdict::Drop));
+        }
+        rules.push(rule([], Verdict::ByState));
+        rules.push(rule([peering(Way::In)], to_gate()));
+        rules.extend(self.trusted.iter().map(|link| rule([Match::Link(Way::In, link.clone())], to_gate())));
+        rules.push(rule([], Verdict::ByLink(Way::In, "egress".into())));
+        rules
     }
 }
 
-/// `map egress { type ifname : verdict; elements = { … } }`
-fn verdict_map(out: &mut String, name: &str, chains: &BTreeMap<String, String>) {
-    let _ = writeln!(out, " map {name} {{\n  type ifname : verdict");
-    if !chains.is_empty() {
-        let elements: Vec<_> =
-            chains.iter().map(|(link, chain)| format!("\"{link}\" : goto {chain}")).collect();
-        let _ = writeln!(out, "  elements = {{ {} }}", elements.join(", "));
-    }
-    out.push_str(" }\n");
+/// The chain in which the receiver's gate is.
+const GATE_IN: &str = "gate-in";
+
+/// How the names of interfaces to peers begin.
+const PEERING: &str = "p";
+
+/// Whether the packet comes from a peer, or goes to one.
+fn peering(way: Way) -> Match {
+    Match::LinkPrefix(way, PEERING.into(), true)
 }
 
-/// A rule as one nft rule for each protocol that it names.
-fn chain_rule(out: &mut String, chain: &Chain, rule: &ChainRule) {
-    let Some(far) = far_match(chain.far, &rule.far) else { return };
+/// A rule that comes from no firewall rule.
+fn rule<const N: usize>(matches: [Match; N], verdict: Verdict) -> table::Rule {
+    table::Rule { matches: matches.into(), verdict, comment: None }
+}
+
+/// A rule as one rule of nf_tables for each protocol that it names.
+fn chain_rule(chain: &Chain, rule: &ChainRule) -> Vec<table::Rule> {
+    let Some(far) = far_match(chain.far, &rule.far) else { return Vec::new() };
     let verdict = match (rule.allow, chain.allow) {
-        (false, _) => "drop",
-        (true, Allow::ToIngressGate) => "goto gate-in",
-        (true, Allow::Deliver) => "accept",
+        (false, _) => Verdict::Drop,
+        (true, Allow::ToIngressGate) => Verdict::Goto(GATE_IN.into()),
+        (true, Allow::Deliver) => Verdict::Accept,
     };
-    for l4 in &rule.matches {
-        let _ = writeln!(out, "  {far}{}{verdict} comment \"{}\"", l4_match(l4), rule.name);
-    }
+    let one = |l4: &L4| table::Rule {
+        matches: far.iter().cloned().chain(l4_match(l4)).collect(),
+        verdict: verdict.clone(),
+        comment: Some(rule.name.clone()),
+    };
+    rule.matches.iter().map(one).collect()
 }
 
-/// `ip saddr { 10.0.0.0/8 } `, nothing where every address matches, `None` where no address can.
-fn far_match(side: Side, far: &BTreeSet<Ipv4Net>) -> Option<String> {
+/// Nothing where every address matches, `None` where no address can.
+fn far_match(side: Side, far: &BTreeSet<Ipv4Net>) -> Option<Option<Match>> {
     if far.is_empty() {
         return None; // no instance has the source tag (yet)
     }
-    if far.iter().any(|range| range.prefix_len() == 0) {
-        return Some(String::new());
-    }
-    let side = if side == Side::Source { "saddr" } else { "daddr" };
-    // An interval set may not overlap itself.
-    let merged = Ipv4Net::aggregate(&far.iter().copied().collect());
-    let merged: Vec<_> = merged.iter().map(ToString::to_string).collect();
-    Some(format!("ip {side} {{ {} }} ", merged.join(", ")))
+    let ranges = far.iter().map(|range| (range.network().into(), range.broadcast().into()));
+    let ranges = Intervals::new(ranges);
+    Some((ranges.ranges() != [(0, u32::MAX)]).then_some(Match::Address(side, ranges)))
 }
 
-/// `meta l4proto 6 th dport { 22, 80-90 } `, nothing where every packet matches.
-fn l4_match(l4: &L4) -> String {
-    let protocol = match l4.protocol {
-        Protocol::All => return String::new(),
-        Protocol::Number(n) => format!("meta l4proto {n} "),
-    };
-    if l4.ports.is_empty() {
-        return protocol;
-    }
-    let ports: Vec<_> = merge_ports(&l4.ports).iter().map(ToString::to_string).collect();
-    format!("{protocol}th dport {{ {} }} ", ports.join(", "))
-}
-
-/// The same ports, sorted, without overlap.
-fn merge_ports(ports: &[PortRange]) -> Vec<PortRange> {
-    let mut sorted = ports.to_vec();
-    sorted.sort();
-    let mut merged: Vec<PortRange> = Vec::new();
-    for range in sorted {
-        match merged.last_mut() {
-            Some(last) if u32::from(range.first) <= u32::from(last.last) + 1 => {
-                last.last = last.last.max(range.last)
-            }
-            _ => merged.push(range),
+/// Nothing where every packet matches.
+fn l4_match(l4: &L4) -> Vec<Match> {
+    let mut matches = Vec::new();
+    if let Protocol::Number(number) = l4.protocol {
+        matches.push(Match::Protocol(number));
+        if !l4.ports.is_empty() {
+            let ports = l4.ports.iter().map(|range| (range.first.into(), range.last.into()));
+            matches.push(Match::Port(Intervals::new(ports)));
         }
     }
-    merged
+    matches
 }
 
 #[cfg(test)]
@@ -196,37 +198,27 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_merged_because_an_interval_set_may_not_overlap() {
-        for (given, want) in [
-            (vec!["22"], vec!["22"]),
-            (vec!["80-90", "85", "91"], vec!["80-91"]),
-            (vec!["443", "80", "80"], vec!["80", "443"]),
-            (vec!["0-65535", "1"], vec!["0-65535"]),
-        ] {
-            assert_eq!(merge_ports(&ports(&given)), ports(&want));
-        }
-    }
-
-    #[test]
     fn a_rule_becomes_a_line_for_each_protocol() {
         let matches = vec![L4::new(Protocol::TCP, ports(&["22", "80-90"])), L4::all_of(Protocol::ICMP)];
         let far =
             ["10.0.0.0/9", "10.128.0.0/9", "192.168.0.1/32"].iter().map(|r| r.parse().unwrap()).collect();
         let rule = ChainRule { name: "r".into(), far, matches, allow: true };
-        let mut out = String::new();
         let ingress = Chain { far: Side::Source, allow: Allow::Deliver, rules: Vec::new() };
         let egress = Chain { far: Side::Destination, allow: Allow::ToIngressGate, rules: Vec::new() };
-        chain_rule(&mut out, &ingress, &rule);
-        chain_rule(&mut out, &egress, &ChainRule { allow: false, ..rule.clone() });
-        let want = "  ip saddr { 10.0.0.0/8, 192.168.0.1/32 } meta l4proto 6 th dport { 22, 80-90 } accept comment \"r\"
-  ip saddr { 10.0.0.0/8, 192.168.0.1/32 } meta l4proto 1 accept comment \"r\"
-  ip daddr { 10.0.0.0/8, 192.168.0.1/32 } meta l4proto 6 th dport { 22, 80-90 } drop comment \"r\"
-  ip daddr { 10.0.0.0/8, 192.168.0.1/32 } meta l4proto 1 drop comment \"r\"
-";
-        assert_eq!(out, want);
+        let denied = ChainRule { allow: false, ..rule.clone() };
+        let lines = [chain_rule(&ingress, &rule), chain_rule(&egress, &denied)].concat();
+        let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        let want = [
+            "ip saddr { 10.0.0.0/8, 192.168.0.1 } meta l4proto 6 th dport { 22, 80-90 } accept comment \"r\"",
+            "ip saddr { 10.0.0.0/8, 192.168.0.1 } meta l4proto 1 accept comment \"r\"",
+            "ip daddr { 10.0.0.0/8, 192.168.0.1 } meta l4proto 6 th dport { 22, 80-90 } drop comment \"r\"",
+            "ip daddr { 10.0.0.0/8, 192.168.0.1 } meta l4proto 1 drop comment \"r\"",
+        ];
+        assert_eq!(lines, want);
+        let all = ["0.0.0.0/1", "128.0.0.0/1"].iter().map(|r| r.parse().unwrap()).collect();
+        let anybody = ChainRule { far: all, ..rule.clone() };
+        assert_eq!(chain_rule(&ingress, &anybody)[1].to_string(), "meta l4proto 1 accept comment \"r\"");
         let nobody = ChainRule { far: BTreeSet::new(), ..rule };
-        let mut out = String::new();
-        chain_rule(&mut out, &ingress, &nobody);
-        assert_eq!(out, "");
+        assert_eq!(chain_rule(&ingress, &nobody), []);
     }
 }

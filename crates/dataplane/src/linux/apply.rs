@@ -2,7 +2,7 @@
 //! next observation shows what is still missing.
 
 use super::netlink::{Mode, Route as Netlink};
-use super::{Held, Kernel, netns, nft};
+use super::{Held, Kernel, Rules, netns, nft};
 use crate::plan::{Edit, Op, Plan};
 use crate::state::{Link, Neighbour, Route, RouteVia};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -100,15 +100,14 @@ impl Kernel {
                 Ok(())
             }
             Op::LoadRules { namespace, rules } => {
-                let held = self.held(namespace)?;
-                let script = rules.script();
-                let generation = netns::with(&*held.fd, || {
-                    nft::load(&script).map_err(Error::other)?;
-                    nft::generation()
-                })??;
-                if let Some(held) = self.namespaces.get_mut(namespace) {
-                    held.rules = Some((rules.fingerprint(), generation));
-                }
+                let missing = || Error::other(format!("there is no namespace {namespace}"));
+                let held = self.namespaces.get_mut(namespace).ok_or_else(missing)?;
+                let table = rules.table();
+                // Until they are loaded nothing is known of them: a part of them may be.
+                let before = held.rules.take();
+                let known = before.as_ref().map(|known| (&known.table, known.generation));
+                let generation = netns::with(&*held.fd, || nft::Nft::open()?.load(known, &table))??;
+                held.rules = Some(Rules { fingerprint: rules.fingerprint(), table, generation });
                 Ok(())
             }
             Op::CreateLink { a, b } => {

@@ -1,4 +1,4 @@
-//! The kernel: observing it and editing it, by netlink and the `nft` program, in namespaces held by descriptor.
+//! The kernel: observing it and editing it, by netlink, in namespaces held by descriptor.
 
 pub mod apply;
 pub mod netlink;
@@ -7,6 +7,7 @@ pub mod nft;
 pub mod observe;
 pub mod probe;
 
+use crate::table::Table;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -25,7 +26,18 @@ pub struct Held {
     pub fd: Arc<OwnedFd>,
     /// Whether it is a router.
     pub router: bool,
-    /// The rules last loaded: their fingerprint, and the kernel's generation of rules right after. If the generation
-    /// is another one now, somebody else has changed the rules, and they are no longer known.
-    pub rules: Option<(String, u32)>,
+    /// The rules last loaded.
+    pub rules: Option<Rules>,
+}
+
+/// Rules that were loaded, and by what it is known that they still are.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Their fingerprint.
+    pub fingerprint: String,
+    /// The rules.
+    pub table: Table,
+    /// The kernel's generation of rules that they were. If it is another one now, somebody else has changed the rules,
+    /// and they are no longer known.
+    pub generation: u32,
 }

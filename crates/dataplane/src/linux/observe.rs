@@ -70,7 +70,9 @@ fn observe_here(held: &Held) -> Result<Namespace> {
 /// The fingerprint of the rules, if nobody has changed them since they were loaded.
 fn known_rules(held: &Held) -> Result<Option<String>> {
     match &held.rules {
-        Some((fingerprint, generation)) if nft::generation()? == *generation => Ok(Some(fingerprint.clone())),
+        Some(known) if nft::Nft::open()?.generation()? == known.generation => {
+            Ok(Some(known.fingerprint.clone()))
+        }
         _ => Ok(None),
     }
 }

@@ -1,0 +1,472 @@
+//! A table as transactions of netlink messages. Pure.
+//!
+//! ```text
+//!   nothing known of the kernel's table:   delete it and make it, in one transaction
+//!   the kernel's table is known:           what is new and nobody goes to yet ─▶ the rest, in one transaction
+//! ```
+//!
+//! A transaction is what one datagram can carry. What is larger is made in several, of which only the last has an effect
+//! on packets: first chains that nobody goes to yet, then everything that leads to them. Where even that does not
+//! fit, or a large table is made from nothing, the table is first made with gates that are closed.
+
+use super::expression::{
+    Lookup, MAP_NAME, NAME_BYTES, Numbers, SET_NAME, condition, in_set, name_bytes, verdict, verdict_data,
+};
+use super::message::{APPEND, Attributes, CREATE, Message, TooLong};
+use crate::table::{Chain, Intervals, Rule, TABLE, Table, Verdict};
+use std::collections::BTreeMap;
+
+/// The kinds of messages: `enum nf_tables_msg_types`.
+mod kind {
+    pub(super) const NEW_TABLE: u16 = 0;
+    pub(super) const DELETE_TABLE: u16 = 2;
+    pub(super) const NEW_CHAIN: u16 = 3;
+    pub(super) const DELETE_CHAIN: u16 = 5;
+    pub(super) const NEW_RULE: u16 = 6;
+    pub(super) const DELETE_RULE: u16 = 8;
+    pub(super) const NEW_SET: u16 = 9;
+    pub(super) const DELETE_SET: u16 = 11;
+    pub(super) const NEW_ELEMENTS: u16 = 12;
+    pub(super) const DELETE_ELEMENTS: u16 = 14;
+}
+
+/// `enum nft_set_flags`
+mod flag {
+    pub(super) const ANONYMOUS: u32 = 1;
+    pub(super) const CONSTANT: u32 = 2;
+    pub(super) const INTERVAL: u32 = 4;
+    pub(super) const MAP: u32 = 8;
+}
+
+/// What keys are called in listings: the numbers that the `nft` program gives types, `enum datatypes` of its source.
+mod datatype {
+    pub(super) const ADDRESS: u32 = 7;
+    pub(super) const PORT: u32 = 13;
+    pub(super) const STATE: u32 = 26;
+    pub(super) const LINK: u32 = 41;
+    /// `NFT_DATA_VERDICT`
+    pub(super) const VERDICT: u32 = 0xffff_ff00;
+}
+
+/// Elements in a message: the list is an attribute, which has room for 64 KiB.
+const ELEMENTS: usize = 400;
+
+/// Messages that the kernel carries out all or none.
+pub type Transaction = Vec<Message>;
+
+/// Messages that must be in one transaction: a rule, with the sets that are its own.
+type Unit = Vec<Message>;
+
+/// The transactions that make the kernel's table `after`. `before` is what it is known to be; if that is not known, any
+/// table there may be is deleted. A transaction has at most `most` bytes; one that cannot be smaller has more.
+pub fn encode(before: Option<&Table>, after: &Table, most: usize) -> Result<Vec<Transaction>, TooLong> {
+    check(after)?;
+    let Some(before) = before else {
+        let all: Unit = once_whole(after)?;
+        if size(&all) <= most {
+            return Ok(vec![all]);
+        }
+        return from_closed_gates(after, most);
+    };
+    let change = Change::between(before, after)?;
+    if size(&change.rest) > most {
+        return from_closed_gates(after, most);
+    }
+    Ok(change.pack(most))
+}
+
+/// With gates that are closed until everything else is there.
+fn from_closed_gates(after: &Table, most: usize) -> Result<Vec<Transaction>, TooLong> {
+    let mut closed = Table::default();
+    for (name, chain) in after.chains.iter().filter(|(_, chain)| chain.hook.is_some()) {
+        closed.chains.insert(name.clone(), Chain { hook: chain.hook, rules: Vec::new() });
+    }
+    let mut all = vec![once_whole(&closed)?];
+    all.extend(Change::between(&closed, after)?.pack(most));
+    Ok(all)
+}
+
+/// The table in the place of whatever table there was.
+fn once_whole(table: &Table) -> Result<Unit, TooLong> {
+    let the_table = |a: &mut Attributes| a.text(1, TABLE); // NFTA_TABLE_NAME
+    let message = |kind, flags| Message::new(kind, flags, "the table", Attributes::of(the_table));
+    // It is deleted once it is sure to be there.
+    let mut all = vec![
+        message(kind::NEW_TABLE, CREATE)?,
+        message(kind::DELETE_TABLE, 0)?,
+        message(kind::NEW_TABLE, CREATE)?,
+    ];
+    let change = Change::between(&Table::default(), table)?;
+    all.extend(change.apart.into_iter().flatten());
+    all.extend(change.rest);
+    Ok(all)
+}
+
+fn size(messages: &[Message]) -> usize {
+    messages.iter().map(Message::len).sum()
+}
+
+/// What no message has room for.
+fn check(table: &Table) -> Result<(), TooLong> {
+    let links = table.maps.values().flat_map(BTreeMap::keys);
+    match links.into_iter().find(|link| link.len() >= NAME_BYTES) {
+        Some(link) => Err(TooLong { what: format!("interface {link}") }),
+        None => Ok(()),
+    }
+}
+
+/// What leads from one table to another.
+#[derive(Debug, Default)]
+struct Change {
+    /// Without an effect on any packet: chains and maps that nothing leads to yet.
+    apart: Vec<Unit>,
+    /// Everything else.
+    rest: Unit,
+}
+
+impl Change {
+    fn between(before: &Table, after: &Table) -> Result<Change, TooLong> {
+        let mut encoder = Encoder::default();
+        let mut change = Change::default();
+        let is_new = |name: &String| !before.chains.contains_key(name);
+        // Chains first: rules and elements name them.
+        for (name, chain) in after.chains.iter().filter(|(name, _)| is_new(name)) {
+            let message = new_chain(name, chain)?;
+            match chain.hook {
+                None => change.apart.push(vec![message]),
+                Some(_) => change.rest.push(message),
+            }
+        }
+        for (name, elements) in &after.maps {
+            let known = before.maps.get(name);
+            if known.is_none() {
+                change.apart.push(vec![new_map(name)?]);
+            }
+            let none = BTreeMap::new();
+            let known = known.unwrap_or(&none);
+            let gone: Vec<_> =
+                known.iter().filter(|(link, chain)| elements.get(*link) != Some(chain)).collect();
+            let come: Vec<_> =
+                elements.iter().filter(|(link, chain)| known.get(*link) != Some(chain)).collect();
+            let gone = elements_of(kind::DELETE_ELEMENTS, name, &gone)?;
+            let come = elements_of(kind::NEW_ELEMENTS, name, &come)?;
+            if known.is_empty() && gone.is_empty() && !before.maps.contains_key(name) {
+                change.apart.extend(come.into_iter().map(|message| vec![message]));
+            } else {
+                change.rest.extend(gone.into_iter().chain(come));
+            }
+        }
+        for (name, chain) in &after.chains {
+            match before.chains.get(name) {
+                Some(known) if known == chain => {}
+                Some(known) => {
+                    if !known.rules.is_empty() {
+                        change.rest.push(no_rules(name)?);
+                    }
+                    change.rest.extend(encoder.rules(name, chain)?.into_iter().flatten());
+                }
+                None if chain.hook.is_some() => {
+                    change.rest.extend(encoder.rules(name, chain)?.into_iter().flatten());
+                }
+                None => change.apart.extend(encoder.rules(name, chain)?),
+            }
+        }
+        change.rest.extend(removed(before, after)?);
+        Ok(change)
+    }
+
+    /// As few transactions as there can be; with nothing to do, none.
+    fn pack(self, most: usize) -> Vec<Transaction> {
+        let mut packed: Vec<Transaction> = Vec::new();
+        let mut room = 0;
+        for unit in self.apart.into_iter().chain([self.rest]).filter(|unit| !unit.is_empty()) {
+            let needed = size(&unit);
+            match packed.last_mut() {
+                Some(last) if needed <= room => last.extend(unit),
+                _ => {
+                    packed.push(unit);
+                    room = most;
+                }
+            }
+            room = room.saturating_sub(needed);
+        }
+        packed
+    }
+}
+
+/// What is no longer there. Nothing leads to it any more but what goes with it.
+fn removed(before: &Table, after: &Table) -> Result<Unit, TooLong> {
+    let chains: Vec<&String> =
+        before.chains.keys().filter(|name| !after.chains.contains_key(*name)).collect();
+    let maps = before.maps.keys().filter(|name| !after.maps.contains_key(*name));
+    let mut all = Unit::new();
+    for name in &chains {
+        all.push(no_rules(name)?);
+    }
+    for name in maps {
+        let attributes = Attributes::of(|a| {
+            a.text(1, TABLE); // NFTA_SET_TABLE
+            a.text(2, name); // NFTA_SET_NAME
+        });
+        all.push(Message::new(kind::DELETE_SET, 0, format!("map {name}"), attributes)?);
+    }
+    for name in &chains {
+        let attributes = Attributes::of(|a| {
+            a.text(1, TABLE); // NFTA_CHAIN_TABLE
+            a.text(3, name); // NFTA_CHAIN_NAME
+        });
+        all.push(Message::new(kind::DELETE_CHAIN, 0, format!("chain {name}"), attributes)?);
+    }
+    Ok(all)
+}
+
+/// A chain without its rules.
+fn new_chain(name: &str, chain: &Chain) -> Result<Message, TooLong> {
+    let attributes = Attributes::of(|a| {
+        a.text(1, TABLE); // NFTA_CHAIN_TABLE
+        a.text(3, name); // NFTA_CHAIN_NAME
+        if let Some(hook) = chain.hook {
+            a.text(7, "filter"); // NFTA_CHAIN_TYPE
+            a.number(5, libc::NF_DROP as u32); // NFTA_CHAIN_POLICY
+            a.nested(4, |a| {
+                // NFTA_CHAIN_HOOK
+                a.number(1, hook as u32); // NFTA_HOOK_HOOKNUM
+                a.number(2, 0); // NFTA_HOOK_PRIORITY: `filter`
+            });
+        }
+    });
+    Message::new(kind::NEW_CHAIN, CREATE, format!("chain {name}"), attributes)
+}
+
+/// Deletes the rules of a chain.
+fn no_rules(chain: &str) -> Result<Message, TooLong> {
+    let attributes = Attributes::of(|a| {
+        a.text(1, TABLE); // NFTA_RULE_TABLE
+        a.text(2, chain); // NFTA_RULE_CHAIN
+    });
+    Message::new(kind::DELETE_RULE, 0, format!("the rules of chain {chain}"), attributes)
+}
+
+/// A map from interfaces to chains, without its elements.
+fn new_map(name: &str) -> Result<Message, TooLong> {
+    let what = format!("map {name}");
+    let set = Set { name, id: 0, flags: flag::MAP, key: datatype::LINK, key_bytes: NAME_BYTES, size: None };
+    set.message(what)
+}
+
+/// Elements of a map from interfaces to chains.
+fn elements_of(kind: u16, map: &str, all: &[(&String, &String)]) -> Result<Vec<Message>, TooLong> {
+    let chunk = |elements: &[(&String, &String)]| {
+        let attributes = Attributes::of(|a| {
+            a.text(1, TABLE); // NFTA_SET_ELEM_LIST_TABLE
+            a.text(2, map); // NFTA_SET_ELEM_LIST_SET
+            a.nested(3, |a| {
+                // NFTA_SET_ELEM_LIST_ELEMENTS
+                for (link, chain) in elements {
+                    let to = (kind == kind::NEW_ELEMENTS).then(|| Verdict::Goto((*chain).clone()));
+                    element(a, &name_bytes(link), false, to.as_ref());
+                }
+            });
+        });
+        let flags = if kind == kind::NEW_ELEMENTS { CREATE } else { 0 };
+        Message::new(kind, flags, format!("elements of map {map}"), attributes)
+    };
+    all.chunks(ELEMENTS).map(chunk).collect()
+}
+
+/// Appends an element to a list of them.
+fn element(list: &mut Attributes, key: &[u8], ends: bool, to: Option<&Verdict>) {
+    list.nested(1, |a| {
+        // NFTA_LIST_ELEM
+        if ends {
+            a.number(3, 1); // NFTA_SET_ELEM_FLAGS: NFT_SET_ELEM_INTERVAL_END
+        }
+        a.nested(1, |a| a.bytes(1, key)); // NFTA_SET_ELEM_KEY: NFTA_DATA_VALUE
+        if let Some(verdict) = to {
+            a.nested(2, |a| verdict_data(a, verdict)); // NFTA_SET_ELEM_DATA
+        }
+    });
+}
+
+/// A set or a map.
+struct Set<'s> {
+    name: &'s str,
+    id: u32,
+    flags: u32,
+    key: u32,
+    key_bytes: usize,
+    size: Option<usize>,
+}
+
+impl Set<'_> {
+    fn message(&self, what: String) -> Result<Message, TooLong> {
+        let attributes = Attributes::of(|a| {
+            a.text(1, TABLE); // NFTA_SET_TABLE
+            a.text(2, self.name); // NFTA_SET_NAME
+            a.number(3, self.flags); // NFTA_SET_FLAGS
+            a.number(4, self.key); // NFTA_SET_KEY_TYPE
+            a.number(5, self.key_bytes as u32); // NFTA_SET_KEY_LEN
+            if self.flags & flag::MAP != 0 {
+                a.number(6, datatype::VERDICT); // NFTA_SET_DATA_TYPE
+                a.number(7, 0); // NFTA_SET_DATA_LEN
+            }
+            a.number(10, self.id); // NFTA_SET_ID
+            if let Some(size) = self.size {
+                a.nested(9, |a| a.number(1, size as u32)); // NFTA_SET_DESC: NFTA_SET_DESC_SIZE
+            }
+            // How `nft` is to read the keys: NFTNL_UDATA_SET_KEYBYTEORDER, in libnftnl.
+            let order: u32 = if matches!(self.key, datatype::ADDRESS | datatype::PORT) { 2 } else { 1 };
+            a.bytes(13, &[&[0, 4][..], &order.to_ne_bytes()].concat()); // NFTA_SET_USERDATA
+        });
+        Message::new(kind::NEW_SET, CREATE, what, attributes)
+    }
+}
+
+/// Numbers the sets of rules.
+#[derive(Debug, Default)]
+struct Encoder {
+    sets: u32,
+}
+
+impl Encoder {
+    /// The rules of a chain.
+    fn rules(&mut self, chain: &str, what: &Chain) -> Result<Vec<Unit>, TooLong> {
+        what.rules.iter().map(|rule| self.rule(chain, rule)).collect()
+    }
+
+    /// A rule, after the sets that are its own.
+    fn rule(&mut self, chain: &str, rule: &Rule) -> Result<Unit, TooLong> {
+        let what = || match &rule.comment {
+            Some(name) => format!("rule {name} in chain {chain}"),
+            None => format!("a rule in chain {chain}"),
+        };
+        let mut unit = Unit::new();
+        let mut sets = Vec::new();
+        for one in &rule.matches {
+            let lookup = in_set(one).map(|(numbers, kind)| {
+                let set = self.lookup(SET_NAME);
+                unit.extend(numbers_set(&set, numbers, kind, &what())?);
+                Ok(set)
+            });
+            sets.push(lookup.transpose()?);
+        }
+        let states = (rule.verdict == Verdict::ByState).then(|| self.lookup(MAP_NAME));
+        if let Some(map) = &states {
+            unit.extend(state_map(map, &what())?);
+        }
+        let attributes = Attributes::of(|a| {
+            a.text(1, TABLE); // NFTA_RULE_TABLE
+            a.text(2, chain); // NFTA_RULE_CHAIN
+            a.nested(4, |list| {
+                // NFTA_RULE_EXPRESSIONS
+                rule.matches.iter().zip(&sets).for_each(|(one, set)| condition(list, one, set.as_ref()));
+                verdict(list, &rule.verdict, states.as_ref());
+            });
+            if let Some(comment) = &rule.comment {
+                a.bytes(7, &comment_bytes(comment)); // NFTA_RULE_USERDATA
+            }
+        });
+        if rule.comment.as_ref().is_some_and(|comment| comment.len() > COMMENT) {
+            return Err(TooLong { what: what() });
+        }
+        unit.push(Message::new(kind::NEW_RULE, CREATE | APPEND, what(), attributes)?);
+        Ok(unit)
+    }
+
+    fn lookup(&mut self, name: &'static str) -> Lookup {
+        self.sets += 1;
+        Lookup { id: self.sets, name }
+    }
+}
+
+/// Bytes of a comment at most, as for `nft`.
+const COMMENT: usize = 128;
+
+/// A comment as `nft` reads it: NFTNL_UDATA_RULE_COMMENT, in libnftnl.
+fn comment_bytes(comment: &str) -> Vec<u8> {
+    let mut bytes = vec![0, (comment.len() + 1) as u8];
+    bytes.extend_from_slice(comment.as_bytes());
+    bytes.push(0);
+    bytes
+}
+
+/// A rule's set of numbers.
+fn numbers_set(set: &Lookup, all: &Intervals, kind: Numbers, what: &str) -> Result<Unit, TooLong> {
+    let single = all.ranges().iter().all(|(first, last)| first == last);
+    // A range is where it begins and, unless it goes on for ever, where the next gap begins. What comes before the
+    // first is a gap too.
+    let mut keys = Vec::new();
+    for (index, (first, last)) in all.ranges().iter().enumerate() {
+        if index == 0 && *first > 0 && !single {
+            keys.push((0, true, false));
+        }
+        let open = *last == kind.max() && !single;
+        keys.push((*first, false, open));
+        if !single && !open {
+            keys.push((last + 1, true, false));
+        }
+    }
+    let interval = if single { 0 } else { flag::INTERVAL };
+    let head = Set {
+        name: set.name,
+        id: set.id,
+        flags: flag::ANONYMOUS | flag::CONSTANT | interval,
+        key: if kind == Numbers::Addresses { datatype::ADDRESS } else { datatype::PORT },
+        key_bytes: kind.length(),
+        size: Some(keys.len()),
+    };
+    let mut unit = vec![head.message(format!("a set of {what}"))?];
+    for chunk in keys.chunks(ELEMENTS) {
+        let attributes = Attributes::of(|a| {
+            own_set(a, set);
+            a.nested(3, |list| {
+                // NFTA_SET_ELEM_LIST_ELEMENTS
+                for (key, ends, open) in chunk {
+                    list.nested(1, |a| {
+                        // NFTA_LIST_ELEM
+                        if *ends {
+                            a.number(3, 1); // NFTA_SET_ELEM_FLAGS: NFT_SET_ELEM_INTERVAL_END
+                        }
+                        a.nested(1, |a| a.bytes(1, &kind.bytes(*key))); // NFTA_SET_ELEM_KEY: NFTA_DATA_VALUE
+                        if *open {
+                            // For `nft`: NFTNL_UDATA_SET_ELEM_FLAGS with SET_ELEM_F_INTERVAL_OPEN.
+                            a.bytes(6, &[&[1, 4][..], &1u32.to_ne_bytes()].concat()); // NFTA_SET_ELEM_USERDATA
+                        }
+                    });
+                }
+            });
+        });
+        unit.push(Message::new(kind::NEW_ELEMENTS, CREATE, format!("a set of {what}"), attributes)?);
+    }
+    Ok(unit)
+}
+
+/// What becomes of packets by the state of their connection.
+fn state_map(map: &Lookup, what: &str) -> Result<Unit, TooLong> {
+    // Bits of NFT_CT_STATE: `enum ip_conntrack_info` and NF_CT_STATE_INVALID_BIT.
+    const STATES: [(u32, Verdict); 3] = [(2, Verdict::Accept), (4, Verdict::Accept), (1, Verdict::Drop)];
+    let head = Set {
+        name: map.name,
+        id: map.id,
+        flags: flag::ANONYMOUS | flag::CONSTANT | flag::MAP,
+        key: datatype::STATE,
+        key_bytes: 4,
+        size: Some(STATES.len()),
+    };
+    let attributes = Attributes::of(|a| {
+        own_set(a, map);
+        a.nested(3, |list| {
+            // NFTA_SET_ELEM_LIST_ELEMENTS
+            STATES.iter().for_each(|(bit, to)| element(list, &bit.to_ne_bytes(), false, Some(to)));
+        });
+    });
+    let what = format!("a map of {what}");
+    Ok(vec![head.message(what.clone())?, Message::new(kind::NEW_ELEMENTS, CREATE, what, attributes)?])
+}
+
+/// Which set elements belong to.
+fn own_set(a: &mut Attributes, set: &Lookup) {
+    a.text(1, TABLE); // NFTA_SET_ELEM_LIST_TABLE
+    a.text(2, set.name); // NFTA_SET_ELEM_LIST_SET
+    a.number(4, set.id); // NFTA_SET_ELEM_LIST_SET_ID
+}

@@ -1,0 +1,256 @@
+//! The expressions of a rule: small programs on registers, as nf_tables runs them for each packet. Pure.
+//!
+//! Every condition loads into register 1 and compares; where one fails, the rule does not match.
+
+use super::message::Attributes;
+use crate::rules::Side;
+use crate::table::{Intervals, Match, Verdict, Way, prefix_of};
+
+/// `NFT_REG_VERDICT`
+const TO_VERDICT: u32 = 0;
+/// `NFT_REG_1`
+const REGISTER: u32 = 1;
+/// Bytes of an interface's name, with its NULs: `IFNAMSIZ`.
+pub(super) const NAME_BYTES: usize = 16;
+
+/// `enum nft_cmp_ops`
+#[derive(Clone, Copy)]
+enum Compare {
+    Equal = 0,
+    NotEqual = 1,
+    AtMost = 3,
+    AtLeast = 5,
+}
+
+/// A set that a rule looks numbers up in, and which has no other name than its number in the transaction.
+#[derive(Clone, Debug)]
+pub(super) struct Lookup {
+    /// Its number.
+    pub(super) id: u32,
+    /// Its template for a name.
+    pub(super) name: &'static str,
+}
+
+/// The name of rules' own sets; the kernel puts a number for `%d`.
+pub(super) const SET_NAME: &str = "__set%d";
+/// The name of rules' own maps.
+pub(super) const MAP_NAME: &str = "__map%d";
+
+/// Appends a condition. `set` is the set of its numbers, where they are more than one range.
+pub(super) fn condition(list: &mut Attributes, one: &Match, set: Option<&Lookup>) {
+    match one {
+        Match::Link(way, link) => {
+            load_meta(list, link_key(*way));
+            compare(list, Compare::Equal, &name_bytes(link));
+        }
+        Match::LinkPrefix(way, prefix, is) => {
+            load_meta(list, link_key(*way));
+            compare(list, if *is { Compare::Equal } else { Compare::NotEqual }, prefix.as_bytes());
+        }
+        Match::Protocol(number) => {
+            load_meta(list, 16); // NFT_META_L4PROTO
+            compare(list, Compare::Equal, &[*number]);
+        }
+        Match::Address(side, addresses) => {
+            load_meta(list, 15); // NFT_META_NFPROTO
+            compare(list, Compare::Equal, &[libc::AF_INET as u8]);
+            // Where the IPv4 header has it: RFC 791, 3.1.
+            let offset = if *side == Side::Source { 12 } else { 16 };
+            match set {
+                Some(set) => {
+                    load_payload(list, Header::Network, offset, 4);
+                    look_up(list, set.name, Some(set.id), None);
+                }
+                None => addresses.ranges().iter().for_each(|range| address(list, offset, *range)),
+            }
+        }
+        Match::Port(ports) => {
+            // The destination port of every protocol that has ports.
+            load_payload(list, Header::Transport, 2, 2);
+            match set {
+                Some(set) => look_up(list, set.name, Some(set.id), None),
+                None => ports.ranges().iter().for_each(|(first, last)| {
+                    let bytes = |number: &u32| (*number as u16).to_be_bytes();
+                    between(list, &bytes(first), &bytes(last));
+                }),
+            }
+        }
+    }
+}
+
+/// Whether a condition's numbers need a set.
+pub(super) fn in_set(one: &Match) -> Option<(&Intervals, Numbers)> {
+    match one {
+        Match::Address(_, all) if all.ranges().len() != 1 => Some((all, Numbers::Addresses)),
+        Match::Port(all) if all.ranges().len() != 1 => Some((all, Numbers::Ports)),
+        _ => None,
+    }
+}
+
+/// What numbers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Numbers {
+    /// IPv4 addresses.
+    Addresses,
+    /// Ports.
+    Ports,
+}
+
+impl Numbers {
+    /// The largest.
+    pub(super) fn max(self) -> u32 {
+        if self == Numbers::Addresses { u32::MAX } else { u32::from(u16::MAX) }
+    }
+
+    /// One, as a packet has it.
+    pub(super) fn bytes(self, number: u32) -> Vec<u8> {
+        let bytes = number.to_be_bytes();
+        bytes[4 - self.length()..].to_vec()
+    }
+
+    /// Bytes.
+    pub(super) fn length(self) -> usize {
+        if self == Numbers::Addresses { 4 } else { 2 }
+    }
+}
+
+/// Appends what becomes of a packet. `states` is the map of what becomes of it by its connection's state.
+pub(super) fn verdict(list: &mut Attributes, verdict: &Verdict, states: Option<&Lookup>) {
+    match verdict {
+        Verdict::ByLink(way, map) => {
+            load_meta(list, link_key(*way));
+            look_up(list, map, None, Some(TO_VERDICT));
+        }
+        Verdict::ByState => {
+            expression(list, "ct", |a| {
+                a.number(2, 0); // NFTA_CT_KEY: NFT_CT_STATE
+                a.number(1, REGISTER); // NFTA_CT_DREG
+            });
+            let Some(map) = states else { return };
+            look_up(list, map.name, Some(map.id), Some(TO_VERDICT));
+        }
+        Verdict::Accept | Verdict::Drop | Verdict::Goto(_) => expression(list, "immediate", |a| {
+            a.number(1, TO_VERDICT); // NFTA_IMMEDIATE_DREG
+            a.nested(2, |a| verdict_data(a, verdict)); // NFTA_IMMEDIATE_DATA
+        }),
+    }
+}
+
+/// A verdict as data: of an immediate expression, or of an element of a map.
+pub(super) fn verdict_data(data: &mut Attributes, verdict: &Verdict) {
+    const NFT_GOTO: i32 = -4;
+    let (code, chain) = match verdict {
+        Verdict::Accept => (libc::NF_ACCEPT, None),
+        Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
+        // The others are no data, and nothing passes by mistake.
+        Verdict::Drop | Verdict::ByLink(..) | Verdict::ByState => (libc::NF_DROP, None),
+    };
+    data.nested(2, |a| {
+        // NFTA_DATA_VERDICT
+        a.number(1, code as u32); // NFTA_VERDICT_CODE
+        if let Some(chain) = chain {
+            a.text(2, chain); // NFTA_VERDICT_CHAIN
+        }
+    });
+}
+
+/// A name as registers and sets have it.
+pub(super) fn name_bytes(link: &str) -> Vec<u8> {
+    let mut bytes = link.as_bytes().to_vec();
+    bytes.resize(NAME_BYTES.max(bytes.len()), 0);
+    bytes
+}
+
+/// An address in one range, in the fewest steps.
+fn address(list: &mut Attributes, offset: u32, (first, last): (u32, u32)) {
+    let bytes = first.to_be_bytes();
+    match prefix_of(first, last) {
+        // Whole bytes: only these are loaded.
+        Some(bits) if bits > 0 && bits % 8 == 0 => {
+            load_payload(list, Header::Network, offset, bits / 8);
+            compare(list, Compare::Equal, &bytes[..bits as usize / 8]);
+        }
+        Some(bits) if bits > 0 => {
+            load_payload(list, Header::Network, offset, 4);
+            expression(list, "bitwise", |a| {
+                a.number(1, REGISTER); // NFTA_BITWISE_SREG
+                a.number(2, REGISTER); // NFTA_BITWISE_DREG
+                a.number(3, 4); // NFTA_BITWISE_LEN
+                a.nested(4, |a| a.bytes(1, &(!(u32::MAX >> bits)).to_be_bytes())); // NFTA_BITWISE_MASK
+                a.nested(5, |a| a.bytes(1, &[0; 4])); // NFTA_BITWISE_XOR
+            });
+            compare(list, Compare::Equal, &bytes);
+        }
+        _ => {
+            load_payload(list, Header::Network, offset, 4);
+            between(list, &bytes, &last.to_be_bytes());
+        }
+    }
+}
+
+/// A number between two others, or equal to both.
+fn between(list: &mut Attributes, first: &[u8], last: &[u8]) {
+    if first == last {
+        return compare(list, Compare::Equal, first);
+    }
+    compare(list, Compare::AtLeast, first);
+    compare(list, Compare::AtMost, last);
+}
+
+/// `enum nft_payload_bases`
+#[derive(Clone, Copy)]
+enum Header {
+    Network = 1,
+    Transport = 2,
+}
+
+/// `enum nft_meta_keys`: the interface's name.
+fn link_key(way: Way) -> u32 {
+    if way == Way::In { 6 } else { 7 }
+}
+
+fn load_meta(list: &mut Attributes, key: u32) {
+    expression(list, "meta", |a| {
+        a.number(2, key); // NFTA_META_KEY
+        a.number(1, REGISTER); // NFTA_META_DREG
+    });
+}
+
+fn load_payload(list: &mut Attributes, base: Header, offset: u32, length: u32) {
+    expression(list, "payload", |a| {
+        a.number(1, REGISTER); // NFTA_PAYLOAD_DREG
+        a.number(2, base as u32); // NFTA_PAYLOAD_BASE
+        a.number(3, offset); // NFTA_PAYLOAD_OFFSET
+        a.number(4, length); // NFTA_PAYLOAD_LEN
+    });
+}
+
+fn compare(list: &mut Attributes, how: Compare, with: &[u8]) {
+    expression(list, "cmp", |a| {
+        a.number(1, REGISTER); // NFTA_CMP_SREG
+        a.number(2, how as u32); // NFTA_CMP_OP
+        a.nested(3, |a| a.bytes(1, with)); // NFTA_CMP_DATA: NFTA_DATA_VALUE
+    });
+}
+
+fn look_up(list: &mut Attributes, set: &str, id: Option<u32>, to: Option<u32>) {
+    expression(list, "lookup", |a| {
+        a.number(2, REGISTER); // NFTA_LOOKUP_SREG
+        if let Some(to) = to {
+            a.number(3, to); // NFTA_LOOKUP_DREG
+        }
+        a.text(1, set); // NFTA_LOOKUP_SET
+        if let Some(id) = id {
+            a.number(4, id); // NFTA_LOOKUP_SET_ID
+        }
+    });
+}
+
+/// Appends an expression to a list of them.
+fn expression(list: &mut Attributes, name: &str, data: impl FnOnce(&mut Attributes)) {
+    list.nested(1, |a| {
+        // NFTA_LIST_ELEM
+        a.text(1, name); // NFTA_EXPR_NAME
+        a.nested(2, data); // NFTA_EXPR_DATA
+    });
+}

@@ -1,0 +1,192 @@
+//! nf_tables, spoken directly: a table in transactions, each of which the kernel makes whole or not at all.
+//!
+//! The `nft` program is not needed. The tests have it load the same tables from their text, and compare what it then
+//! lists with what it lists of ours.
+
+mod encode;
+mod expression;
+mod message;
+
+pub use encode::{Transaction, encode};
+pub use message::{Message, TooLong};
+
+use crate::table::Table;
+use message::{Attributes, HEAD, SUBSYSTEM};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+use nix::sys::socket::{MsgFlags, getsockopt, setsockopt, sockopt};
+use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::os::fd::{AsFd, AsRawFd};
+
+/// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`, `linux/netfilter/nfnetlink.h`
+const BEGIN: u16 = 0x10;
+const END: u16 = 0x11;
+/// `NLMSG_ERROR`, which is also how success is told.
+const ANSWER: u16 = 2;
+/// How often a transaction is tried when somebody else changes rules at the same time.
+const TRIES: u32 = 20;
+
+/// A connection to nf_tables, in the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct Nft {
+    socket: Socket,
+    /// Bytes that a datagram may have.
+    most: usize,
+}
+
+/// Why a transaction was not made.
+#[derive(Debug)]
+enum Refused {
+    /// Somebody else has changed rules meanwhile.
+    Stale,
+    /// The kernel says no.
+    Error(Error),
+}
+
+impl Nft {
+    /// Opens a connection in the calling thread's namespace.
+    pub fn open() -> Result<Self> {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        // As much as the host lets everybody have.
+        setsockopt(&socket.as_fd(), sockopt::SndBuf, &(8 << 20))?;
+        let most = getsockopt(&socket.as_fd(), sockopt::SndBuf)?;
+        // The kernel keeps 32 bytes of it for itself; the ends of a transaction need some.
+        Ok(Self { socket, most: most.saturating_sub(256) })
+    }
+
+    /// Makes the namespace's table `after` and tells the generation of rules that it is. `before` is what the table is
+    /// known to be, with the generation that it was then: if the generation is another one now, any table is replaced.
+    pub fn load(&mut self, before: Option<(&Table, u32)>, after: &Table) -> Result<u32> {
+        self.load_in_parts(before, after, self.most)
+    }
+
+    /// The same, with at most `most` bytes in a transaction.
+    pub fn load_in_parts(
+        &mut self,
+        before: Option<(&Table, u32)>,
+        after: &Table,
+        most: usize,
+    ) -> Result<u32> {
+        for _ in 0..TRIES {
+            let generation = self.generation()?;
+            let known = before.filter(|(_, then)| *then == generation).map(|(table, _)| table);
+            let transactions = encode(known, after, most.min(self.most)).map_err(Error::other)?;
+            match self.transact(&transactions, generation) {
+                Ok(generation) => return Ok(generation),
+                Err(Refused::Error(error)) => return Err(error),
+                Err(Refused::Stale) => {}
+            }
+        }
+        Err(Error::other("nf_tables: somebody else keeps changing the rules"))
+    }
+
+    /// Makes the transactions, the first of them on this generation; which generation it is then.
+    fn transact(
+        &mut self,
+        transactions: &[Transaction],
+        mut generation: u32,
+    ) -> std::result::Result<u32, Refused> {
+        for transaction in transactions {
+            self.send(transaction, generation).map_err(Refused::Error)?;
+            self.receive(transaction)?;
+            // Each transaction counts one, and there is no generation 0: `nf_tables_commit` in the kernel.
+            generation = generation.wrapping_add(1).max(1);
+        }
+        Ok(generation)
+    }
+
+    /// Sends a transaction that is void unless the generation is this one.
+    fn send(&self, transaction: &Transaction, generation: u32) -> Result<()> {
+        let unchanged = Attributes::of(|a| a.number(1, generation)); // NFNL_BATCH_GENID
+        let begin = message::bytes(BEGIN, 0, 0, SUBSYSTEM, &unchanged.into_bytes());
+        let end = message::bytes(END, 0, 0, SUBSYSTEM, &[]);
+        let mut bytes = Vec::with_capacity(transaction.iter().map(Message::len).sum());
+        for (index, message) in transaction.iter().enumerate() {
+            // The last one's success is that of all before it.
+            message.append_to(&mut bytes, index as u32 + 1, index + 1 == transaction.len());
+        }
+        let parts = [IoSlice::new(&begin), IoSlice::new(&bytes), IoSlice::new(&end)];
+        nix::sys::socket::sendmsg::<()>(self.socket.as_raw_fd(), &parts, &[], MsgFlags::empty(), None)?;
+        Ok(())
+    }
+
+    /// What became of a transaction. The kernel has answered before `send` returned.
+    fn receive(&self, transaction: &Transaction) -> std::result::Result<(), Refused> {
+        let mut done = false;
+        let mut first: Option<(u32, Error)> = None;
+        let mut bytes = Vec::with_capacity(1 << 16);
+        loop {
+            bytes.clear();
+            match self.socket.recv(&mut bytes, libc::MSG_DONTWAIT) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // Some answers are lost, and what they were.
+                Err(error) => return Err(Refused::Error(error)),
+            }
+            for (sequence, code) in answers(&bytes) {
+                match code {
+                    0 => done |= sequence as usize == transaction.len(),
+                    code if code == -libc::ERESTART => return self.forget_rest(Refused::Stale),
+                    code => {
+                        first.get_or_insert((sequence, Error::from_raw_os_error(-code)));
+                    }
+                }
+            }
+        }
+        if let Some((sequence, error)) = first {
+            let which = (sequence as usize).checked_sub(1).and_then(|index| transaction.get(index));
+            let which = which.map_or("the transaction", Message::what);
+            return Err(Refused::Error(Error::new(error.kind(), format!("nf_tables: {which}: {error}"))));
+        }
+        if done { Ok(()) } else { Err(Refused::Error(Error::other("nf_tables did not answer"))) }
+    }
+
+    /// Reads what is left of the answers to a transaction.
+    fn forget_rest(&self, refused: Refused) -> std::result::Result<(), Refused> {
+        let mut bytes = Vec::with_capacity(1 << 16);
+        while self.socket.recv(&mut bytes, libc::MSG_DONTWAIT).is_ok() {
+            bytes.clear();
+        }
+        Err(refused)
+    }
+
+    /// The generation of the namespace's rules: another one after every change by anybody.
+    pub fn generation(&mut self) -> Result<u32> {
+        const GET_GENERATION: u16 = 16; // NFT_MSG_GETGEN, linux/netfilter/nf_tables.h
+        const NEW_GENERATION: u16 = 15;
+        const ID: u16 = 1; // NFTA_GEN_ID
+        self.socket.send(&message::bytes(SUBSYSTEM << 8 | GET_GENERATION, 0, 0, 0, &[]), 0)?;
+        let (answer, _) = self.socket.recv_from_full()?;
+        let is_it = answer.get(4..6) == Some(&(SUBSYSTEM << 8 | NEW_GENERATION).to_ne_bytes());
+        let attributes = answer.get(HEAD..).filter(|_| is_it).unwrap_or_default();
+        let found = attribute(attributes, ID).and_then(|value| value.try_into().ok());
+        found.map(u32::from_be_bytes).ok_or_else(|| Error::other("nf_tables told no generation"))
+    }
+}
+
+/// The answers in a datagram: to which message, and a negative error or 0.
+fn answers(mut bytes: &[u8]) -> Vec<(u32, i32)> {
+    let mut found = Vec::new();
+    let word = |bytes: &[u8], at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    while let (Some(length), Some(kind)) = (word(bytes, 0), bytes.get(4..6)) {
+        if kind == ANSWER.to_ne_bytes() {
+            // The header, the error, the header of what is answered.
+            found.extend(word(bytes, 8).zip(word(bytes, 16).map(|code| code as i32)));
+        }
+        bytes = bytes.get((length as usize).next_multiple_of(4).max(16)..).unwrap_or_default();
+    }
+    found
+}
+
+/// The value of the first attribute of a kind.
+fn attribute(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    loop {
+        let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
+        let value = bytes.get(4..length)?;
+        if u16::from_ne_bytes(bytes.get(2..4)?.try_into().ok()?) & 0x3fff == kind {
+            return Some(value);
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..)?;
+    }
+}

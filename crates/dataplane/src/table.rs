@@ -1,0 +1,251 @@
+//! A router's nf_tables table as data: what is encoded for the kernel, and what is printed for `nft` and for people.
+//!
+//! It knows just what a router's rules need, and both forms are made of it alone, so that they cannot differ unnoticed.
+
+use crate::rules::Side;
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter, Write};
+use std::net::Ipv4Addr;
+
+/// The name of every router's table, of the family `inet`.
+pub const TABLE: &str = "tombolo";
+
+/// A table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// Maps from interfaces to the chains that decide, by name.
+    pub maps: BTreeMap<String, BTreeMap<String, String>>,
+    /// Chains, by name.
+    pub chains: BTreeMap<String, Chain>,
+}
+
+/// A chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// Where the kernel calls it, with the policy `drop`; `None` for a chain that others go to.
+    pub hook: Option<Hook>,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+}
+
+/// Where the kernel calls a chain. The numbers are those of `linux/netfilter.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// Packets for the router itself.
+    Input = 1,
+    /// Packets that pass.
+    Forward = 2,
+}
+
+/// A rule: what it matches, all of it, and what becomes of a packet that it matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The conditions.
+    pub matches: Vec<Match>,
+    /// What becomes of the packet.
+    pub verdict: Verdict,
+    /// The firewall rule that it comes from.
+    pub comment: Option<String>,
+}
+
+/// A condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// The interface is this one.
+    Link(Way, String),
+    /// The interface's name begins so, or, with `false`, does not.
+    LinkPrefix(Way, String, bool),
+    /// An address of the packet is in one of these.
+    Address(Side, Intervals),
+    /// The protocol number.
+    Protocol(u8),
+    /// The destination port is in one of these.
+    Port(Intervals),
+}
+
+/// By which of its interfaces a packet is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// That by which it came.
+    In,
+    /// That by which it will leave.
+    Out,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes.
+    Accept,
+    /// It is dropped.
+    Drop,
+    /// Another chain decides.
+    Goto(String),
+    /// The chain decides that a map has for its interface; where it has none, the next rule.
+    ByLink(Way, String),
+    /// Known connections pass, invalid packets are dropped, and of new ones the next rule decides.
+    ByState,
+}
+
+/// Numbers, as ranges that are sorted and neither overlap nor touch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intervals(Vec<(u32, u32)>);
+
+impl Intervals {
+    /// The numbers in these ranges, whose ends belong to them.
+    pub fn new(ranges: impl IntoIterator<Item = (u32, u32)>) -> Intervals {
+        let mut sorted: Vec<_> = ranges.into_iter().collect();
+        sorted.sort_unstable();
+        let mut merged: Vec<(u32, u32)> = Vec::with_capacity(sorted.len());
+        for (first, last) in sorted {
+            match merged.last_mut() {
+                Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+                _ => merged.push((first, last)),
+            }
+        }
+        Intervals(merged)
+    }
+
+    /// The ranges.
+    pub fn ranges(&self) -> &[(u32, u32)] {
+        &self.0
+    }
+
+    /// `22`, or `{ 22, 80-90 }`.
+    fn print(&self, one: impl Fn(u32, u32) -> String) -> String {
+        match self.0.as_slice() {
+            [(first, last)] => one(*first, *last),
+            all => {
+                let all: Vec<_> = all.iter().map(|(first, last)| one(*first, *last)).collect();
+                format!("{{ {} }}", all.join(", "))
+            }
+        }
+    }
+}
+
+/// How many leading bits a range of addresses shares, if it is all that have these bits.
+pub fn prefix_of(first: u32, last: u32) -> Option<u32> {
+    let host = first ^ last;
+    let is_prefix = host & host.wrapping_add(1) == 0 && first & host == 0;
+    is_prefix.then(|| host.leading_zeros())
+}
+
+impl Table {
+    /// A script for `nft -f -` that puts this table in the place of whatever table there was, in one transaction.
+    pub fn script(&self) -> String {
+        let mut out = format!("table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
+        for (name, elements) in &self.maps {
+            let _ = writeln!(out, " map {name} {{\n  type ifname : verdict");
+            if !elements.is_empty() {
+                let elements: Vec<_> =
+                    elements.iter().map(|(link, chain)| format!("\"{link}\" : goto {chain}")).collect();
+                let _ = writeln!(out, "  elements = {{ {} }}", elements.join(", "));
+            }
+            out.push_str(" }\n");
+        }
+        for (name, chain) in &self.chains {
+            let _ = writeln!(out, " chain {name} {{");
+            if let Some(hook) = chain.hook {
+                let hook = if hook == Hook::Input { "input" } else { "forward" };
+                let _ = writeln!(out, "  type filter hook {hook} priority filter; policy drop;");
+            }
+            for rule in &chain.rules {
+                let _ = writeln!(out, "  {rule}");
+            }
+            out.push_str(" }\n");
+        }
+        out.push_str("}\n");
+        out
+    }
+}
+
+/// A line of a script.
+impl Display for Rule {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.matches.iter().try_for_each(|one| write!(f, "{one} "))?;
+        write!(f, "{}", self.verdict)?;
+        self.comment.iter().try_for_each(|comment| write!(f, " comment \"{comment}\""))
+    }
+}
+
+impl Display for Match {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Match::Link(way, link) => write!(f, "{way} \"{link}\""),
+            Match::LinkPrefix(way, prefix, true) => write!(f, "{way} \"{prefix}*\""),
+            Match::LinkPrefix(way, prefix, false) => write!(f, "{way} != \"{prefix}*\""),
+            Match::Address(side, addresses) => {
+                let side = if *side == Side::Source { "saddr" } else { "daddr" };
+                write!(f, "ip {side} {}", addresses.print(print_addresses))
+            }
+            Match::Protocol(number) => write!(f, "meta l4proto {number}"),
+            Match::Port(ports) => write!(f, "th dport {}", ports.print(print_ports)),
+        }
+    }
+}
+
+impl Display for Way {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Way::In { "iifname" } else { "oifname" })
+    }
+}
+
+impl Display for Verdict {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Accept => f.write_str("accept"),
+            Verdict::Drop => f.write_str("drop"),
+            Verdict::Goto(chain) => write!(f, "goto {chain}"),
+            Verdict::ByLink(way, map) => write!(f, "{way} vmap @{map}"),
+            Verdict::ByState => {
+                f.write_str("ct state vmap { established : accept, related : accept, invalid : drop }")
+            }
+        }
+    }
+}
+
+fn print_addresses(first: u32, last: u32) -> String {
+    let address = Ipv4Addr::from;
+    match prefix_of(first, last) {
+        Some(32) => address(first).to_string(),
+        Some(bits) => format!("{}/{bits}", address(first)),
+        None => format!("{}-{}", address(first), address(last)),
+    }
+}
+
+fn print_ports(first: u32, last: u32) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_neither_overlap_nor_touch() {
+        for (given, want) in [
+            (vec![(22, 22)], vec![(22, 22)]),
+            (vec![(80, 90), (85, 85), (91, 91)], vec![(80, 91)]),
+            (vec![(443, 443), (80, 80), (80, 80)], vec![(80, 80), (443, 443)]),
+            (vec![(0, 65535), (1, 1)], vec![(0, 65535)]),
+            (vec![(7, u32::MAX), (u32::MAX, u32::MAX), (0, 5)], vec![(0, 5), (7, u32::MAX)]),
+        ] {
+            assert_eq!(Intervals::new(given).ranges(), want);
+        }
+    }
+
+    #[test]
+    fn prefixes_are_found() {
+        for (first, last, want) in [
+            ([10, 0, 0, 0], [10, 255, 255, 255], Some(8)),
+            ([10, 1, 0, 2], [10, 1, 0, 3], Some(31)),
+            ([10, 1, 0, 1], [10, 1, 0, 2], None),
+            ([10, 1, 0, 1], [10, 1, 0, 1], Some(32)),
+            ([0, 0, 0, 0], [255, 255, 255, 255], Some(0)),
+            ([10, 1, 0, 4], [10, 1, 0, 6], None),
+        ] {
+            let number = |bytes| u32::from(Ipv4Addr::from(bytes));
+            assert_eq!(prefix_of(number(first), number(last)), want, "{first:?}-{last:?}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! A network namespace, our connection to its rules, and the `nft` program in it.
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use tombolo_dataplane::Table;
+use tombolo_dataplane::linux::netns;
+use tombolo_dataplane::linux::nft::Nft;
+
+pub(crate) struct Space(OwnedFd);
+
+impl Space {
+    pub(crate) fn new() -> Space {
+        Space(netns::create().expect("a network namespace"))
+    }
+
+    /// Has us load a table, in transactions of so many bytes.
+    pub(crate) fn load(
+        &self,
+        before: Option<(&Table, u32)>,
+        after: &Table,
+        most: usize,
+    ) -> std::io::Result<u32> {
+        netns::with(&self.0, || Nft::open()?.load_in_parts(before, after, most)).expect("to be inside")
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        netns::with(&self.0, || Nft::open()?.generation()).expect("to be inside").expect("a generation")
+    }
+
+    /// Runs a script by `nft`.
+    pub(crate) fn nft(&self, script: &str) {
+        self.run(&["-f", "-"], script);
+    }
+
+    /// What `nft` lists: the parts of the table, which have no order of their own, sorted.
+    pub(crate) fn list(&self) -> Vec<String> {
+        let text = self.run(&["list", "ruleset"], "");
+        let body = text.strip_prefix("table inet tombolo {\n").and_then(|text| text.strip_suffix("}\n"));
+        let body = body.unwrap_or_else(|| panic!("not one table: {text}"));
+        let mut parts: Vec<String> = body.split("\n\n").map(|part| part.trim_end().to_owned()).collect();
+        parts.sort();
+        parts
+    }
+
+    fn run(&self, args: &[&str], input: &str) -> String {
+        let known = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"].map(Path::new);
+        let program = known.into_iter().find(|path| path.exists()).unwrap_or(Path::new("nft"));
+        let output = netns::with(&self.0, || {
+            let mut child = Command::new(program)
+                .args(args)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("nft: install the package nftables");
+            child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("nft reads");
+            child.wait_with_output().expect("nft ends")
+        });
+        let output = output.expect("to be inside");
+        assert!(output.status.success(), "{}\n{input}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+}

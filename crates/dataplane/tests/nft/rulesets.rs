@@ -1,0 +1,72 @@
+//! Random rules, stranger than those that worlds have.
+
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use tombolo_dataplane::Ruleset;
+use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Side};
+use tombolo_model::{L4, PortRange, Protocol};
+
+/// Addresses at the edges, and prefixes of every length.
+fn ranges() -> impl Strategy<Value = ipnet::Ipv4Net> {
+    let base = prop_oneof![Just(0u32), Just(u32::MAX), Just(0x0a00_0001), Just(0x0a00_0002), any::<u32>()];
+    (base, 0u8..=32).prop_map(|(base, bits)| ipnet::Ipv4Net::new_assert(base.into(), bits).trunc())
+}
+
+fn ports() -> impl Strategy<Value = PortRange> {
+    let port = || prop_oneof![Just(0u16), Just(u16::MAX), 78u16..84, any::<u16>()];
+    (port(), port()).prop_map(|(a, b)| PortRange { first: a.min(b), last: a.max(b) })
+}
+
+fn l4s() -> impl Strategy<Value = L4> {
+    let with_ports = (prop_oneof![Just(6u8), Just(17), Just(132)], prop::collection::vec(ports(), 0..4));
+    prop_oneof![
+        Just(L4::all_of(Protocol::All)),
+        any::<u8>().prop_map(|number| L4::all_of(Protocol::Number(number))),
+        with_ports.prop_map(|(number, ports)| L4::new(Protocol::Number(number), ports)),
+    ]
+}
+
+fn rules() -> impl Strategy<Value = ChainRule> {
+    let far = prop::collection::btree_set(ranges(), 0..4);
+    let matches = prop::collection::vec(l4s(), 1..3);
+    (0..40u32, far, matches, any::<bool>()).prop_map(|(name, far, matches, allow)| ChainRule {
+        name: format!("rule-{name}"),
+        far,
+        matches,
+        allow,
+    })
+}
+
+/// Chains of one gate; their names say nothing of what is in them.
+fn chains(
+    letter: char,
+    far: Side,
+    allow: Allow,
+    most: usize,
+) -> impl Strategy<Value = BTreeMap<String, Chain>> {
+    let chain = prop::collection::vec(rules(), 0..most).prop_map(move |rules| Chain { far, allow, rules });
+    prop::collection::btree_map((0..4u32).prop_map(move |n| format!("{letter}-{n}")), chain, 1..4)
+}
+
+/// Rules, with at most so many in a chain.
+pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
+    let egress = chains('e', Side::Destination, Allow::ToIngressGate, most);
+    let ingress = chains('i', Side::Source, Allow::Deliver, most);
+    let links =
+        prop::collection::btree_map(0u8..9, any::<(prop::sample::Index, prop::sample::Index)>(), 0..6);
+    (egress, ingress, links, any::<bool>(), any::<bool>()).prop_map(
+        |(egress, ingress, links, trusted, transit)| {
+            let pick = |chains: &BTreeMap<String, Chain>, at: &prop::sample::Index| {
+                at.get(&chains.keys().collect::<Vec<_>>()).to_string()
+            };
+            let of = |link: &u8| format!("v0a0000{link:02x}");
+            Ruleset {
+                transit,
+                egress_of: links.iter().map(|(link, (at, _))| (of(link), pick(&egress, at))).collect(),
+                ingress_of: links.iter().map(|(link, (_, at))| (of(link), pick(&ingress, at))).collect(),
+                trusted: if trusted { BTreeSet::from(["x0".to_owned()]) } else { BTreeSet::new() },
+                chains: egress.into_iter().chain(ingress).collect(),
+            }
+        },
+    )
+}

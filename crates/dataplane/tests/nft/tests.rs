@@ -1,0 +1,214 @@
+use crate::oracle::Space;
+use crate::rulesets::rulesets;
+use crate::support::world;
+use crate::worlds::worlds;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Side};
+use tombolo_dataplane::table::{Rule, Verdict};
+use tombolo_dataplane::{Ruleset, Table, render};
+use tombolo_fabric::compile;
+use tombolo_model::{L4, PortRange, Protocol, World};
+
+type Test = (&'static str, fn());
+
+pub(crate) const TESTS: &[Test] = &[
+    ("the_rules_of_a_network", the_rules_of_a_network),
+    ("random_worlds", random_worlds),
+    ("random_rules_and_changes", random_rules_and_changes),
+    ("what_others_changed_is_replaced", what_others_changed_is_replaced),
+    ("what_is_refused_leaves_the_rules_as_they_were", what_is_refused_leaves_the_rules_as_they_were),
+    ("a_thousand_rules", a_thousand_rules),
+];
+
+/// No limit of ours.
+const ALL: usize = usize::MAX;
+
+/// What `nft` lists of a table that it loaded from its text.
+fn by_nft(table: &Table) -> Vec<String> {
+    let space = Space::new();
+    space.nft(&table.script());
+    space.list()
+}
+
+fn tables(world: &World) -> Vec<Table> {
+    render(&compile(world)).rules.values().map(Ruleset::table).collect()
+}
+
+/// A closure that fails by a panic, as a property.
+fn property<S: Strategy>(cases: u32, values: S, holds: impl Fn(S::Value)) {
+    let mut runner = TestRunner::new(Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 60,
+        ..Config::default()
+    });
+    let result = runner.run(&values, |value| {
+        std::panic::catch_unwind(AssertUnwindSafe(|| holds(value)))
+            .map_err(|_| TestCaseError::fail("see the panic above"))
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+fn the_rules_of_a_network() {
+    let world = world(
+        "project project-1
+        network vpc-1
+        subnet subnet-1 vpc-1 10.1.0.0/16
+        vm web-1 subnet-1 tags=web
+        vm web-2 subnet-1 tags=web
+        vm db-1 subnet-1 tags=db
+        network vpc-2
+        subnet subnet-2 vpc-2 10.2.0.0/16
+        peer p12 vpc-1 vpc-2
+        peer p21 vpc-2 vpc-1
+        allow ssh vpc-1 tcp:22 sources=35.235.240.0/20
+        allow web vpc-1 tcp:80:443,icmp targets=web
+        allow db vpc-1 tcp:5432 source-tags=web targets=db priority=900
+        deny no-telnet vpc-1 tcp:23
+        allow nobody vpc-1 tcp:9 source-tags=none
+        deny no-mail vpc-1 tcp:25 egress targets=web",
+    );
+    for table in tables(&world) {
+        let space = Space::new();
+        let generation = space.load(None, &table, ALL).unwrap();
+        assert_eq!(space.generation(), generation);
+        assert_eq!(space.list(), by_nft(&table));
+    }
+}
+
+fn random_worlds() {
+    property(24, worlds(), |world| {
+        for table in tables(&world) {
+            let space = Space::new();
+            space.load(None, &table, ALL).unwrap();
+            assert_eq!(space.list(), by_nft(&table), "{}", table.script());
+        }
+    });
+}
+
+/// From nothing to one table, to another, and back, in transactions of any size: always what `nft` makes of the text.
+fn random_rules_and_changes() {
+    let sizes = prop_oneof![Just(ALL), 200usize..6000];
+    property(60, (rulesets(5), rulesets(5), sizes), |(a, b, most)| {
+        let (a, b) = (a.table(), b.table());
+        let (listed_a, listed_b) = (by_nft(&a), by_nft(&b));
+        let space = Space::new();
+        let first = space.load(None, &a, most).unwrap();
+        assert_eq!((space.generation(), space.list()), (first, listed_a.clone()), "{}", a.script());
+        let second = space.load(Some((&a, first)), &b, most).unwrap();
+        assert_eq!((space.generation(), space.list()), (second, listed_b), "{}\n{}", a.script(), b.script());
+        let third = space.load(Some((&b, second)), &a, most).unwrap();
+        assert_eq!((space.generation(), space.list()), (third, listed_a));
+        // Nothing to do is no change.
+        assert_eq!(space.load(Some((&a, third)), &a, most).unwrap(), third);
+    });
+}
+
+fn what_others_changed_is_replaced() {
+    let table = small().table();
+    let wanted = by_nft(&table);
+    for script in
+        ["flush table inet tombolo", "delete table inet tombolo", "add rule inet tombolo gate-in accept"]
+    {
+        let space = Space::new();
+        let generation = space.load(None, &table, ALL).unwrap();
+        space.nft(script);
+        assert_ne!(space.generation(), generation);
+        space.load(Some((&table, generation)), &table, ALL).unwrap();
+        assert_eq!(space.list(), wanted, "{script}");
+    }
+}
+
+/// Also when it is the very last thing that the kernel refuses.
+fn what_is_refused_leaves_the_rules_as_they_were() {
+    let good = small().table();
+    let space = Space::new();
+    let generation = space.load(None, &good, ALL).unwrap();
+    let before = space.list();
+    let mut bad = small();
+    bad.chains.insert("i-9".into(), chain(vec![rule("more", "10.9.0.0/16", 9)]));
+    let mut bad = bad.table();
+    let nowhere =
+        Rule { matches: Vec::new(), verdict: Verdict::Goto("nowhere".into()), comment: Some("lost".into()) };
+    bad.chains.get_mut("input-hook").unwrap().rules.push(nowhere);
+    for known in [None, Some((&good, generation))] {
+        let error = space.load(known, &bad, ALL).unwrap_err().to_string();
+        assert_eq!(error, "nf_tables: rule lost in chain input-hook: No such file or directory (os error 2)");
+        assert_eq!((space.generation(), space.list()), (generation, before.clone()));
+    }
+    let mut bad = small();
+    bad.egress_of.insert("a-name-of-16-byt".into(), "e-1".into());
+    let error = space.load(None, &bad.table(), ALL).unwrap_err().to_string();
+    assert_eq!(error, "interface a-name-of-16-byt: too long for nf_tables");
+    bad = small();
+    bad.chains.insert("i-9".into(), chain(vec![rule(&"x".repeat(129), "10.9.0.0/16", 9)]));
+    let error = space.load(None, &bad.table(), ALL).unwrap_err().to_string();
+    assert!(error.ends_with(" in chain i-9: too long for nf_tables"), "{error}");
+    assert_eq!((space.generation(), space.list()), (generation, before));
+}
+
+/// More than one datagram carries: the gates are closed meanwhile. Then one more rule, and one less.
+fn a_thousand_rules() {
+    let many = |count: u16| {
+        let rules = |first: u16| {
+            let rules =
+                (0..count).map(|n| rule(&format!("rule-{n}"), &format!("10.{}.0.0/17", n % 256), first + n));
+            chain(rules.collect())
+        };
+        let mut rules_of = small();
+        rules_of.chains.extend([("i-8".to_owned(), rules(0)), ("i-9".to_owned(), rules(5000))]);
+        rules_of.ingress_of.insert("v0a000003".into(), format!("i-{}", 8 + count % 2));
+        rules_of.table()
+    };
+    let space = Space::new();
+    let mut known: Option<(Table, u32)> = None;
+    for count in [1000, 1001, 1000] {
+        let table = many(count);
+        let before = known.as_ref().map(|(table, generation)| (table, *generation));
+        let generation = space.load(before, &table, ALL).unwrap();
+        assert_eq!((space.generation(), space.list()), (generation, by_nft_in_parts(&table)), "{count}");
+        known = Some((table, generation));
+    }
+}
+
+/// As [`by_nft`], for a table that is larger than `nft` can load: chain by chain.
+fn by_nft_in_parts(table: &Table) -> Vec<String> {
+    let space = Space::new();
+    let large = |name: &str| ["i-8", "i-9"].contains(&name);
+    let mut rest = table.clone();
+    rest.chains.iter_mut().filter(|(name, _)| large(name)).for_each(|(_, chain)| chain.rules.clear());
+    space.nft(&rest.script());
+    for (name, chain) in table.chains.iter().filter(|(name, _)| large(name)) {
+        for rules in chain.rules.chunks(200) {
+            let lines: Vec<String> =
+                rules.iter().map(|rule| format!("add rule inet tombolo {name} {rule}\n")).collect();
+            space.nft(&lines.concat());
+        }
+    }
+    space.list()
+}
+
+fn rule(name: &str, far: &str, port: u16) -> ChainRule {
+    let ports = vec![PortRange { first: port, last: port }];
+    let far = BTreeSet::from([far.parse().unwrap()]);
+    ChainRule { name: name.into(), far, matches: vec![L4::new(Protocol::TCP, ports)], allow: true }
+}
+
+fn chain(rules: Vec<ChainRule>) -> Chain {
+    Chain { far: Side::Source, allow: Allow::Deliver, rules }
+}
+
+fn small() -> Ruleset {
+    let mut rules = Ruleset::default();
+    let egress = Chain { far: Side::Destination, allow: Allow::ToIngressGate, rules: Vec::new() };
+    rules.chains.insert("e-1".into(), egress);
+    rules.chains.insert("i-1".into(), chain(vec![rule("ssh", "10.0.0.0/8", 22)]));
+    rules.egress_of.insert("v0a000002".into(), "e-1".into());
+    rules.ingress_of.insert("v0a000002".into(), "i-1".into());
+    rules
+}
