@@ -51,10 +51,9 @@ impl Dataplane {
     pub(crate) fn make_netns(&self, name: &str) -> Result<()> {
         let mut kernel = lock(&self.kernel);
         if !kernel.namespaces.contains_key(name) {
-            let made = netns::create().with_context(|| format!("make network namespace {name}"))?;
-            kernel
-                .namespaces
-                .insert(name.to_owned(), Held { fd: Arc::new(made), router: false, rules: None });
+            let made = netns::create().and_then(|made| Held::new(made, false));
+            let made = made.with_context(|| format!("make network namespace {name}"))?;
+            kernel.namespaces.insert(name.to_owned(), made);
         }
         Ok(())
     }

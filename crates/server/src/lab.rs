@@ -56,6 +56,8 @@ pub struct Lab {
     options: Options,
     /// How often the instances that run were started, by id: their startup scripts have been started as often.
     booted: BTreeMap<u64, u64>,
+    /// The World whose endpoints the agent was told last.
+    told: Option<World>,
 }
 
 impl Lab {
@@ -63,7 +65,7 @@ impl Lab {
     pub fn start(options: Options) -> Result<Self, LabError> {
         let spawn = SpawnOptions { listen: options.listen.clone(), ..SpawnOptions::default() };
         let agent = Agent::spawn(&options.exe, &spawn)?;
-        Ok(Self { world: World::default(), agent, options, booted: BTreeMap::new() })
+        Ok(Self { world: World::default(), agent, options, booted: BTreeMap::new(), told: None })
     }
 
     /// The World as it is.
@@ -102,13 +104,7 @@ impl Lab {
     /// Makes everything as the World has it: endpoints, packets, servers. Nothing to do, nothing done.
     pub fn converge(&mut self) -> Result<ConvergeReport, LabError> {
         let desired = render(&compile(&self.world));
-        let vms = vms::vms(&self.world, &self.options.bin);
-        let anew = self.started_anew();
-        if !anew.is_empty() {
-            // A VM that is gone for a moment has lost its programs, as after a reset.
-            self.agent.set_vms(vms.iter().filter(|vm| !anew.contains(&vm.key)).cloned().collect())?;
-        }
-        self.agent.set_vms(vms)?;
+        self.converge_endpoints()?;
         let report = self.agent.converge(desired)?;
         if let Some(first) = report.failures.first() {
             return Err(LabError::Kernel(format!("{}: {}", first.edit, first.error)));
@@ -116,6 +112,25 @@ impl Lab {
         self.converge_redis()?;
         self.boot()?;
         Ok(report)
+    }
+
+    /// Tells the agent which endpoints there are, unless it knows: they are many, and each knows the names of all others.
+    fn converge_endpoints(&mut self) -> Result<(), LabError> {
+        let same = |told: &World| told.instances == self.world.instances && told.redis == self.world.redis;
+        let anew = self.started_anew();
+        if anew.is_empty() && self.told.as_ref().is_some_and(same) {
+            return Ok(());
+        }
+        // Should this fail, they are told again.
+        self.told = None;
+        let vms = vms::vms(&self.world, &self.options.bin);
+        if !anew.is_empty() {
+            // A VM that is gone for a moment has lost its programs, as after a reset.
+            self.agent.set_vms(vms.iter().filter(|vm| !anew.contains(&vm.key)).cloned().collect())?;
+        }
+        self.agent.set_vms(vms)?;
+        self.told = Some(self.world.clone());
+        Ok(())
     }
 
     /// The VMs that run and are to be started anew.

@@ -2,7 +2,7 @@
 //! next observation shows what is still missing.
 
 use super::netlink::{Mode, Route as Netlink};
-use super::{Held, Kernel, Rules, netns, nft};
+use super::{Held, Kernel, Rules, Watch, netns};
 use crate::plan::{Edit, Op, Plan};
 use crate::state::{Link, Neighbour, Route, RouteVia};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -94,9 +94,9 @@ impl Kernel {
                 Ok(())
             }
             Op::CreateNamespace { namespace, router } => {
-                let fd = Arc::new(netns::create()?);
-                netns::with(&*fd, || prepare(*router))??;
-                self.namespaces.insert(namespace.clone(), Held { fd, router: *router, rules: None });
+                let fd = netns::create()?;
+                let watch = netns::with(&fd, || prepare(*router).and_then(|()| Watch::open()))??;
+                self.namespaces.insert(namespace.clone(), Held::watched(fd, *router, watch));
                 Ok(())
             }
             Op::LoadRules { namespace, rules } => {
@@ -106,7 +106,7 @@ impl Kernel {
                 // Until they are loaded nothing is known of them: a part of them may be.
                 let before = held.rules.take();
                 let known = before.as_ref().map(|known| (&known.table, known.generation));
-                let generation = netns::with(&*held.fd, || nft::Nft::open()?.load(known, &table))??;
+                let generation = held.with_nft(|nft| nft.load(known, &table))?;
                 held.rules = Some(Rules { fingerprint: rules.fingerprint(), table, generation });
                 Ok(())
             }

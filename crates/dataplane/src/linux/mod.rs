@@ -6,11 +6,16 @@ pub mod netns;
 pub mod nft;
 pub mod observe;
 pub mod probe;
+mod watch;
 
+use crate::state::Namespace;
 use crate::table::Table;
+use nft::Nft;
 use std::collections::BTreeMap;
+use std::io::Result;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use watch::Watch;
 
 /// The namespaces of a lab, and what is remembered of each. Dropping it lets go of them all.
 #[derive(Debug, Default)]
@@ -20,24 +25,54 @@ pub struct Kernel {
 }
 
 /// A namespace that is held by its descriptor.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Held {
     /// The descriptor; shared with whoever runs something inside.
     pub fd: Arc<OwnedFd>,
     /// Whether it is a router.
     pub router: bool,
     /// The rules last loaded.
-    pub rules: Option<Rules>,
+    rules: Option<Rules>,
+    /// The connection to its rules, if there is one.
+    nft: Option<Nft>,
+    /// What was seen in it last, but for the rules.
+    seen: Option<Namespace>,
+    /// Whether it may be otherwise now.
+    watch: Watch,
+}
+
+impl Held {
+    /// Holds a namespace.
+    pub fn new(fd: OwnedFd, router: bool) -> Result<Held> {
+        let watch = netns::with(&fd, Watch::open)??;
+        Ok(Held::watched(fd, router, watch))
+    }
+
+    /// Holds a namespace in which `watch` was opened.
+    fn watched(fd: OwnedFd, router: bool, watch: Watch) -> Held {
+        Held { fd: Arc::new(fd), router, rules: None, nft: None, seen: None, watch }
+    }
+
+    /// Does something with its rules. What fails leaves no connection: there may be answers to it.
+    fn with_nft<T>(&mut self, work: impl FnOnce(&mut Nft) -> Result<T>) -> Result<T> {
+        let mut nft = match self.nft.take() {
+            Some(nft) => nft,
+            None => netns::with(&*self.fd, Nft::open)??,
+        };
+        let done = work(&mut nft)?;
+        self.nft = Some(nft);
+        Ok(done)
+    }
 }
 
 /// Rules that were loaded, and by what it is known that they still are.
-#[derive(Clone, Debug)]
-pub struct Rules {
+#[derive(Debug)]
+struct Rules {
     /// Their fingerprint.
-    pub fingerprint: String,
+    fingerprint: String,
     /// The rules.
-    pub table: Table,
+    table: Table,
     /// The kernel's generation of rules that they were. If it is another one now, somebody else has changed the rules,
     /// and they are no longer known.
-    pub generation: u32,
+    generation: u32,
 }

@@ -1,10 +1,10 @@
 //! What the kernel has: the same data that a plan is made of.
 
-use super::{Held, Kernel, netlink, netns, nft};
+use super::{Held, Kernel, netlink, netns};
 use crate::state::{Link, Namespace, Neighbour, Route, RouteVia, State};
 use ipnet::Ipv4Net;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{AfSpecInet, AfSpecUnspec, LinkAttribute, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
@@ -15,30 +15,41 @@ use std::io::{Error, Result};
 use std::net::{IpAddr, Ipv4Addr};
 
 impl Kernel {
-    /// Reads the state of every namespace of the lab.
-    pub fn observe(&self) -> Result<State> {
+    /// The state of every namespace of the lab. What nothing was told of is as it was, and is not read again.
+    pub fn observe(&mut self) -> Result<State> {
         let mut state = State::default();
-        for (name, held) in &self.namespaces {
-            let seen = netns::with(&*held.fd, || observe_here(held))?;
-            state
-                .namespaces
-                .insert(name.clone(), seen.map_err(|e| Error::new(e.kind(), format!("{name}: {e}")))?);
+        for (name, held) in &mut self.namespaces {
+            let seen = observe(held).map_err(|e| Error::new(e.kind(), format!("{name}: {e}")))?;
+            state.namespaces.insert(name.clone(), seen);
         }
         Ok(state)
     }
 }
 
-/// The state of the calling thread's namespace.
-fn observe_here(held: &Held) -> Result<Namespace> {
+/// The state of a namespace.
+fn observe(held: &mut Held) -> Result<Namespace> {
+    // Asked first: what changes while it is read is told of, and found the next time.
+    let quiet = held.watch.is_quiet();
+    let mut seen = match held.seen.take().filter(|_| quiet) {
+        Some(seen) => seen,
+        None => netns::with(&*held.fd, || observe_here(held.router))??,
+    };
+    held.seen = Some(seen.clone());
+    seen.rules = known_rules(held)?;
+    Ok(seen)
+}
+
+/// The state of the calling thread's namespace, but for the rules.
+fn observe_here(router: bool) -> Result<Namespace> {
     let mut route = netlink::Route::open()?;
-    let mut seen = Namespace { router: held.router, rules: known_rules(held)?, ..Namespace::default() };
+    let mut seen = Namespace { router, ..Namespace::default() };
     let mut names = BTreeMap::new();
     for message in route.dump(Message::GetLink(LinkMessage::default()))? {
         if let Message::NewLink(link) = message {
             let (name, seen_link) = read_link(&link);
             names.insert(link.header.index, name.clone());
             if name != "lo" {
-                seen.links.insert(name.clone(), Link { strict_source: strict_source(&name), ..seen_link });
+                seen.links.insert(name, seen_link);
             }
         }
     }
@@ -68,19 +79,13 @@ fn observe_here(held: &Held) -> Result<Namespace> {
 }
 
 /// The fingerprint of the rules, if nobody has changed them since they were loaded.
-fn known_rules(held: &Held) -> Result<Option<String>> {
-    match &held.rules {
-        Some(known) if nft::Nft::open()?.generation()? == known.generation => {
-            Ok(Some(known.fingerprint.clone()))
-        }
-        _ => Ok(None),
+fn known_rules(held: &mut Held) -> Result<Option<String>> {
+    if held.rules.is_none() {
+        return Ok(None);
     }
-}
-
-/// Whether a link filters by reverse path. A link that goes away meanwhile counts as not filtering.
-fn strict_source(link: &str) -> bool {
-    let value = std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{link}/rp_filter"));
-    value.is_ok_and(|v| v.trim() == "1")
+    let generation = held.with_nft(|nft| nft.generation())?;
+    let known = held.rules.as_ref().filter(|known| known.generation == generation);
+    Ok(known.map(|known| known.fingerprint.clone()))
 }
 
 /// A link's name, and what of it is seen.
@@ -95,10 +100,20 @@ fn read_link(message: &LinkMessage) -> (String, Link) {
                 link.peer = value.rsplit_once(' ').map(|(namespace, link)| (namespace.into(), link.into()));
             }
             LinkAttribute::Address(value) => link.mac = value.as_slice().try_into().unwrap_or_default(),
+            LinkAttribute::AfSpecUnspec(families) => link.strict_source = strict_source(families),
             _ => {}
         }
     }
     (name, link)
+}
+
+/// Whether a link filters by reverse path.
+fn strict_source(families: &[AfSpecUnspec]) -> bool {
+    let inet = families.iter().filter_map(|family| match family {
+        AfSpecUnspec::Inet(settings) => Some(settings),
+        _ => None,
+    });
+    inet.flatten().any(|setting| matches!(setting, AfSpecInet::DevConf(conf) if conf.rp_filter == 1))
 }
 
 /// An interface's address; loopback's own does not count.

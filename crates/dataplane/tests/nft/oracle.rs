@@ -15,6 +15,11 @@ impl Space {
         Space(netns::create().expect("a network namespace"))
     }
 
+    /// That of which this is a descriptor.
+    pub(crate) fn of(fd: &OwnedFd) -> Space {
+        Space(fd.try_clone().expect("another descriptor"))
+    }
+
     /// Has us load a table, in transactions of so many bytes.
     pub(crate) fn load(
         &self,

@@ -1,3 +1,5 @@
+//! Tables, loaded in every way.
+
 use crate::oracle::Space;
 use crate::rulesets::rulesets;
 use crate::support::world;
@@ -12,7 +14,7 @@ use tombolo_dataplane::{Ruleset, Table, render};
 use tombolo_fabric::compile;
 use tombolo_model::{L4, PortRange, Protocol, World};
 
-type Test = (&'static str, fn());
+pub(crate) type Test = (&'static str, fn());
 
 pub(crate) const TESTS: &[Test] = &[
     ("the_rules_of_a_network", the_rules_of_a_network),

@@ -1,0 +1,51 @@
+//! Whether anything has changed in a namespace, without looking at everything in it.
+//!
+//! The kernel tells of every change of links, addresses, neighbours, routes and of a link's reverse-path filter before
+//! whoever made it goes on. So a namespace of which nothing was told is as it was when it was last looked at. (Routes
+//! that go with a link or an address go without a word, but the link or the address does not.)
+
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use std::io::{ErrorKind, Result};
+
+/// What is told of: `enum rtnetlink_groups`, linux/rtnetlink.h
+const GROUPS: [u32; 5] = [
+    1,  // RTNLGRP_LINK
+    3,  // RTNLGRP_NEIGH
+    5,  // RTNLGRP_IPV4_IFADDR
+    7,  // RTNLGRP_IPV4_ROUTE
+    24, // RTNLGRP_IPV4_NETCONF
+];
+
+/// Listens for changes in the namespace in which it was opened.
+#[derive(Debug)]
+pub(super) struct Watch {
+    socket: Socket,
+}
+
+impl Watch {
+    /// Listens in the calling thread's namespace.
+    pub(super) fn open() -> Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind(&SocketAddr::new(0, 0))?;
+        GROUPS.iter().try_for_each(|group| socket.add_membership(*group))?;
+        Ok(Self { socket })
+    }
+
+    /// Whether nothing has changed since it was last asked.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut quiet = true;
+        let mut byte = Vec::with_capacity(1);
+        loop {
+            byte.clear();
+            // What was said does not matter, only that something was: the rest of a datagram is thrown away.
+            match self.socket.recv(&mut byte, libc::MSG_DONTWAIT) {
+                Ok(_) => quiet = false,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return quiet,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // More than there was room for (ENOBUFS): what it was is lost, and more may follow.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => quiet = false,
+                Err(_) => return false,
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What nothing was told of is not read again. So everything that can change must be told of.
+
+use crate::oracle::Space;
+use crate::support::world;
+use crate::tests::Test;
+use tombolo_dataplane::linux::{Kernel, netns};
+use tombolo_dataplane::{Desired, Edit, Op, Plan, Route, RouteVia, plan, render};
+use tombolo_fabric::compile;
+
+pub(crate) const TESTS: &[Test] = &[("what_others_change_is_observed", what_others_change_is_observed)];
+
+const ROUTER: &str = "projects/project-1/global/networks/vpc-1";
+
+fn desired() -> Desired {
+    let world = world(
+        "project project-1
+        network vpc-1
+        subnet s-1 vpc-1 10.1.0.0/16
+        vm vm-1 s-1
+        vm vm-2 s-1
+        network vpc-2
+        subnet s-2 vpc-2 10.2.0.0/16
+        peer p12 vpc-1 vpc-2
+        peer p21 vpc-2 vpc-1
+        allow ssh vpc-1 tcp:22",
+    );
+    render(&compile(&world))
+}
+
+/// Twice at most: with the last address of a link go its routes, which only the next observation shows.
+fn converge(kernel: &mut Kernel, desired: &Desired) {
+    for _ in 0..2 {
+        let edits = plan(desired, &kernel.observe().unwrap());
+        assert_eq!(kernel.apply(&edits), []);
+    }
+    assert!(kernel.observe().unwrap() == desired.state);
+}
+
+/// Makes a change of which the kernel's owner knows nothing.
+type Damage = Box<dyn Fn(&mut Kernel)>;
+
+fn op(op: Op) -> Damage {
+    Box::new(move |kernel| {
+        let edits = vec![Edit { op: op.clone(), why: "a test" }];
+        assert_eq!(kernel.apply(&Plan { edits }), []);
+    })
+}
+
+fn inside(work: impl Fn(&Space) + Send + Sync + 'static) -> Damage {
+    Box::new(move |kernel| work(&Space::of(&kernel.namespaces[ROUTER].fd)))
+}
+
+fn sysctl(name: &'static str, value: &'static str) -> Damage {
+    Box::new(move |kernel| {
+        let write = || std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}"), value);
+        netns::with(&*kernel.namespaces[ROUTER].fd, write).unwrap().unwrap();
+    })
+}
+
+fn what_others_change_is_observed() {
+    let desired = desired();
+    let router = &desired.state.namespaces[ROUTER];
+    let namespace = || ROUTER.to_owned();
+    let link = || "v0a010002".to_owned();
+    let foreign = Route { destination: "203.0.113.0/24".parse().unwrap(), via: RouteVia::Blackhole };
+    let route = router.routes.iter().find(|route| route.via.link().is_some()).unwrap().clone();
+    let neighbour = router.neighbours.first().unwrap().clone();
+    let mut liar = neighbour.clone();
+    liar.mac[5] ^= 1;
+    let address = "203.0.113.7".parse().unwrap();
+    let damages: Vec<(&str, Damage)> = vec![
+        ("a link goes", op(Op::DeleteLink { namespace: namespace(), link: link() })),
+        ("a route goes", op(Op::DeleteRoute { namespace: namespace(), route })),
+        ("a route comes", op(Op::AddRoute { namespace: namespace(), route: foreign })),
+        ("a neighbour goes", op(Op::DeleteNeighbour { namespace: namespace(), neighbour })),
+        ("a neighbour lies", op(Op::AddNeighbour { namespace: namespace(), neighbour: liar })),
+        ("an address comes", op(Op::AddAddress { namespace: namespace(), link: link(), address })),
+        ("a link does not filter", sysctl("v0a010002/rp_filter", "0")),
+        ("rules come", inside(|space| space.nft("add rule inet tombolo gate-in accept"))),
+        ("rules go", inside(|space| space.nft("flush ruleset"))),
+        ("another's rules come", inside(|space| space.nft("add table ip other"))),
+    ];
+    let mut kernel = Kernel::default();
+    converge(&mut kernel, &desired);
+    for (what, damage) in damages {
+        damage(&mut kernel);
+        assert!(kernel.observe().unwrap() != desired.state, "{what}");
+        converge(&mut kernel, &desired);
+    }
+}
