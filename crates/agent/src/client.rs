@@ -133,9 +133,28 @@ impl Agent {
     }
 
     /// Makes the kernel's state the desired one, and tells what that took.
+    ///
+    /// Only what is otherwise than the last time is sent, unless somebody else has desired something meanwhile.
     pub fn converge(&self, desired: Desired) -> Result<ConvergeReport, AgentError> {
-        match self.request(&Request::Converge { desired })? {
-            Response::Converged(report) => Ok(report),
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        // Should this fail, everything is told again.
+        if let Some((since, before)) = told.take() {
+            let changes = desired.since(&before);
+            match self.request(&Request::ConvergeChanges { since, changes })? {
+                Response::Converged { report, number } => {
+                    *told = Some((number, desired));
+                    return Ok(report);
+                }
+                Response::DesiredOtherwise => {}
+                _ => return Err(AgentError::Confused("ConvergeChanges")),
+            }
+        }
+        let whole = Request::Converge { desired };
+        match (self.request(&whole)?, whole) {
+            (Response::Converged { report, number }, Request::Converge { desired }) => {
+                *told = Some((number, desired));
+                Ok(report)
+            }
             _ => Err(AgentError::Confused("Converge")),
         }
     }

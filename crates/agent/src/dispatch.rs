@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::agent;
 use crate::detached;
+use crate::kernel::ConvergeReport;
 use crate::lab::Lab;
 use crate::message::{Request, Response};
 use crate::proto::Conn;
@@ -36,7 +37,11 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
         }
         Request::SetVms { vms } => done(lab.set_vms(vms)?),
         Request::MakeNetns { name } => done(lab.dataplane.make_netns(&name)?),
-        Request::Converge { desired } => Response::Converged(lab.dataplane.converge(&desired)?).into(),
+        Request::Converge { desired } => converged(lab.dataplane.converge(desired)?),
+        Request::ConvergeChanges { since, changes } => lab
+            .dataplane
+            .converge_changes(since, changes)?
+            .map_or(Response::DesiredOtherwise.into(), converged),
         Request::Probe { probes } => Response::Seen(lab.dataplane.probe(&probes)?).into(),
         Request::StartDetached { vm, log, program, stdin } => {
             done(detached::start(lab, &*lab.vm(&vm)?, log, program, stdin)?)
@@ -49,6 +54,10 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
         }
         Request::Exec { .. } | Request::Shutdown => unreachable!("dealt with by the connection"),
     })
+}
+
+fn converged((report, number): (ConvergeReport, u64)) -> Reply {
+    Response::Converged { report, number }.into()
 }
 
 fn done((): ()) -> Reply {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tombolo_dataplane::linux::apply::Failure;
 use tombolo_dataplane::linux::probe::cookies;
 use tombolo_dataplane::linux::{Held, Kernel, netns};
-use tombolo_dataplane::{Desired, Probe, Seen, plan};
+use tombolo_dataplane::{Changes, Desired, Probe, Seen, plan};
 
 use crate::lab::lock;
 
@@ -29,15 +29,28 @@ pub struct ConvergeReport {
 #[derive(Debug)]
 pub(crate) struct Dataplane {
     kernel: Mutex<Kernel>,
+    desired: Mutex<Last>,
     /// The next probe's cookie.
     cookie: AtomicU32,
+}
+
+/// What was desired last.
+#[derive(Debug, Default)]
+struct Last {
+    /// How many wishes there have been.
+    number: u64,
+    desired: Desired,
 }
 
 impl Default for Dataplane {
     fn default() -> Self {
         // Connection tracking remembers probes for a while: a new agent begins elsewhere.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { kernel: Mutex::default(), cookie: AtomicU32::new(since.as_micros() as u32) }
+        Self {
+            kernel: Mutex::default(),
+            desired: Mutex::default(),
+            cookie: AtomicU32::new(since.as_micros() as u32),
+        }
     }
 }
 
@@ -58,8 +71,31 @@ impl Dataplane {
         Ok(())
     }
 
+    /// Makes the kernel's state the desired one; what that took, and the number of what was desired.
+    pub(crate) fn converge(&self, desired: Desired) -> Result<(ConvergeReport, u64)> {
+        let mut last = lock(&self.desired);
+        last.number += 1;
+        last.desired = desired;
+        Ok((self.make(&last.desired)?, last.number))
+    }
+
+    /// The same with changes to what was desired last, if that has this number.
+    pub(crate) fn converge_changes(
+        &self,
+        since: u64,
+        changes: Changes,
+    ) -> Result<Option<(ConvergeReport, u64)>> {
+        let mut last = lock(&self.desired);
+        if last.number != since {
+            return Ok(None);
+        }
+        last.number += 1;
+        last.desired.change(changes);
+        Ok(Some((self.make(&last.desired)?, last.number)))
+    }
+
     /// Observes, plans and applies.
-    pub(crate) fn converge(&self, desired: &Desired) -> Result<ConvergeReport> {
+    fn make(&self, desired: &Desired) -> Result<ConvergeReport> {
         let mut kernel = lock(&self.kernel);
         let plan = plan(desired, &kernel.observe().context("observe the kernel")?);
         let failures = kernel.apply(&plan);

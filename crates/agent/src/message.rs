@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tombolo_dataplane::{Desired, Probe, Seen};
+use tombolo_dataplane::{Changes, Desired, Probe, Seen};
 
 use crate::kernel::ConvergeReport;
 
@@ -135,6 +135,13 @@ pub enum Request {
         /// What is wanted of every namespace.
         desired: Desired,
     },
+    /// Makes the kernel's state the one that was desired last, with changes.
+    ConvergeChanges {
+        /// The number of what was desired last.
+        since: u64,
+        /// What is otherwise now.
+        changes: Changes,
+    },
     /// Sends packets and tells where they arrived.
     Probe {
         /// The packets.
@@ -158,8 +165,15 @@ pub enum Response {
     Log(LogText),
     /// To [`Request::Processes`].
     Processes(Vec<ProcessInfo>),
-    /// To [`Request::Converge`].
-    Converged(ConvergeReport),
+    /// To [`Request::Converge`] and [`Request::ConvergeChanges`].
+    Converged {
+        /// What it took.
+        report: ConvergeReport,
+        /// The number of what was desired, for [`Request::ConvergeChanges`].
+        number: u64,
+    },
+    /// To [`Request::ConvergeChanges`]: somebody has desired something else meanwhile, so nothing was done.
+    DesiredOtherwise,
     /// To [`Request::Probe`], in the probes' order.
     Seen(Vec<Seen>),
     /// It could not be done.

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use tombolo_dataplane::Desired;
+
 use crate::message::Hello;
 use crate::proto::{Conn, ProtoError};
 
@@ -56,6 +58,8 @@ pub struct SpawnOptions {
 #[derive(Debug)]
 pub struct Agent {
     pub(crate) control: Mutex<Conn>,
+    /// What was desired last, by its number.
+    pub(crate) told: Mutex<Option<(u64, Desired)>>,
     child: Option<Child>,
 }
 
@@ -76,7 +80,7 @@ impl Agent {
 
         let failure = match ours.recv() {
             Ok((Hello::Ready { .. }, _)) => {
-                return Ok(Self { control: Mutex::new(ours), child: Some(child) });
+                return Ok(Self { control: Mutex::new(ours), told: Mutex::default(), child: Some(child) });
             }
             Ok((Hello::Failed { message }, _)) => AgentError::Bootstrap(message),
             Err(error) => error.into(),
@@ -93,7 +97,7 @@ impl Agent {
     /// Connects to an agent that listens on `path`.
     pub fn connect(path: &Path) -> Result<Self, AgentError> {
         let stream = UnixStream::connect(path).map_err(AgentError::Start)?;
-        Ok(Self { control: Mutex::new(Conn::new(stream.into())), child: None })
+        Ok(Self { control: Mutex::new(Conn::new(stream.into())), told: Mutex::default(), child: None })
     }
 
     /// A descriptor that is readable once the agent is gone: it says nothing unasked. Only for polling.

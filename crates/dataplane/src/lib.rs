@@ -28,5 +28,5 @@ pub use plan::{Edit, Op, Plan, plan};
 pub use probe::{Probe, Seen};
 pub use render::render;
 pub use rules::Ruleset;
-pub use state::{Desired, Link, Namespace, Neighbour, Route, RouteVia, State};
+pub use state::{Changes, Desired, Link, Namespace, Neighbour, Route, RouteVia, State};
 pub use table::Table;

@@ -149,6 +149,12 @@ fn wide_routes(network: &Network, hosts: &BTreeSet<Route>) -> BTreeSet<Route> {
 fn ruleset(network: &Network) -> Ruleset {
     let mut rules = Ruleset::default();
     let (mut egress, mut ingress) = (Classes::new('e', &network.egress), Classes::new('i', &network.ingress));
+    for nic in network.nics.values().filter(|nic| !nic.owner.is_iap()) {
+        egress.add(nic.address);
+        ingress.add(nic.address);
+    }
+    egress.name();
+    ingress.name();
     for nic in network.nics.values() {
         if nic.owner.is_iap() {
             rules.trusted.insert(link_of(nic)); // and no ingress chain: nothing new ever reaches it
@@ -162,7 +168,14 @@ fn ruleset(network: &Network) -> Ruleset {
     rules
 }
 
+/// With more rules than this in the chains of a gate, chains are known by their rules.
+const MANY: usize = 200;
+
 /// The target classes of one gate: which rules act, and the name of the chain that has them.
+///
+/// A chain is named after the places of its rules, so that a rule that changes is a change of a chain and not of all that
+/// leads to it. One transaction has no room for many rules: then a chain is named after its rules, so that
+/// the chain that takes its place can be there before anything leads to it.
 struct Classes<'r> {
     letter: char,
     rules: &'r Rules,
@@ -174,12 +187,32 @@ impl<'r> Classes<'r> {
         Self { letter, rules, names: BTreeMap::new() }
     }
 
-    /// The name of the chain for an interface.
-    fn of(&mut self, nic: Ipv4Addr) -> String {
-        let acting: Vec<usize> =
-            (0..self.rules.len()).filter(|i| self.rules[*i].targets.contains(nic)).collect();
-        let name = format!("{}-{}", self.letter, hex(format!("{acting:?}").as_bytes(), 6));
-        self.names.entry(acting).or_insert(name).clone()
+    /// The rules that act at an interface.
+    fn acting(&self, nic: Ipv4Addr) -> Vec<usize> {
+        (0..self.rules.len()).filter(|i| self.rules[*i].targets.contains(nic)).collect()
+    }
+
+    /// Adds an interface, and so its class.
+    fn add(&mut self, nic: Ipv4Addr) {
+        let acting = self.acting(nic);
+        self.names.entry(acting).or_default();
+    }
+
+    /// Names the chains, once all interfaces are there.
+    fn name(&mut self) {
+        let many = self.names.keys().map(Vec::len).sum::<usize>() > MANY;
+        for (acting, name) in &mut self.names {
+            let what = match many {
+                true => format!("{:?}", acting.iter().map(|i| &self.rules[*i]).collect::<Vec<_>>()),
+                false => format!("{acting:?}"),
+            };
+            *name = format!("{}-{}", self.letter, hex(what.as_bytes(), 6));
+        }
+    }
+
+    /// The name of the chain for an interface that was added.
+    fn of(&self, nic: Ipv4Addr) -> String {
+        self.names.get(&self.acting(nic)).cloned().unwrap_or_default()
     }
 
     /// All chains.

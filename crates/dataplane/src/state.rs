@@ -18,6 +18,43 @@ pub struct Desired {
     pub rules: BTreeMap<String, Ruleset>,
 }
 
+/// What leads from one wish to another: most changes are of one namespace among many.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Namespaces that are no longer wanted.
+    pub gone: Vec<String>,
+    /// Namespaces that are new or otherwise, and their rules.
+    pub changed: Desired,
+}
+
+impl Desired {
+    /// What leads here from another wish.
+    pub fn since(&self, before: &Desired) -> Changes {
+        let names = before.state.namespaces.keys();
+        let mut changes = Changes::default();
+        changes.gone.extend(names.filter(|name| !self.state.namespaces.contains_key(*name)).cloned());
+        for (name, namespace) in &self.state.namespaces {
+            let rules = self.rules.get(name);
+            if before.state.namespaces.get(name) != Some(namespace) || before.rules.get(name) != rules {
+                changes.changed.state.namespaces.insert(name.clone(), namespace.clone());
+                changes.changed.rules.extend(rules.map(|rules| (name.clone(), rules.clone())));
+            }
+        }
+        changes
+    }
+
+    /// Makes these changes.
+    pub fn change(&mut self, changes: Changes) {
+        let otherwise = changes.changed.state.namespaces.keys();
+        for name in changes.gone.iter().chain(otherwise) {
+            self.state.namespaces.remove(name);
+            self.rules.remove(name);
+        }
+        self.state.namespaces.extend(changes.changed.state.namespaces);
+        self.rules.extend(changes.changed.rules);
+    }
+}
+
 /// Namespaces by name: a router has its network's key for a name, an endpoint its owner's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {

@@ -181,6 +181,20 @@ proptest! {
     }
 
     #[test]
+    fn changes_are_what_is_otherwise(a in worlds(), b in worlds()) {
+        let (a, b) = (desired(&a), desired(&b));
+        let changes = b.since(&a);
+        for name in changes.changed.state.namespaces.keys() {
+            let same = a.state.namespaces.get(name) == b.state.namespaces.get(name) && a.rules.get(name) == b.rules.get(name);
+            prop_assert!(!same, "{name} is the same");
+        }
+        let mut made = a.clone();
+        made.change(changes);
+        prop_assert_eq!(&made, &b);
+        prop_assert_eq!(b.since(&made), Default::default());
+    }
+
+    #[test]
     fn from_a_damaged_kernel(a in worlds(), b in worlds(), damages in damages()) {
         let (a, b, mut kernel) = (desired(&a), desired(&b), Kernel::default());
         converge(&mut kernel, &a, |_, _| Ok(()))?;
