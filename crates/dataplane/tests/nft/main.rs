@@ -8,7 +8,6 @@ mod observed;
 mod oracle;
 mod rulesets;
 #[path = "../../../model/tests/model/support.rs"]
-#[allow(dead_code, unreachable_pub, reason = "other tests use the rest")]
 mod support;
 mod tests;
 #[path = "../../../fabric/tests/fabric/worlds.rs"]
