@@ -8,6 +8,7 @@
 //! A VM in which nobody is logged in costs one listening socket. A connection has a process of its own, in the VM's
 //! namespaces, which reads the keys anew: metadata that changes is obeyed by the next login, as on Google's images.
 
+mod client;
 mod host;
 mod identity;
 mod keys;
@@ -15,6 +16,7 @@ mod server;
 
 use serde::{Deserialize, Serialize};
 
+pub use client::{Client, Said};
 pub use host::{HostKey, Secret};
 pub use identity::Identity;
 pub use keys::{KeyPlace, SSH_KEYS, entry, is_user_name, key_place, key_texts, with_entry};
