@@ -1,6 +1,5 @@
 //! Forwarded connections: `ssh -L`, which leave from the VM's own network.
 
-use super::input::Piece;
 use super::session::{Input, copy};
 use russh::server::{ChannelOpenHandle, Msg};
 use russh::{ChannelOpenFailure, ChannelWriteHalf};
@@ -37,7 +36,6 @@ pub(super) async fn run(
 /// Gives the far side what the client sends, and its end.
 async fn there(mut input: Input, mut to: impl AsyncWrite + Unpin) {
     while let Some(piece) = input.recv().await {
-        let piece: Piece = piece;
         if to.write_all(&piece).await.is_err() {
             return;
         }
