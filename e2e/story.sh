@@ -59,9 +59,11 @@ for i in 1 2; do
     eval p=\$p$i
     gcloud compute networks create vpc-$i --project $p --subnet-mode custom
     gcloud compute networks subnets create subnet-$i --project $p --network vpc-$i --region $region --range 10.$i.0.0/16
-    gcloud compute firewall-rules create vpc-$i-allow-ssh --project $p --network vpc-$i --allow tcp:22
     gcloud compute instances create vm-$i --project $p --zone $zone --subnet subnet-$i --private-network-ip 10.$i.0.2 \
         --no-address --image-family debian-12 --image-project debian-cloud
+    refused "cannot connect to port 22 of vm-$i" "$tombolo" compute ssh vm-$i --command hostname
+    gcloud compute firewall-rules create vpc-$i-allow-ssh --project $p --network vpc-$i --allow tcp:22
+    equal "ssh to vm-$i" vm-$i "$("$tombolo" compute ssh vm-$i --command hostname)"
 done
 equal "subnet" 10.1.0.0/16 "$(gcloud compute networks subnets describe subnet-1 --project $p1 --region $region --format='value(ipCidrRange)')"
 equal "vm-1" 10.1.0.2 "$(gcloud compute instances describe vm-1 --project $p1 --zone $zone --format='value(networkInterfaces[0].networkIP)')"

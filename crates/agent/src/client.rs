@@ -1,7 +1,10 @@
 //! The agent's requests as methods.
 
+use std::io;
+use std::net::{SocketAddrV4, TcpStream};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -165,6 +168,25 @@ impl Agent {
             Response::Seen(seen) => Ok(seen),
             _ => Err(AgentError::Confused("Probe")),
         }
+    }
+
+    /// Opens a TCP connection from within a network namespace: the connection, or what the kernel said.
+    pub fn connect_from(
+        &self,
+        netns: &str,
+        to: SocketAddrV4,
+        limit: Duration,
+    ) -> Result<io::Result<TcpStream>, AgentError> {
+        let limit = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        let conn = self.new_connection()?;
+        conn.send(&Request::Connect { netns: netns.into(), to, limit }, &[])?;
+        match conn.recv()? {
+            (Response::Done, fds) => fds.into_iter().next().map(|fd| Ok(fd.into())),
+            (Response::NotConnected { errno }, _) => Some(Err(io::Error::from_raw_os_error(errno))),
+            (Response::Failed { message }, _) => return Err(AgentError::Refused(message)),
+            _ => None,
+        }
+        .ok_or(AgentError::Confused("Connect"))
     }
 
     /// Ends the lab, also when somebody else holds its lease.

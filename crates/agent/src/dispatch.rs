@@ -6,11 +6,13 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use crate::agent;
+use crate::connect;
 use crate::detached;
 use crate::kernel::ConvergeReport;
 use crate::lab::Lab;
 use crate::message::{Request, Response};
 use crate::proto::Conn;
+use crate::ssh;
 
 /// An answer and the descriptors that go with it.
 pub(crate) struct Reply {
@@ -35,13 +37,22 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
             agent::serve_on_thread(lab, ours)?;
             Reply { response: Response::Done, fds: vec![theirs.into_fd()] }
         }
-        Request::SetVms { vms } => done(lab.set_vms(vms)?),
+        Request::SetVms { vms } => {
+            lab.set_vms(vms)?;
+            done(ssh::listen(lab)?)
+        }
         Request::MakeNetns { name } => done(lab.dataplane.make_netns(&name)?),
-        Request::Converge { desired } => converged(lab.dataplane.converge(desired)?),
-        Request::ConvergeChanges { since, changes } => lab
-            .dataplane
-            .converge_changes(since, changes)?
-            .map_or(Response::DesiredOtherwise.into(), converged),
+        Request::Converge { desired } => {
+            let report = lab.dataplane.converge(desired)?;
+            ssh::listen(lab)?;
+            converged(report)
+        }
+        Request::ConvergeChanges { since, changes } => {
+            let report = lab.dataplane.converge_changes(since, changes)?;
+            ssh::listen(lab)?;
+            report.map_or(Response::DesiredOtherwise.into(), converged)
+        }
+        Request::Connect { netns, to, limit } => connect::connect(lab, &netns, to, limit)?,
         Request::Probe { probes } => Response::Seen(lab.dataplane.probe(&probes)?).into(),
         Request::StartDetached { vm, log, program, stdin } => {
             done(detached::start(lab, &*lab.vm(&vm)?, log, program, stdin)?)

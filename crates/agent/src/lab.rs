@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::kernel::Dataplane;
 use crate::message::VmSpec;
+use crate::ssh::Listeners;
 use crate::vm::Vm;
 
 /// The lab's state.
@@ -19,6 +20,8 @@ pub struct Lab {
     /// Network namespaces, links, routes and rules.
     pub(crate) dataplane: Dataplane,
     vms: Mutex<BTreeMap<String, Arc<Vm>>>,
+    /// Who waits for ssh connections.
+    pub(crate) listeners: Listeners,
     /// One [`Lab::set_vms`] at a time.
     changing: Mutex<()>,
 }
@@ -27,6 +30,11 @@ impl Lab {
     /// One network namespace. The holder keeps it alive.
     pub fn netns_of(&self, name: &str) -> Option<Arc<OwnedFd>> {
         self.dataplane.netns_of(name)
+    }
+
+    /// All VMs.
+    pub(crate) fn vms(&self) -> Vec<Arc<Vm>> {
+        lock(&self.vms).values().cloned().collect()
     }
 
     /// The VM of this key.

@@ -15,6 +15,7 @@ mod advice;
 mod agent;
 mod bootstrap;
 mod client;
+mod connect;
 mod detached;
 mod dispatch;
 mod fd;
@@ -25,6 +26,7 @@ pub mod message;
 pub mod proto;
 mod session;
 mod spawn;
+mod ssh;
 mod terminal;
 mod userns;
 mod vm;
@@ -38,7 +40,7 @@ pub use client::own_stdio;
 pub use kernel::ConvergeReport;
 pub use lab::Lab;
 pub use message::{
-    ExecStatus, LogText, ProcessInfo, ProcessState, Program, Request, Response, VmSpec, WinSize,
+    ExecStatus, LogText, ProcessInfo, ProcessState, Program, Request, Response, SshConfig, VmSpec, WinSize,
 };
 pub use proto::{Conn, ProtoError};
 pub use session::{Outcome, Session};

@@ -3,6 +3,8 @@
 //! Requests and responses alternate, except after [`Request::Exec`]: that connection is handed to the VM's
 //! init, which sends [`ExecEvent`]s and takes [`ExecControl`]s until the program ends.
 
+use std::fmt::{Debug, Formatter};
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,19 @@ pub struct VmSpec {
     pub bin: Vec<PathBuf>,
     /// Environment of every program, over the defaults (PATH, HOME, USER, …).
     pub env: Vec<(String, String)>,
+    /// What its ssh server is told with each connection; without it nothing listens on port 22.
+    pub ssh: Option<SshConfig>,
+}
+
+/// What the program that serves an ssh connection reads first. Not for the agent to understand, and never printed:
+/// there is a private key in it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SshConfig(pub String);
+
+impl Debug for SshConfig {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SshConfig")
+    }
 }
 
 /// What to run in a VM.
@@ -147,6 +162,15 @@ pub enum Request {
         /// The packets.
         probes: Vec<Probe>,
     },
+    /// Opens a TCP connection from within a network namespace; the response's descriptor is it.
+    Connect {
+        /// Name of the network namespace in the lab.
+        netns: String,
+        /// Where to.
+        to: SocketAddrV4,
+        /// How long it may take, in milliseconds.
+        limit: u32,
+    },
     /// Ends the lab.
     Shutdown,
 }
@@ -176,6 +200,11 @@ pub enum Response {
     DesiredOtherwise,
     /// To [`Request::Probe`], in the probes' order.
     Seen(Vec<Seen>),
+    /// To [`Request::Connect`]: there is no connection.
+    NotConnected {
+        /// What the kernel said.
+        errno: i32,
+    },
     /// It could not be done.
     Failed {
         /// Why.

@@ -70,6 +70,11 @@ impl Vm {
         state.send(&request, &fds).context("the VM's init ended at once")
     }
 
+    /// As it was declared last.
+    pub(crate) fn spec(&self) -> VmSpec {
+        lock(&self.state).spec.clone()
+    }
+
     pub(crate) fn update(&self, spec: VmSpec) {
         let mut state = lock(&self.state);
         if state.spec == spec {

@@ -19,6 +19,7 @@ mod writer;
 use crate::control::Served;
 use crate::http::{Answer, Answering, Service};
 use crate::run::state;
+use crate::ssh::Login;
 use crate::store::{Store, StoreError};
 use crate::{Lab, LabError, STARTUP_SCRIPT, now};
 use busy::Busy;
@@ -173,6 +174,13 @@ impl Served for Cloud {
     /// The writer looks after the servers itself.
     fn tick(&self) -> Result<(), LabError> {
         Ok(())
+    }
+
+    fn login(&self, login: Login) -> Result<String, LabError> {
+        let (reply, answered) = oneshot::channel();
+        let ending = || LabError::Server("the server is ending".into());
+        self.jobs.send(Job::Login { login, reply }).map_err(|_| ending())?;
+        answered.blocking_recv().map_err(|_| ending())?
     }
 }
 

@@ -1,11 +1,14 @@
 //! The server's socket: how a CLI process learns the World of a lab that keeps running, and ends it.
 
 use crate::lab::{Lab, LabError};
+use crate::now;
 use crate::paths::{LabDir, LabLock};
+use crate::ssh::Login;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::io::Result;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,12 +24,14 @@ const TICK: Duration = Duration::from_secs(1);
 const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A request to the server.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
     /// Tell the World.
     World,
     /// Tell where the API is.
     Api,
+    /// Let a key in to an instance.
+    Login(Login),
     /// End the lab.
     Shutdown,
 }
@@ -43,6 +48,16 @@ pub enum Response {
     },
     /// To [`Request::Api`]: where it is, or `None` of a lab without one.
     Api(Option<ApiAddress>),
+    /// To [`Request::Login`].
+    Login {
+        /// The instance's public host key, as `known_hosts` has it.
+        host_key: String,
+    },
+    /// It could not be done.
+    Failed {
+        /// Why.
+        message: String,
+    },
     /// To [`Request::Shutdown`]: the lab is about to end; the connection closes when it has.
     Ending,
 }
@@ -85,19 +100,25 @@ pub trait Served {
     fn watch(&self) -> Result<OwnedFd>;
     /// Looks after servers inside the lab; called about every second.
     fn tick(&self) -> std::result::Result<(), LabError>;
+    /// Lets a key in to an instance, and returns the instance's host key.
+    fn login(&self, login: Login) -> std::result::Result<String, LabError>;
 }
 
-impl Served for Lab {
+impl Served for RefCell<Lab> {
     fn world(&self) -> World {
-        Lab::world(self).clone()
+        self.borrow().world().clone()
     }
 
     fn watch(&self) -> Result<OwnedFd> {
-        self.agent().watch()
+        self.borrow().agent().watch()
     }
 
     fn tick(&self) -> std::result::Result<(), LabError> {
-        self.converge_redis()
+        self.borrow().converge_redis()
+    }
+
+    fn login(&self, login: Login) -> std::result::Result<String, LabError> {
+        self.borrow_mut().login(&login, now())
     }
 }
 
@@ -187,6 +208,14 @@ fn answer(stream: UnixStream, lab: &impl Served, api: Option<&ApiAddress>) -> Op
         }
         Request::Api => {
             conn.send(&Response::Api(api.cloned()), &[]).ok()?;
+            Some(false)
+        }
+        Request::Login(login) => {
+            let response = match lab.login(login) {
+                Ok(host_key) => Response::Login { host_key },
+                Err(error) => Response::Failed { message: error.to_string() },
+            };
+            conn.send(&response, &[]).ok()?;
             Some(false)
         }
         Request::Shutdown => {

@@ -7,7 +7,7 @@
 
 use crate::run::state;
 use crate::view::View;
-use crate::{REDIS_PROGRAM, STARTUP_SCRIPT, vms};
+use crate::{REDIS_PROGRAM, STARTUP_SCRIPT, ssh, vms};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ use tombolo_agent::{Agent, AgentError, ConvergeReport, ProcessState, Program, Sp
 use tombolo_dataplane::render;
 use tombolo_fabric::{Owner, compile};
 use tombolo_memorystore::{Process, Wanted, plan, wanted};
-use tombolo_model::{Change, RedisKey, Refusal, Timestamp, World};
+use tombolo_model::{Change, InstanceKey, RedisKey, Refusal, Timestamp, World};
+use tombolo_ssh::Secret;
 
 /// How long a redis-server may take to accept connections.
 const REDIS_PATIENCE: Duration = Duration::from_secs(10);
@@ -29,6 +30,9 @@ pub struct Options {
     pub listen: Option<PathBuf>,
     /// Binaries to show in every VM under /run/tombolo/bin, which is in its PATH.
     pub bin: Vec<PathBuf>,
+    /// What the VMs' host keys are made from; without it nobody can log in by ssh. Then the binary must have the
+    /// subcommand `vm-sshd`.
+    pub ssh: Option<Secret>,
 }
 
 /// Why the lab could not do something.
@@ -116,14 +120,22 @@ impl Lab {
 
     /// Tells the agent which endpoints there are, unless it knows: they are many, and each knows the names of all others.
     fn converge_endpoints(&mut self) -> Result<(), LabError> {
-        let same = |told: &World| told.instances == self.world.instances && told.redis == self.world.redis;
+        let same = |told: &World| {
+            told.instances == self.world.instances
+                && told.redis == self.world.redis
+                // What projects say of who may log in.
+                && self.world.projects.keys().all(|project| {
+                    let path = format!("projects/{project}");
+                    told.details.get(&path) == self.world.details.get(&path)
+                })
+        };
         let anew = self.started_anew();
         if anew.is_empty() && self.told.as_ref().is_some_and(same) {
             return Ok(());
         }
         // Should this fail, they are told again.
         self.told = None;
-        let vms = vms::vms(&self.world, &self.options.bin);
+        let vms = vms::vms(&self.world, &self.options.bin, self.options.ssh.as_ref());
         if !anew.is_empty() {
             // A VM that is gone for a moment has lost its programs, as after a reset.
             self.agent.set_vms(vms.iter().filter(|vm| !anew.contains(&vm.key)).cloned().collect())?;
@@ -131,6 +143,22 @@ impl Lab {
         self.agent.set_vms(vms)?;
         self.told = Some(self.world.clone());
         Ok(())
+    }
+
+    /// Lets a key in to an instance, by its or its project's metadata, and returns the instance's host key.
+    pub fn login(&mut self, login: &ssh::Login, now: Timestamp) -> Result<String, LabError> {
+        if let Some(change) = ssh::let_in(&self.world, login)? {
+            self.apply(&[change], now)?;
+        }
+        self.host_key(&login.instance)
+    }
+
+    /// The public host key of an instance, as `known_hosts` has it.
+    pub fn host_key(&self, key: &InstanceKey) -> Result<String, LabError> {
+        let instance = self.world.instances.get(key).ok_or_else(|| Refusal::not_found(key))?;
+        let secret = self.options.ssh.as_ref();
+        let secret = secret.ok_or_else(|| LabError::Server("the lab has no ssh servers".into()))?;
+        Ok(secret.host_key(instance.id).public())
     }
 
     /// The VMs that run and are to be started anew.

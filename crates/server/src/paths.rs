@@ -52,6 +52,11 @@ impl LabDir {
         self.path.join("server.log")
     }
 
+    /// What ssh clients need of a lab that is gone when its server is: a key, and host keys.
+    pub fn ssh(&self) -> PathBuf {
+        self.path.join("ssh")
+    }
+
     /// What the owner of the lab holds a lock on.
     fn lock_file(&self) -> PathBuf {
         self.path.join("lock")
@@ -102,6 +107,7 @@ impl LabLock {
         for file in [dir.control(), dir.agent(), dir.log(), dir.lock_file()] {
             let _ = std::fs::remove_file(file);
         }
+        let _ = std::fs::remove_dir_all(dir.ssh());
         let _ = std::fs::remove_dir(&dir.path);
         if let Some(base) = dir.path.parent() {
             let _ = std::fs::remove_dir(base); // only when this was the last lab

@@ -5,11 +5,15 @@ use std::path::PathBuf;
 use tombolo_agent::VmSpec;
 use tombolo_fabric::{METADATA_SERVER, Owner};
 use tombolo_model::{Instance, InstanceKey, World};
+use tombolo_ssh::Secret;
 
-/// All endpoints of a World that can run programs: instances that run, and Redis instances.
-pub fn vms(world: &World, bin: &[PathBuf]) -> Vec<VmSpec> {
+use crate::ssh;
+
+/// All endpoints of a World that can run programs: instances that run, and Redis instances. Nobody can log in to them
+/// without the `secret` that their host keys are made from.
+pub fn vms(world: &World, bin: &[PathBuf], secret: Option<&Secret>) -> Vec<VmSpec> {
     let running = world.instances.iter().filter(|(_, instance)| instance.running);
-    let instances = running.map(|(key, instance)| instance_vm(world, key, instance, bin));
+    let instances = running.map(|(key, instance)| instance_vm(world, key, instance, bin, secret));
     let redis = world.redis.iter().map(|(key, _)| {
         let endpoint = Owner::Redis(key.clone()).to_string();
         VmSpec {
@@ -20,13 +24,20 @@ pub fn vms(world: &World, bin: &[PathBuf]) -> Vec<VmSpec> {
             resolv_conf: String::new(),
             bin: Vec::new(),
             env: Vec::new(),
+            ssh: None,
         }
     });
     instances.chain(redis).collect()
 }
 
 /// A user's VM, with the names that Google's guest environment gives it.
-fn instance_vm(world: &World, key: &InstanceKey, instance: &Instance, bin: &[PathBuf]) -> VmSpec {
+fn instance_vm(
+    world: &World,
+    key: &InstanceKey,
+    instance: &Instance,
+    bin: &[PathBuf],
+    secret: Option<&Secret>,
+) -> VmSpec {
     let endpoint = Owner::Instance(key.clone()).to_string();
     let project = &key.project;
     let zone = format!("{}.c.{project}.internal", key.zone);
@@ -40,6 +51,7 @@ fn instance_vm(world: &World, key: &InstanceKey, instance: &Instance, bin: &[Pat
         ),
         bin: bin.to_vec(),
         env: Vec::new(),
+        ssh: secret.map(|secret| ssh::config(world, key, instance, secret)),
     }
 }
 

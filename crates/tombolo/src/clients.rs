@@ -188,7 +188,7 @@ impl Served {
 }
 
 /// A value as a POSIX shell takes it literally.
-fn quoted(value: &str) -> String {
+pub(crate) fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
     if !value.is_empty() && value.chars().all(plain) {
         return value.to_owned();

@@ -11,6 +11,8 @@ use crate::steps::{Layout, Step, summary};
 use crate::trace::explain;
 use anyhow::{Context, Result, anyhow};
 use serde_json::json;
+use std::io::ErrorKind;
+use std::net::SocketAddrV4;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use story::Story;
@@ -18,7 +20,10 @@ use tombolo_agent::Program;
 use tombolo_fabric::{Flow, Owner};
 use tombolo_model::{Change, PeeringState, Protocol};
 use tombolo_server::run::{Ran, run as run_in};
+use tombolo_server::ssh::Login;
+use tombolo_server::view::IAP;
 use tombolo_server::{Lab, STARTUP_SCRIPT, now, status};
+use tombolo_ssh::Client;
 
 /// How long a connection that should fail may hang before it counts as timed out.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -170,16 +175,6 @@ impl Demo {
         self.lab.view().flow(from, to, Some(protocol), None).map_err(|e| anyhow!(e))
     }
 
-    /// What packets of a flow do: `open` when all arrive, `closed` when none does.
-    fn gate(&self, flow: &Flow) -> Result<String> {
-        let packets = self.lab.view().packets(flow, PACKETS)?;
-        Ok(match packets.delivered {
-            0 => "closed".into(),
-            n if n == packets.sent => "open".into(),
-            n => format!("{n} of {}", packets.sent),
-        })
-    }
-
     /// Step 1. Deleting `default` before its rules is refused, in Google's words.
     fn projects(&mut self) -> Result<Seen> {
         self.apply(&self.story.projects())?;
@@ -213,12 +208,33 @@ impl Demo {
         Ok(Seen { expected, seen: format!("{alone}, then {}", state(self)), flow: None })
     }
 
+    /// Logs in to a VM by ssh, through Identity-Aware Proxy: `open` when its own name can be read there, `closed` when
+    /// there is no connection in time.
+    fn ssh(&mut self, vm: &str, limit: Duration) -> Result<String> {
+        let key = self.lab.view().instance(vm).map_err(|e| anyhow!(e))?.clone();
+        let client = Client::random()?;
+        let login = Login { instance: key, user: "user".into(), public_key: client.public() };
+        let host_key = self.lab.login(&login, now())?;
+        let flow = self.flow(IAP, &format!("{vm}:22"), Protocol::TCP)?;
+        let (from, to) =
+            (Owner::Iap(flow.network.clone()).to_string(), SocketAddrV4::new(flow.destination, flow.port));
+        let stream = match self.lab.agent().connect_from(&from, to, limit)? {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == ErrorKind::TimedOut => return Ok("closed".into()),
+            Err(error) => return Ok(error.to_string()),
+        };
+        let said = client.run(stream, &host_key, &login.user, "hostname", PATIENCE)?;
+        Ok(match said.code {
+            Some(0) if said.output.trim() == vm => "open".into(),
+            code => format!("{code:?}: {}", said.output.trim()),
+        })
+    }
+
     /// Step 4. ssh comes in through Identity-Aware Proxy; the ping is the machine's own program in vm-1.
     fn firewall(&mut self) -> Result<Seen> {
-        let ssh = self.flow("iap", "vm-1:22", Protocol::TCP)?;
-        let before = self.gate(&ssh)?;
+        let before = self.ssh("vm-1", TIMEOUT)?;
         self.apply(&self.story.firewalls())?;
-        let after = self.gate(&ssh)?;
+        let after = self.ssh("vm-1", PATIENCE)?;
         let ping = self.run("vm-1", &["ping", "-n", "-c1", "-W2", "10.2.0.2"], PATIENCE)?;
         let ping = if ping.code == Some(0) { "ok" } else { "not answered" };
         let seen = format!("ssh {before}, {after}; ping {ping}");

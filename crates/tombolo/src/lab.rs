@@ -7,6 +7,7 @@ use tombolo_model::World;
 use tombolo_server::control::{Request, Response, ask};
 use tombolo_server::paths::LabDir;
 use tombolo_server::{Options, View, now};
+use tombolo_ssh::Secret;
 use tombolo_topology::Topology;
 
 /// Which lab.
@@ -29,7 +30,7 @@ pub(crate) fn options(listen: Option<PathBuf>) -> Result<Options> {
     let exe = std::env::current_exe().context("find the tombolo binary")?;
     let proxy = exe.with_file_name("tombolo-proxy");
     let bin = [exe.clone(), proxy].into_iter().filter(|path| path.exists()).collect();
-    Ok(Options { exe, listen, bin })
+    Ok(Options { exe, listen, bin, ssh: Some(Secret::random()?) })
 }
 
 /// Reads a topology file and makes its World; every error of it goes to stderr.

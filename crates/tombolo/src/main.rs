@@ -9,6 +9,7 @@ mod lab;
 mod output;
 mod serial;
 mod serve;
+mod ssh;
 mod status;
 mod steps;
 mod trace;
@@ -49,6 +50,8 @@ enum Verb {
         after_help = "Example:\n  tombolo gcloud -- projects create project-1\n  tombolo gcloud -- compute networks list --project project-1"
     )]
     Gcloud(clients::GcloudArgs),
+    /// What `gcloud compute` has, without gcloud
+    Compute(Compute),
     /// End a lab that is up
     #[command(after_help = "Example:\n  tombolo down")]
     Down(up::DownArgs),
@@ -84,12 +87,35 @@ enum Verb {
     Schema,
 }
 
+/// Arguments of `compute`.
+#[derive(Debug, clap::Args)]
+struct Compute {
+    #[command(subcommand)]
+    verb: ComputeVerb,
+}
+
+/// What to do with Compute Engine's resources.
+#[derive(Debug, Subcommand)]
+enum ComputeVerb {
+    /// Log in to a VM by ssh, through its firewall, and run a command or a shell; the exit status is the command's
+    #[command(
+        after_help = "Example:\n  tombolo compute ssh vm-1\n  tombolo compute ssh alice@vm-1 --command 'uname -a'\n  tombolo compute ssh vm-2 -- -N -L 6379:10.34.175.91:6379\n\nThe connection comes from Identity-Aware Proxy (35.235.240.1) to port 22 of the VM. The key that is used is made when\nit is missing, and put into the project's metadata, or the instance's if that blocks the project's keys. Exit status:\nthe command's; 255 when there is no connection or no login."
+    )]
+    Ssh(ssh::Args),
+    /// Connect to a port of a VM through Identity-Aware Proxy, and so through its firewall
+    #[command(
+        after_help = "Example:\n  tombolo compute start-iap-tunnel vm-1 22 --listen-on-stdin\n  tombolo compute start-iap-tunnel vm-1 8080 --local-host-port localhost:8080"
+    )]
+    StartIapTunnel(ssh::TunnelArgs),
+}
+
 fn main() -> ExitCode {
     // The agent's own subcommands come first: they must not find a second thread, nor be in the help.
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next().as_deref().and_then(|a| a.to_str()) {
         Some("agent") => return tombolo_agent::main_agent(arguments),
         Some("vm-init") => return tombolo_agent::main_vm_init(arguments),
+        Some("vm-sshd") => return tombolo_ssh::main(),
         _ => {}
     }
     let result = match Cli::parse().verb {
@@ -98,6 +124,10 @@ fn main() -> ExitCode {
         Verb::Serve(args) => serve::run(&args),
         Verb::Env(args) => clients::env(&args),
         Verb::Gcloud(args) => clients::gcloud(&args),
+        Verb::Compute(Compute { verb }) => match verb {
+            ComputeVerb::Ssh(args) => ssh::run(&args),
+            ComputeVerb::StartIapTunnel(args) => ssh::tunnel(&args),
+        },
         Verb::Down(args) => up::down(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Exec(args) => exec::run(args),

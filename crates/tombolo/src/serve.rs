@@ -11,7 +11,8 @@ use tombolo_server::control::{ApiAddress, Control, Ended};
 use tombolo_server::http::{Guard, Limits, Server, Token};
 use tombolo_server::paths::LabDir;
 use tombolo_server::store::Store;
-use tombolo_server::{Cloud, CloudOptions, Lab};
+use tombolo_server::{Cloud, CloudOptions, Lab, Options};
+use tombolo_ssh::Secret;
 
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
@@ -60,7 +61,9 @@ fn serve(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
         ),
         false => Guard::Local,
     };
-    let lab = Lab::start(options(Some(dir.agent()))?)?;
+    let secret = api.state.join("ssh/host-secret");
+    let secret = Secret::in_file(&secret).with_context(|| secret.display().to_string())?;
+    let lab = Lab::start(Options { ssh: Some(secret), ..options(Some(dir.agent()))? })?;
     let cloud_options = CloudOptions { asynchronous: args.async_operations, agent: dir.agent() };
     let (cloud, writer) = Cloud::start(store, lab, cloud_options)?;
     let server = Server::start(listener, cloud.clone(), guard, Limits::default())?;

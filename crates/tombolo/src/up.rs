@@ -4,6 +4,7 @@ use crate::lab::{LabArgs, options, read};
 use crate::output::print;
 use crate::status;
 use anyhow::{Context, Result, bail};
+use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -62,6 +63,7 @@ fn foreground(args: &Args) -> Result<ExitCode> {
         // Until now Ctrl-C in that terminal was for this process too.
         control.leave_terminal()?;
     }
+    let lab = RefCell::new(lab);
     let ended = control.serve(&lab, None);
     drop(lab);
     control.close();

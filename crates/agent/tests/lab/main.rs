@@ -2,13 +2,14 @@
 //! too. Where namespaces cannot be had these tests fail.
 //!
 //! The agent re-executes its own binary, so this test has a main of its own: `lab agent …` and
-//! `lab vm-init` are the product's hidden subcommands, `lab exec …` stands for its `exec`, and
+//! `lab vm-init` are the product's hidden subcommands, `lab vm-sshd` and `lab exec …` stand for its own, and
 //! `lab [FILTER]` runs the tests.
 
 mod bench;
 mod death;
 mod programs;
 mod sandbox;
+mod ssh;
 mod support;
 mod tty;
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     match first.to_str() {
         Some("agent") => tombolo_agent::main_agent(args),
         Some("vm-init") => tombolo_agent::main_vm_init(args),
+        Some("vm-sshd") => ssh::serve_main(),
         Some("exec") => tty::exec_main(args),
         Some("spawn-and-fail") => {
             death::spawn_and_fail();
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
 
 fn run_tests(args: Vec<OsString>) -> ExitCode {
     let filter = args.iter().filter_map(|arg| arg.to_str()).find(|arg| !arg.starts_with('-')).unwrap_or("");
-    let tests = [sandbox::TESTS, programs::TESTS, tty::TESTS, death::TESTS].concat();
+    let tests = [sandbox::TESTS, programs::TESTS, tty::TESTS, ssh::TESTS, death::TESTS].concat();
     if args.iter().any(|arg| arg == "--list") {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;

@@ -82,6 +82,7 @@ pub(crate) fn vm(key: &str) -> VmSpec {
         resolv_conf: "nameserver 169.254.169.254\n".into(),
         bin: vec![std::env::current_exe().unwrap()],
         env: vec![("LAB".into(), "yes".into())],
+        ssh: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::busy::Claim;
 use crate::http::Answer;
+use crate::ssh::Login;
 use crate::store::Store;
 use crate::{Lab, LabError, now};
 use std::sync::Arc;
@@ -25,6 +26,13 @@ pub(super) enum Job {
         reply: oneshot::Sender<Answer>,
         /// What nobody else may change until it is carried out.
         claim: Claim,
+    },
+    /// Let a key in to an instance.
+    Login {
+        /// Whose, and where.
+        login: Login,
+        /// Who waits for the instance's host key.
+        reply: oneshot::Sender<Result<String, LabError>>,
     },
     /// End the lab.
     End,
@@ -81,6 +89,7 @@ impl Writer {
         loop {
             match queue.recv_timeout(TICK) {
                 Ok(Job::Request { request, reply, claim }) => self.carry_out(&request, reply, claim),
+                Ok(Job::Login { login, reply }) => drop(reply.send(self.login(&login))),
                 Ok(Job::End) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -176,6 +185,20 @@ impl Writer {
             return Err(failure);
         }
         answer
+    }
+
+    /// As [`Lab::login`], and kept.
+    fn login(&mut self, login: &Login) -> Result<String, LabError> {
+        let state = self.state();
+        let host_key = self.lab.login(login, now())?;
+        if *self.lab.world() != state.world {
+            let next = State { world: self.lab.world().clone(), ..State::clone(&state) };
+            if let Err(failure) = self.keep(next) {
+                self.lab.become_world(state.world.clone())?;
+                return Err(LabError::Server(failure.message));
+            }
+        }
+        Ok(host_key)
     }
 
     /// Stores the State and shows it to everybody.

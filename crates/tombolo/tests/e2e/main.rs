@@ -10,6 +10,7 @@ mod kill;
 mod life;
 mod packets;
 mod serve;
+mod ssh;
 mod story;
 mod support;
 mod trace;
