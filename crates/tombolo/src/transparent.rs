@@ -6,6 +6,7 @@
 //!   STATE/ca.pem             the authority's certificate (its key is beside it, its owner's)
 //!   STATE/ca-bundle.pem      the machine's authorities and this one, for hosts that `serve --allow-host` lets through
 //!   STATE/credentials.json   credentials that are worth nothing anywhere else
+//!   STATE/proxy.cjs          what makes Node heed HTTPS_PROXY
 //! ```
 
 use anyhow::{Context, Result};
@@ -35,11 +36,15 @@ const BUNDLES: [&str; 8] = [
     "NODE_EXTRA_CA_CERTS",                // Node, beside its own
 ];
 
+/// What Node loads before a program.
+const NODE: &str = include_str!("proxy.cjs");
+
 /// Makes what is missing of the files, and gives the environment for a shell to evaluate.
 pub(crate) fn shell(api: &ApiAddress, project: Option<&str>) -> Result<String> {
     Authority::in_folder(&api.state)?;
     let bundle = bundle(&api.state)?;
     let credentials = credentials(&api.state)?;
+    let node = node(&api.state)?;
     let mut text = String::new();
     let mut export = |name: &str, value: &str| text += &format!("export {name}={value}\n");
     let proxy = proxy(api);
@@ -58,6 +63,7 @@ pub(crate) fn shell(api: &ApiAddress, project: Option<&str>) -> Result<String> {
         export(name, &bundle.display().to_string());
     }
     export("GOOGLE_APPLICATION_CREDENTIALS", &credentials.display().to_string());
+    export("NODE_OPTIONS", &node);
     // Nobody is to look for a metadata server that is not there.
     export("NO_GCE_CHECK", "true");
     export("CLOUDSDK_CONFIG", &api.state.join("gcloud").display().to_string());
@@ -114,9 +120,32 @@ fn credentials(state: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Node's options, with what it is to load first. Source: "NODE_OPTIONS" in Node's documentation, for the quotes.
+fn node(state: &Path) -> Result<String> {
+    let path = state.join("proxy.cjs");
+    replace(&path, NODE.as_bytes(), 0o644).with_context(|| path.display().to_string())?;
+    let escaped = path.display().to_string().replace('\\', r"\\").replace('"', "\\\"");
+    let load = format!("--require=\"{escaped}\"");
+    let before = std::env::var("NODE_OPTIONS").unwrap_or_default();
+    Ok(match before.as_str() {
+        "" => load,
+        before if before.contains(&load) => before.to_owned(),
+        before => format!("{before} {load}"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn node_loads_a_file_by_its_name() {
+        let folder = tempfile::Builder::new().prefix("a \"b").tempdir().unwrap();
+        let options = node(folder.path()).unwrap();
+        let name = folder.path().display().to_string().replace('"', "\\\"");
+        assert!(options.ends_with(&format!("--require=\"{name}/proxy.cjs\"")), "{options}");
+        assert!(folder.path().join("proxy.cjs").exists());
+    }
 
     #[test]
     fn the_token_is_read_by_the_shell() {
