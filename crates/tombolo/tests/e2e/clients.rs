@@ -109,7 +109,7 @@ fn a_tunnel_wants_the_token() {
         crate::support::run(command, b"")
     };
     let get = "require('https').get('https://compute.googleapis.com/compute/v1/projects/none', \
-               (answer) => console.log(answer.statusCode)).on('error', (error) => console.log(error.message))";
+               (answer) => console.log(answer.resume().statusCode)).on('error', (error) => console.log(error.message))";
     assert_eq!(run(&format!("node -e \"{get}\"")).exits(0), "404\n");
     let without = run(&format!("HTTPS_PROXY=$(echo $HTTPS_PROXY | sed s/tombolo:.*@//); node -e \"{get}\""));
     assert!(without.exits(0).starts_with("the proxy answers 407 "));
