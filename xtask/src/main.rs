@@ -1,6 +1,7 @@
 //! The task runner: `cargo xtask VERB`. Exit status 2: something is missing, or a command could not be run.
 
 mod cargo;
+mod clients;
 mod needs;
 mod setup;
 mod suites;
@@ -32,6 +33,8 @@ enum Verb {
     Fuzz(Passed),
     /// Run peers' own test suites directly and through tombolo-proxy, and compare
     ProxySuites(suites::Args),
+    /// Install Google's client libraries, the one in Rust too, and have each tell the story
+    Clients,
     /// Set up, build, and run every test
     Test(Passed),
     /// Formatting, clippy, and every test
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Verb::ProxyChaos(passed) => verbs::proxy_chaos(&passed.args),
         Verb::Fuzz(passed) => verbs::fuzz(&passed.args),
         Verb::ProxySuites(args) => suites::run_suites(&args),
+        Verb::Clients => clients::test(),
         Verb::Test(passed) => verbs::test(&passed.args),
         Verb::Ci => verbs::ci(),
         Verb::KillTest { rounds } => verbs::kill_test(rounds),

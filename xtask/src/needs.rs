@@ -42,6 +42,14 @@ pub(crate) const SUITES: [Need; 5] = [
     need("xz", "xz-utils", "unpacks Debian's source packages"),
 ];
 
+/// Those of the tests with Google's client libraries besides.
+pub(crate) const CLIENTS: [Need; 4] = [
+    need("python3", "python3-venv", "runs Google's Python clients"),
+    need("node", "nodejs", "runs Google's Node clients"),
+    need("npm", "npm", "installs Google's Node clients"),
+    need("flock", "util-linux", "lets one at a time install them"),
+];
+
 const fn need(program: &'static str, package: &'static str, why: &'static str) -> Need {
     Need { program, package, why }
 }

@@ -1,7 +1,7 @@
 //! The verbs that build and run.
 
 use crate::cargo::{built_binary, command, run, run_command, say};
-use crate::setup;
+use crate::{clients, setup};
 use anyhow::{Context, Result, bail};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
@@ -50,6 +50,7 @@ fn become_program_of(profile: &str, name: &str, args: &[String]) -> Result<ExitC
 /// Every test of every crate; arguments go to `cargo test`.
 pub(crate) fn test(args: &[String]) -> Result<ExitCode> {
     setup::run()?;
+    clients::install(&["python", "node"])?;
     // The end-to-end tests run both binaries, and cargo builds only their own package's for them.
     if let Some(failed) = run(&["build", "--workspace", "--bins", "--locked"])? {
         return Ok(failed);

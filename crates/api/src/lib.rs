@@ -16,6 +16,7 @@
 pub mod call;
 pub mod failure;
 pub mod fields;
+pub mod grpc;
 pub mod links;
 pub mod methods;
 pub mod operation;

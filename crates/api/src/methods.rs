@@ -118,6 +118,11 @@ pub fn find(request: &Request) -> Result<(&'static Method, Params), Failure> {
     let path = request.path.trim_matches('/');
     let label = request.host.split(['.', ':']).next().unwrap_or_default();
     let named = |label: &str| Api::ALL.into_iter().filter(|api| api.label() == label).collect::<Vec<_>>();
+    // Of Google's own hosts, `www` has several APIs by their paths, and every other one API.
+    let is_googles = request.host.split(':').next().is_some_and(|host| host.ends_with(".googleapis.com"));
+    if is_googles && label != "www" && named(label).is_empty() {
+        return Err(Failure::unsupported(format_args!("the API of the host '{}'", request.host)));
+    }
     let (first, rest) = path.split_once('/').unwrap_or((path, ""));
     // Compute's own paths begin with its name already.
     let (apis, path) = match (named(label), named(first)) {
@@ -243,6 +248,8 @@ mod tests {
         ] {
             assert_eq!(found("localhost", verb, target), Err(code), "{target}");
         }
+        // Another of Google's APIs is not taken for one of these.
+        assert_eq!(found("dns.googleapis.com:443", Verb::Get, "/v1/projects/p"), Err(501));
     }
 
     #[test]

@@ -91,10 +91,10 @@ fn garbage_ends_its_connection_and_nothing_else() {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         noise.push((seed >> 24) as u8);
     }
-    // A TLS client's first bytes, HTTP/2's, and what is no HTTP at all.
+    // A TLS client's first bytes, HTTP/2's with no frame after them, and what is no HTTP at all.
     let garbage: [&[u8]; 8] = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and so on\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand so on\r\n\r\n",
         b"\0\0\0\0\r\n\r\n",
         b"GET\r\n\r\n",
         b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",

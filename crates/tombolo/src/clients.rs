@@ -2,6 +2,7 @@
 
 use crate::lab::LabArgs;
 use crate::output::print;
+use crate::transparent;
 use anyhow::{Context, Result, bail};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -33,6 +34,9 @@ struct Tool {
     /// The clients of @google-cloud/compute and @google-cloud/redis
     #[arg(long)]
     node: bool,
+    /// Variables for any program, for a shell to evaluate: the lab is where Google is, by an HTTPS proxy
+    #[arg(long)]
+    proxy: bool,
 }
 
 /// Arguments of `gcloud`.
@@ -203,6 +207,7 @@ pub(crate) fn env(args: &EnvArgs) -> Result<ExitCode> {
         Tool { terraform: true, .. } => served.terraform(),
         Tool { python: true, .. } => served.python(),
         Tool { node: true, .. } => served.node(),
+        Tool { proxy: true, .. } => transparent::shell(&served.api, served.project.as_deref())?,
         Tool { .. } => served.shell(),
     });
     Ok(ExitCode::SUCCESS)

@@ -13,6 +13,7 @@ mod ssh;
 mod status;
 mod steps;
 mod trace;
+mod transparent;
 mod up;
 
 use clap::{Parser, Subcommand};
@@ -43,7 +44,9 @@ enum Verb {
     )]
     Serve(serve::Args),
     /// Print what makes gcloud, Terraform, Python or Node use a lab that `serve` serves
-    #[command(after_help = "Example:\n  eval \"$(tombolo env)\"\n  tombolo env --terraform > provider.tf")]
+    #[command(
+        after_help = "Example:\n  eval \"$(tombolo env)\"\n  tombolo env --terraform > provider.tf\n  eval \"$(tombolo env --proxy)\"        # for any program"
+    )]
     Env(clients::EnvArgs),
     /// Run gcloud on a lab that `serve` serves, without touching gcloud's own configuration
     #[command(

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 use tombolo_server::control::{ApiAddress, Control, Ended};
-use tombolo_server::http::{Guard, Limits, Server, Token};
+use tombolo_server::http::{AllowedHost, Guard, Limits, Proxy, Server, Token};
 use tombolo_server::paths::LabDir;
 use tombolo_server::store::Store;
 use tombolo_server::{Cloud, CloudOptions, Lab, Options};
@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Answer with an operation that is RUNNING, not when it is done
     #[arg(long)]
     async_operations: bool,
+    /// A host that programs in `tombolo env --proxy` may reach beside Google's; may be given several times
+    #[arg(long, value_name = "HOST[:PORT]")]
+    allow_host: Vec<AllowedHost>,
     #[command(flatten)]
     lab: LabArgs,
 }
@@ -66,7 +69,8 @@ fn serve(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
     let lab = Lab::start(Options { ssh: Some(secret), ..options(Some(dir.agent()))? })?;
     let cloud_options = CloudOptions { asynchronous: args.async_operations, agent: dir.agent() };
     let (cloud, writer) = Cloud::start(store, lab, cloud_options)?;
-    let server = Server::start(listener, cloud.clone(), guard, Limits::default())?;
+    let proxy = Proxy::new(&api.state, args.allow_host.clone());
+    let server = Server::start_with(listener, cloud.clone(), guard, Limits::default(), Some(proxy))?;
     print(&greeting(&api, &args.lab.lab));
     print(&format!("\nup in {:.2} s; Ctrl-C ends it\n", started.elapsed().as_secs_f64()));
     let ended = control.serve(cloud.as_ref(), Some(&api));
@@ -98,7 +102,8 @@ fn greeting(api: &ApiAddress, lab: &str) -> String {
          gcloud:     eval \"$(tombolo env{lab})\"        or: tombolo gcloud{lab} -- compute networks list\n\
          Terraform:  tombolo env{lab} --terraform > provider.tf\n\
          Python:     tombolo env{lab} --python\n\
-         Node:       tombolo env{lab} --node\n",
+         Node:       tombolo env{lab} --node\n\
+         anything:   eval \"$(tombolo env{lab} --proxy)\"\n",
         api.state.display()
     )
 }

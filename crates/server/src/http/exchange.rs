@@ -1,26 +1,40 @@
 //! One request and its answer.
 
-use super::{Answer, Door, Response, batch};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use super::connection::Line;
+use super::reply::Reply;
+use super::{Answer, Door, Response, batch, grpc, oauth, proxy};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
-use hyper::{HeaderMap, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 use tombolo_api::fields::Mask;
 use tombolo_api::{Failure, Request, Verb, methods};
 
 /// Answers a request, good or bad.
-pub(super) async fn exchange(door: &Door, request: hyper::Request<Incoming>) -> Response {
+pub(super) async fn exchange(line: &Line, request: hyper::Request<Incoming>) -> Response {
+    if request.method() == Method::CONNECT {
+        return proxy::connect(line, request).await;
+    }
     let (head, body) = request.into_parts();
+    let is_rpc = grpc::wanted(&head.headers);
+    let refused = |failure| if is_rpc { grpc::refused(&failure) } else { refused(&failure, None) };
+    let door = line.door.as_ref();
     let host = host(&head.headers, &head.uri);
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-    if let Err(failure) = door.guard.admit(&head.headers, &host) {
-        return refused(&failure, None);
+    if let Err(failure) = door.guard.admit(&head.headers, &host, line.inside) {
+        return refused(failure);
     }
     let body = match read(door, body).await {
         Ok(body) => body,
-        Err(failure) => return refused(&failure, None),
+        Err(failure) => return refused(failure),
     };
+    if is_rpc {
+        return grpc::exchange(door, &host, head.uri.path(), &body).await;
+    }
+    if oauth::wanted(&host, &head.method, &target) {
+        return oauth::exchange(&body);
+    }
     if let Some(kind) = batch::wanted(head.method.as_str(), &target, &head.headers) {
         return batch::exchange(door, &host, &kind, &body).await;
     }
@@ -102,12 +116,14 @@ fn failed(failure: &Failure, api: Option<tombolo_api::Api>) -> (StatusCode, Valu
     (status, failure.body(api))
 }
 
-fn refused(failure: &Failure, api: Option<tombolo_api::Api>) -> Response {
+/// The answer that is a failure.
+pub(super) fn refused(failure: &Failure, api: Option<tombolo_api::Api>) -> Response {
     let (status, value) = failed(failure, api);
     respond(status, &value)
 }
 
-fn respond(status: StatusCode, value: &Value) -> Response {
+/// The answer that is JSON.
+pub(super) fn respond(status: StatusCode, value: &Value) -> Response {
     bytes(status, "application/json; charset=UTF-8", pretty(value))
 }
 
@@ -120,7 +136,7 @@ pub(super) fn pretty(value: &Value) -> Vec<u8> {
 
 /// A response with a body.
 pub(super) fn bytes(status: StatusCode, kind: &str, body: Vec<u8>) -> Response {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(Reply::new(body));
     *response.status_mut() = status;
     if let Ok(kind) = kind.parse() {
         response.headers_mut().insert(CONTENT_TYPE, kind);

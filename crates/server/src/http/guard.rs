@@ -4,8 +4,10 @@
 //! (DNS rebinding). So without a token a request must name the server by an address, `localhost` or a host of
 //! Google's, and must not come from a page.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, HOST, ORIGIN};
+use hyper::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN, PROXY_AUTHORIZATION};
 use std::fmt::{Debug, Formatter};
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result, Write};
@@ -58,6 +60,23 @@ impl Token {
     }
 }
 
+impl Token {
+    /// Whether a header has it: as `Bearer TOKEN` or, where clients know only passwords, as `Basic`, whoever the user.
+    fn is_sent(&self, headers: &HeaderMap, name: HeaderName) -> bool {
+        let basic = name == PROXY_AUTHORIZATION;
+        let sent = headers.get(name).map(|value| value.as_bytes()).unwrap_or_default();
+        let Some(space) = sent.iter().position(|byte| *byte == b' ') else { return false };
+        let (kind, sent) = sent.split_at(space);
+        let sent = sent.trim_ascii();
+        let same = |sent: &[u8]| self.0.as_bytes().ct_eq(sent).into();
+        if kind.eq_ignore_ascii_case(b"bearer") {
+            return same(sent);
+        }
+        let pair = STANDARD.decode(sent).ok().filter(|_| basic && kind.eq_ignore_ascii_case(b"basic"));
+        pair.is_some_and(|pair| pair.iter().position(|b| *b == b':').is_some_and(|at| same(&pair[at + 1..])))
+    }
+}
+
 /// Who may ask.
 #[derive(Clone, Debug)]
 pub enum Guard {
@@ -68,27 +87,49 @@ pub enum Guard {
 }
 
 impl Guard {
-    /// Lets a request in by its head, or says why not.
-    pub(super) fn admit(&self, headers: &HeaderMap, host: &str) -> std::result::Result<(), Failure> {
+    /// Lets a request in by its head, or says why not. One that is inside a tunnel has been asked for the token at
+    /// its entrance, and what it sends for Google is not that.
+    pub(super) fn admit(
+        &self,
+        headers: &HeaderMap,
+        host: &str,
+        inside: bool,
+    ) -> std::result::Result<(), Failure> {
         match self {
-            Guard::Token(token) => {
-                let sent = headers.get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
-                let bearer =
-                    sent.split_at_checked(7).filter(|(kind, _)| kind.eq_ignore_ascii_case(b"bearer "));
-                let same = bearer.is_some_and(|(_, sent)| token.0.as_bytes().ct_eq(sent).into());
-                let why =
-                    "Request had invalid authentication credentials. Expected the token of this Tombolo.";
-                if same { Ok(()) } else { Err(Failure::new(401, "authError", why)) }
-            }
-            Guard::Local if headers.contains_key(ORIGIN) => {
+            Guard::Token(token) if !inside => match token.is_sent(headers, AUTHORIZATION) {
+                true => Ok(()),
+                false => Err(Failure::new(
+                    401,
+                    "authError",
+                    "Request had invalid authentication credentials. Expected the token of this Tombolo.",
+                )),
+            },
+            _ if headers.contains_key(ORIGIN) => {
                 Err(Failure::new(403, "forbidden", "Web pages may not use this server."))
             }
-            Guard::Local if is_ours(host) || !headers.contains_key(HOST) => Ok(()),
-            Guard::Local => Err(Failure::new(
+            _ if is_ours(host) || !headers.contains_key(HOST) => Ok(()),
+            _ => Err(Failure::new(
                 403,
                 "forbidden",
                 format!("The host '{host}' is neither an address nor localhost nor one of Google's."),
             )),
+        }
+    }
+}
+
+impl Guard {
+    /// Lets a tunnel be made, or says why not.
+    pub(super) fn admit_proxied(&self, headers: &HeaderMap) -> std::result::Result<(), Failure> {
+        match self {
+            Guard::Token(token) if !token.is_sent(headers, PROXY_AUTHORIZATION) => Err(Failure::new(
+                407,
+                "proxyAuthenticationRequired",
+                "This proxy needs the token of this Tombolo, as a password or as Bearer",
+            )),
+            _ if headers.contains_key(ORIGIN) => {
+                Err(Failure::new(403, "forbidden", "Web pages may not use this server."))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -109,7 +150,7 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let pair = |(name, value): &(&'static str, &str)| {
-            (hyper::header::HeaderName::from_static(name), value.parse().expect("a value"))
+            (HeaderName::from_static(name), value.parse().expect("a value"))
         };
         pairs.iter().map(pair).collect()
     }
@@ -124,11 +165,14 @@ mod tests {
             ("evil.example:8090", Some(403)),
             ("googleapis.com.evil.example", Some(403)),
         ] {
-            let admitted = Guard::Local.admit(&headers(&[("host", host)]), host);
+            let admitted = Guard::Local.admit(&headers(&[("host", host)]), host, false);
             assert_eq!(admitted.err().map(|failure| failure.code), code, "{host}");
         }
         let page = headers(&[("host", "localhost"), ("origin", "http://localhost")]);
-        assert_eq!(Guard::Local.admit(&page, "localhost").err().map(|failure| failure.code), Some(403));
+        assert_eq!(
+            Guard::Local.admit(&page, "localhost", false).err().map(|failure| failure.code),
+            Some(403)
+        );
     }
 
     #[test]
@@ -141,14 +185,26 @@ mod tests {
         assert_eq!(path.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
         assert_eq!(format!("{token:?}"), "Token");
         let guard = Guard::Token(token.clone());
-        let admits = |value: &str| guard.admit(&headers(&[("authorization", value)]), "any.example").is_ok();
+        let admits =
+            |value: &str| guard.admit(&headers(&[("authorization", value)]), "any.example", false).is_ok();
         assert!(admits(&format!("Bearer {}", token.0)) && admits(&format!("bearer {}", token.0)));
         for wrong in
             ["", "Bearer", "Bearer ", &format!("Basic {}", token.0), &format!("Bearer {}", &token.0[1..])]
         {
             assert!(!admits(wrong), "{wrong}");
         }
-        assert!(guard.admit(&HeaderMap::new(), "localhost").is_err());
+        assert!(guard.admit(&HeaderMap::new(), "localhost", false).is_err());
+        // A tunnel asks for itself, and what is inside does not.
+        let proxied = |value: &str| guard.admit_proxied(&headers(&[("proxy-authorization", value)])).is_ok();
+        let password = |password: &str| format!("Basic {}", STANDARD.encode(format!("any:{password}")));
+        assert!(proxied(&format!("Bearer {}", token.0)) && proxied(&password(&token.0)));
+        for wrong in
+            ["", "Basic", "Basic !", &password(""), &password("wrong"), &format!("Basic {}", token.0)]
+        {
+            assert!(!proxied(wrong), "{wrong}");
+        }
+        assert!(guard.admit_proxied(&headers(&[("authorization", &format!("Bearer {}", token.0))])).is_err());
+        assert!(guard.admit(&headers(&[("authorization", "Bearer google's")]), "localhost", true).is_ok());
         std::fs::write(&path, "short\n").expect("written");
         Token::in_file(&path).expect_err("too short");
     }

@@ -1,24 +1,30 @@
 //! HTTP in front of a service that answers requests: limits, the guard at the door, JSON.
 //!
 //! ```text
-//!   accept ─▶ connection (hyper, HTTP/1.1) ─▶ guard: token, host, origin ─▶ body: size, time ─▶ JSON
-//!                                                                                                │
-//!   bytes ◀─ Failure's body and status, or the answer, cut to its `fields` ◀─ Service::answer ◀─┘
+//!   accept ─▶ connection (hyper, HTTP/1.1 or 2) ─▶ guard: token, host, origin ─▶ body: size, time ─▶ JSON, or gRPC
+//!                                                                                                       │
+//!   bytes ◀─ Failure's body and status, or the answer, cut to its `fields` ◀───────── Service::answer ◀─┘
 //! ```
+//!
+//! A connection can also be a [`proxy`]'s: one of Google's hosts in a tunnel, with a certificate of an
+//! [`authority`] of our own.
 
+pub mod authority;
 mod batch;
+mod connection;
 mod exchange;
+mod grpc;
 mod guard;
+mod oauth;
+pub mod proxy;
+mod reply;
 
 pub use guard::{Guard, Token};
+pub use proxy::{AllowedHost, Proxy};
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use connection::Line;
+use reply::Reply;
 use serde_json::Value;
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
@@ -72,6 +78,7 @@ struct Door {
     service: Arc<dyn Service>,
     guard: Guard,
     limits: Limits,
+    proxy: Option<Proxy>,
 }
 
 /// A server that runs.
@@ -90,11 +97,22 @@ impl Server {
         guard: Guard,
         limits: Limits,
     ) -> std::io::Result<Server> {
+        Server::start_with(listener, service, guard, limits, None)
+    }
+
+    /// As [`Server::start`], and answers CONNECT.
+    pub fn start_with(
+        listener: TcpListener,
+        service: Arc<dyn Service>,
+        guard: Guard,
+        limits: Limits,
+        proxy: Option<Proxy>,
+    ) -> std::io::Result<Server> {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let door = Arc::new(Door { service, guard, limits });
+        let door = Arc::new(Door { service, guard, limits, proxy });
         let listener = {
             let _entered = runtime.enter();
             tokio::net::TcpListener::from_std(listener)?
@@ -135,20 +153,10 @@ async fn accept(listener: &tokio::net::TcpListener, door: &Arc<Door>) {
             }
         };
         let _ = stream.set_nodelay(true);
-        let door = door.clone();
-        tokio::spawn(async move {
-            let answer = |request: hyper::Request<Incoming>| {
-                let door = door.clone();
-                async move { Ok::<_, Infallible>(exchange::exchange(&door, request).await) }
-            };
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(door.limits.head_time).max_buf_size(HEAD);
-            // Whatever a client does wrong ends its connection and nothing else.
-            let _ = http.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
-            drop(place);
-        });
+        let line = Line { door: door.clone(), inside: false, _place: Arc::new(place) };
+        tokio::spawn(connection::serve(stream, line));
     }
 }
 
 /// A response.
-type Response = hyper::Response<Full<Bytes>>;
+type Response = hyper::Response<Reply>;

@@ -3,6 +3,7 @@
 
 mod bad_files;
 mod check;
+mod clients;
 mod demo;
 mod exec;
 mod host;

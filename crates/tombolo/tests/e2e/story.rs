@@ -29,10 +29,16 @@ fn tell(home: &Home) {
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let script = home.write("story.sh", &text);
     std::fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
-    let log = home.path.join("story.log");
-    let output = File::create(&log).unwrap();
     let mut command = home.program("sh");
     command.arg(&script).env("TOMBOLO", home.path.join("tombolo"));
+    watch(home, command);
+}
+
+/// Runs what tells the story, to its end, and learns what it starts.
+#[track_caller]
+pub(crate) fn watch(home: &Home, mut command: Command) {
+    let log = home.path.join("story.log");
+    let output = File::create(&log).unwrap();
     let mut child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
     let started = Instant::now();
     let status = loop {
