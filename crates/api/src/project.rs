@@ -68,7 +68,8 @@ fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Commit::compute(call, Scope::Global, "setMetadata", target, vec![change]))
 }
 
-fn compute(world: &World, id: &str, project: &Project) -> Value {
+/// A project as Compute shows it.
+pub(crate) fn compute(world: &World, id: &str, project: &Project) -> Value {
     let items = details::get(world, &format!("projects/{id}"), METADATA).cloned().unwrap_or_default();
     let mut metadata = json!({ "kind": "compute#metadata", "fingerprint": links::fingerprint(&items) });
     if items.as_array().is_some_and(|items| !items.is_empty()) {
@@ -83,7 +84,7 @@ fn compute(world: &World, id: &str, project: &Project) -> Value {
         "defaultServiceAccount": service_account(project),
         "selfLink": links::link(format!("projects/{id}")),
         "defaultNetworkTier": "PREMIUM",
-        "xpnProjectStatus": "UNSPECIFIED_XPN_PROJECT_STATUS",
+        "xpnProjectStatus": if project.shared { "HOST" } else { "UNSPECIFIED_XPN_PROJECT_STATUS" },
     })
 }
 

@@ -11,6 +11,7 @@
 //!
 //! One file per noun; the same noun keeps the same file name in the other crates.
 
+pub mod address;
 pub mod change;
 pub mod details;
 pub mod firewall;
@@ -29,10 +30,11 @@ pub mod subnetwork;
 pub mod time;
 pub mod world;
 
+pub use address::{Address, AddressKey, AddressSpec, Reserve, Reserved};
 pub use change::Change;
 pub use details::Details;
 pub use firewall::{Action, Direction, Firewall, FirewallSpec, L4, PortRange, Protocol};
-pub use instance::{Instance, InstanceSpec, Nic, NicSpec};
+pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec};
 pub use key::{FirewallKey, InstanceKey, NetworkKey, RedisKey, RouteKey, SubnetworkKey};
 pub use network::{Network, NetworkSpec};
 pub use peering::{Exchange, Peering, PeeringSpec, PeeringState};

@@ -32,8 +32,18 @@ impl World {
     /// The rows in which this World differs from an earlier one. An error is a resource that is no JSON, which none is.
     pub fn changed(&self, before: &World) -> Result<Vec<Row>, serde_json::Error> {
         // Without `..`: a field that is added must be kept too.
-        let World { projects, networks, subnetworks, instances, firewalls, routes, redis, details, ids } =
-            self;
+        let World {
+            projects,
+            networks,
+            subnetworks,
+            instances,
+            firewalls,
+            routes,
+            addresses,
+            redis,
+            details,
+            ids,
+        } = self;
         let mut rows = Vec::new();
         differ("projects", &before.projects, projects, &mut rows)?;
         differ("networks", &before.networks, networks, &mut rows)?;
@@ -41,6 +51,7 @@ impl World {
         differ("instances", &before.instances, instances, &mut rows)?;
         differ("firewalls", &before.firewalls, firewalls, &mut rows)?;
         differ("routes", &before.routes, routes, &mut rows)?;
+        differ("addresses", &before.addresses, addresses, &mut rows)?;
         differ("redis", &before.redis, redis, &mut rows)?;
         differ("details", &before.details, details, &mut rows)?;
         if *ids != before.ids {
