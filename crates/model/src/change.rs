@@ -160,6 +160,17 @@ pub enum Change {
     },
     /// Create a Redis instance.
     RedisInsert(RedisSpec),
+    /// Change a Redis instance; what is not said stays.
+    RedisUpdate {
+        /// The instance.
+        redis: RedisKey,
+        /// Memory limit in GiB.
+        memory_size_gb: Option<u32>,
+        /// All of its configuration from now on.
+        configs: Option<BTreeMap<String, String>>,
+        /// Whether clients must say its AUTH string.
+        auth: Option<bool>,
+    },
     /// Delete a Redis instance.
     RedisDelete(RedisKey),
     /// Replace what is said of a resource and no packet depends on.
@@ -246,6 +257,7 @@ impl fmt::Display for Change {
             Self::RedisInsert(s) => {
                 write!(f, "create redis {} for {}", s.key.name, s.authorized_network.name)
             }
+            Self::RedisUpdate { redis, .. } => write!(f, "update redis {}", redis.name),
             Self::RedisDelete(k) => write!(f, "delete redis {}", k.name),
             Self::Describe { resource, .. } => write!(f, "describe {resource}"),
         }

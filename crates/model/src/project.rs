@@ -78,7 +78,11 @@ pub(crate) fn enable(world: &mut World, id: &str, service: &str, now: Timestamp)
 pub(crate) fn disable(world: &mut World, id: &str, service: &str) -> Result<(), Refusal> {
     let project = get(world, id)?;
     let used = match service {
-        COMPUTE => world.networks.keys().any(|key| key.project == id),
+        COMPUTE => {
+            world.networks.keys().any(|key| key.project == id)
+                || world.instances.keys().any(|key| key.project == id)
+                || world.addresses.keys().any(|key| key.project == id)
+        }
         REDIS => world.redis.keys().any(|key| key.project == id),
         _ => false,
     };
@@ -96,6 +100,14 @@ pub(crate) fn delete(world: &mut World, id: &str) -> Result<(), Refusal> {
     get(world, id)?;
     if let Some(network) = world.networks.keys().find(|key| key.project == id) {
         return Err(Refusal::in_use("project", format!("projects/{id}"), network));
+    }
+    // A service project's instances are in its host's networks.
+    let own = |project: &String| project == id;
+    if let Some((user, _)) = world.instances.iter().find(|(key, _)| own(&key.project)) {
+        return Err(Refusal::in_use("project", format!("projects/{id}"), user));
+    }
+    if let Some(user) = world.addresses.keys().find(|key| own(&key.project)) {
+        return Err(Refusal::in_use("project", format!("projects/{id}"), user));
     }
     // A host would take its service projects' networks with it.
     if world.projects.values().any(|other| other.host.as_deref() == Some(id)) {

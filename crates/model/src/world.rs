@@ -2,8 +2,8 @@
 
 use crate::{
     Address, AddressKey, Change, Details, Firewall, FirewallKey, Instance, InstanceKey, Network, NetworkKey,
-    PeeringState, Project, Redis, RedisKey, Refusal, Route, RouteKey, Subnetwork, SubnetworkKey, Timestamp,
-    address, details, firewall, instance, network, peering, project, redis, route, subnetwork,
+    PeeringState, Project, Redis, RedisKey, Refusal, Route, RouteKey, Seed, Subnetwork, SubnetworkKey,
+    Timestamp, address, details, firewall, instance, network, peering, project, redis, route, subnetwork,
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,9 @@ pub struct World {
     /// What is said of resources and no packet depends on, by path; see [`crate::details`].
     #[serde(default)]
     pub details: OrdMap<String, Arc<Details>>,
+    /// What its secrets follow from.
+    #[serde(default)]
+    pub seed: Seed,
     /// How many ids were given out.
     pub(crate) ids: u64,
 }
@@ -99,9 +102,17 @@ impl World {
             }
             Change::PeeringRemove { network, name } => peering::remove(self, network, name, now),
             Change::RedisInsert(spec) => redis::insert(self, spec, now),
+            Change::RedisUpdate { redis, memory_size_gb, configs, auth } => {
+                redis::update(self, redis, *memory_size_gb, configs.as_ref(), *auth)
+            }
             Change::RedisDelete(key) => redis::delete(self, key),
             Change::Describe { resource, details } => details::describe(self, resource, details),
         }
+    }
+
+    /// The same World with other secrets.
+    pub fn seeded(self, seed: Seed) -> World {
+        World { seed, ..self }
     }
 
     /// The number of the resource at a path such as `projects/p/global/networks/n`, if there is one.

@@ -33,7 +33,7 @@ use tokio::sync::{oneshot, watch};
 use tombolo_agent::Agent;
 use tombolo_api::{Effect, Failure, Outcome, Request, State, answer, methods};
 use tombolo_fabric::Owner;
-use tombolo_model::{InstanceKey, World};
+use tombolo_model::{InstanceKey, Seed, World};
 use writer::{Job, Writer};
 
 /// How long a `wait` of an operation lasts at most. Source: `globalOperations.wait`.
@@ -81,7 +81,12 @@ impl Cloud {
         options: CloudOptions,
     ) -> Result<(Arc<Cloud>, JoinHandle<()>), CloudError> {
         let loaded = store.load()?;
-        let state = writer::ended(&loaded, now());
+        let mut state = writer::ended(&loaded, now());
+        if state.world.seed.is_empty() {
+            let mut random = [0; 32];
+            getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
+            state.world = state.world.seeded(Seed::new(&random));
+        }
         store.commit(&loaded, &state)?;
         lab.become_world(state.world.clone())?;
         // A connection on which nobody asks: on the writer's, an answer would look like the agent's end.
@@ -163,7 +168,8 @@ impl Service for Cloud {
 
 impl Served for Cloud {
     fn world(&self) -> World {
-        self.state().world.clone()
+        // Nobody outside needs the secrets.
+        self.state().world.clone().seeded(Seed::default())
     }
 
     fn watch(&self) -> std::io::Result<OwnedFd> {
