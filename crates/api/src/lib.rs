@@ -85,6 +85,11 @@ const NOUNS: &[Handlers] = &[
     zone::HANDLERS,
 ];
 
+/// Whether a method is answered; one that is not is refused with 501.
+pub fn implements(id: &str) -> bool {
+    handler(id).is_some()
+}
+
 fn handler(id: &str) -> Option<Handler> {
     NOUNS.iter().flat_map(|noun| noun.iter()).find(|(name, _)| *name == id).map(|(_, handler)| *handler)
 }

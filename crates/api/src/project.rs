@@ -176,6 +176,14 @@ fn v1(world: &World, id: &str, project: &Project) -> Value {
         "createTime": utc(project.create_time),
     });
     described(world, id, &mut wire);
+    // What v3 calls the display name is the name here, and a parent is a message.
+    if let Some(name) = wire.as_object_mut().and_then(|map| map.shift_remove("displayName")) {
+        wire["name"] = name;
+    }
+    let parent = wire.get("parent").and_then(Value::as_str).and_then(|parent| parent.split_once("s/"));
+    if let Some((kind, id)) = parent.map(|(kind, id)| (kind.to_owned(), id.to_owned())) {
+        wire["parent"] = json!({ "type": kind, "id": id });
+    }
     wire
 }
 
