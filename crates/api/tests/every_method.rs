@@ -143,6 +143,8 @@ fn networks(walk: &mut Walk) {
             { "name": "peer", "network": format!("projects/project-1/global/networks/{peer}"), "exchangeSubnetRoutes": true } });
         walk.post(&format!("{networks}/{network}/addPeering"), peering);
     }
+    let same = json!({ "networkPeering": { "name": "peer", "exportCustomRoutes": false } });
+    walk.patch(&format!("{networks}/vpc-1/updatePeering"), same);
     let (subnetworks, subnetwork) =
         (format!("{C}/{REGION}/subnetworks"), format!("{C}/{REGION}/subnetworks/subnet-1"));
     let body = json!({ "name": "subnet-1", "network": "global/networks/vpc-1", "ipCidrRange": "10.1.0.0/24",
