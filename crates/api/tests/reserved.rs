@@ -282,3 +282,34 @@ fn a_shared_vpc() {
     cloud.post(&format!("{P}/disableXpnHost"), json!(null));
     assert_eq!(cloud.get("/compute/v1/projects/project-2/getXpnHost"), json!({ "kind": "compute#project" }));
 }
+
+#[test]
+fn private_services_access_is_refused_in_googles_words() {
+    let mut cloud = cloud();
+    let create = "/redis/v1/projects/project-1/locations/us-central1/instances?instanceId=r";
+    let body = |network: &str| {
+        json!({ "memorySizeGb": 1, "connectMode": "PRIVATE_SERVICE_ACCESS",
+            "authorizedNetwork": format!("projects/{network}") })
+    };
+    check(
+        &cloud.refused("POST", create, body("project-1/global/networks/vpc-1")),
+        400,
+        "Google private service access is not enabled. Enable private service access and try again",
+    );
+    check(
+        &cloud.refused("POST", create, body("project-2/global/networks/vpc-1")),
+        400,
+        "Invalid network name vpc-1. Project project-2 referenced is not the host project for project-1.",
+    );
+    for (configs, code) in [
+        (json!({ "maxmemory-policy": "nonsense" }), 400),
+        (json!({ "timeout-of-my-own": "1" }), 400),
+        (json!({ "notify-keyspace-events": "\"\nrequirepass x" }), 400),
+        (json!({ "maxmemory-gb": "2" }), 400),
+        (json!({ "maxmemory-gb": "1e-10" }), 400),
+    ] {
+        let body = json!({ "memorySizeGb": 1, "authorizedNetwork": "projects/project-1/global/networks/vpc-1",
+            "redisConfigs": configs });
+        assert_eq!(cloud.refused("POST", create, body)["error"]["code"], code, "{configs}");
+    }
+}

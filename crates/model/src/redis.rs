@@ -277,8 +277,9 @@ fn check_config(name: &str, value: &str, memory: u32) -> Result<(), String> {
             (number(), "a whole number".into())
         }
         "maxmemory-gb" => {
-            let gb = value.parse::<f64>().ok().filter(|gb| *gb > 0.0 && *gb <= f64::from(memory));
-            (gb.is_some(), format!("more than 0 and at most {memory}"))
+            // Less would be no bytes at all, which to redis-server is no limit.
+            let gb = value.parse::<f64>().ok().filter(|gb| (0.001..=f64::from(memory)).contains(gb));
+            (gb.is_some(), format!("between 0.001 and {memory}"))
         }
         _ => return Err(format!("'{name}' is no configuration parameter that can be set.")),
     };
