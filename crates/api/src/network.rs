@@ -72,7 +72,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = wire(call.world(), &key, find(call.world(), &key)?);
-    let change = details::patch(call, &key, &present, SAID, DERIVED)?;
+    let change = details::patch(call, &key, &present, SAID, DERIVED, &[])?;
     Ok(Commit::compute(call, Scope::Global, "patch", key, vec![change]))
 }
 
@@ -80,9 +80,7 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn effective_firewalls(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     find(call.world(), &key)?;
-    let own = call.world().firewalls.iter().filter(|(_, rule)| rule.network == key);
-    let rules: Vec<Value> = own.map(|(key, rule)| firewall::wire(call.world(), key, rule)).collect();
-    Ok(Outcome::Reply(json!({ "firewalls": rules })))
+    Ok(Outcome::Reply(json!({ "firewalls": firewall::of_network(call.world(), &key) })))
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {

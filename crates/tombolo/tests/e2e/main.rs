@@ -10,6 +10,7 @@ mod host;
 mod kill;
 mod life;
 mod packets;
+mod scope;
 mod serve;
 mod ssh;
 mod story;
