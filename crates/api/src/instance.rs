@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::operation::Scope;
 use crate::outcome::{Commit, Effect, Outcome};
-use crate::{Call, Handlers, details, links, list, network, project, zone};
+use crate::{Call, Handlers, details, image, links, list, network, project, zone};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::region::Region;
@@ -113,6 +113,11 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         }
     }
     let mut details = details::read(call, SAID, DERIVED)?;
+    for disk in call.field("disks").and_then(Value::as_array).into_iter().flatten() {
+        if let Some(said) = disk["initializeParams"]["sourceImage"].as_str() {
+            image::source(call.project(), said)?;
+        }
+    }
     let access = call.field("networkInterfaces").and_then(Value::as_array).into_iter().flatten();
     let access: Vec<Value> = access.map(|nic| nic["accessConfigs"].clone()).collect();
     if access.iter().any(|configs| configs.as_array().is_some_and(|configs| !configs.is_empty())) {
@@ -312,7 +317,11 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
 /// What Google adds to a disk that was said.
 fn dress_disk(key: &InstanceKey, index: usize, disk: &mut Value) {
     let name = disk["initializeParams"]["diskName"].as_str().unwrap_or(&key.name).to_owned();
-    let size = disk["initializeParams"]["diskSizeGb"].as_str().unwrap_or("10").to_owned();
+    let image = disk["initializeParams"]["sourceImage"].as_str();
+    let least =
+        image.and_then(|said| image::source(&key.project, said).ok()).map_or(10, |image| image.size_gb);
+    let size =
+        disk["initializeParams"]["diskSizeGb"].as_str().map_or_else(|| least.to_string(), str::to_owned);
     disk["kind"] = json!("compute#attachedDisk");
     disk["index"] = json!(index);
     for (field, value) in [

@@ -24,7 +24,8 @@ fn instance(name: &str, subnetwork: &str) -> Value {
             "subnetwork": subnetwork,
             "accessConfigs": [{ "name": "external-nat", "type": "ONE_TO_ONE_NAT" }],
         }],
-        "disks": [{ "boot": true, "autoDelete": true, "initializeParams": { "sourceImage": "debian-12" } }],
+        "disks": [{ "boot": true, "autoDelete": true, "initializeParams":
+            { "sourceImage": "projects/debian-cloud/global/images/family/debian-12" } }],
         "tags": { "items": ["ssh"] },
         "metadata": { "items": [{ "key": "startup-script", "value": "#!/bin/sh" }] },
         "serviceAccounts": [{ "email": "default", "scopes": [] }],
@@ -289,6 +290,9 @@ fn networks_and_subnetworks_change_where_google_lets_them() {
     cloud.get(&format!("{network}/getEffectiveFirewalls"));
     let disk = cloud.get(&format!("{COMPUTE}/project-i-1/zones/us-central1-a/disks/vm-1"));
     assert_eq!(disk["sizeGb"], "10");
+    let image =
+        disk["sourceImage"].as_str().and_then(|link| link.split("googleapis.com").nth(1)).expect("a link");
+    assert_eq!(cloud.get(image)["family"], "debian-12");
     cloud.get(&format!("{COMPUTE}/project-i-1/aggregated/disks"));
     let metadata = json!({ "items": [{ "key": "ssh-keys", "value": "me:ssh-ed25519 AAAA" }] });
     cloud.post(&format!("{COMPUTE}/project-i-1/setCommonInstanceMetadata"), metadata.clone());
@@ -367,4 +371,35 @@ fn a_peering_gives_and_takes_what_each_side_says() {
     }
     let dual = json!({ "networkPeering": { "name": "peer", "stackType": "IPV4_IPV6" } });
     assert_eq!(cloud.refused("PATCH", &format!("{}/updatePeering", network(1)), dual)["error"]["code"], 501);
+}
+
+#[test]
+fn an_instance_is_made_of_an_image_that_there_is() {
+    let mut cloud = two_projects();
+    let instances = format!("{COMPUTE}/project-i-1/zones/us-central1-a/instances");
+    let subnetwork = "regions/us-central1/subnetworks/subnet-1";
+    let mut made_of = |name: &str, image: &str, params: Value| {
+        let mut body = instance(name, subnetwork);
+        body["disks"][0]["initializeParams"] = params;
+        body["disks"][0]["initializeParams"]["sourceImage"] = json!(image);
+        let answered = cloud.send("POST", &instances, body);
+        answered.map(|_| cloud.get(&format!("{COMPUTE}/project-i-1/zones/us-central1-a/disks/{name}")))
+    };
+    let ubuntu = "https://www.googleapis.com/compute/v1/projects/ubuntu-os-cloud/global/images/ubuntu-2204-jammy-v20251014";
+    let params = json!({ "diskSizeGb": "30", "diskType": "zones/us-central1-a/diskTypes/pd-ssd", "labels": { "a": "b" } });
+    let disk = made_of("a", ubuntu, params).expect("a disk");
+    assert_eq!((&disk["sourceImage"], &disk["sizeGb"]), (&json!(ubuntu), &json!("30")));
+    assert_eq!(disk["labels"], json!({ "a": "b" }));
+    assert!(
+        disk["type"].as_str().is_some_and(|link| link.ends_with("/zones/us-central1-a/diskTypes/pd-ssd"))
+    );
+    let rocky = "projects/rocky-linux-cloud/zones/-/imageFamilyViews/rocky-linux-9";
+    let disk = made_of("b", rocky, json!({})).expect("a disk");
+    assert!(disk["sourceImage"].as_str().is_some_and(|link| link.ends_with("/rocky-linux-9-v20251014")));
+    assert_eq!(disk["sizeGb"], "20");
+    let refused =
+        made_of("c", "projects/debian-cloud/global/images/family/debian-1", json!({})).expect_err("none");
+    check(&refused, 404, "The resource 'projects/debian-cloud/global/images/family/debian-1' was not found");
+    assert_eq!(made_of("c", "global/images/mine", json!({})).expect_err("none")["error"]["code"], 404);
+    assert_eq!(made_of("c", "debian-12", json!({})).expect_err("malformed")["error"]["code"], 400);
 }
