@@ -12,4 +12,5 @@ mod packets;
 mod serve;
 mod story;
 mod support;
+mod terraform;
 mod trace;
