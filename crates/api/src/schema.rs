@@ -22,6 +22,12 @@ static SCHEMAS: LazyLock<BTreeMap<Api, Value>> = LazyLock::new(|| {
     Api::ALL.into_iter().map(|api| (api, serde_json::from_str(text(api)).unwrap_or_default())).collect()
 });
 
+/// Fields that Google's server reads and the discovery document does not have: API, message, field, schema of the value.
+/// Source: the google provider for Terraform, version 7, sends it with every routing mode (`resourceComputeNetworkEncoder`).
+static UNDOCUMENTED: LazyLock<[(Api, &str, &str, Value); 1]> = LazyLock::new(|| {
+    [(Api::Compute, "NetworkRoutingConfig", "deleteBgpAlwaysCompareMed", json!({ "type": "boolean" }))]
+});
+
 /// The deepest that a body may be nested.
 const MAX_DEPTH: usize = 40;
 
@@ -94,6 +100,7 @@ impl Reader {
             let (properties, others) = (&schema["properties"], &schema["additionalProperties"]);
             let camel = camel_case(name);
             let known = [name, &camel].into_iter().find_map(|name| Some((name, properties.get(name)?)));
+            let known = known.or_else(|| Some((name, self.undocumented(schema, name)?)));
             let (name, schema) = match known {
                 Some(field) => field,
                 None if others.is_object() => (name, others),
@@ -111,6 +118,15 @@ impl Reader {
             self.path.pop();
         }
         Value::Object(out)
+    }
+
+    /// The schema of a field of a message that is not in its own.
+    fn undocumented(&self, message: &Value, field: &str) -> Option<&'static Value> {
+        let is_here = |api: Api, name: &str| {
+            api == self.api && definition(api, name).is_some_and(|found| std::ptr::eq(found, message))
+        };
+        let found = UNDOCUMENTED.iter().find(|(api, name, known, _)| *known == field && is_here(*api, name));
+        found.map(|(.., schema)| schema)
     }
 
     fn array(&mut self, schema: &'static Value, items: &[Value]) -> Value {
@@ -266,6 +282,10 @@ mod tests {
         assert_eq!(
             message(Api::Compute, "Network", json!({ "nonsense": 1 })),
             "Invalid JSON payload received. Unknown name \"nonsense\": Cannot find field."
+        );
+        assert_eq!(
+            message(Api::Compute, "Network", json!({ "deleteBgpAlwaysCompareMed": true })),
+            "Invalid JSON payload received. Unknown name \"deleteBgpAlwaysCompareMed\": Cannot find field."
         );
         assert_eq!(
             message(Api::Compute, "Firewall", json!({ "allowed": [{ "proto": "tcp" }] })),
