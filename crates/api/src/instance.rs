@@ -113,6 +113,10 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         }
     }
     let mut details = details::read(call, SAID, DERIVED)?;
+    if let Some(scheduling) = call.field("scheduling") {
+        // Here `false` says something: `automaticRestart` is true by default.
+        details.insert("scheduling".to_owned(), scheduling.clone());
+    }
     for disk in call.field("disks").and_then(Value::as_array).into_iter().flatten() {
         if let Some(said) = disk["initializeParams"]["sourceImage"].as_str() {
             image::source(call.project(), said)?;
@@ -281,12 +285,6 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
         "disks": [],
         "metadata": metadata_wire(found),
         "selfLink": links::link(key),
-        "scheduling": {
-            "onHostMaintenance": "MIGRATE",
-            "automaticRestart": true,
-            "preemptible": false,
-            "provisioningModel": "STANDARD",
-        },
         "cpuPlatform": "Unknown CPU Platform",
         "startRestricted": false,
         "deletionProtection": false,
@@ -301,17 +299,32 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
     // Clients say machine types by whatever address they were pointed at.
     let machine = wire["machineType"].as_str().map(|machine| links::last(machine).to_owned());
     wire["machineType"] = json!(format!("{zone}/machineTypes/{}", machine.unwrap_or_default()));
+    wire["scheduling"] = scheduling(&wire["scheduling"]);
     wire["labelFingerprint"] = json!(links::fingerprint(&details::get(world, &path, "labels")));
     for (index, disk) in wire["disks"].as_array_mut().into_iter().flatten().enumerate() {
         dress_disk(key, index, disk);
     }
     let account = world.projects.get(&key.project).map(|project| project::service_account(project));
-    for given in wire["serviceAccounts"].as_array_mut().into_iter().flatten() {
+    for given in wire.get_mut("serviceAccounts").and_then(Value::as_array_mut).into_iter().flatten() {
         if given["email"] == json!("default") {
             given["email"] = json!(account);
         }
     }
     wire
+}
+
+/// What was said of scheduling, and Google's defaults for the rest.
+fn scheduling(said: &Value) -> Value {
+    let mut scheduling = json!({
+        "onHostMaintenance": "MIGRATE",
+        "automaticRestart": true,
+        "preemptible": false,
+        "provisioningModel": "STANDARD",
+    });
+    if let (Some(all), Some(said)) = (scheduling.as_object_mut(), said.as_object()) {
+        all.extend(said.clone());
+    }
+    scheduling
 }
 
 /// What Google adds to a disk that was said.

@@ -403,3 +403,20 @@ fn an_instance_is_made_of_an_image_that_there_is() {
     assert_eq!(made_of("c", "global/images/mine", json!({})).expect_err("none")["error"]["code"], 404);
     assert_eq!(made_of("c", "debian-12", json!({})).expect_err("malformed")["error"]["code"], 400);
 }
+
+#[test]
+fn an_instance_has_what_was_said_of_it_and_defaults_for_the_rest() {
+    let mut cloud = two_projects();
+    let instances = format!("{COMPUTE}/project-i-1/zones/us-central1-a/instances");
+    let mut body = instance("plain", "regions/us-central1/subnetworks/subnet-1");
+    // As Terraform's provider says it.
+    body.as_object_mut().expect("a message").shift_remove("serviceAccounts");
+    body["scheduling"] = json!({ "automaticRestart": false });
+    cloud.post(&instances, body);
+    let found = cloud.get(&format!("{instances}/plain"));
+    assert_eq!(found.get("serviceAccounts"), None);
+    let scheduling = json!({
+        "onHostMaintenance": "MIGRATE", "automaticRestart": false, "preemptible": false, "provisioningModel": "STANDARD",
+    });
+    assert_eq!(found["scheduling"], scheduling);
+}
