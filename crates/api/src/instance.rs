@@ -306,7 +306,7 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
     }
     let account = world.projects.get(&key.project).map(|project| project::service_account(project));
     for given in wire.get_mut("serviceAccounts").and_then(Value::as_array_mut).into_iter().flatten() {
-        if given["email"] == json!("default") {
+        if given["email"] == json!("default") || given["email"].is_null() {
             given["email"] = json!(account);
         }
     }

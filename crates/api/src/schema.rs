@@ -140,13 +140,18 @@ impl Reader {
     }
 
     fn enumeration(&mut self, names: &[Value], value: &Value) -> Option<Value> {
+        // Compute takes an enum's empty name for none: Terraform's provider sends it for what nobody said.
+        if self.api == Api::Compute && *value == json!("") {
+            return None;
+        }
         let names = || names.iter().filter_map(Value::as_str);
         let found = match value {
             Value::String(text) => names().find(|name| name == text),
             Value::Number(number) => {
-                let number = number.as_u64()?;
                 let mut numbered = names().enumerate();
-                let is = |(index, name): &(usize, &str)| enum_number(self.api, *index, name) == number;
+                let is = |(index, name): &(usize, &str)| {
+                    number.as_u64() == Some(enum_number(self.api, *index, name))
+                };
                 numbered.find(is).map(|(_, name)| name)
             }
             _ => None,
@@ -269,7 +274,9 @@ mod tests {
             ),
             Ok(json!({ "direction": "EGRESS", "priority": 7, "id": "12", "sourceRanges": [] })),
         );
+        assert_eq!(firewall(json!({ "direction": "" })), Ok(json!({})));
         let redis = |body| normalise(Api::Redis, "Instance", &body);
+        assert!(redis(json!({ "tier": "" })).is_err());
         assert_eq!(
             redis(json!({ "tier": 3, "memory_size_gb": 1, "labels": { "a_b": "c" } })),
             Ok(json!({ "tier": "STANDARD_HA", "memorySizeGb": 1, "labels": { "a_b": "c" } })),
@@ -294,6 +301,7 @@ mod tests {
         for (body, place) in [
             (json!({ "direction": "UP" }), "'direction'"),
             (json!({ "direction": 5 }), "'direction'"),
+            (json!({ "direction": -1 }), "'direction'"),
             (json!({ "priority": 1.5 }), "'priority'"),
             (json!({ "priority": 4294967296u64 }), "'priority'"),
             (json!({ "allowed": {} }), "'allowed'"),

@@ -415,6 +415,11 @@ fn an_instance_has_what_was_said_of_it_and_defaults_for_the_rest() {
     cloud.post(&instances, body);
     let found = cloud.get(&format!("{instances}/plain"));
     assert_eq!(found.get("serviceAccounts"), None);
+    let mut body = instance("scoped", "regions/us-central1/subnetworks/subnet-1");
+    body["serviceAccounts"] = json!([{ "scopes": ["https://www.googleapis.com/auth/cloud-platform"] }]);
+    cloud.post(&instances, body);
+    let account = cloud.get(&format!("{instances}/scoped"))["serviceAccounts"][0]["email"].clone();
+    assert_eq!(account, cloud.get(&format!("{COMPUTE}/project-i-1"))["defaultServiceAccount"]);
     let scheduling = json!({
         "onHostMaintenance": "MIGRATE", "automaticRestart": false, "preemptible": false, "provisioningModel": "STANDARD",
     });
