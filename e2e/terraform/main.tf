@@ -10,6 +10,11 @@ locals {
   p2 = "project-i-2"
 }
 
+data "google_compute_image" "debian" {
+  project = "debian-cloud"
+  family  = "debian-12"
+}
+
 resource "google_project_service" "compute" {
   for_each           = toset([local.p1, local.p2])
   project            = each.value
@@ -45,7 +50,7 @@ resource "google_compute_subnetwork" "subnet_1" {
   name                     = "subnet-1"
   region                   = var.region
   network                  = google_compute_network.vpc_1.id
-  ip_cidr_range            = "10.1.0.0/16"
+  ip_cidr_range            = var.subnet_1_range
   private_ip_google_access = var.private_ip_google_access
 }
 
@@ -108,6 +113,8 @@ resource "google_compute_network_peering" "vpc_2_to_vpc_1" {
   name         = "vpc-2-to-vpc-1"
   network      = google_compute_network.vpc_2.self_link
   peer_network = google_compute_network.vpc_1.self_link
+  # The second of the two is ACTIVE from its beginning.
+  depends_on = [google_compute_network_peering.vpc_1_to_vpc_2]
 }
 
 # The first free address, an image by the name of its family, and an external address.
@@ -142,7 +149,17 @@ resource "google_compute_instance" "vm_2" {
     initialize_params {
       image = "debian-cloud/debian-12"
       size  = 20
+      type  = "pd-balanced"
     }
+  }
+
+  service_account {
+    scopes = ["cloud-platform"]
+  }
+
+  scheduling {
+    automatic_restart   = false
+    on_host_maintenance = "TERMINATE"
   }
 
   network_interface {
@@ -166,16 +183,19 @@ resource "google_redis_instance" "redis_1" {
 }
 
 resource "google_compute_instance" "redis_proxy" {
-  project        = local.p2
-  name           = "redis-proxy"
-  zone           = var.zone
-  machine_type   = "e2-small"
-  tags           = ["internal"]
-  can_ip_forward = false
+  project                   = local.p2
+  name                      = "redis-proxy"
+  zone                      = var.zone
+  machine_type              = "e2-small"
+  tags                      = ["internal"]
+  can_ip_forward            = true
+  desired_status            = var.proxy_status
+  allow_stopping_for_update = true
+  metadata                  = { enable-oslogin = "FALSE" }
 
   boot_disk {
     initialize_params {
-      image = "projects/debian-cloud/global/images/family/debian-12"
+      image = data.google_compute_image.debian.self_link
     }
   }
 
@@ -184,19 +204,28 @@ resource "google_compute_instance" "redis_proxy" {
     network_ip = "10.2.0.3"
   }
 
-  metadata = {
-    startup-script = <<-END
-      #!/bin/sh
-      cat >/etc/nutcracker.yaml <<YAML
-      redis-1:
-        listen: 0.0.0.0:6379
-        redis: true
-        servers:
-          - ${google_redis_instance.redis_1.host}:${google_redis_instance.redis_1.port}:1
-      YAML
-      exec tombolo-proxy --conf-file /etc/nutcracker.yaml
-    END
-  }
+  metadata_startup_script = <<-END
+    #!/bin/sh
+    cat >/etc/nutcracker.yaml <<YAML
+    redis-1:
+      listen: 0.0.0.0:6379
+      redis: true
+      servers:
+        - ${google_redis_instance.redis_1.host}:${google_redis_instance.redis_1.port}:1
+    YAML
+    exec tombolo-proxy --conf-file /etc/nutcracker.yaml
+  END
+}
+
+resource "google_compute_route" "by_the_proxy" {
+  project                = local.p2
+  name                   = "by-the-proxy"
+  description            = "What nobody else knows"
+  network                = google_compute_network.vpc_2.name
+  dest_range             = "192.0.2.0/24"
+  priority               = 500
+  next_hop_instance      = google_compute_instance.redis_proxy.name
+  next_hop_instance_zone = google_compute_instance.redis_proxy.zone
 }
 
 output "redis_host" {

@@ -47,3 +47,13 @@ variable "routing_mode" {
   type    = string
   default = "REGIONAL"
 }
+
+variable "proxy_status" {
+  type    = string
+  default = "RUNNING"
+}
+
+variable "subnet_1_range" {
+  type    = string
+  default = "10.1.0.0/16"
+}
