@@ -1,6 +1,6 @@
 //! The story with the real Terraform and the real google provider, where there are such: `e2e/terraform`.
 
-use crate::support::http::Served;
+use crate::support::http::{Served, send};
 use crate::support::recorder::Recorder;
 use crate::support::{Home, eventually, homes};
 use serde_json::{Value, json};
@@ -21,6 +21,22 @@ const RESOURCES: usize = 18;
 
 #[test]
 fn terraform_tells_the_story() {
+    with_terraform(&[], tell);
+}
+
+/// The provider polls operations that are under way.
+#[test]
+fn terraform_waits_for_operations() {
+    with_terraform(&["--async-operations"], |served, _, terraform| {
+        terraform.apply(&[], RESOURCES, 0);
+        terraform.has_nothing_to_do(&[]);
+        terraform.destroy();
+        nothing_is_left(served);
+    });
+}
+
+/// A test with a lab that has two projects, if the machine has what it needs.
+fn with_terraform(options: &[&str], test: fn(&Served, &Recorder, &Terraform<'_>)) {
     let terraform = Command::new("terraform").arg("version").output();
     if !terraform.is_ok_and(|output| output.status.success()) {
         eprintln!("NOT TESTED: terraform is not on this machine");
@@ -32,10 +48,19 @@ fn terraform_tells_the_story() {
     };
     let homes = homes();
     let home = homes.last().unwrap();
-    let served = home.serve(&[]);
+    let served = home.serve(options);
+    for id in ["project-i-1", "project-i-2"] {
+        served.good("POST", "/cloudresourcemanager/v1/projects", json!({ "projectId": id }));
+        let path = format!("/cloudresourcemanager/v1/projects/{id}");
+        eventually("the project is there", || {
+            send(served.address, "GET", &path, &Value::Null).is_ok_and(|(status, _)| status == 200)
+        });
+    }
     let recorder = Recorder::of(served.address);
     let terraform = Terraform::set_up(home, &served, &recorder, &provider);
-    tell(&served, &recorder, &terraform);
+    test(&served, &recorder, &terraform);
+    // Who runs it is only logged.
+    assert_eq!(recorder.refused().into_iter().collect::<Vec<_>>(), ["openidconnect.googleapis.com:443"]);
     home.down();
 }
 
@@ -131,6 +156,12 @@ impl<'h> Terraform<'h> {
     }
 
     #[track_caller]
+    fn destroy(&self) {
+        let said = self.good(&["destroy", "-auto-approve", "-input=false"]);
+        assert!(said.contains(&format!("Destroy complete! Resources: {RESOURCES} destroyed.")), "{said}");
+    }
+
+    #[track_caller]
     fn good(&self, args: &[&str]) -> String {
         let (status, said) = self.run(args);
         assert_eq!(status, 0, "{args:?}:\n{said}");
@@ -143,9 +174,6 @@ fn source() -> PathBuf {
 }
 
 fn tell(served: &Served, recorder: &Recorder, terraform: &Terraform<'_>) {
-    for id in ["project-i-1", "project-i-2"] {
-        served.good("POST", "/cloudresourcemanager/v1/projects", json!({ "projectId": id }));
-    }
     let home = terraform.home;
     let pings = || home.sh("vm-1", "ping -c1 -W2 10.2.0.2").code == 0;
 
@@ -196,12 +224,9 @@ fn tell(served: &Served, recorder: &Recorder, terraform: &Terraform<'_>) {
     terraform.has_nothing_to_do(&wide);
     keep(recorder, "4-import");
 
-    let said = terraform.good(&["destroy", "-auto-approve", "-input=false"]);
-    assert!(said.contains(&format!("Destroy complete! Resources: {RESOURCES} destroyed.")), "{said}");
+    terraform.destroy();
     keep(recorder, "5-destroy");
     nothing_is_left(served);
-    // Who runs it is only logged.
-    assert_eq!(recorder.refused().into_iter().collect::<Vec<_>>(), ["openidconnect.googleapis.com:443"]);
 }
 
 /// What a project has from the beginning is there, and nothing else.
