@@ -16,7 +16,7 @@ pub fn flows(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
         || fabric.networks.iter().flat_map(|(key, network)| network.nics.values().map(move |nic| (key, nic)));
     let senders: Vec<&Owner> = all().map(|(_, nic)| &nic.owner).collect();
     let addresses: Vec<Ipv4Addr> =
-        all().filter(|(_, nic)| !nic.owner.is_iap()).map(|(_, nic)| nic.address).collect();
+        all().filter(|(_, nic)| !nic.owner.is_iap()).flat_map(|(_, nic)| own_addresses(nic)).collect();
     if addresses.is_empty() {
         return Vec::new();
     }
@@ -36,9 +36,9 @@ pub fn flows(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
             _ => addresses[rng.usize(..addresses.len())],
         };
         // What an endpoint sends to itself never leaves it.
-        let own = fabric.nics_of(owner).iter().any(|(_, nic)| nic.address == destination);
+        let own = fabric.nics_of(owner).iter().any(|(_, nic)| nic.has(destination));
         let sender = fabric.nic_towards(owner, destination).filter(|_| !own);
-        flows.extend(sender.map(|sender| flow(sender, destination, &addresses, rng)));
+        flows.extend(sender.map(|sender| flow(fabric, sender, destination, &addresses, rng)));
     }
     flows
 }
@@ -48,8 +48,15 @@ fn inside(range: Ipv4Net, rng: &mut Rng) -> Ipv4Addr {
     Ipv4Addr::from(rng.u32(u32::from(range.network())..=u32::from(range.broadcast())))
 }
 
-/// A flow from an interface, now and then with another's source address.
+/// An interface's address, and the first and the last of each of its alias ranges.
+fn own_addresses(nic: &Nic) -> impl Iterator<Item = Ipv4Addr> {
+    let aliases = nic.aliases.iter().flat_map(|range| [range.network(), range.broadcast()]);
+    std::iter::once(nic.address).chain(aliases)
+}
+
+/// A flow from an interface, now and then from an alias of it or with another's source address.
 fn flow(
+    fabric: &Fabric,
     (network, nic): (&NetworkKey, &Nic),
     destination: Ipv4Addr,
     addresses: &[Ipv4Addr],
@@ -58,6 +65,14 @@ fn flow(
     let protocol = [1, 6, 6, 6, 17, 50][rng.usize(..6)];
     let port = if [6, 17].contains(&protocol) { PORTS[rng.usize(..PORTS.len())] } else { 0 };
     let spoof = addresses[rng.usize(..addresses.len())];
-    let source = if rng.u8(..12) == 0 && spoof != destination { spoof } else { nic.address };
+    let nics = fabric.networks.values().flat_map(|network| network.nics.values());
+    // No kernel takes a packet that says it is from itself.
+    let receivers_own = nics.into_iter().any(|nic| nic.has(spoof) && nic.has(destination));
+    let own: Vec<Ipv4Addr> = own_addresses(nic).collect();
+    let source = match rng.u8(..12) {
+        0 if !receivers_own => spoof,
+        1..5 => own[rng.usize(..own.len())],
+        _ => nic.address,
+    };
     Flow { network: network.clone(), nic: nic.address, source, destination, protocol, port }
 }

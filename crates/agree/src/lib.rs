@@ -198,7 +198,8 @@ fn wanted(fabric: &Fabric, trace: &Trace) -> Wanted {
 
 /// Whether the receiver's kernel answers by the way that the packet came: TCP by a RST, an echo request by its reply.
 fn answers(fabric: &Fabric, flow: &Flow, receiver: &Owner, nic: std::net::Ipv4Addr) -> bool {
-    let genuine = flow.source == flow.nic;
+    let sender = fabric.networks.get(&flow.network).and_then(|network| network.nics.get(&flow.nic));
+    let genuine = sender.is_some_and(|nic| nic.has(flow.source));
     let same_way = fabric.nic_towards(receiver, flow.source).is_some_and(|(_, back)| back.address == nic);
     genuine && same_way && [1, 6].contains(&flow.protocol)
 }

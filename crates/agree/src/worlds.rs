@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use tombolo_model::{
-    Action, Change, Direction, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4,
+    Action, AliasSpec, Change, Direction, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4,
     NetworkKey, NetworkSpec, NextHop, NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec,
     RedisTier, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec, World, project, range,
 };
@@ -30,6 +30,8 @@ const RANGES: [&str; 12] = [
     "172.17.5.0/24",
     "8.8.8.0/29",
 ];
+/// Secondary ranges, near to the primary ones; one is a public range.
+const SECOND: [&str; 5] = ["10.0.0.48/28", "10.0.0.64/26", "10.3.0.0/24", "192.168.0.16/29", "8.8.8.8/29"];
 const TAGS: [&str; 3] = ["red", "green", "blue"];
 /// Ties are likely, and so are the first and the last priority.
 const PRIORITIES: [u16; 8] = [0, 900, 1000, 1000, 1000, 1001, 65534, 65535];
@@ -118,6 +120,12 @@ impl Maker<'_> {
                 network: key.clone(),
                 range,
             }));
+            if self.chance(40) {
+                let subnetwork = SubnetworkKey::new(PROJECT, REGION, format!("subnet-{i}-{j}"));
+                let second = self.pick(&SECOND).parse().unwrap_or_default();
+                let ranges = BTreeMap::from([("second".to_owned(), second)]);
+                self.try_change(&Change::SubnetworkSetSecondary { subnetwork, ranges });
+            }
         }
         key
     }
@@ -145,7 +153,22 @@ impl Maker<'_> {
             can_ip_forward: self.chance(30),
             metadata: BTreeMap::new(),
         };
+        let instance = spec.key.clone();
         self.try_change(&Change::InstanceInsert(spec));
+        // Of the primary range, of the secondary one, or of both; where there is none the World refuses.
+        let alias = |prefix_len, secondary: Option<&str>| AliasSpec {
+            base: None,
+            prefix_len,
+            secondary: secondary.map(str::to_owned),
+        };
+        let aliases = match self.rng.u8(..6) {
+            0 => vec![alias(32, None)],
+            1 => vec![alias(30, Some("second"))],
+            2 => vec![alias(32, Some("second")), alias(31, Some("second"))],
+            3 => vec![alias(29, Some("second")), alias(32, None)],
+            _ => return,
+        };
+        self.try_change(&Change::AliasesSet { instance, nic: 0, aliases });
     }
 
     /// Some tags, each with a probability.

@@ -5,7 +5,8 @@
 
 use crate::call::Call;
 use crate::failure::Failure;
-use serde_json::Value;
+use crate::links;
+use serde_json::{Value, json};
 use tombolo_model::{Change, Details, World};
 
 /// Fields that every resource has and that clients send back as they got them.
@@ -44,21 +45,48 @@ pub(crate) fn merge(world: &World, resource: impl ToString, fields: Details) -> 
     Change::Describe { resource, details }
 }
 
+/// The change that a `setLabels` makes; its client must have seen the last one.
+pub(crate) fn labels(call: &Call<'_>, resource: impl ToString) -> Result<Change, Failure> {
+    let path = resource.to_string();
+    fresh(call, "labelFingerprint", &label_fingerprint(call.world(), &path))?;
+    let labels = call.field("labels").cloned().unwrap_or_else(|| json!({}));
+    Ok(set(call.world(), path, [("labels", labels)]))
+}
+
+/// The fingerprint of the labels of the resource at `path`.
+pub(crate) fn label_fingerprint(world: &World, path: &str) -> String {
+    links::fingerprint(&get(world, path, "labels"))
+}
+
+/// Refuses a change whose client has not seen the last one.
+pub(crate) fn fresh(call: &Call<'_>, field: &str, present: &str) -> Result<(), Failure> {
+    match call.text(field) {
+        Some(said) if said == present => Ok(()),
+        said => Err(Failure::condition_not_met(format!(
+            "Supplied fingerprint does not match current {field}: '{}' was given.",
+            said.unwrap_or_default()
+        ))),
+    }
+}
+
 /// What was said in one field of the resource at `path`.
 pub(crate) fn get<'w>(world: &'w World, path: &str, field: &str) -> Option<&'w Value> {
     world.details.get(path)?.get(field)
 }
 
 /// The change that a PATCH of a resource makes, which is `present` on the wire now: fields that are kept as said are
-/// set. One that changes a derived field is refused.
+/// set. One that changes a derived field is refused, unless the noun changes it `itself`.
 pub(crate) fn patch(
     call: &Call<'_>,
     resource: impl ToString,
     present: &Value,
     said: &[&str],
     derived: &[&str],
+    itself: &[&str],
 ) -> Result<Change, Failure> {
-    let changed = |name: &&&str| call.field(name).is_some_and(|said| *said != present[**name]);
+    let changed = |name: &&&str| {
+        !itself.contains(*name) && call.field(name).is_some_and(|said| *said != present[**name])
+    };
     if let Some(name) = derived.iter().find(changed) {
         return Err(Failure::unsupported(format_args!("a change of the field '{name}' by a patch")));
     }
@@ -69,12 +97,17 @@ pub(crate) fn patch(
 pub(crate) fn add(world: &World, path: &str, wire: &mut Value) {
     let Some(details) = world.details.get(path) else { return };
     for (name, value) in details.iter() {
-        wire[name.as_str()] = value.clone();
+        // Google shows no lists and maps without anything in them.
+        if matches!(value, Value::Array(items) if items.is_empty()) || *value == json!({}) {
+            wire.as_object_mut().map(|map| map.shift_remove(name));
+        } else {
+            wire[name.as_str()] = value.clone();
+        }
     }
 }
 
 /// Whether a value says nothing: what is false, zero or empty is as good as absent on Google's wire.
-fn is_empty(value: &Value) -> bool {
+pub(crate) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(flag) => !flag,

@@ -133,6 +133,7 @@ impl From<Refusal> for Failure {
             Refusal::AddressesExhausted { .. } => (400, "IP_SPACE_EXHAUSTED"),
             Refusal::ServiceDisabled { .. } => (403, "accessNotConfigured"),
             Refusal::PrivateServiceAccessMissing => (400, "failedPrecondition"),
+            Refusal::HostHasServiceProjects => (400, "badRequest"),
             Refusal::QuotaExceeded { .. } => (403, "quotaExceeded"),
             Refusal::Invalid { .. } | Refusal::SubnetOverlap { .. } | Refusal::AuthorizedNetworkElsewhere => {
                 (400, "invalid")

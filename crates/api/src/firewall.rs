@@ -186,6 +186,12 @@ fn matches(field: &str, items: &[Value]) -> Result<Vec<L4>, Failure> {
     Ok(matches)
 }
 
+/// A network's rules on the wire.
+pub(crate) fn of_network(world: &World, network: &NetworkKey) -> Vec<Value> {
+    let own = world.firewalls.iter().filter(|(_, rule)| rule.network == *network);
+    own.map(|(key, rule)| wire(world, key, rule)).collect()
+}
+
 /// A rule on the wire.
 pub(crate) fn wire(world: &World, key: &FirewallKey, found: &Firewall) -> Value {
     let mut wire = json!({

@@ -3,13 +3,11 @@
 use crate::failure::Failure;
 use crate::operation::Scope;
 use crate::outcome::{Commit, Effect, Outcome};
-use crate::{Call, Handlers, details, image, links, list, network, project, zone};
+use crate::{Call, Handlers, details, image, interface, links, list, project, zone};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::region::Region;
-use tombolo_model::{
-    Change, Instance, InstanceKey, InstanceSpec, Nic, NicSpec, Refusal, SubnetworkKey, World,
-};
+use tombolo_model::{Change, Instance, InstanceKey, InstanceSpec, Refusal, World};
 
 pub(crate) const HANDLERS: Handlers = &[
     ("compute.instances.aggregatedList", aggregated),
@@ -19,8 +17,12 @@ pub(crate) const HANDLERS: Handlers = &[
     ("compute.instances.insert", insert),
     ("compute.instances.list", list),
     ("compute.instances.reset", reset),
+    ("compute.instances.setDeletionProtection", set_deletion_protection),
     ("compute.instances.setLabels", set_labels),
+    ("compute.instances.setMachineType", set_machine_type),
     ("compute.instances.setMetadata", set_metadata),
+    ("compute.instances.setScheduling", set_scheduling),
+    ("compute.instances.setServiceAccount", set_service_account),
     ("compute.instances.setTags", set_tags),
     ("compute.instances.start", start),
     ("compute.instances.stop", stop),
@@ -46,17 +48,18 @@ const SAID: &[&str] = &[
     "shieldedInstanceConfig",
     "shieldedInstanceIntegrityPolicy",
 ];
-/// The access configurations of each interface, kept beside the fields. There is no internet yet, so they have no
-/// external address.
-const ACCESS: &str = "accessConfigs";
-
 const DERIVED: &[&str] = &["canIpForward", "metadata", "name", "networkInterfaces", "tags", "zone"];
 
-fn key(call: &Call<'_>) -> InstanceKey {
-    InstanceKey::new(call.project(), call.param("zone"), call.param("instance"))
+/// The instance in a call's path.
+pub(crate) fn key(call: &Call<'_>) -> InstanceKey {
+    // `setDeletionProtection` calls it a resource.
+    let name =
+        if call.param("instance").is_empty() { call.param("resource") } else { call.param("instance") };
+    InstanceKey::new(call.project(), call.param("zone"), name)
 }
 
-fn find<'w>(world: &'w World, key: &InstanceKey) -> Result<&'w Instance, Failure> {
+/// The instance, or why there is none.
+pub(crate) fn find<'w>(world: &'w World, key: &InstanceKey) -> Result<&'w Instance, Failure> {
     world.instances.get(key).map(|found| &**found).ok_or_else(|| Refusal::not_found(key).into())
 }
 
@@ -94,9 +97,9 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     if call.query("sourceInstanceTemplate").is_some() {
         return Err(Failure::unsupported("instance templates"));
     }
-    let nics =
+    let said =
         call.field("networkInterfaces").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let nics = nics.iter().enumerate().map(|(index, nic)| interface(call, region, index, nic));
+    let nics = said.iter().enumerate().map(|(index, nic)| interface::read(call, region, index, nic));
     let tags = call.field("tags.items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let spec = InstanceSpec {
         key: key.clone(),
@@ -106,11 +109,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         metadata: metadata(call.field("metadata")),
     };
     if let Some(machine) = call.text("machineType") {
-        let machine = links::last(machine);
-        if !zone::is_machine_type(machine) {
-            let expected = "The referenced resource does not exist.";
-            return Err(Refusal::invalid("machineType", machine, expected).into());
-        }
+        check_machine_type(machine)?;
     }
     let mut details = details::read(call, SAID, DERIVED)?;
     if let Some(scheduling) = call.field("scheduling") {
@@ -122,13 +121,20 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
             image::source(call.project(), said)?;
         }
     }
-    let access = call.field("networkInterfaces").and_then(Value::as_array).into_iter().flatten();
-    let access: Vec<Value> = access.map(|nic| nic["accessConfigs"].clone()).collect();
-    if access.iter().any(|configs| configs.as_array().is_some_and(|configs| !configs.is_empty())) {
-        details.insert(ACCESS.to_owned(), Value::Array(access));
+    let mut changes = vec![Change::InstanceInsert(spec)];
+    for (index, nic) in said.iter().enumerate() {
+        changes.extend(interface::additions(call, &key, index, nic)?);
     }
-    let changes = vec![Change::InstanceInsert(spec), Change::Describe { resource: key.to_string(), details }];
+    changes.push(Change::Describe { resource: key.to_string(), details });
     Ok(Commit::compute(call, scope(call), "insert", key, changes))
+}
+
+fn check_machine_type(link: &str) -> Result<(), Failure> {
+    let machine = links::last(link);
+    if zone::is_machine_type(machine) {
+        return Ok(());
+    }
+    Err(Refusal::invalid("machineType", machine, "The referenced resource does not exist.").into())
 }
 
 fn strings(items: &[Value]) -> BTreeSet<String> {
@@ -141,52 +147,6 @@ fn metadata(value: Option<&Value>) -> BTreeMap<String, String> {
         Some((item["key"].as_str()?.to_owned(), item["value"].as_str().unwrap_or_default().to_owned()))
     };
     items.iter().filter_map(pair).collect()
-}
-
-/// An interface that a body says.
-fn interface(call: &Call<'_>, region: &str, index: usize, nic: &Value) -> Result<NicSpec, Failure> {
-    let field = |name: &str| format!("networkInterfaces[{index}].{name}");
-    let project = call.project();
-    for name in ["aliasIpRanges", "ipv6AccessConfigs", "networkAttachment"] {
-        if nic[name].as_array().is_some_and(|items| !items.is_empty()) || nic[name].is_string() {
-            return Err(Failure::unsupported(format_args!("the field '{}'", field(name))));
-        }
-    }
-    if let Some(stack) = nic["stackType"].as_str().filter(|stack| *stack != "IPV4_ONLY") {
-        return Err(Failure::unsupported(format_args!("the stack type '{stack}'")));
-    }
-    let subnetwork = match nic["subnetwork"].as_str().filter(|link| !link.is_empty()) {
-        Some(link) => links::subnetwork(project, region, link)
-            .ok_or_else(|| Refusal::invalid(&field("subnetwork"), link, "The URL is malformed."))?,
-        None => automatic(call, region, index, nic["network"].as_str().unwrap_or("default"))?,
-    };
-    let address = match nic["networkIP"].as_str().filter(|text| !text.is_empty()) {
-        None => None,
-        Some(text) => {
-            let wrong = |_| Refusal::invalid(&field("networkIP"), text, "Must be an IPv4 address.");
-            Some(text.parse().map_err(wrong)?)
-        }
-    };
-    Ok(NicSpec { subnetwork, address })
-}
-
-/// The subnetwork that an auto-mode network has in a region.
-fn automatic(call: &Call<'_>, region: &str, index: usize, link: &str) -> Result<SubnetworkKey, Failure> {
-    let field = format!("networkInterfaces[{index}].network");
-    let key = links::network(call.project(), link)
-        .ok_or_else(|| Refusal::invalid(&field, link, "The URL is malformed."))?;
-    let found = network::find(call.world(), &key).map_err(|_| {
-        Failure::from(Refusal::invalid(
-            &field,
-            link,
-            format!("The referenced network resource '{key}' cannot be found."),
-        ))
-    })?;
-    if !found.auto_create_subnetworks {
-        let expected = "Subnetwork should be specified for custom subnetmode network";
-        return Err(Refusal::invalid(&format!("networkInterfaces[{index}].subnetwork"), "", expected).into());
-    }
-    Ok(SubnetworkKey::new(&key.project, region, &key.name))
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -204,7 +164,7 @@ fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn set_tags(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let found = find(call.world(), &key)?;
-    fresh(call, "fingerprint", &links::fingerprint(&found.tags))?;
+    details::fresh(call, "fingerprint", &links::fingerprint(&found.tags))?;
     let tags = strings(call.field("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default());
     let change = Change::InstanceSetTags { instance: key.clone(), tags };
     Ok(Commit::compute(call, scope(call), "setTags", key, vec![change]))
@@ -213,7 +173,7 @@ fn set_tags(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let found = find(call.world(), &key)?;
-    fresh(call, "fingerprint", &links::fingerprint(&found.metadata))?;
+    details::fresh(call, "fingerprint", &links::fingerprint(&found.metadata))?;
     let change = Change::InstanceSetMetadata { instance: key.clone(), metadata: metadata(Some(&call.body)) };
     Ok(Commit::compute(call, scope(call), "setMetadata", key, vec![change]))
 }
@@ -236,22 +196,71 @@ fn reset(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn set_labels(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     find(call.world(), &key)?;
-    let labels = details::get(call.world(), &key.to_string(), "labels");
-    fresh(call, "labelFingerprint", &links::fingerprint(&labels))?;
-    let labels = call.field("labels").cloned().unwrap_or_else(|| json!({}));
-    let change = details::set(call.world(), &key, [("labels", labels)]);
+    let change = details::labels(call, &key)?;
     Ok(Commit::compute(call, scope(call), "setLabels", key, vec![change]))
 }
 
-/// Refuses a change whose client has not seen the last one.
-fn fresh(call: &Call<'_>, field: &str, present: &str) -> Result<(), Failure> {
-    match call.text(field) {
-        Some(said) if said == present => Ok(()),
-        said => Err(Failure::condition_not_met(format!(
-            "Supplied fingerprint does not match current {field}: '{}' was given.",
-            said.unwrap_or_default()
-        ))),
+/// Shuts an instance's deletion off, or allows it.
+fn set_deletion_protection(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    find(call.world(), &key)?;
+    let protect = call.query("deletionProtection").is_none() || call.flag("deletionProtection");
+    let change = details::set(call.world(), &key, [("deletionProtection", json!(protect))]);
+    Ok(Commit::compute(call, scope(call), "setDeletionProtection", key, vec![change]))
+}
+
+fn set_machine_type(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    require_stopped(call, &key, "machine type")?;
+    let machine = call.text("machineType").ok_or_else(|| Failure::required("machineType"))?;
+    check_machine_type(machine)?;
+    let change = details::set(call.world(), &key, [("machineType", json!(machine))]);
+    Ok(Commit::compute(call, scope(call), "setMachineType", key, vec![change]))
+}
+
+/// What is not said goes back to what is shown of an instance that says nothing.
+fn set_scheduling(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    find(call.world(), &key)?;
+    let mut scheduling = default_scheduling();
+    for (name, value) in call.body.as_object().into_iter().flatten() {
+        scheduling[name.as_str()] = value.clone();
     }
+    let change = details::set(call.world(), &key, [("scheduling", scheduling)]);
+    Ok(Commit::compute(call, scope(call), "setScheduling", key, vec![change]))
+}
+
+fn default_scheduling() -> Value {
+    json!({
+        "onHostMaintenance": "MIGRATE",
+        "automaticRestart": true,
+        "preemptible": false,
+        "provisioningModel": "STANDARD",
+    })
+}
+
+/// An empty address takes the service account away.
+fn set_service_account(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    require_stopped(call, &key, "service account")?;
+    let accounts = match call.text("email") {
+        None => json!([]),
+        Some(email) => {
+            let scopes = call.field("scopes").cloned().unwrap_or_else(|| json!([]));
+            json!([{ "email": email, "scopes": scopes }])
+        }
+    };
+    let change = details::set(call.world(), &key, [("serviceAccounts", accounts)]);
+    Ok(Commit::compute(call, scope(call), "setServiceAccount", key, vec![change]))
+}
+
+/// What makes a VM can be changed only while it is none.
+fn require_stopped(call: &Call<'_>, key: &InstanceKey, what: &str) -> Result<(), Failure> {
+    if !find(call.world(), key)?.running {
+        return Ok(());
+    }
+    let why = format!("The instance '{key}' must be stopped before its {what} can be changed.");
+    Err(Failure::new(400, "resourceNotReady", why))
 }
 
 fn serial_output(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -262,7 +271,8 @@ fn serial_output(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Outcome::Effect(Effect::SerialOutput { instance: key, start }))
 }
 
-fn scope(call: &Call<'_>) -> Scope {
+/// Where operations on the call's instance are listed.
+pub(crate) fn scope(call: &Call<'_>) -> Scope {
     Scope::Zone(call.param("zone").to_owned())
 }
 
@@ -281,7 +291,7 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
         "status": if found.running { "RUNNING" } else { "TERMINATED" },
         "zone": zone,
         "canIpForward": found.can_ip_forward,
-        "networkInterfaces": found.nics.iter().enumerate().map(|(i, nic)| interface_wire(i, nic)).collect::<Vec<_>>(),
+        "networkInterfaces": interface::wires(world, found),
         "disks": [],
         "metadata": metadata_wire(found),
         "selfLink": links::link(key),
@@ -291,16 +301,11 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
         "lastStartTimestamp": found.creation_timestamp.to_string(),
     });
     details::add(world, &path, &mut wire);
-    if let Some(Value::Array(access)) = wire.as_object_mut().and_then(|map| map.shift_remove(ACCESS)) {
-        for (nic, configs) in access.into_iter().enumerate().filter(|(_, configs)| configs.is_array()) {
-            wire["networkInterfaces"][nic]["accessConfigs"] = configs;
-        }
-    }
     // Clients say machine types by whatever address they were pointed at.
     let machine = wire["machineType"].as_str().map(|machine| links::last(machine).to_owned());
     wire["machineType"] = json!(format!("{zone}/machineTypes/{}", machine.unwrap_or_default()));
     wire["scheduling"] = scheduling(&wire["scheduling"]);
-    wire["labelFingerprint"] = json!(links::fingerprint(&details::get(world, &path, "labels")));
+    wire["labelFingerprint"] = json!(details::label_fingerprint(world, &path));
     for (index, disk) in wire["disks"].as_array_mut().into_iter().flatten().enumerate() {
         dress_disk(key, index, disk);
     }
@@ -315,12 +320,7 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
 
 /// What was said of scheduling, and Google's defaults for the rest.
 fn scheduling(said: &Value) -> Value {
-    let mut scheduling = json!({
-        "onHostMaintenance": "MIGRATE",
-        "automaticRestart": true,
-        "preemptible": false,
-        "provisioningModel": "STANDARD",
-    });
+    let mut scheduling = default_scheduling();
     if let (Some(all), Some(said)) = (scheduling.as_object_mut(), said.as_object()) {
         all.extend(said.clone());
     }
@@ -369,16 +369,4 @@ fn metadata_wire(found: &Instance) -> Value {
         metadata["items"] = items.collect();
     }
     metadata
-}
-
-fn interface_wire(index: usize, nic: &Nic) -> Value {
-    json!({
-        "kind": "compute#networkInterface",
-        "network": links::link(&nic.network),
-        "subnetwork": links::link(&nic.subnetwork),
-        "networkIP": nic.address.to_string(),
-        "name": format!("nic{index}"),
-        "fingerprint": links::fingerprint(&(nic.address, &nic.subnetwork)),
-        "stackType": "IPV4_ONLY",
-    })
 }

@@ -24,12 +24,14 @@ pub mod request;
 pub mod schema;
 pub mod state;
 
+mod address;
 mod details;
 mod disk;
 mod filter;
 mod firewall;
 mod image;
 mod instance;
+mod interface;
 mod list;
 mod network;
 mod peering;
@@ -37,6 +39,7 @@ mod project;
 mod redis;
 mod route;
 mod service;
+mod shared_vpc;
 mod subnetwork;
 mod zone;
 
@@ -64,10 +67,12 @@ pub(crate) type Handlers = &'static [(&'static str, Handler)];
 
 /// Every noun's.
 const NOUNS: &[Handlers] = &[
+    address::HANDLERS,
     disk::HANDLERS,
     firewall::HANDLERS,
     image::HANDLERS,
     instance::HANDLERS,
+    interface::HANDLERS,
     network::HANDLERS,
     operation::HANDLERS,
     peering::HANDLERS,
@@ -75,9 +80,15 @@ const NOUNS: &[Handlers] = &[
     redis::HANDLERS,
     route::HANDLERS,
     service::HANDLERS,
+    shared_vpc::HANDLERS,
     subnetwork::HANDLERS,
     zone::HANDLERS,
 ];
+
+/// Whether a method is answered; one that is not is refused with 501.
+pub fn implements(id: &str) -> bool {
+    handler(id).is_some()
+}
 
 fn handler(id: &str) -> Option<Handler> {
     NOUNS.iter().flat_map(|noun| noun.iter()).find(|(name, _)| *name == id).map(|(_, handler)| *handler)

@@ -75,7 +75,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = wire(call.world(), &key, find(call.world(), &key)?);
-    let mut change = details::patch(call, &key, &present, SAID, DERIVED)?;
+    let mut change = details::patch(call, &key, &present, SAID, DERIVED, &[])?;
     if let Change::Describe { details, .. } = &mut change {
         merge_routing(details, &present[ROUTING]);
     }
@@ -97,9 +97,7 @@ fn merge_routing(details: &mut Details, present: &Value) {
 fn effective_firewalls(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     find(call.world(), &key)?;
-    let own = call.world().firewalls.iter().filter(|(_, rule)| rule.network == key);
-    let rules: Vec<Value> = own.map(|(key, rule)| firewall::wire(call.world(), key, rule)).collect();
-    Ok(Outcome::Reply(json!({ "firewalls": rules })))
+    Ok(Outcome::Reply(json!({ "firewalls": firewall::of_network(call.world(), &key) })))
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {

@@ -5,8 +5,8 @@
 use crate::failure::Failure;
 use crate::links;
 use crate::methods::Api;
-use crate::outcome::Outcome;
-use crate::{Call, Handlers, list};
+use crate::outcome::{Commit, Outcome};
+use crate::{Call, Handlers, list, zone};
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use tombolo_model::Timestamp;
 const KEPT: usize = 10_000;
 
 pub(crate) const HANDLERS: Handlers = &[
+    ("compute.globalOperations.aggregatedList", aggregated),
     ("compute.globalOperations.get", get),
     ("compute.globalOperations.list", list),
     ("compute.globalOperations.wait", get),
@@ -31,8 +32,14 @@ pub(crate) const HANDLERS: Handlers = &[
     ("compute.zoneOperations.wait", get),
     ("compute.zoneOperations.delete", delete),
     ("cloudresourcemanager.operations.get", get_by_name),
+    ("serviceusage.operations.cancel", cancel),
+    ("serviceusage.operations.delete", delete_by_name),
     ("serviceusage.operations.get", get_by_name),
+    ("serviceusage.operations.list", list_by_name),
+    ("redis.projects.locations.operations.cancel", cancel),
+    ("redis.projects.locations.operations.delete", delete_by_name),
     ("redis.projects.locations.operations.get", get_by_name),
+    ("redis.projects.locations.operations.list", list_by_name),
 ];
 
 /// Where an operation is listed.
@@ -265,6 +272,13 @@ impl Operations {
         }
     }
 
+    /// Forgets the operation at a path.
+    pub fn remove(&mut self, path: &str) {
+        if let Some(operation) = self.by_path.remove(path) {
+            self.by_age.remove(&operation.number);
+        }
+    }
+
     /// The operation at a path.
     pub fn get(&self, path: &str) -> Option<&Arc<Operation>> {
         self.by_path.get(path)
@@ -321,17 +335,62 @@ fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
     call.state.operations.get(&path).map(|operation| Outcome::Reply(operation.wire())).ok_or_else(missing)
 }
 
-/// Operations that are done can be forgotten, and are forgotten by themselves.
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
-    get(call).map(|_| Outcome::Reply(json!({})))
+    get(call)?;
+    Ok(Commit::forget(call, format!("{}/{}", collection(call), call.param("operation"))))
+}
+
+/// Every operation of the project, in all scopes.
+fn aggregated(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let own = |operation: &&Arc<Operation>| {
+        operation.api == Api::Compute.name() && operation.project == call.project()
+    };
+    let items = call.state.operations.newest_first().filter(own).map(|operation| {
+        let scope = match &operation.scope {
+            Scope::Region(region) => format!("regions/{region}"),
+            Scope::Zone(zone) => format!("zones/{zone}"),
+            _ => "global".to_owned(),
+        };
+        (scope, operation.wire())
+    });
+    let scopes = std::iter::once("global".to_owned()).chain(zone::region_scopes()).chain(zone::zone_scopes());
+    list::aggregated(call, "compute#operationAggregatedList", "operations", scopes, items.collect())
+}
+
+/// The path of an operation of one of the other APIs.
+fn path(call: &Call<'_>) -> String {
+    let name = call.param("operationsId");
+    match call.param("locationsId") {
+        "" => format!("operations/{name}"),
+        location => format!("projects/{}/locations/{location}/operations/{name}", call.project()),
+    }
 }
 
 fn get_by_name(call: &Call<'_>) -> Result<Outcome, Failure> {
-    let name = call.param("operationsId");
-    let path = match call.param("locationsId") {
-        "" => format!("operations/{name}"),
-        location => format!("projects/{}/locations/{location}/operations/{name}", call.project()),
-    };
+    let path = path(call);
     let missing = || Failure::new(404, "notFound", format!("Operation not found: {path}"));
     call.state.operations.get(&path).map(|operation| Outcome::Reply(operation.wire())).ok_or_else(missing)
+}
+
+fn delete_by_name(call: &Call<'_>) -> Result<Outcome, Failure> {
+    get_by_name(call)?;
+    Ok(Commit::forget(call, path(call)))
+}
+
+/// An attempt, as Google's is: what is done is done, and what is under way will be in a moment.
+fn cancel(call: &Call<'_>) -> Result<Outcome, Failure> {
+    get_by_name(call).map(|_| Outcome::Reply(json!({})))
+}
+
+/// The operations of a location, or those without a place.
+fn list_by_name(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let (project, location) = (call.project(), call.param("locationsId"));
+    let here = |operation: &&Arc<Operation>| match &operation.scope {
+        Scope::Location(at) => operation.project == project && (location == "-" || at == location),
+        Scope::Service => location.is_empty(),
+        _ => false,
+    };
+    let own =
+        call.state.operations.newest_first().filter(|operation| operation.api == call.method.api.name());
+    list::named(call, "operations", own.filter(here).map(|operation| operation.wire()).collect())
 }

@@ -1,6 +1,6 @@
 //! What a request comes to.
 
-use crate::operation::{Operation, Scope};
+use crate::operation::{Operation, Operations, Scope};
 use crate::state::State;
 use crate::{Call, Failure};
 use serde_json::Value;
@@ -56,6 +56,8 @@ struct Draft {
 enum Shape {
     /// The operation itself.
     Operation,
+    /// Nothing, and the operation at the target's path is forgotten.
+    Forget,
     /// The resource as it is then, without an operation.
     Resource(Render),
     /// An operation of the other APIs, with the resource as its response.
@@ -91,6 +93,11 @@ impl Commit {
         render: Render,
     ) -> Outcome {
         Commit::outcome(call, Scope::Global, "update", target.to_string(), changes, Shape::Resource(render))
+    }
+
+    /// Forgetting the operation at a path.
+    pub(crate) fn forget(call: &Call<'_>, path: impl ToString) -> Outcome {
+        Commit::outcome(call, Scope::Global, "delete", path.to_string(), Vec::new(), Shape::Forget)
     }
 
     /// Changes of one of the other APIs, answered with a long-running operation.
@@ -186,12 +193,22 @@ impl Commit {
     pub fn reply(&self, operation: &Operation, world: &World) -> Value {
         match self.draft.shape {
             Shape::Resource(render) => render(world, &operation.target),
+            Shape::Forget => Value::Object(Default::default()),
             _ => operation.wire(),
         }
     }
 
     /// Whether clients may ask for the operation later.
     pub fn is_recorded(&self) -> bool {
-        !matches!(self.draft.shape, Shape::Resource(_))
+        !matches!(self.draft.shape, Shape::Resource(_) | Shape::Forget)
+    }
+
+    /// Puts the operation, as it ended, among the others, if it belongs there; or forgets the one that is to go.
+    pub fn record(&self, operations: &mut Operations, operation: Operation) {
+        match self.draft.shape {
+            Shape::Resource(_) => {}
+            Shape::Forget => operations.remove(&operation.target),
+            _ => operations.put(operation),
+        }
     }
 }

@@ -125,15 +125,17 @@ fn routes(call: &Call<'_>) -> Result<Outcome, Failure> {
     let Some(gives) = gives else { return list::compute(call, KIND, &path, Vec::new()) };
     let given =
         |range: &Ipv4Net| range::is_private(range.network()) || gives.export_subnet_routes_with_public_ip;
-    let subnets = world.subnetworks.iter().filter(|(_, s)| s.network == *exporter && given(&s.range));
-    let mut items: Vec<Value> = subnets
-        .map(|(key, subnetwork)| {
+    let subnets = world.subnetworks.iter().filter(|(_, s)| s.network == *exporter);
+    let ranges = subnets.flat_map(|(key, s)| s.ranges().map(move |range| (key, range)));
+    let mut items: Vec<Value> = ranges
+        .filter(|(_, range)| given(range))
+        .map(|(key, range)| {
             json!({
-                "destRange": subnetwork.range.to_string(),
+                "destRange": range.to_string(),
                 "type": "SUBNET_PEERING_ROUTE",
                 "nextHopRegion": key.region,
                 "priority": 0,
-                "imported": takes(&subnetwork.range),
+                "imported": takes(&range),
             })
         })
         .collect();

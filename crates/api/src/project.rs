@@ -68,7 +68,8 @@ fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Commit::compute(call, Scope::Global, "setMetadata", target, vec![change]))
 }
 
-fn compute(world: &World, id: &str, project: &Project) -> Value {
+/// A project as Compute shows it.
+pub(crate) fn compute(world: &World, id: &str, project: &Project) -> Value {
     let items = details::get(world, &format!("projects/{id}"), METADATA).cloned().unwrap_or_default();
     let mut metadata = json!({ "kind": "compute#metadata", "fingerprint": links::fingerprint(&items) });
     if items.as_array().is_some_and(|items| !items.is_empty()) {
@@ -83,7 +84,7 @@ fn compute(world: &World, id: &str, project: &Project) -> Value {
         "defaultServiceAccount": service_account(project),
         "selfLink": links::link(format!("projects/{id}")),
         "defaultNetworkTier": "PREMIUM",
-        "xpnProjectStatus": "UNSPECIFIED_XPN_PROJECT_STATUS",
+        "xpnProjectStatus": if project.shared { "HOST" } else { "UNSPECIFIED_XPN_PROJECT_STATUS" },
     })
 }
 
@@ -175,6 +176,14 @@ fn v1(world: &World, id: &str, project: &Project) -> Value {
         "createTime": utc(project.create_time),
     });
     described(world, id, &mut wire);
+    // What v3 calls the display name is the name here, and a parent is a message.
+    if let Some(name) = wire.as_object_mut().and_then(|map| map.shift_remove("displayName")) {
+        wire["name"] = name;
+    }
+    let parent = wire.get("parent").and_then(Value::as_str).and_then(|parent| parent.split_once("s/"));
+    if let Some((kind, id)) = parent.map(|(kind, id)| (kind.to_owned(), id.to_owned())) {
+        wire["parent"] = json!({ "type": kind, "id": id });
+    }
     wire
 }
 

@@ -5,6 +5,7 @@ use crate::operation::{Scope, utc};
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, links, list};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use tombolo_model::region::{REGIONS, Region};
 use tombolo_model::{Change, Redis, RedisKey, RedisSpec, RedisTier, Refusal, World, project};
 
@@ -13,6 +14,7 @@ pub(crate) const HANDLERS: Handlers = &[
     ("redis.projects.locations.instances.create", create),
     ("redis.projects.locations.instances.delete", delete),
     ("redis.projects.locations.instances.get", get),
+    ("redis.projects.locations.instances.getAuthString", get_auth_string),
     ("redis.projects.locations.instances.list", list),
     ("redis.projects.locations.instances.patch", patch),
     ("redis.projects.locations.list", list_locations),
@@ -24,11 +26,13 @@ const EMPTY: &str = "type.googleapis.com/google.protobuf.Empty";
 
 const SAID: &[&str] = &["displayName", "labels", "locationId", "maintenancePolicy"];
 const DERIVED: &[&str] = &[
+    "authEnabled",
     "authorizedNetwork",
     "connectMode",
     "memorySizeGb",
     "name",
     "readReplicasMode",
+    "redisConfigs",
     "redisVersion",
     "replicaCount",
     "reservedIpRange",
@@ -86,6 +90,7 @@ fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
     if Region::find(region).is_none() {
         return Err(unknown_location(region));
     }
+    private_services(call)?;
     for (field, supported) in ONLY {
         if let Some(said) = call.text(field).filter(|said| !supported.contains(said)) {
             return Err(Failure::unsupported(format_args!("Redis instances whose {field} is '{said}'")));
@@ -111,12 +116,49 @@ fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
         memory_size_gb: u32::try_from(memory).unwrap_or(u32::MAX),
     };
     let details = details::read(call, SAID, DERIVED)?;
-    let changes = vec![Change::RedisInsert(spec), Change::Describe { resource: key.to_string(), details }];
+    let settings = Change::RedisUpdate {
+        redis: key.clone(),
+        memory_size_gb: None,
+        configs: Some(configs(call)),
+        auth: Some(auth(call)),
+    };
+    let described = Change::Describe { resource: key.to_string(), details };
+    let changes = vec![Change::RedisInsert(spec), settings, described];
     let scope = Scope::Location(region.to_owned());
     Ok(Commit::long_running(call, scope, key, changes, (METADATA, INSTANCE), by_path))
 }
 
-/// PATCH: what the mask names of the fields that are kept as said.
+/// Private services access: the network is the project's own or its Shared VPC host's, and has a connection to
+/// Google's services. There are none of these yet, so it is refused as Google refuses a network without one.
+fn private_services(call: &Call<'_>) -> Result<(), Failure> {
+    if call.text("connectMode") != Some("PRIVATE_SERVICE_ACCESS") {
+        return Ok(());
+    }
+    let said = call.text("authorizedNetwork").unwrap_or("default");
+    let network = links::network(call.project(), said);
+    let host = call.world().projects.get(call.project()).and_then(|found| found.host.as_ref());
+    match network.filter(|network| network.project != call.project() && host != Some(&network.project)) {
+        Some(network) => Err(Failure::bad_request(format!(
+            "Invalid network name {}. Project {} referenced is not the host project for {}.",
+            network.name,
+            network.project,
+            call.project()
+        ))),
+        None => Err(Refusal::PrivateServiceAccessMissing.into()),
+    }
+}
+
+/// The configuration that a body says.
+fn configs(call: &Call<'_>) -> BTreeMap<String, String> {
+    let said = call.field("redisConfigs").and_then(Value::as_object).into_iter().flatten();
+    said.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+fn auth(call: &Call<'_>) -> bool {
+    call.field("authEnabled").and_then(Value::as_bool) == Some(true)
+}
+
+/// PATCH: what the mask names. The server that runs is told, and goes on with its data.
 fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     require(call)?;
     let key = key(call);
@@ -127,19 +169,42 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
         .query("updateMask")
         .ok_or_else(|| Failure::bad_request("The field 'update_mask' is required."))?;
     let mut said = tombolo_model::Details::new();
+    let (mut memory_size_gb, mut new_configs, mut new_auth) = (None, None, None);
     for field in mask.split(',').map(str::trim) {
-        let field = if field == "display_name" { "displayName" } else { field };
-        if !["displayName", "labels"].contains(&field) {
-            return Err(Failure::unsupported(format_args!(
-                "a change of the field '{field}' of a Redis instance"
-            )));
+        match field {
+            "displayName" | "display_name" => {
+                said.insert("displayName".into(), call.field("displayName").cloned().unwrap_or(json!("")));
+            }
+            "labels" => {
+                said.insert("labels".into(), call.field("labels").cloned().unwrap_or_else(|| json!({})));
+            }
+            "memorySizeGb" | "memory_size_gb" => {
+                let gb = call.field("memorySizeGb").and_then(Value::as_u64).unwrap_or_default();
+                memory_size_gb = Some(u32::try_from(gb).unwrap_or(u32::MAX));
+            }
+            "redisConfigs" | "redis_configs" => new_configs = Some(configs(call)),
+            "authEnabled" | "auth_enabled" => new_auth = Some(auth(call)),
+            _ => {
+                return Err(Failure::unsupported(format_args!(
+                    "a change of the field '{field}' of a Redis instance"
+                )));
+            }
         }
-        said.insert(field.to_owned(), call.field(field).cloned().unwrap_or_default());
     }
-    said.retain(|_, value| !value.is_null());
+    let update =
+        Change::RedisUpdate { redis: key.clone(), memory_size_gb, configs: new_configs, auth: new_auth };
     let scope = Scope::Location(key.region.clone());
-    let change = details::merge(call.world(), &key, said);
-    Ok(Commit::long_running(call, scope, key, vec![change], (METADATA, INSTANCE), by_path))
+    let changes = vec![update, details::merge(call.world(), &key, said)];
+    Ok(Commit::long_running(call, scope, key, changes, (METADATA, INSTANCE), by_path))
+}
+
+/// What clients must say to AUTH. It is told to who asks for it, and shown nowhere.
+fn get_auth_string(call: &Call<'_>) -> Result<Outcome, Failure> {
+    require(call)?;
+    let key = key(call);
+    let found = call.world().redis.get(&key).ok_or_else(|| missing(&key))?;
+    let string = found.auth_string(&call.world().seed);
+    Ok(Outcome::Reply(string.map_or_else(|| json!({}), |string| json!({ "authString": string }))))
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -216,6 +281,12 @@ fn wire(world: &World, key: &RedisKey, found: &Redis) -> Value {
         "readReplicasMode": "READ_REPLICAS_DISABLED",
         "persistenceConfig": { "persistenceMode": "DISABLED" },
     });
+    if found.auth > 0 {
+        wire["authEnabled"] = json!(true);
+    }
+    if !found.configs.is_empty() {
+        wire["redisConfigs"] = json!(found.configs);
+    }
     details::add(world, &path, &mut wire);
     wire
 }

@@ -41,21 +41,32 @@ fn all(call: &Call<'_>) -> Vec<Value> {
     let own = world.routes.iter().filter(|(key, _)| key.project == project);
     let subnets = world.subnetworks.iter().filter(|(key, _)| key.project == project);
     own.map(|(key, route)| wire(world, key, route))
-        .chain(subnets.map(|(key, subnetwork)| {
-            let name = format!("default-route-{:016x}", subnetwork.id.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            json!({
-                "kind": "compute#route",
-                "id": links::id(u64::MAX - subnetwork.id),
-                "creationTimestamp": subnetwork.creation_timestamp.to_string(),
-                "name": name,
-                "description": format!("Default local route to the subnetwork {}.", subnetwork.range),
-                "network": links::link(&subnetwork.network),
-                "destRange": subnetwork.range.to_string(),
-                "priority": 0,
-                "nextHopNetwork": links::link(&subnetwork.network),
-                "selfLink": links::link(format!("projects/{}/global/routes/{name}", key.project)),
-            })
-        }))
+        .chain(
+            subnets
+                .flat_map(|(key, subnetwork)| {
+                    subnetwork
+                        .ranges()
+                        .enumerate()
+                        .map(move |(index, range)| (key, subnetwork, index as u64, range))
+                })
+                .map(|(key, subnetwork, index, range)| {
+                    // The routes of secondary ranges have numbers of their own too.
+                    let number = subnetwork.id | index << 48;
+                    let name = format!("default-route-{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                    json!({
+                        "kind": "compute#route",
+                        "id": links::id(u64::MAX - number),
+                        "creationTimestamp": subnetwork.creation_timestamp.to_string(),
+                        "name": name,
+                        "description": format!("Default local route to the subnetwork {range}."),
+                        "network": links::link(&subnetwork.network),
+                        "destRange": range.to_string(),
+                        "priority": 0,
+                        "nextHopNetwork": links::link(&subnetwork.network),
+                        "selfLink": links::link(format!("projects/{}/global/routes/{name}", key.project)),
+                    })
+                }),
+        )
         .collect()
 }
 

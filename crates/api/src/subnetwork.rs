@@ -4,7 +4,9 @@ use crate::failure::Failure;
 use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, links, list, project, zone};
+use ipnet::Ipv4Net;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use tombolo_model::{Change, Refusal, Subnetwork, SubnetworkKey, SubnetworkSpec, World};
 
 pub(crate) const HANDLERS: Handlers = &[
@@ -27,7 +29,7 @@ const SAID: &[&str] = &[
     "purpose",
     "stackType",
 ];
-const DERIVED: &[&str] = &["gatewayAddress", "ipCidrRange", "name", "network", "region"];
+const DERIVED: &[&str] = &["gatewayAddress", "ipCidrRange", "name", "network", "region", "secondaryIpRanges"];
 
 fn key(call: &Call<'_>) -> SubnetworkKey {
     SubnetworkKey::new(call.project(), call.param("region"), call.param("subnetwork"))
@@ -83,9 +85,39 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
             .map_err(|_| Refusal::invalid("ipCidrRange", range, "Must be a CIDR address range."))?,
     };
     let details = details::read(call, SAID, DERIVED)?;
-    let changes =
-        vec![Change::SubnetworkInsert(spec), Change::Describe { resource: key.to_string(), details }];
+    let mut changes = vec![Change::SubnetworkInsert(spec)];
+    changes.extend(secondary(call)?.map(|ranges| set_secondary(&key, ranges)));
+    changes.push(Change::Describe { resource: key.to_string(), details });
     Ok(Commit::compute(call, scope(call), "insert", key, changes))
+}
+
+/// The secondary ranges that a body says, if it says any.
+fn secondary(call: &Call<'_>) -> Result<Option<BTreeMap<String, Ipv4Net>>, Failure> {
+    let Some(said) = call.field("secondaryIpRanges").and_then(Value::as_array) else { return Ok(None) };
+    let mut ranges = BTreeMap::new();
+    for (index, range) in said.iter().enumerate() {
+        let field = |name: &str| format!("secondaryIpRanges[{index}].{name}");
+        for name in ["ipCollection", "reservedInternalRange"] {
+            if range[name].is_string() {
+                return Err(Failure::unsupported(format_args!("the field '{}'", field(name))));
+            }
+        }
+        let text = |name: &str| range[name].as_str().filter(|text| !text.is_empty());
+        let name = text("rangeName").ok_or_else(|| Failure::required(&field("rangeName")))?;
+        let cidr = text("ipCidrRange").ok_or_else(|| Failure::required(&field("ipCidrRange")))?;
+        let parsed = cidr
+            .parse()
+            .map_err(|_| Refusal::invalid(&field("ipCidrRange"), cidr, "Must be a CIDR address range."))?;
+        if ranges.insert(name.to_owned(), parsed).is_some() {
+            let expected = "The names of secondary ranges must be unique in a subnetwork.";
+            return Err(Refusal::invalid(&field("rangeName"), name, expected).into());
+        }
+    }
+    Ok(Some(ranges))
+}
+
+fn set_secondary(key: &SubnetworkKey, ranges: BTreeMap<String, Ipv4Net>) -> Change {
+    Change::SubnetworkSetSecondary { subnetwork: key.clone(), ranges }
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -108,8 +140,9 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     if call.field("fingerprint") != Some(&present["fingerprint"]) {
         return Err(Failure::condition_not_met("Supplied fingerprint does not match the current one."));
     }
-    let change = details::patch(call, &key, &present, SAID, DERIVED)?;
-    Ok(Commit::compute(call, scope(call), "patch", key, vec![change]))
+    let secondary = secondary(call)?.map(|ranges| set_secondary(&key, ranges));
+    let change = details::patch(call, &key, &present, SAID, DERIVED, &["secondaryIpRanges"])?;
+    Ok(Commit::compute(call, scope(call), "patch", key, secondary.into_iter().chain([change]).collect()))
 }
 
 fn set_private_access(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -140,8 +173,14 @@ fn wire(world: &World, key: &SubnetworkKey, found: &Subnetwork) -> Value {
         "purpose": "PRIVATE",
         "stackType": "IPV4_ONLY",
     });
+    if !found.secondary.is_empty() {
+        let ranges = found.secondary.iter();
+        let ranges =
+            ranges.map(|(name, range)| json!({ "rangeName": name, "ipCidrRange": range.to_string() }));
+        wire["secondaryIpRanges"] = ranges.collect();
+    }
     details::add(world, &key.to_string(), &mut wire);
-    let state = (found.range, world.details.get(&key.to_string()));
+    let state = (found.range, &found.secondary, world.details.get(&key.to_string()));
     wire["fingerprint"] = json!(links::fingerprint(&state));
     wire
 }

@@ -71,6 +71,10 @@ fn add_endpoint_nic(namespace: &mut Namespace, network_key: &NetworkKey, network
     namespace.addresses.insert((eth.clone(), nic.address));
     let gateway = Neighbour { link: eth.clone(), address: nic.gateway, mac: mac_of(nic.gateway) };
     namespace.neighbours.insert(gateway);
+    // An alias range is the guest's own, as Google's guest agent makes it: `ip route add local RANGE dev eth0`.
+    for range in &nic.aliases {
+        namespace.routes.insert(Route { destination: *range, via: RouteVia::Local(eth.clone()) });
+    }
     // As on Google's images: nic0 has the default route, the others only the way to their subnetwork.
     let destination = if nic.index == 0 { Ipv4Net::default() } else { nic.range };
     namespace.routes.insert(Route { destination, via: RouteVia::Gateway(eth, nic.gateway) });
@@ -95,6 +99,10 @@ fn router(fabric: &Fabric, key: &NetworkKey, network: &Network, rules: String) -
             mac: mac_of(nic.address),
         });
         let destination = Ipv4Net::new_assert(nic.address, 32);
+        for range in &nic.aliases {
+            let via = RouteVia::Gateway(name.clone(), nic.address);
+            router.routes.insert(Route { destination: *range, via });
+        }
         router.routes.insert(Route { destination, via: RouteVia::Link(name) });
     }
     for peer in network.peers.iter().filter(|peer| fabric.networks.contains_key(*peer)) {

@@ -66,7 +66,7 @@ pub struct Neighbour {
     pub mac: Mac,
 }
 
-/// A route of the main table.
+/// A route of the main table, or one that was added to the local table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Route {
     /// The destinations.
@@ -84,6 +84,8 @@ pub enum RouteVia {
     Link(String),
     /// Out of an interface, to a gateway that is taken to be on it (`onlink`).
     Gateway(String, Ipv4Addr),
+    /// To this very namespace: the destinations are addresses of its own. In the local table.
+    Local(String),
 }
 
 impl RouteVia {
@@ -91,7 +93,7 @@ impl RouteVia {
     pub fn link(&self) -> Option<&str> {
         match self {
             RouteVia::Blackhole => None,
-            RouteVia::Link(link) | RouteVia::Gateway(link, _) => Some(link),
+            RouteVia::Link(link) | RouteVia::Gateway(link, _) | RouteVia::Local(link) => Some(link),
         }
     }
 }

@@ -22,14 +22,16 @@ pub fn compile(world: &World) -> Fabric {
     add_iap_clients(&mut networks);
     for (key, subnetwork) in &world.subnetworks {
         if let Some(network) = networks.get_mut(&subnetwork.network) {
-            network.ranges.insert(subnetwork.range);
-            network.routes.push(Route {
-                kind: Kind::Subnet,
-                destination: subnetwork.range,
-                priority: 0,
-                via: Via::Subnetwork,
-                name: key.name.clone(),
-            });
+            for range in subnetwork.ranges() {
+                network.ranges.insert(range);
+                network.routes.push(Route {
+                    kind: Kind::Subnet,
+                    destination: range,
+                    priority: 0,
+                    via: Via::Subnetwork,
+                    name: key.name.clone(),
+                });
+            }
         }
     }
     add_peers(world, &mut networks);
@@ -65,6 +67,7 @@ fn add_instances(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
                 address: nic.address,
                 range: subnetwork.range,
                 subnetwork: nic.subnetwork.name.clone(),
+                aliases: nic.aliases.iter().map(|alias| alias.range).collect(),
                 gateway: subnetwork.gateway(),
                 can_ip_forward: instance.can_ip_forward,
             };
@@ -84,6 +87,7 @@ fn add_redis(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
             address: redis.host,
             range,
             subnetwork: key.name.clone(),
+            aliases: Vec::new(),
             gateway: range::gateway(range),
             can_ip_forward: false,
         };
@@ -100,6 +104,7 @@ fn add_iap_clients(networks: &mut BTreeMap<NetworkKey, Network>) {
             address: IAP_CLIENT,
             range: Ipv4Net::new_assert(IAP_CLIENT, 32),
             subnetwork: "iap".into(),
+            aliases: Vec::new(),
             gateway: METADATA_SERVER,
             can_ip_forward: false,
         };
@@ -175,7 +180,8 @@ fn add_rules(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
     }
 }
 
-/// A rule with its tags turned into the addresses of the network's instances that have them.
+/// A rule with its tags turned into the addresses of the network's instances that have them. Source tags stand for the
+/// interfaces' own addresses, not for their alias ranges, as in Google's cloud (documentation of alias IP ranges).
 fn resolve(world: &World, key: &FirewallKey, firewall: &Firewall) -> Rule {
     let tagged = |tags: &BTreeSet<String>| -> BTreeSet<Ipv4Addr> {
         let instances = world.instances.values().filter(|i| !i.tags.is_disjoint(tags));

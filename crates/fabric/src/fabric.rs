@@ -47,10 +47,26 @@ pub struct Nic {
     pub range: Ipv4Net,
     /// The range's name, such as `subnet-1`.
     pub subnetwork: String,
+    /// More addresses of its own, in ranges.
+    pub aliases: Vec<Ipv4Net>,
     /// Its gateway's address: the first usable one of the range.
     pub gateway: Ipv4Addr,
     /// Whether packets with other sources may leave it, and packets to others enter it.
     pub can_ip_forward: bool,
+}
+
+impl Nic {
+    /// Whether the address is its own: the one that it has, or one of an alias range.
+    pub fn has(&self, address: Ipv4Addr) -> bool {
+        self.address == address || self.aliases.iter().any(|range| range.contains(&address))
+    }
+}
+
+impl Network {
+    /// The interface that has the address.
+    pub fn nic_with(&self, address: Ipv4Addr) -> Option<&Nic> {
+        self.nics.get(&address).or_else(|| self.nics.values().find(|nic| nic.has(address)))
+    }
 }
 
 /// What an interface belongs to. Its text form names the endpoint everywhere: namespaces, status, errors.

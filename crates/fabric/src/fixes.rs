@@ -61,7 +61,7 @@ fn holds(world: &World, fix: &Fix, now: Timestamp) -> bool {
 /// The interface that has the flow's destination; `None` where several unrelated networks have it.
 fn destination<'f>(fabric: &'f Fabric, flow: &Flow) -> Option<(&'f NetworkKey, &'f Nic)> {
     let mut found = fabric.networks.iter().filter_map(|(key, network)| {
-        let nic = network.nics.get(&flow.destination).filter(|nic| !nic.owner.is_iap())?;
+        let nic = network.nic_with(flow.destination).filter(|nic| !nic.owner.is_iap())?;
         Some((key, nic))
     });
     found.next().filter(|_| found.next().is_none())

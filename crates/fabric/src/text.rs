@@ -134,7 +134,7 @@ fn destination_name(fabric: &Fabric, flow: &Flow) -> String {
 fn owner_of<'f>(fabric: &'f Fabric, flow: &Flow) -> Option<(&'f NetworkKey, &'f Nic)> {
     let hops = distances(fabric, &flow.network);
     let with_address = fabric.networks.iter().filter_map(|(key, network)| {
-        let nic = network.nics.get(&flow.destination).filter(|nic| !nic.owner.is_iap())?;
+        let nic = network.nic_with(flow.destination).filter(|nic| !nic.owner.is_iap())?;
         Some((key, nic))
     });
     with_address.min_by_key(|(key, _)| hops.get(*key).map_or(usize::MAX, Vec::len))

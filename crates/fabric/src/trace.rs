@@ -168,7 +168,7 @@ fn walk(fabric: &Fabric, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
         format!("{} nic{}", nic.owner.name(), nic.index),
         place(flow, nic),
     );
-    if flow.source != flow.nic && !nic.can_ip_forward {
+    if !nic.has(flow.source) && !nic.can_ip_forward {
         let what = format!("source {} is not {}'s own", flow.source, nic.owner.name());
         return drop(steps, flow, Cause::ForeignIpDisallowed, what, "canIpForward is false".into());
     }
@@ -307,7 +307,7 @@ fn gone(steps: &mut Vec<Step>, flow: &Flow, route: &Route) -> Verdict {
 
 /// Finds the interface that has the destination, in a network whose subnetwork has it.
 fn land(key: &NetworkKey, network: &Network, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
-    match network.nics.get(&flow.destination).filter(|nic| !nic.owner.is_iap()) {
+    match network.nic_with(flow.destination).filter(|nic| !nic.owner.is_iap()) {
         Some(nic) => arrive(key, network, nic, flow, steps, false),
         None => {
             let what = format!("nothing in {} has {}", key.name, flow.destination);

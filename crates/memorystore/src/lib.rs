@@ -1,8 +1,8 @@
 //! Memorystore for Redis: from instances to redis-server processes. Pure: what should run, what does, and so what
-//! to start; the server starts it inside the lab.
+//! to start and what to tell; the server does it inside the lab.
 
 pub mod conf;
 pub mod plan;
 
-pub use conf::redis_conf;
-pub use plan::{Action, Process, Wanted, plan, wanted};
+pub use conf::{Settings, redis_conf, settings};
+pub use plan::{Action, Process, Step, Wanted, plan, wanted};

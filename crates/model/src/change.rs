@@ -1,13 +1,15 @@
 //! Every mutation of a World, as one enum: what an API request, a line of a topology file or a fix becomes.
 
 use crate::{
-    Details, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, NetworkKey, NetworkSpec,
-    PeeringSpec, RedisKey, RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
+    AddressKey, AddressSpec, AliasSpec, Details, Exchange, FirewallKey, FirewallSpec, InstanceKey,
+    InstanceSpec, NetworkKey, NetworkSpec, PeeringSpec, RedisKey, RedisSpec, RouteKey, RouteSpec,
+    SubnetworkKey, SubnetworkSpec,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::Ipv4Addr;
 
 /// One mutation of a World. It is made whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,24 @@ pub enum Change {
         /// The service.
         service: String,
     },
+    /// Make a project the host of a Shared VPC.
+    HostEnable(String),
+    /// End a project's being the host of a Shared VPC.
+    HostDisable(String),
+    /// Attach a service project to a host project.
+    ServiceProjectAttach {
+        /// The host project's id.
+        host: String,
+        /// The service project's id.
+        project: String,
+    },
+    /// Detach a service project from its host project.
+    ServiceProjectDetach {
+        /// The host project's id.
+        host: String,
+        /// The service project's id.
+        project: String,
+    },
     /// Delete a project that has no resources.
     ProjectDelete(String),
     /// Create a network.
@@ -44,8 +64,19 @@ pub enum Change {
         /// Its range from now on.
         range: Ipv4Net,
     },
+    /// Replace a subnetwork's secondary ranges.
+    SubnetworkSetSecondary {
+        /// The subnetwork.
+        subnetwork: SubnetworkKey,
+        /// All of them from now on, by name.
+        ranges: BTreeMap<String, Ipv4Net>,
+    },
     /// Delete a subnetwork.
     SubnetworkDelete(SubnetworkKey),
+    /// Reserve an address.
+    AddressInsert(AddressSpec),
+    /// Give a reserved address back.
+    AddressDelete(AddressKey),
     /// Create an instance.
     InstanceInsert(InstanceSpec),
     /// Replace an instance's network tags.
@@ -61,6 +92,35 @@ pub enum Change {
         instance: InstanceKey,
         /// All its metadata from now on.
         metadata: BTreeMap<String, String>,
+    },
+    /// Give an interface of an instance an external address.
+    AccessConfigAdd {
+        /// The instance.
+        instance: InstanceKey,
+        /// The interface: 0 for `nic0`.
+        nic: usize,
+        /// The access configuration's name.
+        name: String,
+        /// A reserved address; a free one when not said.
+        address: Option<Ipv4Addr>,
+    },
+    /// Take an interface's external address.
+    AccessConfigDelete {
+        /// The instance.
+        instance: InstanceKey,
+        /// The interface: 0 for `nic0`.
+        nic: usize,
+        /// The access configuration's name.
+        name: String,
+    },
+    /// Replace the alias ranges of an interface of an instance.
+    AliasesSet {
+        /// The instance.
+        instance: InstanceKey,
+        /// The interface: 0 for `nic0`.
+        nic: usize,
+        /// All of them from now on.
+        aliases: Vec<AliasSpec>,
     },
     /// Start an instance.
     InstanceStart(InstanceKey),
@@ -100,6 +160,17 @@ pub enum Change {
     },
     /// Create a Redis instance.
     RedisInsert(RedisSpec),
+    /// Change a Redis instance; what is not said stays.
+    RedisUpdate {
+        /// The instance.
+        redis: RedisKey,
+        /// Memory limit in GiB.
+        memory_size_gb: Option<u32>,
+        /// All of its configuration from now on.
+        configs: Option<BTreeMap<String, String>>,
+        /// Whether clients must say its AUTH string.
+        auth: Option<bool>,
+    },
     /// Delete a Redis instance.
     RedisDelete(RedisKey),
     /// Replace what is said of a resource and no packet depends on.
@@ -119,6 +190,7 @@ impl Change {
             Self::ProjectDelete(_)
                 | Self::NetworkDelete(_)
                 | Self::SubnetworkDelete(_)
+                | Self::AddressDelete(_)
                 | Self::InstanceDelete(_)
                 | Self::FirewallDelete(_)
                 | Self::RouteDelete(_)
@@ -134,12 +206,30 @@ impl fmt::Display for Change {
             Self::ProjectCreate(id) => write!(f, "create project {id}"),
             Self::ServiceEnable { project, service } => write!(f, "enable {service} in {project}"),
             Self::ServiceDisable { project, service } => write!(f, "disable {service} in {project}"),
+            Self::HostEnable(id) => write!(f, "make {id} a Shared VPC host"),
+            Self::HostDisable(id) => write!(f, "end {id}'s Shared VPC"),
+            Self::ServiceProjectAttach { host, project } => write!(f, "attach {project} to {host}"),
+            Self::ServiceProjectDetach { host, project } => write!(f, "detach {project} from {host}"),
             Self::ProjectDelete(id) => write!(f, "delete project {id}"),
             Self::NetworkInsert(s) => write!(f, "create network {}", s.key.name),
             Self::NetworkDelete(k) => write!(f, "delete network {}", k.name),
             Self::SubnetworkInsert(s) => write!(f, "create subnetwork {} {}", s.key.name, s.range),
             Self::SubnetworkExpand { subnetwork, range } => {
                 write!(f, "expand subnetwork {} to {range}", subnetwork.name)
+            }
+            Self::SubnetworkSetSecondary { subnetwork, .. } => {
+                write!(f, "set secondary ranges of {}", subnetwork.name)
+            }
+            Self::AddressInsert(s) => write!(f, "reserve address {}", s.key.name),
+            Self::AddressDelete(k) => write!(f, "release address {}", k.name),
+            Self::AccessConfigAdd { instance, nic, .. } => {
+                write!(f, "give nic{nic} of {} an external address", instance.name)
+            }
+            Self::AccessConfigDelete { instance, nic, .. } => {
+                write!(f, "take the external address of nic{nic} of {}", instance.name)
+            }
+            Self::AliasesSet { instance, nic, .. } => {
+                write!(f, "set alias ranges of nic{nic} of {}", instance.name)
             }
             Self::SubnetworkDelete(k) => write!(f, "delete subnetwork {}", k.name),
             Self::InstanceInsert(s) => write!(f, "create instance {} in {}", s.key.name, s.key.zone),
@@ -167,6 +257,7 @@ impl fmt::Display for Change {
             Self::RedisInsert(s) => {
                 write!(f, "create redis {} for {}", s.key.name, s.authorized_network.name)
             }
+            Self::RedisUpdate { redis, .. } => write!(f, "update redis {}", redis.name),
             Self::RedisDelete(k) => write!(f, "delete redis {}", k.name),
             Self::Describe { resource, .. } => write!(f, "describe {resource}"),
         }

@@ -4,8 +4,10 @@
 //! followed by the address in hex, the internal name is `NAME.ZONE.c.PROJECT.internal` (zonal DNS).
 
 use crate::{
-    InstanceKey, NetworkKey, Refusal, SubnetworkKey, Timestamp, World, key, network, project, range, region,
+    InstanceKey, NetworkKey, Refusal, Subnetwork, SubnetworkKey, Timestamp, World, address, key, network,
+    project, range, region, subnetwork,
 };
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::{net::Ipv4Addr, sync::Arc};
@@ -45,6 +47,51 @@ pub struct Nic {
     pub subnetwork: SubnetworkKey,
     /// Its internal address (`networkIP`).
     pub address: Ipv4Addr,
+    /// Its external address, if it has one.
+    #[serde(default)]
+    pub access: Option<AccessConfig>,
+    /// More addresses of its own (`aliasIpRanges`).
+    #[serde(default)]
+    pub aliases: Vec<Alias>,
+}
+
+impl Nic {
+    /// Whether the address is in one of its alias ranges.
+    pub fn has_alias(&self, address: Ipv4Addr) -> bool {
+        self.aliases.iter().any(|alias| alias.range.contains(&address))
+    }
+}
+
+/// An interface's external address. The lab has no internet yet: it is shown and kept, and no packet comes by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessConfig {
+    /// Its name, such as `External NAT`.
+    pub name: String,
+    /// The address (`natIP`): a reserved one, or one that goes with the configuration.
+    pub address: Ipv4Addr,
+}
+
+/// A range of addresses that an interface has beside its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alias {
+    /// The addresses.
+    pub range: Ipv4Net,
+    /// The name of the secondary range that it is from; the subnetwork's primary range when none.
+    pub secondary: Option<String>,
+}
+
+/// What a user says of an alias range.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AliasSpec {
+    /// Its first address; a free range is chosen when not said.
+    pub base: Option<Ipv4Addr>,
+    /// Its length in bits: 32 for one address.
+    pub prefix_len: u8,
+    /// See [`Alias`].
+    pub secondary: Option<String>,
 }
 
 /// What a user says of a new instance.
@@ -132,26 +179,143 @@ fn place(world: &World, project: &str, region: &str, spec: &NicSpec, i: usize) -
     }
     let missing =
         || Refusal::invalid(&field("subnetwork"), key, "The referenced subnetwork resource cannot be found.");
-    let subnetwork = world.subnetworks.get(key).filter(|_| key.project == project).ok_or_else(missing)?;
+    let subnetwork = world.subnetworks.get(key).ok_or_else(missing)?;
+    project::check_may_use(world, project, key).map_err(|_| missing())?;
     network::get_user(world, &subnetwork.network)?;
-    let taken = |address| {
-        world.instances.values().flat_map(|i| &i.nics).any(|n| n.subnetwork == *key && n.address == address)
-    };
     let address = match spec.address {
-        None => range::first_free(subnetwork.range, taken)
-            .ok_or_else(|| Refusal::AddressesExhausted { subnetwork: key.clone() })?,
+        None => subnetwork::free_address(world, key, subnetwork)?,
         Some(address) => {
-            if !subnetwork.range.contains(&address) || range::reserved(subnetwork.range).contains(&address) {
-                let expected = format!("The address must be an unreserved one of '{}'.", subnetwork.range);
-                return Err(Refusal::invalid(&field("networkIP"), address, expected));
-            }
-            if taken(address) {
+            range::check_address(&field("networkIP"), subnetwork.range, address)?;
+            // An address that is reserved in the instance's own project is there for it.
+            let own = address::holder(world, key, address).is_some_and(|holder| holder.project == project);
+            let has =
+                |nic: &Nic| nic.subnetwork == *key && (nic.address == address || nic.has_alias(address));
+            let used = world.instances.values().flat_map(|instance| &instance.nics).any(has);
+            if used || (!own && subnetwork::is_taken(world, key, address)) {
                 return Err(Refusal::AddressInUse { address });
             }
             address
         }
     };
-    Ok(Nic { network: subnetwork.network.clone(), subnetwork: key.clone(), address })
+    let network = subnetwork.network.clone();
+    Ok(Nic { network, subnetwork: key.clone(), address, access: None, aliases: Vec::new() })
+}
+
+/// Gives an interface an external address.
+pub(crate) fn add_access(
+    world: &mut World,
+    key: &InstanceKey,
+    nic: usize,
+    name: &str,
+    wanted: Option<Ipv4Addr>,
+) -> Result<(), Refusal> {
+    let field = format!("networkInterfaces[{nic}].accessConfigs[0].natIP");
+    let instance = world.instances.get(key).ok_or_else(|| Refusal::not_found(key))?;
+    let found = get_nic(instance, nic)?;
+    if found.access.is_some() {
+        let expected = "At most one access config currently supported.";
+        return Err(Refusal::invalid(&format!("networkInterfaces[{nic}].accessConfigs"), name, expected));
+    }
+    let address = address::external_for(world, key, &field, wanted)?;
+    get_mut(world, key)?.nics[nic].access = Some(AccessConfig { name: name.to_owned(), address });
+    Ok(())
+}
+
+/// Takes an interface's external address.
+pub(crate) fn delete_access(
+    world: &mut World,
+    key: &InstanceKey,
+    nic: usize,
+    name: &str,
+) -> Result<(), Refusal> {
+    let instance = get_mut(world, key)?;
+    let found = get_nic(instance, nic)?;
+    if found.access.as_ref().is_none_or(|access| access.name != name) {
+        let expected = format!("There is no such access config on the network interface nic{nic}.");
+        return Err(Refusal::invalid("accessConfig", name, expected));
+    }
+    instance.nics[nic].access = None;
+    Ok(())
+}
+
+/// Replaces an interface's alias ranges.
+pub(crate) fn set_aliases(
+    world: &mut World,
+    key: &InstanceKey,
+    nic: usize,
+    specs: &[AliasSpec],
+) -> Result<(), Refusal> {
+    let before = get_nic(get_mut(world, key)?, nic)?.aliases.clone();
+    get_mut(world, key)?.nics[nic].aliases.clear();
+    let place = world.instances[key].nics[nic].subnetwork.clone();
+    let subnetwork = world.subnetworks.get(&place).ok_or_else(|| Refusal::not_found(&place))?.clone();
+    for (index, spec) in specs.iter().enumerate() {
+        let field = format!("networkInterfaces[{nic}].aliasIpRanges[{index}]");
+        let alias = alias(world, &field, &place, &subnetwork, spec, &before)?;
+        get_mut(world, key)?.nics[nic].aliases.push(alias);
+    }
+    Ok(())
+}
+
+/// The alias range that a user means: one of the subnetwork's primary range or of the secondary one named.
+fn alias(
+    world: &World,
+    field: &str,
+    place: &SubnetworkKey,
+    subnetwork: &Subnetwork,
+    spec: &AliasSpec,
+    before: &[Alias],
+) -> Result<Alias, Refusal> {
+    let within = match &spec.secondary {
+        None => subnetwork.range,
+        Some(name) => *subnetwork.secondary.get(name).ok_or_else(|| {
+            let expected = format!("The subnetwork '{place}' has no secondary range of that name.");
+            Refusal::invalid(&format!("{field}.subnetworkRangeName"), name, expected)
+        })?,
+    };
+    let reserved = if spec.secondary.is_none() { range::reserved(within).to_vec() } else { Vec::new() };
+    let nics =
+        world.instances.values().flat_map(|instance| &instance.nics).filter(|nic| nic.subnetwork == *place);
+    let mut taken: Vec<Ipv4Net> = nics
+        .flat_map(|nic| nic.aliases.iter().map(|alias| alias.range).chain([Ipv4Net::from(nic.address)]))
+        .collect();
+    taken.extend(world.addresses.values().filter_map(|address| match &address.reserved {
+        crate::Reserved::Internal { subnetwork, address } if subnetwork == place => {
+            Some(Ipv4Net::from(*address))
+        }
+        _ => None,
+    }));
+    let free = |range: &Ipv4Net| {
+        reserved.iter().all(|address| !range.contains(address))
+            && taken.iter().all(|taken| !range::overlap(taken, range))
+    };
+    let field = format!("{field}.ipCidrRange");
+    let range = match spec.base {
+        Some(base) => Ipv4Net::new(base, spec.prefix_len)
+            .map_err(|_| Refusal::invalid(&field, spec.prefix_len, "Must be a CIDR range."))?,
+        None => {
+            let kept =
+                before.iter().filter(|alias| alias.secondary == spec.secondary).map(|alias| alias.range);
+            let mut kept = kept.filter(|range| range.prefix_len() == spec.prefix_len);
+            let found = kept.find(free).or_else(|| within.subnets(spec.prefix_len).ok()?.find(free));
+            let expected = format!("There is no free range of that length in '{within}'.");
+            found.ok_or_else(|| Refusal::invalid(&field, format!("/{}", spec.prefix_len), expected))?
+        }
+    };
+    if range.addr() != range.network() || !within.contains(&range) {
+        let expected = format!("Must be a range with no host bits set, inside '{within}'.");
+        return Err(Refusal::invalid(&field, range, expected));
+    }
+    if !free(&range) {
+        return Err(Refusal::AddressInUse { address: range.addr() });
+    }
+    Ok(Alias { range, secondary: spec.secondary.clone() })
+}
+
+/// The interface of that number.
+fn get_nic(instance: &Instance, nic: usize) -> Result<&Nic, Refusal> {
+    let missing = || Refusal::invalid("networkInterface", format!("nic{nic}"), "There is no such interface.");
+    instance.nics.get(nic).ok_or_else(missing)
 }
 
 /// The subnetworks of a VM's interfaces may not overlap, though their networks may: the guest could not tell them

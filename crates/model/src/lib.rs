@@ -11,6 +11,7 @@
 //!
 //! One file per noun; the same noun keeps the same file name in the other crates.
 
+pub mod address;
 pub mod change;
 pub mod details;
 pub mod firewall;
@@ -25,14 +26,16 @@ pub mod refusal;
 pub mod region;
 pub mod route;
 mod rows;
+pub mod seed;
 pub mod subnetwork;
 pub mod time;
 pub mod world;
 
+pub use address::{Address, AddressKey, AddressSpec, Reserve, Reserved};
 pub use change::Change;
 pub use details::Details;
 pub use firewall::{Action, Direction, Firewall, FirewallSpec, L4, PortRange, Protocol};
-pub use instance::{Instance, InstanceSpec, Nic, NicSpec};
+pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec};
 pub use key::{FirewallKey, InstanceKey, NetworkKey, RedisKey, RouteKey, SubnetworkKey};
 pub use network::{Network, NetworkSpec};
 pub use peering::{Exchange, Peering, PeeringSpec, PeeringState};
@@ -41,6 +44,7 @@ pub use redis::{Redis, RedisSpec, RedisTier};
 pub use refusal::Refusal;
 pub use route::{NextHop, Route, RouteSpec};
 pub use rows::Row;
+pub use seed::Seed;
 pub use subnetwork::{Subnetwork, SubnetworkSpec};
 pub use time::Timestamp;
 pub use world::World;

@@ -131,6 +131,9 @@ pub(crate) fn delete(world: &mut World, key: &NetworkKey) -> Result<(), Refusal>
     if let Some((user, _)) = world.redis.iter().find(|(_, r)| r.authorized_network == *key) {
         return Err(Refusal::in_use("network", key, user));
     }
+    if let Some((user, _)) = crate::address::allocated(world, key).next() {
+        return Err(Refusal::in_use("network", key, user));
+    }
     let user_route = |r: &Route| r.network == *key && r.next_hop != NextHop::InternetGateway;
     if let Some((user, _)) = world.routes.iter().find(|(_, r)| user_route(r)) {
         return Err(Refusal::in_use("network", key, user));

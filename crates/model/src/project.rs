@@ -1,6 +1,6 @@
 //! Projects and the services enabled in them.
 
-use crate::{Refusal, Timestamp, World, key, network};
+use crate::{Refusal, SubnetworkKey, Timestamp, World, key, network};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -34,6 +34,12 @@ pub struct Project {
     pub create_time: Timestamp,
     /// The enabled services, such as `compute.googleapis.com`.
     pub services: BTreeSet<String>,
+    /// Whether it is the host of a Shared VPC.
+    #[serde(default)]
+    pub shared: bool,
+    /// The host project that it is a service project of.
+    #[serde(default)]
+    pub host: Option<String>,
 }
 
 /// Creates an empty project with no service enabled.
@@ -42,7 +48,13 @@ pub(crate) fn create(world: &mut World, id: &str, now: Timestamp) -> Result<(), 
     if world.projects.contains_key(id) {
         return Err(Refusal::already_exists(format!("projects/{id}")));
     }
-    let project = Project { number: world.fresh_id(), create_time: now, services: BTreeSet::new() };
+    let project = Project {
+        number: world.fresh_id(),
+        create_time: now,
+        services: BTreeSet::new(),
+        shared: false,
+        host: None,
+    };
     world.projects.insert(id.to_owned(), Arc::new(project));
     Ok(())
 }
@@ -66,7 +78,11 @@ pub(crate) fn enable(world: &mut World, id: &str, service: &str, now: Timestamp)
 pub(crate) fn disable(world: &mut World, id: &str, service: &str) -> Result<(), Refusal> {
     let project = get(world, id)?;
     let used = match service {
-        COMPUTE => world.networks.keys().any(|key| key.project == id),
+        COMPUTE => {
+            world.networks.keys().any(|key| key.project == id)
+                || world.instances.keys().any(|key| key.project == id)
+                || world.addresses.keys().any(|key| key.project == id)
+        }
         REDIS => world.redis.keys().any(|key| key.project == id),
         _ => false,
     };
@@ -85,6 +101,18 @@ pub(crate) fn delete(world: &mut World, id: &str) -> Result<(), Refusal> {
     if let Some(network) = world.networks.keys().find(|key| key.project == id) {
         return Err(Refusal::in_use("project", format!("projects/{id}"), network));
     }
+    // A service project's instances are in its host's networks.
+    let own = |project: &String| project == id;
+    if let Some((user, _)) = world.instances.iter().find(|(key, _)| own(&key.project)) {
+        return Err(Refusal::in_use("project", format!("projects/{id}"), user));
+    }
+    if let Some(user) = world.addresses.keys().find(|key| own(&key.project)) {
+        return Err(Refusal::in_use("project", format!("projects/{id}"), user));
+    }
+    // A host would take its service projects' networks with it.
+    if world.projects.values().any(|other| other.host.as_deref() == Some(id)) {
+        return Err(Refusal::HostHasServiceProjects);
+    }
     world.projects.remove(id);
     Ok(())
 }
@@ -102,4 +130,84 @@ pub fn require(world: &World, id: &str, service: &'static str) -> Result<(), Ref
     let title =
         if service == REDIS { "Google Cloud Memorystore for Redis API" } else { "Compute Engine API" };
     Err(Refusal::ServiceDisabled { title, service, project: id.to_owned() })
+}
+
+/// Checks that instances of a project may be in a subnetwork: it is the project's own, or its Shared VPC host's.
+pub(crate) fn check_may_use(world: &World, project: &str, subnetwork: &SubnetworkKey) -> Result<(), Refusal> {
+    let host =
+        || world.projects.get(project).is_some_and(|found| found.host.as_ref() == Some(&subnetwork.project));
+    if subnetwork.project == project || host() { Ok(()) } else { Err(Refusal::not_found(subnetwork)) }
+}
+
+/// Makes a project the host of a Shared VPC.
+pub(crate) fn enable_host(world: &mut World, id: &str) -> Result<(), Refusal> {
+    require(world, id, COMPUTE)?;
+    if get(world, id)?.host.is_some() {
+        let why = "A service project of a Shared VPC cannot be a host.";
+        return Err(Refusal::invalid("project", id, why));
+    }
+    edit(world, id, |project| project.shared = true)
+}
+
+/// Ends a project's being a host; it must have no service projects.
+pub(crate) fn disable_host(world: &mut World, id: &str) -> Result<(), Refusal> {
+    require(world, id, COMPUTE)?;
+    if world.projects.values().any(|other| other.host.as_deref() == Some(id)) {
+        return Err(Refusal::HostHasServiceProjects);
+    }
+    edit(world, id, |project| project.shared = false)
+}
+
+/// Attaches a service project to a host project.
+pub(crate) fn attach(world: &mut World, host: &str, id: &str) -> Result<(), Refusal> {
+    require(world, host, COMPUTE)?;
+    require(world, id, COMPUTE)?;
+    if !get(world, host)?.shared {
+        return Err(Refusal::invalid("project", host, "The project is not a shared VPC host project."));
+    }
+    let service = get(world, id)?;
+    if service.shared {
+        return Err(Refusal::invalid(
+            "xpnResource.id",
+            id,
+            "A shared VPC host project cannot be a service project.",
+        ));
+    }
+    if let Some(other) = service.host.as_deref().filter(|other| *other != host) {
+        let expected = format!("The project is attached to the shared VPC host project '{other}' already.");
+        return Err(Refusal::invalid("xpnResource.id", id, expected));
+    }
+    edit(world, id, |project| project.host = Some(host.to_owned()))
+}
+
+/// Detaches a service project from its host project; nothing of it may be in the host's networks.
+pub(crate) fn detach(world: &mut World, host: &str, id: &str) -> Result<(), Refusal> {
+    require(world, host, COMPUTE)?;
+    if get(world, id)?.host.as_deref() != Some(host) {
+        let expected = format!("The project is not attached to the shared VPC host project '{host}'.");
+        return Err(Refusal::invalid("xpnResource.id", id, expected));
+    }
+    let shares = |instance: &crate::Instance| instance.nics.iter().any(|nic| nic.network.project == host);
+    let mut own = world.instances.iter().filter(|(key, _)| key.project == id);
+    if let Some((user, _)) = own.find(|(_, instance)| shares(instance)) {
+        return Err(Refusal::in_use("project", format!("projects/{host}"), user));
+    }
+    if let Some((user, _)) =
+        world.redis.iter().find(|(key, redis)| key.project == id && redis.authorized_network.project == host)
+    {
+        return Err(Refusal::in_use("project", format!("projects/{host}"), user));
+    }
+    if let Some((user, _)) = world.addresses.iter().find(|(key, address)| {
+        let internal = matches!(&address.reserved, crate::Reserved::Internal { subnetwork, .. } if subnetwork.project == host);
+        key.project == id && internal
+    }) {
+        return Err(Refusal::in_use("project", format!("projects/{host}"), user));
+    }
+    edit(world, id, |project| project.host = None)
+}
+
+fn edit(world: &mut World, id: &str, change: impl FnOnce(&mut Project)) -> Result<(), Refusal> {
+    let project = world.projects.get_mut(id).ok_or_else(|| Refusal::not_found(format!("projects/{id}")))?;
+    change(Arc::make_mut(project));
+    Ok(())
 }

@@ -59,6 +59,19 @@ pub fn reserved(range: Ipv4Net) -> [Ipv4Addr; 4] {
     [range.network(), gateway(range), Ipv4Addr::from(last - 1), range.broadcast()]
 }
 
+/// Checks an address that is asked for: in the range, and none of the reserved ones.
+pub(crate) fn check_address(field: &str, range: Ipv4Net, address: Ipv4Addr) -> Result<(), Refusal> {
+    if !range.contains(&address) {
+        let expected = "Requested internal IP is outside the subnetwork CIDR range.";
+        return Err(Refusal::invalid(field, address, expected));
+    }
+    if reserved(range).contains(&address) {
+        let expected = format!("The address must be an unreserved one of '{range}'.");
+        return Err(Refusal::invalid(field, address, expected));
+    }
+    Ok(())
+}
+
 /// The address at `offset` in the range.
 pub fn nth(range: Ipv4Net, offset: u32) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(range.network()).wrapping_add(offset))

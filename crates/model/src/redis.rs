@@ -10,11 +10,13 @@
 //! Source: Google's documentation of Memorystore for Redis ("Networking"), recorded instances.
 
 use crate::{Network, key, network, peering, project, range, region, route, subnetwork};
-use crate::{NetworkKey, PeeringSpec, RedisKey, Refusal, SubnetworkKey, SubnetworkSpec, Timestamp, World};
+use crate::{
+    NetworkKey, PeeringSpec, RedisKey, Refusal, Seed, SubnetworkKey, SubnetworkSpec, Timestamp, World,
+};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 /// The port that instances without TLS listen on.
 pub const PORT: u16 = 6379;
@@ -52,6 +54,26 @@ pub struct Redis {
     pub memory_size_gb: u32,
     /// `REDIS_7_0` and so on; what runs is the redis-server of the machine.
     pub redis_version: String,
+    /// Its configuration, as far as it is said (`redisConfigs`).
+    #[serde(default)]
+    pub configs: BTreeMap<String, String>,
+    /// The number that its AUTH string follows from; clients need none when it is zero.
+    #[serde(default)]
+    pub auth: u64,
+}
+
+impl Redis {
+    /// What clients must say to it, if anything: a UUID.
+    pub fn auth_string(&self, seed: &Seed) -> Option<String> {
+        (self.auth > 0).then(|| seed.uuid(&format!("redis {} auth {}", self.id, self.auth)))
+    }
+
+    /// The most bytes of data: all of its memory, unless it is configured to have less.
+    pub fn max_memory(&self) -> u64 {
+        const GIB: f64 = (1u64 << 30) as f64;
+        let configured = self.configs.get("maxmemory-gb").and_then(|gb| gb.parse().ok());
+        (configured.unwrap_or(f64::from(self.memory_size_gb)) * GIB) as u64
+    }
 }
 
 /// What a user says of a new instance.
@@ -107,6 +129,8 @@ pub(crate) fn insert(world: &mut World, spec: &RedisSpec, now: Timestamp) -> Res
         tier: spec.tier,
         memory_size_gb: spec.memory_size_gb,
         redis_version: "REDIS_7_0".into(),
+        configs: BTreeMap::new(),
+        auth: 0,
     };
     world.redis.insert(spec.key.clone(), Arc::new(redis));
     Ok(())
@@ -125,9 +149,7 @@ fn check(world: &World, spec: &RedisSpec) -> Result<(), Refusal> {
         return Err(Refusal::AuthorizedNetworkElsewhere);
     }
     network::get_user(world, &spec.authorized_network)?;
-    if !(1..=300).contains(&spec.memory_size_gb) {
-        return Err(Refusal::invalid("memorySizeGb", spec.memory_size_gb, "Must be between 1 and 300."));
-    }
+    check_memory(spec.memory_size_gb)?;
     if let Some(range) = spec.reserved_ip_range {
         range::check_subnet_range("reservedIpRange", range)?;
         if range.prefix_len() != 29 || !range::is_private(range.network()) {
@@ -222,6 +244,76 @@ fn ranges_near(world: &World, authorized: &NetworkKey) -> Vec<(Ipv4Net, &'static
     let peers = peering::active_peers(world, authorized).filter(users);
     let theirs = peers.flat_map(|peer| subnetwork::ranges_of(world, peer));
     own.chain(theirs.map(|(_, r)| (r, "an active peer of the authorized network"))).collect()
+}
+
+fn check_memory(gb: u32) -> Result<(), Refusal> {
+    if (1..=300).contains(&gb) {
+        return Ok(());
+    }
+    Err(Refusal::invalid("memorySizeGb", gb, "Must be between 1 and 300."))
+}
+
+/// The configuration that Memorystore lets its users change, and the values that each parameter may have.
+/// Source: Google's documentation of Memorystore for Redis, "Supported Redis configurations".
+fn check_config(name: &str, value: &str, memory: u32) -> Result<(), String> {
+    const POLICIES: [&str; 8] = [
+        "allkeys-lfu",
+        "allkeys-lru",
+        "allkeys-random",
+        "noeviction",
+        "volatile-lfu",
+        "volatile-lru",
+        "volatile-random",
+        "volatile-ttl",
+    ];
+    let number = || value.parse::<u32>().is_ok();
+    let (good, expected) = match name {
+        "maxmemory-policy" => (POLICIES.contains(&value), format!("one of {}", POLICIES.join(", "))),
+        "notify-keyspace-events" => {
+            (value.chars().all(|c| "KEg$lshzxetdmnA".contains(c)), "letters of KEg$lshzxetdmnA".into())
+        }
+        "activedefrag" => (["yes", "no"].contains(&value), "yes or no".into()),
+        "lfu-decay-time" | "lfu-log-factor" | "stream-node-max-bytes" | "stream-node-max-entries" => {
+            (number(), "a whole number".into())
+        }
+        "maxmemory-gb" => {
+            let gb = value.parse::<f64>().ok().filter(|gb| *gb > 0.0 && *gb <= f64::from(memory));
+            (gb.is_some(), format!("more than 0 and at most {memory}"))
+        }
+        _ => return Err(format!("'{name}' is no configuration parameter that can be set.")),
+    };
+    if good { Ok(()) } else { Err(format!("The value of '{name}' must be {expected}.")) }
+}
+
+/// Changes an instance. With its AUTH string, which follows from a number that was not given out before, comes a new
+/// one each time that it is switched on.
+pub(crate) fn update(
+    world: &mut World,
+    key: &RedisKey,
+    memory_size_gb: Option<u32>,
+    configs: Option<&BTreeMap<String, String>>,
+    auth: Option<bool>,
+) -> Result<(), Refusal> {
+    project::require(world, &key.project, project::REDIS)?;
+    let mut redis = (**world.redis.get(key).ok_or_else(|| Refusal::not_found(key))?).clone();
+    if let Some(gb) = memory_size_gb {
+        check_memory(gb)?;
+        redis.memory_size_gb = gb;
+    }
+    if let Some(configs) = configs {
+        redis.configs = configs.clone();
+    }
+    for (name, value) in &redis.configs {
+        check_config(name, value, redis.memory_size_gb)
+            .map_err(|expected| Refusal::invalid("redisConfigs", value, expected))?;
+    }
+    match auth {
+        Some(true) if redis.auth == 0 => redis.auth = world.fresh_id(),
+        Some(false) => redis.auth = 0,
+        _ => {}
+    }
+    world.redis.insert(key.clone(), Arc::new(redis));
+    Ok(())
 }
 
 /// Deletes an instance; the tenant network and its peering go with the last one.

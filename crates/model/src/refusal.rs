@@ -112,6 +112,9 @@ pub enum Refusal {
     /// A Redis instance's authorized network is elsewhere.
     #[error("authorized_network must exist in the same project as redis instance")]
     AuthorizedNetworkElsewhere,
+    /// A project cannot stop being a Shared VPC's host while others use it (400 `badRequest`).
+    #[error("Cannot disable project as a shared VPC host because it has active service projects.")]
+    HostHasServiceProjects,
     /// A limit of Google's is reached (403 `quotaExceeded`).
     #[error("Quota '{quota}' exceeded. Limit: {limit}.0")]
     QuotaExceeded {

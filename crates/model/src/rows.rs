@@ -16,6 +16,8 @@ use serde_json::{Map, Value};
 
 /// The field of a World that is a number; it has one row, with an empty key.
 const IDS: &str = "ids";
+/// The field of a World that is a secret; it has one row too.
+const SEED: &str = "seed";
 
 /// A resource as a store has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +34,19 @@ impl World {
     /// The rows in which this World differs from an earlier one. An error is a resource that is no JSON, which none is.
     pub fn changed(&self, before: &World) -> Result<Vec<Row>, serde_json::Error> {
         // Without `..`: a field that is added must be kept too.
-        let World { projects, networks, subnetworks, instances, firewalls, routes, redis, details, ids } =
-            self;
+        let World {
+            projects,
+            networks,
+            subnetworks,
+            instances,
+            firewalls,
+            routes,
+            addresses,
+            redis,
+            details,
+            seed,
+            ids,
+        } = self;
         let mut rows = Vec::new();
         differ("projects", &before.projects, projects, &mut rows)?;
         differ("networks", &before.networks, networks, &mut rows)?;
@@ -41,8 +54,16 @@ impl World {
         differ("instances", &before.instances, instances, &mut rows)?;
         differ("firewalls", &before.firewalls, firewalls, &mut rows)?;
         differ("routes", &before.routes, routes, &mut rows)?;
+        differ("addresses", &before.addresses, addresses, &mut rows)?;
         differ("redis", &before.redis, redis, &mut rows)?;
         differ("details", &before.details, details, &mut rows)?;
+        if *seed != before.seed {
+            rows.push(Row {
+                kind: SEED.into(),
+                key: String::new(),
+                value: Some(serde_json::to_value(seed)?),
+            });
+        }
         if *ids != before.ids {
             rows.push(Row { kind: IDS.into(), key: String::new(), value: Some(Value::from(*ids)) });
         }
@@ -57,7 +78,7 @@ impl World {
         };
         for Row { kind, key, value } in rows {
             let Some(value) = value else { continue };
-            if kind == IDS {
+            if kind == IDS || kind == SEED {
                 whole.insert(kind, value);
             } else if let Some(map) = whole.entry(kind).or_insert_with(|| Map::new().into()).as_object_mut() {
                 map.insert(key, value);
@@ -87,7 +108,7 @@ fn differ<K: Ord + Clone + ToString, V: PartialEq + Clone + Serialize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Change, Timestamp};
+    use crate::{AddressKey, AddressSpec, Change, Reserve, Seed, Timestamp};
     use std::collections::BTreeMap;
 
     #[test]
@@ -101,6 +122,10 @@ mod tests {
             enable("compute.googleapis.com"),
             Change::ProjectCreate("project-2".into()),
             enable("redis.googleapis.com"),
+            Change::AddressInsert(AddressSpec {
+                key: AddressKey::regional("project-1", "us-central1", "a"),
+                reserve: Reserve::External { address: None },
+            }),
         ] {
             let next = world.apply(&change, Timestamp(1)).expect("a good change");
             let changed = next.changed(&world).expect("rows");
@@ -108,11 +133,23 @@ mod tests {
             rows.extend(changed.into_iter().map(|row| ((row.kind.clone(), row.key.clone()), row)));
             world = next;
         }
+        let seeded = world.clone().seeded(Seed::new(&[7; 32]));
+        rows.extend(
+            seeded
+                .changed(&world)
+                .expect("rows")
+                .into_iter()
+                .map(|row| ((row.kind.clone(), row.key.clone()), row)),
+        );
+        world = seeded;
         assert_eq!(World::from_rows(rows.into_values()).expect("a World"), world);
         assert_eq!(world.changed(&world).expect("rows"), []);
         // And back to nothing: everything is gone.
         let gone = World::default().changed(&world).expect("rows");
-        assert!(gone.iter().all(|row| row.value.is_none() || row.kind == IDS), "{gone:?}");
+        assert!(
+            gone.iter().all(|row| row.value.is_none() || [IDS, SEED].contains(&row.kind.as_str())),
+            "{gone:?}"
+        );
     }
 
     #[test]

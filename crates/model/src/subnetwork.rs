@@ -1,12 +1,12 @@
 //! Subnetworks: a network's ranges, one region each.
 
 use crate::{
-    NetworkKey, Refusal, SubnetworkKey, Timestamp, World, key, network, peering, project, range, region,
-    route,
+    NetworkKey, Refusal, SubnetworkKey, Timestamp, World, address, key, network, peering, project, range,
+    region, route,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 /// A subnetwork.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,9 +20,17 @@ pub struct Subnetwork {
     pub network: NetworkKey,
     /// Its primary range (`ipCidrRange`).
     pub range: Ipv4Net,
+    /// Its secondary ranges, by name; nothing is reserved in them.
+    #[serde(default)]
+    pub secondary: BTreeMap<String, Ipv4Net>,
 }
 
 impl Subnetwork {
+    /// Its primary range and its secondary ones.
+    pub fn ranges(&self) -> impl Iterator<Item = Ipv4Net> {
+        std::iter::once(self.range).chain(self.secondary.values().copied())
+    }
+
     /// Its gateway's address: the first usable one.
     pub fn gateway(&self) -> Ipv4Addr {
         range::gateway(self.range)
@@ -62,27 +70,56 @@ pub(crate) fn insert_checked(world: &mut World, spec: SubnetworkSpec, now: Times
     if world.subnetworks.contains_key(&spec.key) {
         return Err(Refusal::already_exists(&spec.key));
     }
-    let conflict = ranges_of(world, &spec.network).find(|(_, have)| range::overlap(have, &spec.range));
-    if let Some((existing, _)) = conflict {
-        return Err(Refusal::SubnetOverlap { range: spec.range, existing: existing.clone() });
-    }
-    peering::check_new_range(world, &spec.network, &spec.key, spec.range)?;
-    check_static_routes(world, &spec)?;
+    check_new_range(world, &spec.key, &spec.network, "ipCidrRange", spec.range)?;
     let id = world.fresh_id();
-    let subnetwork = Subnetwork { id, creation_timestamp: now, network: spec.network, range: spec.range };
+    let subnetwork = Subnetwork {
+        id,
+        creation_timestamp: now,
+        network: spec.network,
+        range: spec.range,
+        secondary: BTreeMap::new(),
+    };
     world.subnetworks.insert(spec.key, Arc::new(subnetwork));
     Ok(())
 }
 
+/// Refuses a range that is new to a subnetwork if anybody has a part of it: the network (and so the subnetwork itself),
+/// its peers and theirs, what is reserved for managed services, static routes.
+fn check_new_range(
+    world: &World,
+    key: &SubnetworkKey,
+    network: &NetworkKey,
+    field: &str,
+    range: Ipv4Net,
+) -> Result<(), Refusal> {
+    let conflict = ranges_of(world, network).find(|(_, have)| range::overlap(have, &range));
+    if let Some((existing, _)) = conflict {
+        return Err(Refusal::SubnetOverlap { range, existing: existing.clone() });
+    }
+    if let Some((by, have)) =
+        address::allocated(world, network).find(|(_, have)| range::overlap(have, &range))
+    {
+        let expected = format!("It conflicts with the range '{have}' that is reserved by '{by}'.");
+        return Err(Refusal::invalid(field, range, expected));
+    }
+    peering::check_new_range(world, network, key, range)?;
+    check_static_routes(world, network, field, range)
+}
+
 /// Refuses a range that a static route lies inside: one of the network, or of a peer that would import the range.
-fn check_static_routes(world: &World, spec: &SubnetworkSpec) -> Result<(), Refusal> {
-    let imports = |peer: &&NetworkKey| peering::imports_range(world, peer, &spec.network, spec.range);
-    let peers = peering::active_peers(world, &spec.network).filter(imports);
-    for network in std::iter::once(&spec.network).chain(peers) {
-        if let Some((key, inside)) = route::inside(world, network, spec.range) {
+fn check_static_routes(
+    world: &World,
+    network: &NetworkKey,
+    field: &str,
+    range: Ipv4Net,
+) -> Result<(), Refusal> {
+    let imports = |peer: &&NetworkKey| peering::imports_range(world, peer, network, range);
+    let peers = peering::active_peers(world, network).filter(imports);
+    for network in std::iter::once(network).chain(peers) {
+        if let Some((key, inside)) = route::inside(world, network, range) {
             let expected =
                 format!("It conflicts with the destination range '{inside}' of the route '{key}'.");
-            return Err(Refusal::invalid("ipCidrRange", spec.range, expected));
+            return Err(Refusal::invalid(field, range, expected));
         }
     }
     Ok(())
@@ -99,18 +136,81 @@ pub(crate) fn expand(world: &mut World, key: &SubnetworkKey, to: Ipv4Net) -> Res
             format!("New IP range must contain the present range '{}' and be larger.", present.range);
         return Err(Refusal::invalid("ipCidrRange", to, expected));
     }
-    let mut expanded = (**present).clone();
-    let conflict =
-        ranges_of(world, &expanded.network).find(|(other, have)| *other != key && range::overlap(have, &to));
-    if let Some((existing, _)) = conflict {
-        return Err(Refusal::SubnetOverlap { range: to, existing: existing.clone() });
+    // Its old range is in the new one's way nowhere: everything is asked as if that were gone.
+    let mut rest = (**present).clone();
+    let mut expanded = rest.clone();
+    let mut without = world.clone();
+    match rest.secondary.pop_first() {
+        Some((_, first)) => {
+            rest.range = first;
+            without.subnetworks.insert(key.clone(), Arc::new(rest));
+        }
+        None => drop(without.subnetworks.remove(key)),
     }
-    peering::check_new_range(world, &expanded.network, key, to)?;
-    let spec = SubnetworkSpec { key: key.clone(), network: expanded.network.clone(), range: to };
-    check_static_routes(world, &spec)?;
+    check_new_range(&without, key, &expanded.network, "ipCidrRange", to)?;
     expanded.range = to;
     world.subnetworks.insert(key.clone(), Arc::new(expanded));
     Ok(())
+}
+
+/// The most secondary ranges of a subnetwork. Source: Google's documentation of VPC quotas, "Per network".
+const MAX_SECONDARY: usize = 170;
+
+/// Replaces the secondary ranges of a subnetwork. One that an alias range is from stays as it is.
+pub(crate) fn set_secondary(
+    world: &mut World,
+    key: &SubnetworkKey,
+    ranges: &BTreeMap<String, Ipv4Net>,
+) -> Result<(), Refusal> {
+    project::require(world, &key.project, project::COMPUTE)?;
+    let present = world.subnetworks.get(key).ok_or_else(|| Refusal::not_found(key))?.clone();
+    network::get_user(world, &present.network)?;
+    if ranges.len() > MAX_SECONDARY {
+        return Err(Refusal::QuotaExceeded {
+            quota: "SECONDARY_RANGES_PER_SUBNETWORK",
+            limit: MAX_SECONDARY,
+        });
+    }
+    for (name, _) in present.secondary.iter().filter(|(name, range)| ranges.get(*name) != Some(range)) {
+        let uses = |alias: &crate::Alias| alias.secondary.as_ref() == Some(name);
+        let uses = |nic: &crate::Nic| nic.subnetwork == *key && nic.aliases.iter().any(uses);
+        if let Some((user, _)) = world.instances.iter().find(|(_, found)| found.nics.iter().any(uses)) {
+            return Err(Refusal::in_use("subnetwork", format!("{key}/secondaryIpRanges/{name}"), user));
+        }
+    }
+    let mut changed = (*present).clone();
+    changed.secondary.retain(|name, range| ranges.get(name) == Some(range));
+    world.subnetworks.insert(key.clone(), Arc::new(changed.clone()));
+    for (index, (name, range)) in ranges.iter().enumerate() {
+        if changed.secondary.contains_key(name) {
+            continue;
+        }
+        let field = |field: &str| format!("secondaryIpRanges[{index}].{field}");
+        key::check_name(&field("rangeName"), name)?;
+        range::check_subnet_range(&field("ipCidrRange"), *range)?;
+        check_new_range(world, key, &changed.network, &field("ipCidrRange"), *range)?;
+        changed.secondary.insert(name.clone(), *range);
+        world.subnetworks.insert(key.clone(), Arc::new(changed.clone()));
+    }
+    Ok(())
+}
+
+/// Whether an address of a subnetwork is somebody's: an instance's, one of its alias ranges', or reserved.
+pub(crate) fn is_taken(world: &World, key: &SubnetworkKey, address: Ipv4Addr) -> bool {
+    let nics =
+        world.instances.values().flat_map(|instance| &instance.nics).filter(|nic| nic.subnetwork == *key);
+    let mut nics = nics.filter(|nic| nic.address == address || nic.has_alias(address));
+    nics.next().is_some() || address::holder(world, key, address).is_some()
+}
+
+/// The first address of a subnetwork that is nobody's.
+pub(crate) fn free_address(
+    world: &World,
+    key: &SubnetworkKey,
+    subnetwork: &Subnetwork,
+) -> Result<Ipv4Addr, Refusal> {
+    range::first_free(subnetwork.range, |address| is_taken(world, key, address))
+        .ok_or_else(|| Refusal::AddressesExhausted { subnetwork: key.clone() })
 }
 
 /// Deletes a subnetwork that no instance uses.
@@ -126,14 +226,19 @@ pub(crate) fn delete(world: &mut World, key: &SubnetworkKey) -> Result<(), Refus
     if let Some((user, _)) = world.instances.iter().find(|(_, i)| uses(i)) {
         return Err(Refusal::in_use("subnetwork", key, user));
     }
+    let reserves = |address: &crate::Address| matches!(&address.reserved, crate::Reserved::Internal { subnetwork, .. } if subnetwork == key);
+    if let Some((user, _)) = world.addresses.iter().find(|(_, address)| reserves(address)) {
+        return Err(Refusal::in_use("subnetwork", key, user));
+    }
     world.subnetworks.remove(key);
     Ok(())
 }
 
-/// The network's subnetworks and their ranges.
+/// The network's subnetworks and their ranges, the secondary ones too.
 pub(crate) fn ranges_of<'w>(
     world: &'w World,
     network: &'w NetworkKey,
 ) -> impl Iterator<Item = (&'w SubnetworkKey, Ipv4Net)> {
-    world.subnetworks.iter().filter(move |(_, s)| s.network == *network).map(|(k, s)| (k, s.range))
+    let own = world.subnetworks.iter().filter(move |(_, s)| s.network == *network);
+    own.flat_map(|(k, s)| s.ranges().map(move |range| (k, range)))
 }

@@ -1,9 +1,9 @@
 //! The World itself: an immutable snapshot, and how a change makes the next one.
 
 use crate::{
-    Change, Details, Firewall, FirewallKey, Instance, InstanceKey, Network, NetworkKey, PeeringState,
-    Project, Redis, RedisKey, Refusal, Route, RouteKey, Subnetwork, SubnetworkKey, Timestamp, details,
-    firewall, instance, network, peering, project, redis, route, subnetwork,
+    Address, AddressKey, Change, Details, Firewall, FirewallKey, Instance, InstanceKey, Network, NetworkKey,
+    PeeringState, Project, Redis, RedisKey, Refusal, Route, RouteKey, Seed, Subnetwork, SubnetworkKey,
+    Timestamp, address, details, firewall, instance, network, peering, project, redis, route, subnetwork,
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -26,11 +26,17 @@ pub struct World {
     pub firewalls: OrdMap<FirewallKey, Arc<Firewall>>,
     /// Default and static routes.
     pub routes: OrdMap<RouteKey, Arc<Route>>,
+    /// Reserved addresses.
+    #[serde(default)]
+    pub addresses: OrdMap<AddressKey, Arc<Address>>,
     /// Memorystore for Redis instances.
     pub redis: OrdMap<RedisKey, Arc<Redis>>,
     /// What is said of resources and no packet depends on, by path; see [`crate::details`].
     #[serde(default)]
     pub details: OrdMap<String, Arc<Details>>,
+    /// What its secrets follow from.
+    #[serde(default)]
+    pub seed: Seed,
     /// How many ids were given out.
     pub(crate) ids: u64,
 }
@@ -52,11 +58,29 @@ impl World {
             Change::ProjectCreate(id) => project::create(self, id, now),
             Change::ServiceEnable { project, service } => project::enable(self, project, service, now),
             Change::ServiceDisable { project, service } => project::disable(self, project, service),
+            Change::HostEnable(id) => project::enable_host(self, id),
+            Change::HostDisable(id) => project::disable_host(self, id),
+            Change::ServiceProjectAttach { host, project } => project::attach(self, host, project),
+            Change::ServiceProjectDetach { host, project } => project::detach(self, host, project),
             Change::ProjectDelete(id) => project::delete(self, id),
             Change::NetworkInsert(spec) => network::insert(self, spec, now),
             Change::NetworkDelete(key) => network::delete(self, key),
             Change::SubnetworkInsert(spec) => subnetwork::insert(self, spec, now),
             Change::SubnetworkExpand { subnetwork, range } => subnetwork::expand(self, subnetwork, *range),
+            Change::SubnetworkSetSecondary { subnetwork, ranges } => {
+                subnetwork::set_secondary(self, subnetwork, ranges)
+            }
+            Change::AddressInsert(spec) => address::insert(self, spec, now),
+            Change::AddressDelete(key) => address::delete(self, key),
+            Change::AccessConfigAdd { instance, nic, name, address } => {
+                instance::add_access(self, instance, *nic, name, *address)
+            }
+            Change::AccessConfigDelete { instance, nic, name } => {
+                instance::delete_access(self, instance, *nic, name)
+            }
+            Change::AliasesSet { instance, nic, aliases } => {
+                instance::set_aliases(self, instance, *nic, aliases)
+            }
             Change::SubnetworkDelete(key) => subnetwork::delete(self, key),
             Change::InstanceInsert(spec) => instance::insert(self, spec, now),
             Change::InstanceSetTags { instance, tags } => instance::set_tags(self, instance, tags),
@@ -78,9 +102,17 @@ impl World {
             }
             Change::PeeringRemove { network, name } => peering::remove(self, network, name, now),
             Change::RedisInsert(spec) => redis::insert(self, spec, now),
+            Change::RedisUpdate { redis, memory_size_gb, configs, auth } => {
+                redis::update(self, redis, *memory_size_gb, configs.as_ref(), *auth)
+            }
             Change::RedisDelete(key) => redis::delete(self, key),
             Change::Describe { resource, details } => details::describe(self, resource, details),
         }
+    }
+
+    /// The same World with other secrets.
+    pub fn seeded(self, seed: Seed) -> World {
+        World { seed, ..self }
     }
 
     /// The number of the resource at a path such as `projects/p/global/networks/n`, if there is one.
@@ -94,6 +126,7 @@ impl World {
             .or_else(|| at(&self.instances, path, |instance| instance.id))
             .or_else(|| at(&self.firewalls, path, |firewall| firewall.id))
             .or_else(|| at(&self.routes, path, |route| route.id))
+            .or_else(|| at(&self.addresses, path, |address| address.id))
             .or_else(|| at(&self.redis, path, |redis| redis.id))
             .or_else(project)
     }

@@ -33,11 +33,14 @@ use tokio::sync::{oneshot, watch};
 use tombolo_agent::Agent;
 use tombolo_api::{Effect, Failure, Outcome, Request, State, answer, methods};
 use tombolo_fabric::Owner;
-use tombolo_model::{InstanceKey, World};
+use tombolo_model::{InstanceKey, Seed, World};
 use writer::{Job, Writer};
 
 /// How long a `wait` of an operation lasts at most. Source: `globalOperations.wait`.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
+
+/// Changes that may wait for the writer. A client that goes away leaves its change behind, so connections are no bound.
+const QUEUE: usize = 256;
 
 /// How to serve a lab.
 #[derive(Clone, Debug)]
@@ -65,7 +68,7 @@ pub enum CloudError {
 /// A lab with a State that outlives it.
 #[derive(Debug)]
 pub struct Cloud {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::SyncSender<Job>,
     snapshots: watch::Receiver<Arc<State>>,
     agent_gone: OwnedFd,
     agent: PathBuf,
@@ -81,13 +84,18 @@ impl Cloud {
         options: CloudOptions,
     ) -> Result<(Arc<Cloud>, JoinHandle<()>), CloudError> {
         let loaded = store.load()?;
-        let state = writer::ended(&loaded, now());
+        let mut state = writer::ended(&loaded, now());
+        if state.world.seed.is_empty() {
+            let mut random = [0; 32];
+            getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
+            state.world = state.world.seeded(Seed::new(&random));
+        }
         store.commit(&loaded, &state)?;
         lab.become_world(state.world.clone())?;
         // A connection on which nobody asks: on the writer's, an answer would look like the agent's end.
         let agent_gone = lab.agent().new_connection().map_err(LabError::from)?.into_fd();
         let (publish, snapshots) = watch::channel(Arc::new(state));
-        let (jobs, queue) = mpsc::channel();
+        let (jobs, queue) = mpsc::sync_channel(QUEUE);
         let writer = Writer::new(lab, store, publish, options.asynchronous);
         let write = move || {
             let written = std::panic::catch_unwind(AssertUnwindSafe(|| writer.run(&queue)));
@@ -128,9 +136,7 @@ impl Cloud {
             Outcome::Commit(commit) => {
                 let claim = self.busy.claim(commit.peers(&self.state().world))?;
                 let (reply, answered) = oneshot::channel();
-                let sent = self.jobs.send(Job::Request { request, reply, claim });
-                let ending = || Failure::new(503, "backendError", "The server is ending.");
-                sent.map_err(|_| ending())?;
+                offer(&self.jobs, Job::Request { request, reply, claim })?;
                 answered.await.unwrap_or_else(|_| Err(ending()))
             }
         }
@@ -163,7 +169,8 @@ impl Service for Cloud {
 
 impl Served for Cloud {
     fn world(&self) -> World {
-        self.state().world.clone()
+        // Nobody outside needs the secrets.
+        self.state().world.clone().seeded(Seed::default())
     }
 
     fn watch(&self) -> std::io::Result<OwnedFd> {
@@ -174,6 +181,27 @@ impl Served for Cloud {
     fn tick(&self) -> Result<(), LabError> {
         Ok(())
     }
+}
+
+/// Hands a job to the writer, unless as many wait as may.
+fn offer(jobs: &mpsc::SyncSender<Job>, job: Job) -> Result<(), Failure> {
+    jobs.try_send(job).map_err(|error| match error {
+        mpsc::TrySendError::Disconnected(_) => ending(),
+        mpsc::TrySendError::Full(_) => {
+            let why = format!("Rate Limit Exceeded: {QUEUE} changes wait already. Try again later.");
+            let mut failure = Failure::new(429, "rateLimitExceeded", why);
+            failure.details = vec![json!({
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "RATE_LIMIT_EXCEEDED",
+                "domain": "googleapis.com",
+            })];
+            failure
+        }
+    })
+}
+
+fn ending() -> Failure {
+    Failure::new(503, "backendError", "The server is ending.")
 }
 
 fn is_wait(request: &Request) -> bool {
@@ -202,4 +230,30 @@ fn serial_output(agent: &std::path::Path, instance: &InstanceKey, start: u64) ->
         "next": end.to_string(),
         "selfLink": tombolo_api::links::link(format!("{instance}/serialPort")),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tombolo_api::{Api, Verb};
+
+    #[test]
+    fn more_changes_than_may_wait_are_refused() {
+        let (jobs, queue) = mpsc::sync_channel(1);
+        let job = || {
+            let request = Request::new("localhost", Verb::Post, "/", Value::Null);
+            let claim = Busy::default().claim(Default::default()).expect("nothing to claim");
+            Job::Request { request, reply: oneshot::channel().0, claim }
+        };
+        offer(&jobs, job()).expect("there is a place");
+        let refused = offer(&jobs, job()).expect_err("there is none");
+        let body = refused.body(Some(Api::Compute));
+        assert_eq!(body["error"]["code"], 429);
+        assert_eq!(body["error"]["status"], "RESOURCE_EXHAUSTED");
+        assert_eq!(body["error"]["errors"][0]["reason"], "rateLimitExceeded");
+        queue.recv().expect("the first");
+        offer(&jobs, job()).expect("a place again");
+        drop(queue);
+        assert_eq!(offer(&jobs, job()).expect_err("nobody is there").code, 503);
+    }
 }

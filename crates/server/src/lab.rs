@@ -5,16 +5,18 @@
 //!                                                          \-- failure --> the old World is made real again
 //! ```
 
-use crate::run::state;
+use crate::run::{run_fed, state};
 use crate::view::View;
 use crate::{REDIS_PROGRAM, STARTUP_SCRIPT, vms};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tombolo_agent::{Agent, AgentError, ConvergeReport, ProcessState, Program, SpawnOptions};
 use tombolo_dataplane::render;
 use tombolo_fabric::{Owner, compile};
-use tombolo_memorystore::{Process, Wanted, plan, wanted};
+use tombolo_memorystore::{Process, Settings, Step, Wanted, plan, wanted};
 use tombolo_model::{Change, RedisKey, Refusal, Timestamp, World};
 
 /// How long a redis-server may take to accept connections.
@@ -56,6 +58,8 @@ pub struct Lab {
     options: Options,
     /// How often the instances that run were started, by id: their startup scripts have been started as often.
     booted: BTreeMap<u64, u64>,
+    /// The settings that the redis-servers have.
+    redis: RefCell<BTreeMap<RedisKey, Settings>>,
 }
 
 impl Lab {
@@ -63,7 +67,13 @@ impl Lab {
     pub fn start(options: Options) -> Result<Self, LabError> {
         let spawn = SpawnOptions { listen: options.listen.clone(), ..SpawnOptions::default() };
         let agent = Agent::spawn(&options.exe, &spawn)?;
-        Ok(Self { world: World::default(), agent, options, booted: BTreeMap::new() })
+        Ok(Self {
+            world: World::default(),
+            agent,
+            options,
+            booted: BTreeMap::new(),
+            redis: RefCell::default(),
+        })
     }
 
     /// The World as it is.
@@ -126,16 +136,39 @@ impl Lab {
         anew.map(|(key, _)| Owner::Instance(key.clone()).to_string()).collect()
     }
 
-    /// Starts redis-servers that should run and do not.
+    /// Starts redis-servers that should run and do not, and tells those that run what has changed.
     pub fn converge_redis(&self) -> Result<(), LabError> {
         let wanted = wanted(&self.world);
-        for action in plan(&wanted, &self.observe_redis(&wanted)?) {
-            let Wanted { endpoint, conf } = action.start;
-            let program = Program::new([REDIS_PROGRAM, "-"]);
-            self.agent.start_detached(&endpoint, REDIS_PROGRAM, program, Some(conf.into_bytes()))?;
-            self.await_redis(&endpoint)?;
+        let observed = self.observe_redis(&wanted)?;
+        self.redis.borrow_mut().retain(|key, _| matches!(observed.get(key), Some(Process::Running(_))));
+        for action in plan(&wanted, &observed) {
+            let Wanted { endpoint, address, conf, settings } = action.wanted;
+            match action.step {
+                Step::Start => {
+                    let program = Program::new([REDIS_PROGRAM, "-"]);
+                    self.agent.start_detached(&endpoint, REDIS_PROGRAM, program, Some(conf.into_bytes()))?;
+                    self.await_redis(&endpoint)?;
+                }
+                Step::Tell(lines) => self.tell_redis(&endpoint, address, &lines)?,
+            }
+            self.redis.borrow_mut().insert(action.redis, settings);
         }
         Ok(())
+    }
+
+    /// Sends commands to a redis-server, from inside its own endpoint; it must say OK to each.
+    fn tell_redis(&self, endpoint: &str, address: SocketAddrV4, lines: &str) -> Result<(), LabError> {
+        let (host, port) = (address.ip().to_string(), address.port().to_string());
+        let program = Program::new(["redis-cli", "-h", &host, "-p", &port]);
+        let ran = run_fed(&self.agent, endpoint, program, lines, REDIS_PATIENCE)?;
+        let said = ran.output.lines().map(str::trim).find(|line| !line.is_empty() && *line != "OK");
+        match (said, ran.code) {
+            (None, Some(0)) => Ok(()),
+            (said, _) => {
+                let said = said.unwrap_or("nothing");
+                Err(LabError::Server(format!("redis-server did not take its new settings: {said}")))
+            }
+        }
     }
 
     /// Which redis-servers run.
@@ -145,10 +178,18 @@ impl Lab {
     ) -> Result<BTreeMap<RedisKey, Process>, LabError> {
         let mut observed = BTreeMap::new();
         for (key, server) in wanted {
-            let process = match state(&self.agent, &server.endpoint, REDIS_PROGRAM)? {
-                None => Process::Absent,
-                Some(ProcessState::Running { .. }) => Process::Running,
-                Some(ProcessState::Ended(_)) => Process::Ended,
+            let process = match (
+                state(&self.agent, &server.endpoint, REDIS_PROGRAM)?,
+                self.redis.borrow().get(key).cloned(),
+            ) {
+                (None, _) => Process::Absent,
+                (Some(ProcessState::Running { .. }), Some(settings)) => Process::Running(settings),
+                // One that was started and did not become ready is no server.
+                (Some(ProcessState::Running { .. }), None) => {
+                    self.agent.stop_detached(&server.endpoint, REDIS_PROGRAM)?;
+                    Process::Ended
+                }
+                (Some(ProcessState::Ended(_)), _) => Process::Ended,
             };
             observed.insert(key.clone(), process);
         }

@@ -2,7 +2,7 @@
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use tombolo_agent::{Agent, AgentError, ProcessState, Program};
@@ -21,11 +21,34 @@ pub struct Ran {
 
 /// Runs a program in an endpoint.
 pub fn run(agent: &Agent, endpoint: &str, program: Program, limit: Duration) -> Result<Ran, AgentError> {
-    let null: OwnedFd = File::open("/dev/null")?.into();
+    run_on(agent, endpoint, program, File::open("/dev/null")?.into(), limit)
+}
+
+/// Runs a program in an endpoint with a text on its stdin, which is less than a pipe holds (64 KiB).
+pub fn run_fed(
+    agent: &Agent,
+    endpoint: &str,
+    program: Program,
+    stdin: &str,
+    limit: Duration,
+) -> Result<Ran, AgentError> {
+    let (read, mut write) = std::io::pipe()?;
+    write.write_all(stdin.as_bytes())?;
+    drop(write);
+    run_on(agent, endpoint, program, read.into(), limit)
+}
+
+fn run_on(
+    agent: &Agent,
+    endpoint: &str,
+    program: Program,
+    stdin: OwnedFd,
+    limit: Duration,
+) -> Result<Ran, AgentError> {
     let (stdout, stdout_in) = std::io::pipe()?;
     let (stderr, stderr_in) = std::io::pipe()?;
-    let session = agent.exec(endpoint, program, [null.as_fd(), stdout_in.as_fd(), stderr_in.as_fd()])?;
-    drop((stdout_in, stderr_in));
+    let session = agent.exec(endpoint, program, [stdin.as_fd(), stdout_in.as_fd(), stderr_in.as_fd()])?;
+    drop((stdin, stdout_in, stderr_in));
     let readers =
         [OwnedFd::from(stdout), OwnedFd::from(stderr)].map(|pipe| std::thread::spawn(|| read_all(pipe)));
     let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);

@@ -131,7 +131,7 @@ impl<'a> View<'a> {
                 .fabric
                 .networks
                 .iter()
-                .find(|(_, n)| !n.google_managed && n.nics.contains_key(&destination));
+                .find(|(_, n)| !n.google_managed && n.nic_with(destination).is_some());
             let (key, network) = home.ok_or_else(|| format!("no network of a user has {destination}"))?;
             let client = network.nics.values().find(|nic| nic.owner.is_iap());
             return client.map(|nic| (key, nic)).ok_or_else(|| format!("{} has no IAP client", key.name));
@@ -165,7 +165,7 @@ impl<'a> View<'a> {
         if flow.destination == METADATA_SERVER {
             return seen.replied;
         }
-        let owners = self.fabric.networks.values().filter_map(|n| n.nics.get(&flow.destination));
+        let owners = self.fabric.networks.values().filter_map(|n| n.nic_with(flow.destination));
         owners.into_iter().any(|nic| seen.arrived.contains(&nic.owner.to_string()))
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tombolo_api::{Outcome, Request, State, Verb, answer, methods, schema};
-use tombolo_model::{Change, Timestamp};
+use tombolo_model::{Change, Seed, Timestamp};
 
 /// A State and its clock.
 pub(crate) struct Cloud {
@@ -19,7 +19,9 @@ pub(crate) struct Cloud {
 impl Cloud {
     /// An empty one.
     pub(crate) fn new() -> Cloud {
-        Cloud { state: State::default(), now: 1_600_000_000_000 }
+        let mut state = State::default();
+        state.world = state.world.seeded(Seed::new(&[7; 32]));
+        Cloud { state, now: 1_600_000_000_000 }
     }
 
     /// One with a project in which compute and redis are enabled.
@@ -103,9 +105,7 @@ impl Cloud {
                 let operation = commit.done(operation, &world, now);
                 let reply = commit.reply(&operation, &world);
                 self.state.world = world;
-                if commit.is_recorded() {
-                    self.state.operations.put(operation);
-                }
+                commit.record(&mut self.state.operations, operation);
                 Ok(reply)
             }
         }

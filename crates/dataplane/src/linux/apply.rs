@@ -2,7 +2,7 @@
 //! next observation shows what is still missing.
 
 use super::netlink::{Mode, Route as Netlink};
-use super::{Held, Kernel, netns, nft};
+use super::{Held, Kernel, RT_TABLE_LOCAL, netns, nft};
 use crate::plan::{Edit, Op, Plan};
 use crate::state::{Link, Neighbour, Route, RouteVia};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -279,16 +279,20 @@ fn neighbour_message(neighbour: &Neighbour) -> Result<NeighbourMessage> {
     Ok(message)
 }
 
-/// A route of the main table.
+/// A route of the main table, or of the local one.
 fn route_message(route: &Route) -> Result<RouteMessage> {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet;
     message.header.destination_prefix_length = route.destination.prefix_len();
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    let local = matches!(route.via, RouteVia::Local(_));
+    message.header.table = if local { RT_TABLE_LOCAL } else { RouteHeader::RT_TABLE_MAIN };
     message.header.protocol = RouteProtocol::Static;
     message.header.scope = RouteScope::Universe;
-    message.header.kind =
-        if route.via == RouteVia::Blackhole { RouteType::BlackHole } else { RouteType::Unicast };
+    message.header.kind = match route.via {
+        RouteVia::Blackhole => RouteType::BlackHole,
+        RouteVia::Local(_) => RouteType::Local,
+        RouteVia::Link(_) | RouteVia::Gateway(..) => RouteType::Unicast,
+    };
     let destination = RouteAddress::Inet(route.destination.network());
     message.attributes.push(RouteAttribute::Destination(destination));
     if let Some(link) = route.via.link() {
@@ -300,6 +304,7 @@ fn route_message(route: &Route) -> Result<RouteMessage> {
             message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
         }
         RouteVia::Link(_) => message.header.scope = RouteScope::Link,
+        RouteVia::Local(_) => message.header.scope = RouteScope::Host,
         RouteVia::Blackhole => {}
     }
     Ok(message)

@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+/// The routing table of a namespace's own addresses.
+const RT_TABLE_LOCAL: u8 = 255;
+
 /// The namespaces of a lab, and what is remembered of each. Dropping it lets go of them all.
 #[derive(Debug, Default)]
 pub struct Kernel {

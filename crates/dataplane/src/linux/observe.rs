@@ -1,6 +1,6 @@
 //! What the kernel has: the same data that a plan is made of.
 
-use super::{Held, Kernel, netlink, netns, nft};
+use super::{Held, Kernel, RT_TABLE_LOCAL, netlink, netns, nft};
 use crate::state::{Link, Namespace, Neighbour, Route, RouteVia, State};
 use ipnet::Ipv4Net;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -8,7 +8,9 @@ use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use std::collections::BTreeMap;
 use std::io::{Error, Result};
@@ -123,9 +125,11 @@ fn read_neighbour(message: &NeighbourMessage, link: String) -> Option<Neighbour>
     Some(Neighbour { link, address: address?, mac: mac? })
 }
 
-/// A route of the main table.
+/// A route of the main table, or one of the local table that the kernel did not make by itself.
 fn read_route(message: &RouteMessage, name: &impl Fn(u32) -> String) -> Option<Route> {
-    if message.header.table != RouteHeader::RT_TABLE_MAIN {
+    let header = &message.header;
+    let added = header.table == RT_TABLE_LOCAL && header.protocol == RouteProtocol::Static;
+    if header.table != RouteHeader::RT_TABLE_MAIN && !added {
         return None;
     }
     let (mut destination, mut gateway, mut link) = (Ipv4Addr::UNSPECIFIED, None, None);
@@ -139,6 +143,7 @@ fn read_route(message: &RouteMessage, name: &impl Fn(u32) -> String) -> Option<R
     }
     let via = match (message.header.kind, link, gateway) {
         (RouteType::BlackHole, ..) => RouteVia::Blackhole,
+        (RouteType::Local, Some(link), _) => RouteVia::Local(link),
         (_, Some(link), Some(gateway)) => RouteVia::Gateway(link, gateway),
         (_, Some(link), None) => RouteVia::Link(link),
         (_, None, _) => return None,

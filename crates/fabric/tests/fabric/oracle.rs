@@ -38,6 +38,13 @@ fn end<'w>(world: &'w World, network: &NetworkKey, address: Ipv4Addr) -> Option<
     if user && address == IAP_CLIENT { plain(Kind::Iap) } else { None }
 }
 
+/// The own address of the interface that has the address, itself or in an alias range.
+fn holder(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Ipv4Addr {
+    let has = |nic: &&Nic| nic.network == *network && nic.aliases.iter().any(|a| a.range.contains(&address));
+    let nics = world.instances.values().flat_map(|i| &i.nics);
+    nics.into_iter().find(has).map_or(address, |nic| nic.address)
+}
+
 /// Whether the rules of a direction let the packet through at `at`; `far` is the other end's address.
 fn allows(
     world: &World,
@@ -106,17 +113,18 @@ fn way(world: &World, network: &NetworkKey, to: Ipv4Addr) -> Option<Way> {
     };
     // What `a` says of its peering with `b`.
     let says = |a: &NetworkKey, b: &NetworkKey| world.networks[a].peerings.iter().find(|p| p.peer == *b);
-    let has = |s: &Subnetwork| {
+    let has = |s: &Subnetwork, range: &ipnet::Ipv4Net| {
         if s.network == *network {
             return Some(Way::Own);
         }
         let (takes, gives) = (says(network, &s.network)?.exchange, says(&s.network, network)?.exchange);
         let public = takes.import_subnet_routes_with_public_ip && gives.export_subnet_routes_with_public_ip;
-        (public || range::is_private(s.range.network())).then(|| Way::Peer(s.network.clone()))
+        (public || tombolo_model::range::is_private(range.network())).then(|| Way::Peer(s.network.clone()))
     };
-    for s in world.subnetworks.values().filter(|s| s.range.contains(&to)) {
-        let prefix = 32 - s.range.prefix_len();
-        match has(s) {
+    let ranges = world.subnetworks.values().flat_map(|s| s.ranges().map(move |range| (s, range)));
+    for (s, range) in ranges.filter(|(_, range)| range.contains(&to)) {
+        let prefix = 32 - range.prefix_len();
+        match has(s, &range) {
             Some(Way::Own) => offer((prefix, 0, 0, String::new()), Way::Own),
             Some(way) => offer((prefix, 1, 0, String::new()), way),
             None => {}
@@ -131,8 +139,10 @@ fn way(world: &World, network: &NetworkKey, to: Ipv4Addr) -> Option<Way> {
             && theirs.exchange.export_custom_routes
             && route.next_hop != NextHop::InternetGateway;
         // A subnet route that has all of it makes it void.
-        let void =
-            world.subnetworks.values().any(|s| has(s).is_some() && s.range.contains(&route.dest_range));
+        let void = world
+            .subnetworks
+            .values()
+            .any(|s| s.ranges().any(|r| has(s, &r).is_some() && r.contains(&route.dest_range)));
         if crosses && !void {
             let rank = (32 - route.dest_range.prefix_len(), 3, route.priority, ours.name.clone());
             offer(rank, Way::Peer(route.network.clone()));
@@ -161,7 +171,7 @@ fn oracle(world: &World, flow: &Flow) -> Verdict {
     let Some(sender) = end(world, &flow.network, flow.nic) else {
         return dropped(Cause::SourceEndpointNotFound);
     };
-    if flow.source != flow.nic && !sender.forwards {
+    if holder(world, &flow.network, flow.source) != flow.nic && !sender.forwards {
         return dropped(Cause::ForeignIpDisallowed);
     }
     if flow.destination == METADATA_SERVER {
@@ -210,7 +220,7 @@ fn oracle(world: &World, flow: &Flow) -> Verdict {
             }
         }
     };
-    let nic = forwarder.unwrap_or(flow.destination);
+    let nic = forwarder.unwrap_or_else(|| holder(world, &network, flow.destination));
     let receiver = match end(world, &network, nic) {
         Some(end) if end.kind != Kind::Iap => end,
         _ => return dropped(Cause::UnknownInternalAddress),

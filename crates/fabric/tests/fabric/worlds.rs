@@ -79,6 +79,10 @@ fn line() -> impl Strategy<Value = String> {
         3 => (name(), network(), range()).prop_map(|(s, n, r)| format!("subnet {s} {n} {r}")),
         5 => vm.prop_map(|(v, s, more, forward, tags)| format!("vm {v} {s}{more} {forward} {tags}")),
         1 => name().prop_map(|v| format!("delete vm {v}")),
+        2 => (name(), select(&["pods=10.8.0.0/24", "pods=10.9.0.0/29", "pods=9.9.9.0/28", ""][..]))
+            .prop_map(|(s, ranges)| format!("secondary {s} {ranges}")),
+        3 => (name(), select(&["pods=10.8.0.32/28", "pods=/30", "=10.1.0.77/32", "=/32", ""][..]))
+            .prop_map(|(v, aliases)| format!("alias {v} {aliases}")),
         9 => rule(&["vpc-1", "vpc-1", "vpc-2", "vpc-3", "vpc-4"]),
         2 => (name(), network(), dest, hop).prop_map(|(r, n, d, hop)| format!("route {r} {n} {d} {hop}")),
         4 => (network(), network()).prop_map(|(a, b)| format!("peer {a}-to-{b} {a} {b}")),
@@ -100,6 +104,7 @@ fn build(lines: &[String]) -> World {
         allow open-1 vpc-1 all priority=65534\nallow open-2 vpc-2 all priority=65534
         allow web-3 vpc-3 tcp:80\nallow open-4 vpc-4 udp,icmp
         redis r vpc-3\nsubnet e vpc-3 172.17.0.0/24\nvm e e
+        secondary a pods=10.8.0.0/24\nalias a pods=10.8.0.16/28
         peer vpc-1-to-vpc-2 vpc-1 vpc-2\npeer vpc-2-to-vpc-1 vpc-2 vpc-1";
     let mut world = crate::support::world(start);
     for key in world.firewalls.keys().filter(|k| k.name.starts_with("default-")).cloned().collect::<Vec<_>>()
@@ -147,7 +152,8 @@ pub(crate) struct AnyFlow {
 
 /// Flows.
 pub(crate) fn flows() -> impl Strategy<Value = AnyFlow> {
-    let spoof = select(&["10.1.0.77", "10.2.0.2", "10.3.0.9", "172.17.0.9", "8.8.8.8"][..]);
+    let spoof =
+        select(&["10.1.0.77", "10.2.0.2", "10.3.0.9", "172.17.0.9", "8.8.8.8", "10.8.0.17", "10.8.0.33"][..]);
     let port = prop_oneof![select(&[0u16, 22, 53, 79, 80, 81, 82, 443, 6379, 65535][..]), any::<u16>()];
     (
         any::<Index>(),
@@ -175,7 +181,12 @@ impl AnyFlow {
         let fixed = [
             "10.1.0.0",
             "10.1.0.1",
+            "10.1.0.77",
             "10.2.0.6",
+            "10.8.0.16",
+            "10.8.0.31",
+            "10.8.0.33",
+            "10.9.0.1",
             "10.2.0.8",
             "10.3.0.200",
             "192.168.3.4",

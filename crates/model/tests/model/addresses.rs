@@ -46,11 +46,20 @@ fn a_small_range_has_four_addresses() {
 #[test]
 fn asked_for_addresses_are_unreserved_and_free() {
     let world = world(&format!("{SETUP}\nvm a wide"));
-    for bad in ["10.2.0.0", "10.2.0.1", "10.2.0.6", "10.2.0.7", "10.2.0.8", "10.1.0.9"] {
-        let want = format!(
-            "Invalid value for field 'resource.networkInterfaces[0].networkIP': '{bad}'. \
-             The address must be an unreserved one of '10.2.0.0/29'."
-        );
+    let (reserved, outside) = (
+        "The address must be an unreserved one of '10.2.0.0/29'.",
+        "Requested internal IP is outside the subnetwork CIDR range.",
+    );
+    for (bad, why) in [
+        ("10.2.0.0", reserved),
+        ("10.2.0.1", reserved),
+        ("10.2.0.6", reserved),
+        ("10.2.0.7", reserved),
+        ("10.2.0.8", outside),
+        ("10.1.0.9", outside),
+    ] {
+        let want =
+            format!("Invalid value for field 'resource.networkInterfaces[0].networkIP': '{bad}'. {why}");
         assert_eq!(refusal(&world, &format!("vm b small={bad}")).to_string(), want);
     }
     let taken = Refusal::AddressInUse { address: "10.1.0.2".parse().unwrap() };

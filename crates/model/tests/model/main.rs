@@ -6,5 +6,6 @@ mod peerings;
 mod random;
 mod redis;
 mod refusals;
+mod reserved;
 mod story;
 mod support;

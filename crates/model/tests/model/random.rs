@@ -34,6 +34,19 @@ fn line() -> impl Strategy<Value = String> {
         4 => vm.prop_map(|(v, s, _, more)| format!("vm {v} {s}{more} forward")),
         1 => name().prop_map(|v| format!("delete vm {v}")),
         1 => (name(), select(&["x", "y", "x,y"][..])).prop_map(|(v, t)| format!("tags {v} {t}")),
+        3 => (name(), select(&["p=10.1.0.0/24", "p=10.8.0.0/24,q=10.2.0.0/28", "q=10.9.0.0/28", ""][..]))
+            .prop_map(|(s, ranges)| format!("secondary {s} {ranges}")),
+        3 => (name(), select(&["=/32", "=10.1.0.3/32,p=/28", "q=/29,q=/30", "p=10.8.0.0/25", ""][..]))
+            .prop_map(|(v, aliases)| format!("alias {v} {aliases}")),
+        2 => (name(), name(), select(&["", "=10.1.0.2", "=10.1.0.3", "=10.2.0.5"][..]))
+            .prop_map(|(a, s, address)| format!("reserve {a} {s}{address}")),
+        1 => (name(), select(&["external", "external=198.18.0.2"][..])).prop_map(|(a, e)| format!("reserve {a} {e}")),
+        1 => (name(), network(), select(&["any 16", "any 24", "10.1.0.0 24", "10.200.0.0 14"][..]))
+            .prop_map(|(a, n, range)| format!("reserve global/{a} range {n} {range}")),
+        1 => name().prop_map(|a| format!("delete address {a}")),
+        1 => name().prop_map(|a| format!("delete address global/{a}")),
+        2 => (name(), select(&["", " 198.18.0.2", " 198.18.0.3"][..])).prop_map(|(v, a)| format!("nat {v}{a}")),
+        1 => name().prop_map(|v| format!("unnat {v}")),
         1 => (name(), network()).prop_map(|(f, n)| format!("allow {f} {n} tcp:80 sources=10.0.0.0/8")),
         1 => name().prop_map(|f| format!("delete rule {f}")),
         2 => (name(), network(), range(), select(&["gateway", "a", "10.1.0.2"][..]))
@@ -67,11 +80,12 @@ fn ids(world: &World) -> Vec<u64> {
     ids.extend(world.firewalls.values().map(|x| x.id));
     ids.extend(world.routes.values().map(|x| x.id));
     ids.extend(world.redis.values().map(|x| x.id));
+    ids.extend(world.addresses.values().map(|x| x.id));
     ids
 }
 
 fn ranges_of<'w>(world: &'w World, network: &'w NetworkKey) -> Vec<ipnet::Ipv4Net> {
-    world.subnetworks.values().filter(|s| s.network == *network).map(|s| s.range).collect()
+    world.subnetworks.values().filter(|s| s.network == *network).flat_map(|s| s.ranges()).collect()
 }
 
 /// What holds in every World that changes lead to.
@@ -82,6 +96,7 @@ fn check(world: &World) -> Result<(), TestCaseError> {
         let subnetwork = world.subnetworks.get(&nic.subnetwork);
         prop_assert!(subnetwork.is_some_and(|s| s.network == nic.network && s.range.contains(&nic.address)));
     }
+    check_addresses(world)?;
     for (key, network) in &world.networks {
         // A network imports the ranges of its active peers: its own and theirs are disjoint, pair by pair.
         let importers = std::iter::once(key).chain(world.active_peers(key));
@@ -122,6 +137,49 @@ fn check(world: &World) -> Result<(), TestCaseError> {
         prop_assert_eq!(redis.host, range::nth(redis.reserved_ip_range, 3));
         let held = world.subnetworks.values().filter(|s| s.network == redis.tenant_network);
         prop_assert_eq!(held.filter(|s| s.range == redis.reserved_ip_range).count(), 1);
+    }
+    Ok(())
+}
+
+/// No address is two interfaces', and what is reserved is nobody's but its user's.
+fn check_addresses(world: &World) -> Result<(), TestCaseError> {
+    let nics: Vec<&Nic> = world.instances.values().flat_map(|i| &i.nics).collect();
+    let mut own = Vec::new();
+    for nic in &nics {
+        let subnetwork = &world.subnetworks[&nic.subnetwork];
+        own.push((&nic.subnetwork, ipnet::Ipv4Net::from(nic.address)));
+        for alias in &nic.aliases {
+            let within = match &alias.secondary {
+                None => Some(&subnetwork.range),
+                Some(name) => subnetwork.secondary.get(name),
+            };
+            prop_assert!(within.is_some_and(|within| within.contains(&alias.range)), "{alias:?}");
+            own.push((&nic.subnetwork, alias.range));
+        }
+    }
+    for (i, a) in own.iter().enumerate() {
+        for b in &own[i + 1..] {
+            prop_assert!(a.0 != b.0 || !range::overlap(&a.1, &b.1), "{a:?} and {b:?}");
+        }
+    }
+    let mut external: Vec<_> = nics.iter().filter_map(|nic| nic.access.as_ref()).map(|a| a.address).collect();
+    external.sort();
+    prop_assert!(external.windows(2).all(|pair| pair[0] != pair[1]), "{external:?}");
+    for (key, address) in &world.addresses {
+        match &address.reserved {
+            Reserved::Internal { subnetwork, address } => {
+                prop_assert!(world.subnetworks[subnetwork].range.contains(address));
+                prop_assert!(
+                    nics.iter().all(|n| n.subnetwork != *subnetwork || !n.has_alias(*address)),
+                    "{key}"
+                );
+            }
+            Reserved::External(address) => prop_assert!(tombolo_model::address::EXTERNAL.contains(address)),
+            Reserved::Peering { network, range } => {
+                let ranges = ranges_of(world, network);
+                prop_assert!(ranges.iter().all(|have| !range::overlap(have, range)), "{key} {range}");
+            }
+        }
     }
     Ok(())
 }

@@ -11,7 +11,12 @@
 //!   peer a-to-b vpc-a vpc-b [export] [import] [import-public] [no-export-public]
 //!   exchange a-to-b vpc-a [export] …      unpeer a-to-b vpc-a
 //!   redis redis-1 vpc-2 [10.34.175.88/29] [region=R] [memory=N]
-//!   delete network|subnet|vm|rule|route|redis|… NAME
+//!   secondary subnet-1 pods=10.8.0.0/16,…    alias vm-1 pods=10.8.1.0/24,=10.1.0.77/32,pods=/28
+//!   reserve a-1 subnet-1[=10.1.0.9]|external|external=A|range vpc-1 BASE|any LENGTH
+//!   nat vm-1 [A]                          unnat vm-1
+//!   host project-1                        unhost project-1
+//!   attach project-2 project-1            detach project-2 project-1       (service project, host project)
+//!   delete network|subnet|vm|rule|route|redis|address|… NAME
 //! ```
 //!
 //! A network, subnetwork and so on is of `project-1` unless written `project-2/NAME`.
@@ -71,6 +76,14 @@ pub(crate) fn vm(text: &str) -> InstanceKey {
 pub(crate) fn redis(text: &str) -> RedisKey {
     let (project, name) = place(text);
     RedisKey::new(project, "us-central1", name)
+}
+
+/// `a-1` of the tests' region, `global/a-1` or `project-2/a-1`.
+pub(crate) fn address(text: &str) -> AddressKey {
+    match place(text) {
+        ("global", name) => AddressKey::global("project-1", name),
+        (project, name) => AddressKey::regional(project, "us-central1", name),
+    }
 }
 
 fn firewall(text: &str) -> FirewallKey {
@@ -143,6 +156,27 @@ pub(crate) fn change(line: &str) -> Change {
                 memory_size_gb: w.option("memory").map_or(1, parse),
             })
         }
+        "secondary" => Change::SubnetworkSetSecondary {
+            subnetwork: subnet(w.nth(1)),
+            ranges: pairs(w.words.get(2)).map(|(name, range)| (name.to_owned(), parse(range))).collect(),
+        },
+        "alias" => Change::AliasesSet {
+            instance: vm(w.nth(1)),
+            nic: 0,
+            aliases: pairs(w.words.get(2)).map(alias).collect(),
+        },
+        "reserve" => Change::AddressInsert(AddressSpec { key: address(w.nth(1)), reserve: reserve(&w) }),
+        "nat" => Change::AccessConfigAdd {
+            instance: vm(w.nth(1)),
+            nic: 0,
+            name: "External NAT".into(),
+            address: w.words.get(2).map(|address| parse(address)),
+        },
+        "unnat" => Change::AccessConfigDelete { instance: vm(w.nth(1)), nic: 0, name: "External NAT".into() },
+        "host" => Change::HostEnable(w.nth(1).into()),
+        "unhost" => Change::HostDisable(w.nth(1).into()),
+        "attach" => Change::ServiceProjectAttach { project: w.nth(1).into(), host: w.nth(2).into() },
+        "detach" => Change::ServiceProjectDetach { project: w.nth(1).into(), host: w.nth(2).into() },
         "delete" => delete(w.nth(1), w.nth(2)),
         other => panic!("what is {other}?"),
     }
@@ -154,6 +188,33 @@ fn exchange(w: &Words) -> Exchange {
         import_custom_routes: w.has("import"),
         export_subnet_routes_with_public_ip: !w.has("no-export-public"),
         import_subnet_routes_with_public_ip: w.has("import-public"),
+    }
+}
+
+/// `a=b,c=d`
+fn pairs<'t>(text: Option<&&'t str>) -> impl Iterator<Item = (&'t str, &'t str)> {
+    text.copied().into_iter().flat_map(|text| text.split(',')).filter_map(|pair| pair.split_once('='))
+}
+
+fn alias((secondary, range): (&str, &str)) -> AliasSpec {
+    let (base, length) = range.split_once('/').unwrap_or((range, "32"));
+    AliasSpec {
+        base: (!base.is_empty()).then(|| parse(base)),
+        prefix_len: parse(length),
+        secondary: (!secondary.is_empty()).then(|| secondary.to_owned()),
+    }
+}
+
+fn reserve(w: &Words) -> Reserve {
+    let (place, wanted) = w.nth(2).split_once('=').map_or((w.nth(2), None), |(p, a)| (p, Some(parse(a))));
+    match place {
+        "external" => Reserve::External { address: wanted },
+        "range" => Reserve::Peering {
+            network: network(w.nth(3)),
+            base: w.nth(4).parse().ok(),
+            prefix_len: parse(w.nth(5)),
+        },
+        place => Reserve::Internal { subnetwork: subnet(place), address: wanted },
     }
 }
 
@@ -200,6 +261,7 @@ fn delete(kind: &str, name: &str) -> Change {
         "rule" => Change::FirewallDelete(firewall(name)),
         "route" => Change::RouteDelete(route(name)),
         "redis" => Change::RedisDelete(redis(name)),
+        "address" => Change::AddressDelete(address(name)),
         other => panic!("what is {other}?"),
     }
 }

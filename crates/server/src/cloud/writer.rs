@@ -155,9 +155,7 @@ impl Writer {
                 let operation = commit.done(operation, &world, now());
                 let answer = Ok(commit.reply(&operation, &world));
                 next.world = world;
-                if commit.is_recorded() {
-                    next.operations.put(operation);
-                }
+                commit.record(&mut next.operations, operation);
                 answer
             }
             Err(error) if commit.is_recorded() => {

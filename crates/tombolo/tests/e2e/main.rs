@@ -9,6 +9,7 @@ mod host;
 mod kill;
 mod life;
 mod packets;
+mod scope;
 mod serve;
 mod story;
 mod support;
