@@ -61,6 +61,39 @@ resource "google_compute_subnetwork" "subnet_2" {
   region        = var.region
   network       = google_compute_network.vpc_2.id
   ip_cidr_range = "10.2.0.0/16"
+
+  secondary_ip_range {
+    range_name    = "more"
+    ip_cidr_range = "10.8.0.0/20"
+  }
+}
+
+resource "google_compute_address" "vm_2" {
+  project      = local.p2
+  name         = "vm-2"
+  description  = "Where vm-1 looks for vm-2"
+  region       = var.region
+  address_type = "INTERNAL"
+  subnetwork   = google_compute_subnetwork.subnet_2.id
+  address      = "10.2.0.2"
+  labels       = var.labels
+}
+
+resource "google_compute_address" "vm_1" {
+  project    = local.p1
+  name       = "vm-1"
+  region     = var.region
+  depends_on = [google_project_service.compute]
+}
+
+resource "google_compute_global_address" "managed" {
+  project       = local.p2
+  name          = "managed"
+  purpose       = "VPC_PEERING"
+  address_type  = "INTERNAL"
+  address       = "10.60.0.0"
+  prefix_length = 20
+  network       = google_compute_network.vpc_2.id
 }
 
 resource "google_compute_firewall" "ssh" {
@@ -117,7 +150,7 @@ resource "google_compute_network_peering" "vpc_2_to_vpc_1" {
   depends_on = [google_compute_network_peering.vpc_1_to_vpc_2]
 }
 
-# The first free address, an image by the name of its family, and an external address.
+# The first free address, an image by the name of its family, and a reserved external address.
 resource "google_compute_instance" "vm_1" {
   project      = local.p1
   name         = "vm-1"
@@ -134,7 +167,9 @@ resource "google_compute_instance" "vm_1" {
   network_interface {
     subnetwork = google_compute_subnetwork.subnet_1.id
 
-    access_config {}
+    access_config {
+      nat_ip = google_compute_address.vm_1.address
+    }
   }
 }
 
@@ -164,7 +199,12 @@ resource "google_compute_instance" "vm_2" {
 
   network_interface {
     subnetwork = google_compute_subnetwork.subnet_2.id
-    network_ip = "10.2.0.2"
+    network_ip = google_compute_address.vm_2.address
+
+    alias_ip_range {
+      ip_cidr_range         = "10.8.0.16/28"
+      subnetwork_range_name = "more"
+    }
   }
 }
 
@@ -178,6 +218,7 @@ resource "google_redis_instance" "redis_1" {
   memory_size_gb      = 1
   authorized_network  = google_compute_network.vpc_2.id
   reserved_ip_range   = "10.34.175.88/29"
+  redis_configs       = { maxmemory-policy = var.maxmemory_policy }
   deletion_protection = false
   depends_on          = [google_project_service.redis]
 }
@@ -186,7 +227,7 @@ resource "google_compute_instance" "redis_proxy" {
   project                   = local.p2
   name                      = "redis-proxy"
   zone                      = var.zone
-  machine_type              = "e2-small"
+  machine_type              = var.proxy_machine_type
   tags                      = ["internal"]
   can_ip_forward            = true
   desired_status            = var.proxy_status
@@ -202,6 +243,8 @@ resource "google_compute_instance" "redis_proxy" {
   network_interface {
     subnetwork = google_compute_subnetwork.subnet_2.id
     network_ip = "10.2.0.3"
+
+    access_config {}
   }
 
   metadata_startup_script = <<-END

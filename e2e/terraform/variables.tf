@@ -57,3 +57,13 @@ variable "subnet_1_range" {
   type    = string
   default = "10.1.0.0/16"
 }
+
+variable "maxmemory_policy" {
+  type    = string
+  default = "allkeys-lru"
+}
+
+variable "proxy_machine_type" {
+  type    = string
+  default = "e2-small"
+}

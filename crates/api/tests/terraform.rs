@@ -17,6 +17,28 @@ const READ: &[(&str, &str, &[&str])] = &[
     ("cloudresourcemanager.v1", "Project", &["lifecycleState", "name", "parent", "projectId"]),
     (
         "compute.v1",
+        "Address",
+        &[
+            "address",
+            "addressType",
+            "description",
+            "ipCollection",
+            "ipVersion",
+            "ipv6EndpointType",
+            "labels",
+            "name",
+            "network",
+            "networkTier",
+            "prefixLength",
+            "purpose",
+            "region",
+            "selfLink",
+            "subnetwork",
+            "users",
+        ],
+    ),
+    (
+        "compute.v1",
         "Disk",
         &[
             "architecture",

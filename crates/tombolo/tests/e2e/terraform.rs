@@ -17,7 +17,7 @@ const RECORD: &str = "TOMBOLO_TERRAFORM_RECORD";
 /// To end a command that would hang, in seconds; the provider alone takes a few to start.
 const LIMIT: &str = "900";
 /// What `e2e/terraform` makes.
-const RESOURCES: usize = 18;
+const RESOURCES: usize = 21;
 
 #[test]
 fn terraform_tells_the_story() {
@@ -183,6 +183,13 @@ fn tell(served: &Served, recorder: &Recorder, terraform: &Terraform<'_>) {
     keep(recorder, "2-plan");
     assert!(pings());
     assert_eq!(home.sh("vm-2", "redis-cli -h 10.34.175.91 PING").exits(0), "PONG\n");
+    // By the range that only vm-2 has an address of.
+    assert_eq!(home.sh("vm-1", "ping -c1 -W2 10.8.0.17").code, 0);
+    let policy = || {
+        let info = home.sh("vm-2", "redis-cli -h 10.34.175.91 INFO memory").exits(0);
+        info.lines().find(|line| line.starts_with("maxmemory_policy")).unwrap_or_default().trim().to_owned()
+    };
+    assert_eq!(policy(), "maxmemory_policy:allkeys-lru");
     assert_ne!(home.sh("vm-1", "timeout 2 redis-cli -h 10.34.175.91 PING").code, 0);
     let by_the_proxy = || home.sh("vm-1", "timeout 2 redis-cli -h 10.2.0.3 SET k v").out == "OK\n";
     eventually("vm-1 reaches the Redis instance by the proxy", by_the_proxy);
@@ -194,19 +201,25 @@ fn tell(served: &Served, recorder: &Recorder, terraform: &Terraform<'_>) {
         "redis_display_name=The same",
         "private_ip_google_access=true",
         "routing_mode=GLOBAL",
+        "maxmemory_policy=noeviction",
         "proxy_status=TERMINATED",
     ];
-    terraform.apply(&narrow, 0, 6);
+    terraform.apply(&narrow, 0, 7);
     terraform.has_nothing_to_do(&narrow);
     assert!(!pings(), "vm-1 is none of the neighbours");
-    let untagged = ["vm_2_tags=[]", "internal_description=Everything from private addresses, as before"];
-    terraform.apply(&untagged, 0, 7);
+    assert_eq!(policy(), "maxmemory_policy:noeviction");
+    let untagged = [
+        "vm_2_tags=[]",
+        "internal_description=Everything from private addresses, as before",
+        "proxy_machine_type=e2-medium",
+    ];
+    terraform.apply(&untagged, 0, 8);
     terraform.has_nothing_to_do(&untagged);
     assert!(!pings(), "the rule is not for vm-2");
     eventually("the proxy is back", by_the_proxy);
     // It stays so: a range can only become larger.
     let wide = ["subnet_1_range=10.0.0.0/15"];
-    terraform.apply(&wide, 0, 3);
+    terraform.apply(&wide, 0, 4);
     assert!(pings());
     keep(recorder, "3-changes");
 
