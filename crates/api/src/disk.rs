@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use crate::outcome::Outcome;
-use crate::{Call, Handlers, instance, links, list, project, zone};
+use crate::{Call, Handlers, details, image, instance, links, list, project, zone};
 use serde_json::{Value, json};
 use tombolo_model::Refusal;
 
@@ -17,10 +17,13 @@ fn own(call: &Call<'_>) -> Vec<(String, Value)> {
         let wire = instance::wire(call.world(), key, found);
         let zone = wire["zone"].clone();
         let attached = wire["disks"].as_array().cloned().unwrap_or_default();
-        attached.into_iter().map(move |disk| {
+        let said = details::get(call.world(), &key.to_string(), "disks");
+        attached.into_iter().enumerate().map(move |(index, disk)| {
+            let params = said.map(|said| said[index]["initializeParams"].clone()).unwrap_or_default();
+            let kind = params["diskType"].as_str().map_or("pd-standard", links::last);
             let source = disk["source"].as_str().unwrap_or_default().to_owned();
             let name = links::last(&source).to_owned();
-            let disk = json!({
+            let mut made = json!({
                 "kind": "compute#disk",
                 "id": links::id(found.id << 8 | disk["index"].as_u64().unwrap_or_default() | 1 << 40),
                 "creationTimestamp": found.creation_timestamp.to_string(),
@@ -28,13 +31,20 @@ fn own(call: &Call<'_>) -> Vec<(String, Value)> {
                 "sizeGb": disk["diskSizeGb"],
                 "zone": zone,
                 "status": "READY",
-                "type": format!("{}/diskTypes/pd-standard", zone.as_str().unwrap_or_default()),
+                "type": format!("{}/diskTypes/{kind}", zone.as_str().unwrap_or_default()),
                 "selfLink": source,
                 "users": [links::link(key)],
-                "labelFingerprint": links::fingerprint(&()),
+                "labelFingerprint": links::fingerprint(&params["labels"]),
                 "physicalBlockSizeBytes": "4096",
+                "architecture": "X86_64",
             });
-            (key.zone.clone(), disk)
+            if let Some(Ok(image)) = params["sourceImage"].as_str().map(|s| image::source(&key.project, s)) {
+                made["sourceImage"] = json!(image.link);
+            }
+            if params["labels"].is_object() {
+                made["labels"] = params["labels"].clone();
+            }
+            (key.zone.clone(), made)
         })
     });
     disks.collect()

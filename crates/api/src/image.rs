@@ -51,6 +51,38 @@ fn get_family_view(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Outcome::Reply(json!({ "image": image })))
 }
 
+/// An image that a new disk is made from.
+pub(crate) struct Source {
+    /// The link to it, which names the image also when a family was said.
+    pub(crate) link: String,
+    /// The smallest disk that it fits on, in GB.
+    pub(crate) size_gb: u32,
+}
+
+/// The image that a `sourceImage` names, in one of Google's forms: an image, a family, or a family's view in a zone;
+/// relative ones are of `project`.
+pub(crate) fn source(project: &str, said: &str) -> Result<Source, Failure> {
+    let path = links::path_of(said);
+    let path =
+        if path.starts_with("projects/") { path.to_owned() } else { format!("projects/{project}/{path}") };
+    let parts: Vec<&str> = path.split('/').collect();
+    let found = match parts[..] {
+        [_, project, "global", "images", "family", family]
+        | [_, project, "zones", _, "imageFamilyViews", family] => {
+            IMAGES.iter().find(|image| image.0 == project && image.1 == family)
+        }
+        [_, project, "global", "images", name] => {
+            IMAGES.iter().find(|image| image.0 == project && image.2 == name)
+        }
+        _ => {
+            let field = "disks[0].initializeParams.sourceImage";
+            return Err(Refusal::invalid(field, said, "The URL is malformed.").into());
+        }
+    };
+    let (project, _, name, size) = found.ok_or_else(|| Failure::from(Refusal::not_found(&path)))?;
+    Ok(Source { link: links::link(format!("projects/{project}/global/images/{name}")), size_gb: *size })
+}
+
 fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
     let items = IMAGES.iter().filter(|image| image.0 == call.project()).map(wire).collect();
     list::compute(call, "compute#imageList", &format!("projects/{}/global/images", call.project()), items)

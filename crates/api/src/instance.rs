@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::operation::Scope;
 use crate::outcome::{Commit, Effect, Outcome};
-use crate::{Call, Handlers, details, interface, links, list, project, zone};
+use crate::{Call, Handlers, details, image, interface, links, list, project, zone};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::region::Region;
@@ -111,7 +111,16 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     if let Some(machine) = call.text("machineType") {
         check_machine_type(machine)?;
     }
-    let details = details::read(call, SAID, DERIVED)?;
+    let mut details = details::read(call, SAID, DERIVED)?;
+    if let Some(scheduling) = call.field("scheduling") {
+        // Here `false` says something: `automaticRestart` is true by default.
+        details.insert("scheduling".to_owned(), scheduling.clone());
+    }
+    for disk in call.field("disks").and_then(Value::as_array).into_iter().flatten() {
+        if let Some(said) = disk["initializeParams"]["sourceImage"].as_str() {
+            image::source(call.project(), said)?;
+        }
+    }
     let mut changes = vec![Change::InstanceInsert(spec)];
     for (index, nic) in said.iter().enumerate() {
         changes.extend(interface::additions(call, &key, index, nic)?);
@@ -286,7 +295,6 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
         "disks": [],
         "metadata": metadata_wire(found),
         "selfLink": links::link(key),
-        "scheduling": default_scheduling(),
         "cpuPlatform": "Unknown CPU Platform",
         "startRestricted": false,
         "deletionProtection": false,
@@ -296,23 +304,37 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
     // Clients say machine types by whatever address they were pointed at.
     let machine = wire["machineType"].as_str().map(|machine| links::last(machine).to_owned());
     wire["machineType"] = json!(format!("{zone}/machineTypes/{}", machine.unwrap_or_default()));
+    wire["scheduling"] = scheduling(&wire["scheduling"]);
     wire["labelFingerprint"] = json!(details::label_fingerprint(world, &path));
     for (index, disk) in wire["disks"].as_array_mut().into_iter().flatten().enumerate() {
         dress_disk(key, index, disk);
     }
     let account = world.projects.get(&key.project).map(|project| project::service_account(project));
     for given in wire.get_mut("serviceAccounts").and_then(Value::as_array_mut).into_iter().flatten() {
-        if given["email"] == json!("default") {
+        if given["email"] == json!("default") || given["email"].is_null() {
             given["email"] = json!(account);
         }
     }
     wire
 }
 
+/// What was said of scheduling, and Google's defaults for the rest.
+fn scheduling(said: &Value) -> Value {
+    let mut scheduling = default_scheduling();
+    if let (Some(all), Some(said)) = (scheduling.as_object_mut(), said.as_object()) {
+        all.extend(said.clone());
+    }
+    scheduling
+}
+
 /// What Google adds to a disk that was said.
 fn dress_disk(key: &InstanceKey, index: usize, disk: &mut Value) {
     let name = disk["initializeParams"]["diskName"].as_str().unwrap_or(&key.name).to_owned();
-    let size = disk["initializeParams"]["diskSizeGb"].as_str().unwrap_or("10").to_owned();
+    let image = disk["initializeParams"]["sourceImage"].as_str();
+    let least =
+        image.and_then(|said| image::source(&key.project, said).ok()).map_or(10, |image| image.size_gb);
+    let size =
+        disk["initializeParams"]["diskSizeGb"].as_str().map_or_else(|| least.to_string(), str::to_owned);
     disk["kind"] = json!("compute#attachedDisk");
     disk["index"] = json!(index);
     for (field, value) in [

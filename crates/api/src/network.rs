@@ -5,7 +5,7 @@ use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, firewall, links, list, peering};
 use serde_json::{Value, json};
-use tombolo_model::{Change, Network, NetworkKey, NetworkSpec, World};
+use tombolo_model::{Change, Details, Network, NetworkKey, NetworkSpec, World};
 
 pub(crate) const HANDLERS: Handlers = &[
     ("compute.networks.delete", delete),
@@ -17,7 +17,9 @@ pub(crate) const HANDLERS: Handlers = &[
 ];
 
 /// Fields that are kept as they were said.
-const SAID: &[&str] = &["description", "networkFirewallPolicyEnforcementOrder", "routingConfig"];
+const SAID: &[&str] = &["description", "networkFirewallPolicyEnforcementOrder", ROUTING];
+/// How routes are made known: no packet depends on it, as there are no dynamic routes yet.
+const ROUTING: &str = "routingConfig";
 
 /// Fields that the World has, or that Google makes up.
 const DERIVED: &[&str] = &["autoCreateSubnetworks", "mtu", "name"];
@@ -63,7 +65,8 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         auto_create_subnetworks: automatic == Some(true),
         mtu: mtu.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX)),
     };
-    let details = details::read(call, SAID, DERIVED)?;
+    let mut details = details::read(call, SAID, DERIVED)?;
+    merge_routing(&mut details, &json!({ "routingMode": "REGIONAL" }));
     let changes = vec![Change::NetworkInsert(spec), Change::Describe { resource: key.to_string(), details }];
     Ok(Commit::compute(call, Scope::Global, "insert", key, changes))
 }
@@ -72,8 +75,22 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = wire(call.world(), &key, find(call.world(), &key)?);
-    let change = details::patch(call, &key, &present, SAID, DERIVED, &[])?;
+    let mut change = details::patch(call, &key, &present, SAID, DERIVED, &[])?;
+    if let Change::Describe { details, .. } = &mut change {
+        merge_routing(details, &present[ROUTING]);
+    }
     Ok(Commit::compute(call, Scope::Global, "patch", key, vec![change]))
+}
+
+/// Fields of the routing configuration that are said replace the present ones, or, by a flag, take one back.
+fn merge_routing(details: &mut Details, present: &Value) {
+    let Some(Value::Object(said)) = details.get(ROUTING) else { return };
+    let mut merged = present.as_object().cloned().unwrap_or_default();
+    merged.extend(said.clone());
+    if merged.shift_remove("deleteBgpAlwaysCompareMed") == Some(Value::Bool(true)) {
+        merged.shift_remove("bgpAlwaysCompareMed");
+    }
+    details.insert(ROUTING.to_owned(), Value::Object(merged));
 }
 
 /// The rules that act in a network. There are no policies yet, so they are its own.

@@ -63,6 +63,11 @@ fn exchange(call: &Call<'_>, mut exchange: Exchange) -> Result<Exchange, Failure
     if let Some(stack) = said("stackType").and_then(Value::as_str).filter(|stack| *stack != "IPV4_ONLY") {
         return Err(Failure::unsupported(format_args!("peerings whose stackType is '{stack}'")));
     }
+    if let Some(strategy) =
+        said("updateStrategy").and_then(Value::as_str).filter(|said| *said != "INDEPENDENT")
+    {
+        return Err(Failure::unsupported(format_args!("peerings whose updateStrategy is '{strategy}'")));
+    }
     for (name, flag) in [
         ("exportCustomRoutes", &mut exchange.export_custom_routes),
         ("importCustomRoutes", &mut exchange.import_custom_routes),
@@ -163,5 +168,6 @@ pub(crate) fn wire(world: &World, local: &NetworkKey, peering: &Peering) -> Valu
         "exportSubnetRoutesWithPublicIp": peering.exchange.export_subnet_routes_with_public_ip,
         "importSubnetRoutesWithPublicIp": peering.exchange.import_subnet_routes_with_public_ip,
         "stackType": "IPV4_ONLY",
+        "updateStrategy": "INDEPENDENT",
     })
 }

@@ -22,6 +22,12 @@ static SCHEMAS: LazyLock<BTreeMap<Api, Value>> = LazyLock::new(|| {
     Api::ALL.into_iter().map(|api| (api, serde_json::from_str(text(api)).unwrap_or_default())).collect()
 });
 
+/// Fields that Google's server reads and the discovery document does not have: API, message, field, schema of the value.
+/// Source: the google provider for Terraform, version 7, sends it with every routing mode (`resourceComputeNetworkEncoder`).
+static UNDOCUMENTED: LazyLock<[(Api, &str, &str, Value); 1]> = LazyLock::new(|| {
+    [(Api::Compute, "NetworkRoutingConfig", "deleteBgpAlwaysCompareMed", json!({ "type": "boolean" }))]
+});
+
 /// The deepest that a body may be nested.
 const MAX_DEPTH: usize = 40;
 
@@ -94,6 +100,7 @@ impl Reader {
             let (properties, others) = (&schema["properties"], &schema["additionalProperties"]);
             let camel = camel_case(name);
             let known = [name, &camel].into_iter().find_map(|name| Some((name, properties.get(name)?)));
+            let known = known.or_else(|| Some((name, self.undocumented(schema, name)?)));
             let (name, schema) = match known {
                 Some(field) => field,
                 None if others.is_object() => (name, others),
@@ -113,6 +120,15 @@ impl Reader {
         Value::Object(out)
     }
 
+    /// The schema of a field of a message that is not in its own.
+    fn undocumented(&self, message: &Value, field: &str) -> Option<&'static Value> {
+        let is_here = |api: Api, name: &str| {
+            api == self.api && definition(api, name).is_some_and(|found| std::ptr::eq(found, message))
+        };
+        let found = UNDOCUMENTED.iter().find(|(api, name, known, _)| *known == field && is_here(*api, name));
+        found.map(|(.., schema)| schema)
+    }
+
     fn array(&mut self, schema: &'static Value, items: &[Value]) -> Value {
         let mut out = Vec::new();
         for (index, item) in items.iter().enumerate() {
@@ -124,13 +140,18 @@ impl Reader {
     }
 
     fn enumeration(&mut self, names: &[Value], value: &Value) -> Option<Value> {
+        // Compute takes an enum's empty name for none: Terraform's provider sends it for what nobody said.
+        if self.api == Api::Compute && *value == json!("") {
+            return None;
+        }
         let names = || names.iter().filter_map(Value::as_str);
         let found = match value {
             Value::String(text) => names().find(|name| name == text),
             Value::Number(number) => {
-                let number = number.as_u64()?;
                 let mut numbered = names().enumerate();
-                let is = |(index, name): &(usize, &str)| enum_number(self.api, *index, name) == number;
+                let is = |(index, name): &(usize, &str)| {
+                    number.as_u64() == Some(enum_number(self.api, *index, name))
+                };
                 numbered.find(is).map(|(_, name)| name)
             }
             _ => None,
@@ -253,7 +274,9 @@ mod tests {
             ),
             Ok(json!({ "direction": "EGRESS", "priority": 7, "id": "12", "sourceRanges": [] })),
         );
+        assert_eq!(firewall(json!({ "direction": "" })), Ok(json!({})));
         let redis = |body| normalise(Api::Redis, "Instance", &body);
+        assert!(redis(json!({ "tier": "" })).is_err());
         assert_eq!(
             redis(json!({ "tier": 3, "memory_size_gb": 1, "labels": { "a_b": "c" } })),
             Ok(json!({ "tier": "STANDARD_HA", "memorySizeGb": 1, "labels": { "a_b": "c" } })),
@@ -268,12 +291,17 @@ mod tests {
             "Invalid JSON payload received. Unknown name \"nonsense\": Cannot find field."
         );
         assert_eq!(
+            message(Api::Compute, "Network", json!({ "deleteBgpAlwaysCompareMed": true })),
+            "Invalid JSON payload received. Unknown name \"deleteBgpAlwaysCompareMed\": Cannot find field."
+        );
+        assert_eq!(
             message(Api::Compute, "Firewall", json!({ "allowed": [{ "proto": "tcp" }] })),
             "Invalid JSON payload received. Unknown name \"proto\" at 'allowed[0]': Cannot find field."
         );
         for (body, place) in [
             (json!({ "direction": "UP" }), "'direction'"),
             (json!({ "direction": 5 }), "'direction'"),
+            (json!({ "direction": -1 }), "'direction'"),
             (json!({ "priority": 1.5 }), "'priority'"),
             (json!({ "priority": 4294967296u64 }), "'priority'"),
             (json!({ "allowed": {} }), "'allowed'"),

@@ -88,3 +88,22 @@ fn methods_and_fields_that_are_not_there_say_so() {
         "Tombolo does not support the field 'enableUlaInternalIpv6' of 'compute.networks.insert'.",
     );
 }
+
+#[test]
+fn routing_is_merged() {
+    let mut cloud = Cloud::with_project("project-i-1");
+    let networks = "/compute/v1/projects/project-i-1/global/networks";
+    let target = format!("{networks}/n");
+    let config = json!({ "bgpBestPathSelectionMode": "STANDARD", "bgpAlwaysCompareMed": true, "deleteBgpAlwaysCompareMed": false });
+    cloud.post(networks, json!({ "name": "n", "autoCreateSubnetworks": false, "routingConfig": config }));
+    let routing = json!({
+        "routingMode": "REGIONAL", "bgpBestPathSelectionMode": "STANDARD", "bgpAlwaysCompareMed": true,
+    });
+    assert_eq!(cloud.get(&target)["routingConfig"], routing);
+    cloud.patch(
+        &target,
+        json!({ "routingConfig": { "routingMode": "GLOBAL", "deleteBgpAlwaysCompareMed": true } }),
+    );
+    let routing = json!({ "routingMode": "GLOBAL", "bgpBestPathSelectionMode": "STANDARD" });
+    assert_eq!(cloud.get(&target)["routingConfig"], routing);
+}

@@ -24,7 +24,8 @@ fn instance(name: &str, subnetwork: &str) -> Value {
             "subnetwork": subnetwork,
             "accessConfigs": [{ "name": "external-nat", "type": "ONE_TO_ONE_NAT" }],
         }],
-        "disks": [{ "boot": true, "autoDelete": true, "initializeParams": { "sourceImage": "debian-12" } }],
+        "disks": [{ "boot": true, "autoDelete": true, "initializeParams":
+            { "sourceImage": "projects/debian-cloud/global/images/family/debian-12" } }],
         "tags": { "items": ["ssh"] },
         "metadata": { "items": [{ "key": "startup-script", "value": "#!/bin/sh" }] },
         "serviceAccounts": [{ "email": "default", "scopes": [] }],
@@ -289,6 +290,9 @@ fn networks_and_subnetworks_change_where_google_lets_them() {
     cloud.get(&format!("{network}/getEffectiveFirewalls"));
     let disk = cloud.get(&format!("{COMPUTE}/project-i-1/zones/us-central1-a/disks/vm-1"));
     assert_eq!(disk["sizeGb"], "10");
+    let image =
+        disk["sourceImage"].as_str().and_then(|link| link.split("googleapis.com").nth(1)).expect("a link");
+    assert_eq!(cloud.get(image)["family"], "debian-12");
     cloud.get(&format!("{COMPUTE}/project-i-1/aggregated/disks"));
     let metadata = json!({ "items": [{ "key": "ssh-keys", "value": "me:ssh-ed25519 AAAA" }] });
     cloud.post(&format!("{COMPUTE}/project-i-1/setCommonInstanceMetadata"), metadata.clone());
@@ -365,6 +369,9 @@ fn a_peering_gives_and_takes_what_each_side_says() {
         let error = cloud.refused("PATCH", &format!("{}/updatePeering", network(1)), body);
         assert_eq!(error["error"]["code"], 400, "{error}");
     }
-    let dual = json!({ "networkPeering": { "name": "peer", "stackType": "IPV4_IPV6" } });
-    assert_eq!(cloud.refused("PATCH", &format!("{}/updatePeering", network(1)), dual)["error"]["code"], 501);
+    for unsupported in [("stackType", "IPV4_IPV6"), ("updateStrategy", "CONSENSUS")] {
+        let body = json!({ "networkPeering": { "name": "peer", unsupported.0: unsupported.1 } });
+        let error = cloud.refused("PATCH", &format!("{}/updatePeering", network(1)), body);
+        assert_eq!(error["error"]["code"], 501, "{error}");
+    }
 }

@@ -15,4 +15,5 @@ mod serve;
 mod ssh;
 mod story;
 mod support;
+mod terraform;
 mod trace;

@@ -3,6 +3,7 @@
 mod dice;
 pub(crate) mod http;
 mod processes;
+pub(crate) mod recorder;
 mod snapshot;
 
 pub(crate) use dice::{Dice, number};
