@@ -168,7 +168,8 @@ fn a_side_changes_what_it_gives_and_takes() {
     assert_eq!(states(&changed), states(&world));
     assert_eq!(
         refusal(&world, "exchange none vpc-1 export").to_string(),
-        "Invalid value for field 'networkPeering.name': 'none'. There is no peering with that name on the network."
+        "Invalid value for field 'resource.networkPeering.name': 'none'. There is no peering with that name on the \
+         network."
     );
     // To take a range that a static route of its own lies inside of is refused, by either side's saying so.
     let public =
