@@ -52,6 +52,11 @@ impl LabDir {
         self.path.join("server.log")
     }
 
+    /// What a lab from a topology file keeps, for as long as it is up.
+    pub fn state(&self) -> PathBuf {
+        self.path.join("state")
+    }
+
     /// What the owner of the lab holds a lock on.
     fn lock_file(&self) -> PathBuf {
         self.path.join("lock")
@@ -99,6 +104,8 @@ impl LabLock {
     /// Removes the folder and what is in it; what is gone already is no error.
     pub fn remove(self) {
         let dir = &self.dir;
+        // First, for `down` returns when the socket is gone.
+        let _ = std::fs::remove_dir_all(dir.state());
         for file in [dir.control(), dir.agent(), dir.log(), dir.lock_file()] {
             let _ = std::fs::remove_file(file);
         }
