@@ -252,7 +252,8 @@ fn normal(world: &World) -> BTreeMap<String, Value> {
         let Some(mut value) = row.value else { continue };
         let mut name = row.key;
         match row.kind.as_str() {
-            "ids" => continue,
+            // No resource, but something that every World has of its own.
+            _ if name.is_empty() => continue,
             "details" => name = format!("{name} (as said)"),
             "projects" => name = format!("projects/{name}"),
             // Named after their network's number.
