@@ -4,10 +4,16 @@
 #   vpc-1 10.1.0.0/16 ==peering== vpc-2 10.2.0.0/16 ==automatic peering== redis-1
 #     vm-1                          vm-2, redis-proxy
 #
-# Usage: e2e/story.sh, while `tombolo serve` runs. TOMBOLO is the binary. Exit status 0: all was as expected.
+# Usage: e2e/story.sh [--with tombolo], while `tombolo serve` runs. TOMBOLO is the binary; `--with tombolo` has it do
+# what is typed as gcloud, for its verbs have gcloud's grammar. Exit status 0: all was as expected.
 set -eu
 
 tombolo=${TOMBOLO:-tombolo}
+case "$*" in
+    "") ;;
+    "--with tombolo") gcloud() { "$tombolo" "$@"; } ;;
+    *) echo "usage: $0 [--with tombolo]" >&2; exit 2 ;;
+esac
 export CLOUDSDK_CORE_DISABLE_PROMPTS=1
 eval "$("$tombolo" env)"
 

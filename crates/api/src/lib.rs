@@ -13,6 +13,7 @@
 //! lab carries a [`Commit`] out and answers with its operation when the packets obey. One file per noun, with the
 //! name that the noun has in `tombolo-model`; each lists the methods that it implements.
 
+pub mod ask;
 pub mod call;
 pub mod failure;
 pub mod fields;
@@ -44,6 +45,7 @@ mod shared_vpc;
 mod subnetwork;
 mod zone;
 
+pub use ask::{after, ask};
 pub use call::Call;
 pub use failure::Failure;
 pub use methods::{Api, Method};

@@ -11,6 +11,7 @@ pub mod http;
 pub mod lab;
 pub mod paths;
 pub mod run;
+pub mod seed;
 pub mod ssh;
 pub mod status;
 pub mod store;

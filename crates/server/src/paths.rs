@@ -52,9 +52,9 @@ impl LabDir {
         self.path.join("server.log")
     }
 
-    /// What ssh clients need of a lab that is gone when its server is: a key, and host keys.
-    pub fn ssh(&self) -> PathBuf {
-        self.path.join("ssh")
+    /// What a lab from a topology file keeps, for as long as it is up.
+    pub fn state(&self) -> PathBuf {
+        self.path.join("state")
     }
 
     /// What the owner of the lab holds a lock on.
@@ -104,10 +104,11 @@ impl LabLock {
     /// Removes the folder and what is in it; what is gone already is no error.
     pub fn remove(self) {
         let dir = &self.dir;
+        // First, for `down` returns when the socket is gone.
+        let _ = std::fs::remove_dir_all(dir.state());
         for file in [dir.control(), dir.agent(), dir.log(), dir.lock_file()] {
             let _ = std::fs::remove_file(file);
         }
-        let _ = std::fs::remove_dir_all(dir.ssh());
         let _ = std::fs::remove_dir(&dir.path);
         if let Some(base) = dir.path.parent() {
             let _ = std::fs::remove_dir(base); // only when this was the last lab

@@ -50,21 +50,24 @@ pub(crate) struct GcloudArgs {
 }
 
 /// A lab that is served.
-struct Served {
-    api: ApiAddress,
+pub(crate) struct Served {
+    /// Where it answers.
+    pub(crate) api: ApiAddress,
     /// Its project, if it has exactly one.
-    project: Option<String>,
+    pub(crate) project: Option<String>,
 }
 
 impl Served {
-    fn find(args: &LabArgs) -> Result<Served> {
+    /// Finds the lab of that name.
+    pub(crate) fn find(args: &LabArgs) -> Result<Served> {
         let dir = LabDir::of(&args.lab);
         let api = match ask(&dir, Request::Api) {
             Some(Response::Api(Some(api))) => api,
-            Some(_) => bail!(
-                "the lab that is up is from a topology file: only `tombolo serve` answers Google's APIs"
+            Some(_) => bail!("the lab that is up does not answer Google's APIs"),
+            None => bail!(
+                "no lab is served (looked in {}): `tombolo serve` and `tombolo up FILE` serve one",
+                dir.path.display()
             ),
-            None => bail!("no lab is served (looked in {}): `tombolo serve` serves one", dir.path.display()),
         };
         let project = match ask(&dir, Request::World) {
             Some(Response::World { world, .. }) => {

@@ -14,7 +14,7 @@ use tombolo_topology::Topology;
 #[derive(Debug, clap::Args)]
 pub(crate) struct LabArgs {
     /// The lab's name, for more than one at a time
-    #[arg(long, default_value = "default", value_parser = lab_name)]
+    #[arg(long, global = true, default_value = "default", value_parser = lab_name)]
     pub(crate) lab: String,
 }
 

@@ -1,10 +1,12 @@
-//! `tombolo`: one file per verb. Exit status: 0 yes, 1 no, 2 error; `exec` and `shell` have their program's.
+//! `tombolo`: one file per verb. Exit status: 0 yes, 1 no (or refused by the API), 2 error; `exec`
+//! and `shell` have their program's.
 
 mod agree;
 mod check;
 mod clients;
 mod demo;
 mod exec;
+mod gcloud;
 mod lab;
 mod output;
 mod serial;
@@ -13,10 +15,11 @@ mod ssh;
 mod status;
 mod steps;
 mod trace;
+mod transfer;
 mod transparent;
 mod up;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Google Cloud networking on one machine, with real packets
@@ -35,7 +38,7 @@ enum Verb {
     Demo(demo::Args),
     /// Bring a topology file up and keep it running (Ctrl-C ends it)
     #[command(
-        after_help = "Example:\n  tombolo up examples/article.yaml\n  tombolo up examples/article.yaml --detach"
+        after_help = "Example:\n  tombolo up examples/article.yaml\n  tombolo up examples/article.yaml --detach\n\nThe file becomes requests to Google's APIs, which the lab then answers as one that `serve` serves: to `tombolo\ncompute …`, and to whoever has the token that `tombolo env` names. Nothing of it is kept when it ends."
     )]
     Up(up::Args),
     /// Answer Google's APIs: gcloud, Terraform and the client libraries make the lab, and it outlives the server
@@ -43,21 +46,35 @@ enum Verb {
         after_help = "Example:\n  tombolo serve\n  tombolo serve --state ./lab --listen 127.0.0.1:9000\n\nThen, in another terminal: eval \"$(tombolo env)\", and use gcloud. Ctrl-C ends the lab; the next `serve` brings it up\nagain as it was."
     )]
     Serve(serve::Args),
-    /// Print what makes gcloud, Terraform, Python or Node use a lab that `serve` serves
+    /// Print what makes gcloud, Terraform, Python or Node use a lab that is up
     #[command(
         after_help = "Example:\n  eval \"$(tombolo env)\"\n  tombolo env --terraform > provider.tf\n  eval \"$(tombolo env --proxy)\"        # for any program"
     )]
     Env(clients::EnvArgs),
-    /// Run gcloud on a lab that `serve` serves, without touching gcloud's own configuration
+    /// Run gcloud on a lab that is up, without touching gcloud's own configuration
     #[command(
         after_help = "Example:\n  tombolo gcloud -- projects create project-1\n  tombolo gcloud -- compute networks list --project project-1"
     )]
     Gcloud(clients::GcloudArgs),
-    /// What `gcloud compute` has, without gcloud
-    Compute(Compute),
+    /// Projects of a lab that is up, in gcloud's grammar
+    Projects(gcloud::Projects),
+    /// Services of a project, in gcloud's grammar
+    Services(gcloud::Services),
+    /// Networks, instances, firewall rules and routes, in gcloud's grammar
+    Compute(gcloud::Compute),
+    /// Memorystore for Redis, in gcloud's grammar
+    Redis(gcloud::Redis),
     /// End a lab that is up
     #[command(after_help = "Example:\n  tombolo down")]
     Down(up::DownArgs),
+    /// Write a lab that is up as a topology file
+    #[command(
+        after_help = "Example:\n  tombolo export lab.yaml\n\nWhat a topology file has no words for (descriptions, labels and the like) is told on stderr. Operations, numbers and\ntimes are never in it."
+    )]
+    Export(transfer::ExportArgs),
+    /// Make what a topology file says in a lab that is served and empty; it is there after a restart too
+    #[command(after_help = "Example:\n  tombolo import lab.yaml")]
+    Import(transfer::ImportArgs),
     /// List networks, instances, peerings and redis instances of a lab that is up
     #[command(after_help = "Example:\n  tombolo status\n  tombolo status --format json")]
     Status(status::Args),
@@ -90,28 +107,6 @@ enum Verb {
     Schema,
 }
 
-/// Arguments of `compute`.
-#[derive(Debug, clap::Args)]
-struct Compute {
-    #[command(subcommand)]
-    verb: ComputeVerb,
-}
-
-/// What to do with Compute Engine's resources.
-#[derive(Debug, Subcommand)]
-enum ComputeVerb {
-    /// Log in to a VM by ssh, through its firewall, and run a command or a shell; the exit status is the command's
-    #[command(
-        after_help = "Example:\n  tombolo compute ssh vm-1\n  tombolo compute ssh alice@vm-1 --command 'uname -a'\n  tombolo compute ssh vm-2 -- -N -L 6379:10.34.175.91:6379\n\nThe connection comes from Identity-Aware Proxy (35.235.240.1) to port 22 of the VM. The key that is used is made when\nit is missing, and put into the project's metadata, or the instance's if that blocks the project's keys. Exit status:\nthe command's; 255 when there is no connection or no login."
-    )]
-    Ssh(ssh::Args),
-    /// Connect to a port of a VM through Identity-Aware Proxy, and so through its firewall
-    #[command(
-        after_help = "Example:\n  tombolo compute start-iap-tunnel vm-1 22 --listen-on-stdin\n  tombolo compute start-iap-tunnel vm-1 8080 --local-host-port localhost:8080"
-    )]
-    StartIapTunnel(ssh::TunnelArgs),
-}
-
 fn main() -> ExitCode {
     // The agent's own subcommands come first: they must not find a second thread, nor be in the help.
     let mut arguments = std::env::args_os().skip(1);
@@ -121,17 +116,22 @@ fn main() -> ExitCode {
         Some("vm-sshd") => return tombolo_ssh::main(),
         _ => {}
     }
-    let result = match Cli::parse().verb {
+    let matches = Cli::command().get_matches();
+    let verb = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).verb;
+    let name = gcloud::verb_name(&matches);
+    let result = match verb {
         Verb::Demo(args) => demo::run(&args),
         Verb::Up(args) => up::run(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Env(args) => clients::env(&args),
         Verb::Gcloud(args) => clients::gcloud(&args),
-        Verb::Compute(Compute { verb }) => match verb {
-            ComputeVerb::Ssh(args) => ssh::run(&args),
-            ComputeVerb::StartIapTunnel(args) => ssh::tunnel(&args),
-        },
+        Verb::Projects(noun) => gcloud::run(&noun, &name),
+        Verb::Services(noun) => gcloud::run(&noun, &name),
+        Verb::Compute(noun) => noun.run(&name),
+        Verb::Redis(noun) => gcloud::run(&noun, &name),
         Verb::Down(args) => up::down(&args),
+        Verb::Export(args) => transfer::export(&args),
+        Verb::Import(args) => transfer::import(&args),
         Verb::Status(args) => status::run(&args),
         Verb::Exec(args) => exec::run(args),
         Verb::Shell(args) => exec::shell(args),
@@ -151,4 +151,25 @@ fn main() -> ExitCode {
 fn schema() -> anyhow::Result<ExitCode> {
     output::json(&tombolo_topology::json_schema())?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Flags of nouns and of their verbs must not clash; and every verb has an example.
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+        let mut without = Vec::new();
+        let mut left: Vec<(String, clap::Command)> = vec![(String::new(), Cli::command())];
+        while let Some((path, command)) = left.pop() {
+            if !command.has_subcommands() && command.get_after_help().is_none() {
+                without.push(path.clone());
+            }
+            let below = |command: &clap::Command| (format!("{path} {}", command.get_name()), command.clone());
+            left.extend(command.get_subcommands().map(below));
+        }
+        assert_eq!(without, Vec::<String>::new());
+    }
 }

@@ -58,26 +58,51 @@ fn serve(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
         state: state.canonicalize().with_context(|| state.display().to_string())?,
         token: !args.listen.ip().is_loopback(),
     };
-    let guard = match api.token {
-        true => Guard::Token(
-            Token::in_file(&api.token_file()).with_context(|| api.token_file().display().to_string())?,
-        ),
-        false => Guard::Local,
-    };
-    let secret = api.state.join("ssh/host-secret");
-    let secret = Secret::in_file(&secret).with_context(|| secret.display().to_string())?;
-    let lab = Lab::start(Options { ssh: Some(secret), ..options(Some(dir.agent()))? })?;
-    let cloud_options = CloudOptions { asynchronous: args.async_operations, agent: dir.agent() };
-    let (cloud, writer) = Cloud::start(store, lab, cloud_options)?;
-    let proxy = Proxy::new(&api.state, args.allow_host.clone());
-    let server = Server::start_with(listener, cloud.clone(), guard, Limits::default(), Some(proxy))?;
-    print(&greeting(&api, &args.lab.lab));
-    print(&format!("\nup in {:.2} s; Ctrl-C ends it\n", started.elapsed().as_secs_f64()));
-    let ended = control.serve(cloud.as_ref(), Some(&api));
-    server.stop();
-    cloud.end();
-    writer.join().map_err(|_| anyhow!("the writer failed"))?;
-    Ok(ended?)
+    let (asynchronous, allowed) = (args.async_operations, args.allow_host.clone());
+    let serving = Serving { dir, control, listener, api, store, asynchronous, allowed };
+    serving.run(|api, _| {
+        print(&greeting(api, &args.lab.lab));
+        print(&format!("\nup in {:.2} s; Ctrl-C ends it\n", started.elapsed().as_secs_f64()));
+        Ok(())
+    })
+}
+
+/// A lab about to be served.
+pub(crate) struct Serving<'a> {
+    pub(crate) dir: &'a LabDir,
+    pub(crate) control: &'a Control,
+    pub(crate) listener: TcpListener,
+    pub(crate) api: ApiAddress,
+    pub(crate) store: Store,
+    /// Answer with the operation as it begins, not as it ends.
+    pub(crate) asynchronous: bool,
+    /// Hosts that tunnels may go to, beside Google's.
+    pub(crate) allowed: Vec<AllowedHost>,
+}
+
+impl Serving<'_> {
+    /// Makes what the store has real, says so, and serves until a signal, `tombolo down` or the agent's end.
+    pub(crate) fn run(self, is_up: impl FnOnce(&ApiAddress, &Cloud) -> Result<()>) -> Result<Ended> {
+        let Serving { dir, control, listener, api, store, asynchronous, allowed } = self;
+        let guard = match api.token {
+            true => Guard::Token(
+                Token::in_file(&api.token_file()).with_context(|| api.token_file().display().to_string())?,
+            ),
+            false => Guard::Local,
+        };
+        let secret = api.state.join("ssh/host-secret");
+        let secret = Secret::in_file(&secret).with_context(|| secret.display().to_string())?;
+        let lab = Lab::start(Options { ssh: Some(secret), ..options(Some(dir.agent()))? })?;
+        let (cloud, writer) = Cloud::start(store, lab, CloudOptions { asynchronous, agent: dir.agent() })?;
+        let proxy = Proxy::new(&api.state, allowed);
+        let server = Server::start_with(listener, cloud.clone(), guard, Limits::default(), Some(proxy))?;
+        is_up(&api, &cloud)?;
+        let ended = control.serve(cloud.as_ref(), Some(&api));
+        server.stop();
+        cloud.end();
+        writer.join().map_err(|_| anyhow!("the writer failed"))?;
+        Ok(ended?)
+    }
 }
 
 fn state_folder(args: &Args) -> Result<PathBuf> {

@@ -133,7 +133,7 @@ fn become_ssh(args: &Args) -> Result<ExitCode> {
     let key = instance(&view, name, &args.place)?;
     let id = view.world.instances.get(&key).context("the instance is gone")?.id;
     let dir = LabDir::of(&args.place.lab.lab);
-    let folder = client_folder(&dir);
+    let folder = client_folder(&dir)?;
     let identity = Identity::in_file(&folder.join("tombolo_compute_engine"), &format!("{user}@tombolo"))?;
     let login = Login { instance: key.clone(), user: user.clone(), public_key: identity.public.clone() };
     let host_key = match ask(&dir, Request::Login(login)) {
@@ -175,11 +175,11 @@ fn own_name() -> String {
     User::from_uid(geteuid()).ok().flatten().map(|user| user.name).unwrap_or_default()
 }
 
-/// Where the key and the host keys are: with what outlives the server, if something does.
-fn client_folder(dir: &LabDir) -> PathBuf {
+/// Where the key and the host keys are: with what the lab keeps.
+fn client_folder(dir: &LabDir) -> Result<PathBuf> {
     match ask(dir, Request::Api) {
-        Some(Response::Api(Some(api))) => api.state.join("ssh"),
-        _ => dir.ssh(),
+        Some(Response::Api(Some(api))) => Ok(api.state.join("ssh")),
+        _ => bail!("the lab does not answer"),
     }
 }
 

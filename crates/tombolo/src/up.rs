@@ -1,17 +1,22 @@
 //! `tombolo up` and `tombolo down`.
 
-use crate::lab::{LabArgs, options, read};
+use crate::lab::{LabArgs, read};
 use crate::output::print;
+use crate::serve::Serving;
 use crate::status;
 use anyhow::{Context, Result, bail};
-use std::cell::RefCell;
 use std::fs::OpenOptions;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
-use tombolo_server::Lab;
-use tombolo_server::control::{Control, Ended, Request, Response, ask};
+use tombolo_agent::Agent;
+use tombolo_server::control::{ApiAddress, Control, Ended, Request, Response, ask};
 use tombolo_server::paths::{LabDir, LabLock};
+use tombolo_server::seed::seed;
+use tombolo_server::store::Store;
+use tombolo_server::{View, now};
+use tombolo_topology::Topology;
 
 /// Arguments of `up`.
 #[derive(Debug, clap::Args)]
@@ -42,35 +47,40 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Brings a file up and stays.
 fn foreground(args: &Args) -> Result<ExitCode> {
-    let (_, world) = read(&args.file)?;
+    let (topology, _) = read(&args.file)?;
     let dir = LabDir::of(&args.lab.lab);
     let control = Control::bind(&dir).context(dir.path.display().to_string())?;
-    let started = Instant::now();
-    let up = Lab::start(options(Some(dir.agent()))?).and_then(|mut lab| {
-        lab.become_world(world)?;
-        Ok(lab)
-    });
-    let lab = match up {
-        Ok(lab) => lab,
-        Err(error) => {
-            control.close();
-            return Err(error.into());
-        }
-    };
-    print(&status::text(&tombolo_server::status::status(&lab.view())?));
-    print(&format!("\nup in {:.2} s; Ctrl-C ends it\n", started.elapsed().as_secs_f64()));
-    if args.leave_terminal {
-        // Until now Ctrl-C in that terminal was for this process too.
-        control.leave_terminal()?;
-    }
-    let lab = RefCell::new(lab);
-    let ended = control.serve(&lab, None);
-    drop(lab);
+    let ended = bring_up(args, &topology, &dir, &control);
     control.close();
     match ended? {
         Ended::Asked => Ok(ExitCode::SUCCESS),
         Ended::AgentGone => bail!("the agent is gone, and the lab with it"),
     }
+}
+
+/// Answers the file's requests and serves what comes of them, as `serve` does, from a folder that goes with the lab.
+fn bring_up(args: &Args, topology: &Topology, dir: &LabDir, control: &Control) -> Result<Ended> {
+    let started = Instant::now();
+    let state = dir.state();
+    // Left by a server that was killed.
+    let _ = std::fs::remove_dir_all(&state);
+    let store = Store::open(&state)?;
+    seed(&store, topology, now()).with_context(|| args.file.display().to_string())?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    // Nobody asked for a port, so nobody but who can read the token gets in by it.
+    let api = ApiAddress { address: listener.local_addr()?, state, token: true };
+    let serving = Serving { dir, control, listener, api, store, asynchronous: false, allowed: Vec::new() };
+    serving.run(|_, cloud| {
+        let agent = Agent::connect(&dir.agent())?;
+        let view = View::new(cloud.state().world.clone(), &agent);
+        print(&status::text(&tombolo_server::status::status(&view)?));
+        print(&format!("\nup in {:.2} s; Ctrl-C ends it\n", started.elapsed().as_secs_f64()));
+        if args.leave_terminal {
+            // Until now Ctrl-C in that terminal was for this process too.
+            control.leave_terminal()?;
+        }
+        Ok(())
+    })
 }
 
 /// Has a process of its own bring a file up, and returns when it has.

@@ -5,7 +5,8 @@
 use crate::form::{Defs, Form, Reader, form};
 use crate::node::{Kind, Node};
 use crate::value::{
-    Int, Loose, Name, Plain, Port, ProbeProtocol, ProjectId, RegionName, Seconds, Service, Word, ZoneName,
+    Int, Loose, Name, Plain, Port, ProbeProtocol, ProjectId, RegionName, Seconds, Service, Status, Word,
+    ZoneName,
 };
 use ipnet::Ipv4Net;
 use serde_json::json;
@@ -34,7 +35,7 @@ form! {
         /// The project's id: 6 to 30 lowercase letters, digits and hyphens.
         "projectId" project_id: ProjectId,
         /// Services to enable besides compute. Redis is enabled by itself where a Redis instance is declared.
-        "services" services: Vec<Word<Service>>,
+        "services" services: Vec<Service>,
         /// Whether the project keeps the auto-mode network `default` and its four firewall rules. False when
         /// left out.
         "defaultNetwork" default_network: Option<bool>,
@@ -169,6 +170,8 @@ form! {
         "metadata" metadata: Option<Metadata>,
         /// The program that it runs at boot: short for the metadata key `startup-script`.
         "startupScript" startup_script: Option<Plain>,
+        /// Whether it runs: RUNNING (when left out) or TERMINATED, which is stopped.
+        "status" status: Option<Word<Status>>,
     }
 }
 

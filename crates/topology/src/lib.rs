@@ -4,6 +4,7 @@
 //!   text --node--> tree with places --form--> file --lower--> Topology { changes, checks }
 //!     `-----------------`------------------------`---------> Vec<Diagnostic>   line, column, path
 //!                                                  world() --> World, or the Diagnostic of the first refusal
+//!   World --export--> text, and what it does not say
 //! ```
 //!
 //! The crate is pure: text in, values out. [`parse`] finds every error of form it can in one go (unknown keys,
@@ -14,6 +15,7 @@
 
 mod check;
 mod diagnostic;
+mod export;
 mod file;
 mod form;
 mod lower;
@@ -26,6 +28,7 @@ mod value;
 
 pub use check::{Check, CheckKind, Probe, Target};
 pub use diagnostic::Diagnostic;
+pub use export::{Export, export};
 pub use file::json_schema;
 
 use diagnostic::{Source, Span};

@@ -7,6 +7,7 @@ use crate::form::MAX_ERRORS;
 use crate::names::Names;
 use crate::node::Node;
 use crate::owners::Owners;
+use crate::value::Status;
 use crate::{Check, Located};
 use tombolo_model::project::{COMPUTE, REDIS};
 use tombolo_model::{
@@ -115,9 +116,9 @@ impl<'f> Lower<'f> {
             self.change(path, Change::NetworkDelete(NetworkKey::new(id, "default")));
         }
         for (i, service) in project.services.iter().enumerate() {
-            self.change(&format!("{path}.services[{i}]"), enable(service.0.0));
+            self.change(&format!("{path}.services[{i}]"), enable(&service.0));
         }
-        let listed = project.services.iter().any(|s| s.0.0 == REDIS);
+        let listed = project.services.iter().any(|s| s.0 == REDIS);
         if !listed && owners.with_redis.contains(id) {
             self.change(path, enable(REDIS));
         }
@@ -159,7 +160,11 @@ impl<'f> Lower<'f> {
                 break;
             }
             if let Some(spec) = self.instance(instance, owner, &path) {
+                let key = spec.key.clone();
                 self.change(&path, Change::InstanceInsert(spec));
+                if instance.status.is_some_and(|status| status.0 == Status::Terminated) {
+                    self.change(&format!("{path}.status"), Change::InstanceStop(key));
+                }
             }
         }
     }

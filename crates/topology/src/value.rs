@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use tombolo_model::{
     Direction, PortRange, Protocol, RedisTier, Refusal,
     key::{check_name, check_project_id},
-    project::{COMPUTE, REDIS},
+    project::{COMPUTE, OTHERS, REDIS},
     region::{REGIONS, Region},
 };
 
@@ -285,11 +285,37 @@ impl Words for RedisTier {
 }
 
 /// A service that a project can enable.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Service(pub(crate) &'static str);
+#[derive(Clone, Debug)]
+pub(crate) struct Service(pub(crate) String);
 
-impl Words for Service {
-    const TABLE: &'static [(&'static str, Self)] = &[(COMPUTE, Service(COMPUTE)), (REDIS, Service(REDIS))];
+/// Every service that there is.
+fn all_services() -> impl Iterator<Item = &'static str> {
+    [COMPUTE, REDIS].into_iter().chain(OTHERS.iter().copied())
+}
+
+impl Text for Service {
+    fn parse(text: &str) -> Result<Self, String> {
+        if all_services().any(|known| known == text) {
+            return Ok(Self(text.to_owned()));
+        }
+        let hint = closest(text, all_services()).map(|s| format!(" Did you mean '{s}'?")).unwrap_or_default();
+        Err(format!("Unknown service.{hint}"))
+    }
+    fn format() -> Value {
+        json!({"enum": all_services().collect::<Vec<_>>()})
+    }
+}
+
+/// Whether an instance runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Running,
+    Terminated,
+}
+
+impl Words for Status {
+    const TABLE: &'static [(&'static str, Self)] =
+        &[("RUNNING", Status::Running), ("TERMINATED", Status::Terminated)];
 }
 
 /// What a probe is made of.

@@ -1,4 +1,4 @@
-//! The story with the real gcloud, where there is one: `e2e/story.sh`.
+//! The story as `e2e/story.sh` tells it: with our own verbs, and with the real gcloud where there is one.
 
 use crate::support::{Home, homes};
 use std::fs::{File, Permissions};
@@ -10,27 +10,43 @@ use std::time::{Duration, Instant};
 const STORY: Duration = Duration::from_secs(600);
 
 #[test]
+fn our_own_verbs_tell_the_story() {
+    told(&["--with", "tombolo"]);
+}
+
+#[test]
 fn gcloud_tells_the_story() {
-    let gcloud = Command::new("gcloud").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !gcloud.is_ok_and(|status| status.success()) {
-        eprintln!("NOT TESTED: gcloud is not on this machine");
-        return;
+    if has_gcloud() {
+        told(&[]);
     }
+}
+
+/// Whether gcloud is on this machine; says so when it is not.
+pub(crate) fn has_gcloud() -> bool {
+    let gcloud = Command::new("gcloud").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let has = gcloud.is_ok_and(|status| status.success());
+    if !has {
+        eprintln!("NOT TESTED: gcloud is not on this machine");
+    }
+    has
+}
+
+fn told(with: &[&str]) {
     let homes = homes();
     let home = homes.last().unwrap();
     let served = home.serve(&[]);
-    tell(home);
+    tell(home, with);
     drop(served);
     home.assert_nothing_runs();
 }
 
-fn tell(home: &Home) {
+fn tell(home: &Home, with: &[&str]) {
     let path = format!("{}/../../e2e/story.sh", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let script = home.write("story.sh", &text);
     std::fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
     let mut command = home.program("sh");
-    command.arg(&script).env("TOMBOLO", home.path.join("tombolo"));
+    command.arg(&script).args(with).env("TOMBOLO", home.path.join("tombolo"));
     watch(home, command);
 }
 

@@ -1,0 +1,176 @@
+//! The other way round: the request that makes a change. A topology file becomes requests so, which are answered as
+//! anybody's are.
+
+use crate::links::link;
+use crate::{Failure, Outcome, Request, State, Verb, answer};
+use serde_json::{Map, Value, json};
+use tombolo_model::{
+    Action, Change, Direction, FirewallSpec, InstanceSpec, NextHop, RedisSpec, RedisTier, RouteSpec,
+    Timestamp,
+};
+
+/// The request that makes a change; `None` of changes that no topology file makes.
+pub fn ask(change: &Change) -> Option<Request> {
+    let compute = |verb, path: String, body| request(verb, format!("/compute/v1/{path}"), body);
+    Some(match change {
+        Change::ProjectCreate(id) => {
+            request(Verb::Post, "/cloudresourcemanager/v1/projects".into(), json!({ "projectId": id }))
+        }
+        Change::ServiceEnable { project, service } => request(
+            Verb::Post,
+            format!("/serviceusage/v1/projects/{project}/services/{service}:enable"),
+            json!({}),
+        ),
+        Change::NetworkInsert(spec) => {
+            let mut body =
+                json!({ "name": spec.key.name, "autoCreateSubnetworks": spec.auto_create_subnetworks });
+            if let Some(mtu) = spec.mtu {
+                body["mtu"] = json!(mtu);
+            }
+            compute(Verb::Post, format!("projects/{}/global/networks", spec.key.project), body)
+        }
+        Change::NetworkDelete(key) => compute(Verb::Delete, key.to_string(), Value::Null),
+        Change::SubnetworkInsert(spec) => {
+            let key = &spec.key;
+            let path = format!("projects/{}/regions/{}/subnetworks", key.project, key.region);
+            let body = json!({
+                "name": key.name,
+                "network": link(&spec.network),
+                "ipCidrRange": spec.range.to_string(),
+            });
+            compute(Verb::Post, path, body)
+        }
+        Change::InstanceInsert(spec) => {
+            let key = &spec.key;
+            let path = format!("projects/{}/zones/{}/instances", key.project, key.zone);
+            compute(Verb::Post, path, instance(spec))
+        }
+        Change::InstanceStop(key) => compute(Verb::Post, format!("{key}/stop"), Value::Null),
+        Change::FirewallInsert(spec) => {
+            compute(Verb::Post, format!("projects/{}/global/firewalls", spec.key.project), firewall(spec))
+        }
+        Change::FirewallDelete(key) => compute(Verb::Delete, key.to_string(), Value::Null),
+        Change::RouteInsert(spec) => {
+            compute(Verb::Post, format!("projects/{}/global/routes", spec.key.project), route(spec))
+        }
+        Change::PeeringAdd(spec) => {
+            let mut peering = json!(spec.exchange);
+            peering["name"] = json!(spec.name);
+            peering["network"] = json!(link(&spec.peer));
+            peering["exchangeSubnetRoutes"] = json!(true);
+            let body = json!({ "networkPeering": peering });
+            compute(Verb::Post, format!("{}/addPeering", spec.network), body)
+        }
+        Change::RedisInsert(spec) => redis(spec),
+        _ => return None,
+    })
+}
+
+/// The State after a request, whose changes are made at once; the same State after one that only asks.
+pub fn after(state: &State, request: &Request, now: Timestamp) -> Result<State, Failure> {
+    let Outcome::Commit(commit) = answer(state, request, now)? else { return Ok(state.clone()) };
+    let (world, operation) = commit.begin(state, now)?;
+    let operation = commit.done(operation, &world, now);
+    let mut next = State { world, operations: state.operations.clone() };
+    if commit.is_recorded() {
+        next.operations.put(operation);
+    }
+    Ok(next)
+}
+
+fn request(verb: Verb, path: String, body: Value) -> Request {
+    Request::new("", verb, &path, body)
+}
+
+fn instance(spec: &InstanceSpec) -> Value {
+    let nics = spec.nics.iter().map(|nic| {
+        let mut wire = json!({ "subnetwork": link(&nic.subnetwork) });
+        if let Some(address) = nic.address {
+            wire["networkIP"] = json!(address);
+        }
+        wire
+    });
+    let mut body = json!({ "name": spec.key.name, "networkInterfaces": nics.collect::<Vec<_>>() });
+    if spec.can_ip_forward {
+        body["canIpForward"] = json!(true);
+    }
+    if !spec.tags.is_empty() {
+        body["tags"] = json!({ "items": spec.tags });
+    }
+    if !spec.metadata.is_empty() {
+        let items = spec.metadata.iter().map(|(key, value)| json!({ "key": key, "value": value }));
+        body["metadata"] = json!({ "items": items.collect::<Vec<_>>() });
+    }
+    body
+}
+
+fn firewall(spec: &FirewallSpec) -> Value {
+    let entries = spec.matches.iter().map(|l4| {
+        let mut entry = json!({ "IPProtocol": l4.protocol.to_string() });
+        if !l4.ports.is_empty() {
+            entry["ports"] = l4.ports.iter().map(|ports| json!(ports.to_string())).collect();
+        }
+        entry
+    });
+    let mut body = Map::new();
+    body.insert("name".into(), json!(spec.key.name));
+    body.insert("network".into(), json!(link(&spec.network)));
+    body.insert("priority".into(), json!(spec.priority));
+    let direction = if spec.direction == Direction::Ingress { "INGRESS" } else { "EGRESS" };
+    body.insert("direction".into(), json!(direction));
+    let action = if spec.action == Action::Allow { "allowed" } else { "denied" };
+    body.insert(action.into(), entries.collect());
+    if spec.disabled {
+        body.insert("disabled".into(), json!(true));
+    }
+    for (field, values) in [
+        ("sourceRanges", json!(spec.source_ranges)),
+        ("destinationRanges", json!(spec.destination_ranges)),
+        ("sourceTags", json!(spec.source_tags)),
+        ("targetTags", json!(spec.target_tags)),
+    ] {
+        if values.as_array().is_some_and(|values| !values.is_empty()) {
+            body.insert(field.into(), values);
+        }
+    }
+    Value::Object(body)
+}
+
+fn route(spec: &RouteSpec) -> Value {
+    let mut body = json!({
+        "name": spec.key.name,
+        "network": link(&spec.network),
+        "destRange": spec.dest_range.to_string(),
+        "priority": spec.priority,
+    });
+    let (field, hop) = match &spec.next_hop {
+        NextHop::InternetGateway => {
+            let gateway = format!("projects/{}/global/gateways/default-internet-gateway", spec.key.project);
+            ("nextHopGateway", link(gateway))
+        }
+        NextHop::Instance(key) => ("nextHopInstance", link(key)),
+        NextHop::Address(address) => ("nextHopIp", address.to_string()),
+    };
+    body[field] = json!(hop);
+    body
+}
+
+fn redis(spec: &RedisSpec) -> Request {
+    let key = &spec.key;
+    let path = format!(
+        "/redis/v1/projects/{}/locations/{}/instances?instanceId={}",
+        key.project, key.region, key.name
+    );
+    let tier = match spec.tier {
+        RedisTier::Basic => "BASIC",
+    };
+    let mut body = json!({
+        "authorizedNetwork": spec.authorized_network.to_string(),
+        "tier": tier,
+        "memorySizeGb": spec.memory_size_gb,
+    });
+    if let Some(range) = spec.reserved_ip_range {
+        body["reservedIpRange"] = json!(range.to_string());
+    }
+    request(Verb::Post, path, body)
+}

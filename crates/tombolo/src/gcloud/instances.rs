@@ -1,0 +1,275 @@
+//! `compute instances`.
+
+mod create;
+
+use super::args::{AllInZone, InZone, List, Listed, Pairs};
+use super::client::encode;
+use super::session::{Session, Usage, last};
+use anyhow::{Context, Result};
+use hyper::Method;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const TABLE: &str = "table(name, zone.basename(), machineType.machine_type().basename(), \
+                     scheduling.preemptible.yesno(yes=true, no=''), \
+                     networkInterfaces[].networkIP.notnull().list(separator='\n'):label=INTERNAL_IP, \
+                     networkInterfaces[].accessConfigs[0].natIP.notnull().list(separator='\n'):label=EXTERNAL_IP, status)";
+
+/// What to do with instances.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    /// Create instances
+    #[command(
+        after_help = "Examples:\n  tombolo compute instances create vm-1 --zone us-central1-a --subnet subnet-1 --private-network-ip 10.1.0.2 --no-address\n  tombolo compute instances create router --zone us-central1-a --can-ip-forward --network-interface subnet=subnet-1,no-address --network-interface subnet=subnet-2,no-address"
+    )]
+    Create(Box<create::Create>),
+    /// List instances of every zone
+    #[command(
+        after_help = "Example:\n  tombolo compute instances list --format \"table(name, networkInterfaces[0].networkIP)\""
+    )]
+    List(ListArgs),
+    /// Show an instance
+    #[command(
+        after_help = "Example:\n  tombolo compute instances describe vm-1 --zone us-central1-a --format \"value(networkInterfaces[0].networkIP)\""
+    )]
+    Describe(InZone),
+    /// Delete instances
+    #[command(after_help = "Example:\n  tombolo compute instances delete vm-1 --zone us-central1-a")]
+    Delete(AllInZone),
+    /// Start instances
+    #[command(after_help = "Example:\n  tombolo compute instances start vm-1 --zone us-central1-a")]
+    Start(AllInZone),
+    /// Stop instances
+    #[command(after_help = "Example:\n  tombolo compute instances stop vm-1 --zone us-central1-a")]
+    Stop(AllInZone),
+    /// Start running instances anew
+    #[command(after_help = "Example:\n  tombolo compute instances reset vm-1 --zone us-central1-a")]
+    Reset(AllInZone),
+    /// Give an instance further network tags
+    #[command(
+        after_help = "Example:\n  tombolo compute instances add-tags vm-1 --zone us-central1-a --tags web,db"
+    )]
+    AddTags(AddTags),
+    /// Take network tags from an instance
+    #[command(
+        after_help = "Example:\n  tombolo compute instances remove-tags vm-1 --zone us-central1-a --tags web"
+    )]
+    RemoveTags(RemoveTags),
+    /// Add to an instance's metadata
+    #[command(
+        after_help = "Example:\n  tombolo compute instances add-metadata vm-1 --zone us-central1-a --metadata-from-file startup-script=boot.sh"
+    )]
+    AddMetadata(AddMetadata),
+    /// Take keys from an instance's metadata
+    #[command(
+        after_help = "Example:\n  tombolo compute instances remove-metadata vm-1 --zone us-central1-a --keys a,b"
+    )]
+    RemoveMetadata(RemoveMetadata),
+    /// Print what an instance's startup script printed
+    #[command(
+        after_help = "Example:\n  tombolo compute instances get-serial-port-output vm-1 --zone us-central1-a"
+    )]
+    GetSerialPortOutput(SerialOutput),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    /// Of these zones only
+    #[arg(long)]
+    zones: Option<List>,
+    #[command(flatten)]
+    listed: Listed,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AddTags {
+    #[command(flatten)]
+    which: InZone,
+    /// The tags
+    #[arg(long)]
+    tags: List,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RemoveTags {
+    #[command(flatten)]
+    which: InZone,
+    /// The tags
+    #[arg(long, required_unless_present = "all")]
+    tags: Option<List>,
+    /// All its tags
+    #[arg(long, conflicts_with = "tags")]
+    all: bool,
+}
+
+/// Metadata that is said, or in files.
+#[derive(Debug, clap::Args)]
+struct Metadata {
+    /// Metadata, by key
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    metadata: Option<Pairs>,
+    /// Metadata in files, by key
+    #[arg(long, value_name = "KEY=FILE,…")]
+    metadata_from_file: Option<Pairs>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AddMetadata {
+    #[command(flatten)]
+    which: InZone,
+    #[command(flatten)]
+    metadata: Metadata,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RemoveMetadata {
+    #[command(flatten)]
+    which: InZone,
+    /// The keys
+    #[arg(long, required_unless_present = "all")]
+    keys: Option<List>,
+    /// All its keys
+    #[arg(long, conflicts_with = "keys")]
+    all: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SerialOutput {
+    #[command(flatten)]
+    which: InZone,
+    /// From this byte on
+    #[arg(long, value_name = "BYTE")]
+    start: Option<u64>,
+}
+
+fn collection(session: &Session<'_>, zone: Option<&String>) -> Result<String> {
+    session.compute(format!("zones/{}/instances", encode(&session.zone(zone)?)))
+}
+
+fn path(session: &Session<'_>, which: &InZone) -> Result<String> {
+    Ok(format!("{}/{}", collection(session, which.zone.as_ref())?, encode(last(&which.name))))
+}
+
+impl Verb {
+    pub(crate) fn run(&self, session: &Session<'_>) -> Result<()> {
+        match self {
+            Verb::Create(create) => create.run(session),
+            Verb::List(list) => list.run(session),
+            Verb::Describe(which) => session.show(session.client.get(&path(session, which)?)?),
+            Verb::Delete(AllInZone { names, zone }) => {
+                session.delete("instances", &collection(session, zone.as_ref())?, names)
+            }
+            Verb::Start(which) => each(session, which, "start"),
+            Verb::Stop(which) => each(session, which, "stop"),
+            Verb::Reset(which) => each(session, which, "reset"),
+            Verb::AddTags(AddTags { which, tags }) => set_tags(session, which, |have| {
+                let new = tags.0.iter().filter(|tag| !have.contains(tag)).cloned().collect::<Vec<_>>();
+                have.extend(new);
+            }),
+            Verb::RemoveTags(RemoveTags { which, tags, .. }) => set_tags(session, which, |have| {
+                have.retain(|tag| tags.as_ref().is_some_and(|tags| !tags.0.contains(tag)));
+            }),
+            Verb::AddMetadata(AddMetadata { which, metadata }) => {
+                let said = metadata.read()?;
+                if said.is_empty() {
+                    let missing = "At least one of [--metadata] or [--metadata-from-file] must be provided.";
+                    return Err(Usage(missing.into()).into());
+                }
+                set_metadata(session, which, |have| have.extend(said))
+            }
+            Verb::RemoveMetadata(RemoveMetadata { which, keys, .. }) => {
+                set_metadata(session, which, |have| {
+                    have.retain(|key, _| keys.as_ref().is_some_and(|keys| !keys.0.contains(key)));
+                })
+            }
+            Verb::GetSerialPortOutput(output) => output.run(session),
+        }
+    }
+}
+
+/// Has each of some instances do something.
+fn each(session: &Session<'_>, which: &AllInZone, verb: &str) -> Result<()> {
+    let collection = collection(session, which.zone.as_ref())?;
+    for name in &which.names {
+        session.update(Method::POST, &format!("{collection}/{}/{verb}", encode(last(name))), None)?;
+    }
+    Ok(())
+}
+
+/// Replaces an instance's tags, if nobody else did meanwhile.
+fn set_tags(session: &Session<'_>, which: &InZone, change: impl FnOnce(&mut Vec<String>)) -> Result<()> {
+    let path = path(session, which)?;
+    let present = session.client.get(&path)?;
+    let items = present["tags"]["items"].as_array().into_iter().flatten();
+    let mut tags: Vec<String> = items.filter_map(Value::as_str).map(str::to_owned).collect();
+    change(&mut tags);
+    let body = json!({ "fingerprint": present["tags"]["fingerprint"], "items": tags });
+    session.update(Method::POST, &format!("{path}/setTags"), Some(body)).map(drop)
+}
+
+/// Replaces an instance's metadata, if nobody else did meanwhile.
+fn set_metadata(
+    session: &Session<'_>,
+    which: &InZone,
+    change: impl FnOnce(&mut BTreeMap<String, String>),
+) -> Result<()> {
+    let path = path(session, which)?;
+    let present = session.client.get(&path)?;
+    let items = present["metadata"]["items"].as_array().into_iter().flatten();
+    let pair = |item: &Value| {
+        Some((item["key"].as_str()?.to_owned(), item["value"].as_str().unwrap_or_default().to_owned()))
+    };
+    let mut metadata: BTreeMap<String, String> = items.filter_map(pair).collect();
+    change(&mut metadata);
+    let body = json!({ "fingerprint": present["metadata"]["fingerprint"], "items": items_of(&metadata) });
+    session.update(Method::POST, &format!("{path}/setMetadata"), Some(body)).map(drop)
+}
+
+/// Metadata as it is on the wire.
+fn items_of(metadata: &BTreeMap<String, String>) -> Vec<Value> {
+    metadata.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect()
+}
+
+impl Metadata {
+    /// All that is said, files read.
+    fn read(&self) -> Result<BTreeMap<String, String>> {
+        let mut all = BTreeMap::new();
+        for (key, value) in self.metadata.iter().flat_map(|pairs| &pairs.0) {
+            all.insert(key.clone(), value.clone());
+        }
+        for (key, file) in self.metadata_from_file.iter().flat_map(|pairs| &pairs.0) {
+            let text =
+                std::fs::read_to_string(file).with_context(|| format!("--metadata-from-file: {file}"))?;
+            if all.insert(key.clone(), text).is_some() {
+                let twice = format!("Encountered duplicate metadata key [{key}].");
+                return Err(Usage(twice).into());
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl ListArgs {
+    fn run(&self, session: &Session<'_>) -> Result<()> {
+        let all = session.list(&session.compute("aggregated/instances")?, "instances", &self.listed)?;
+        let wanted = |item: &Value| {
+            let zone = last(item["zone"].as_str().unwrap_or_default());
+            self.zones.as_ref().is_none_or(|zones| zones.0.iter().any(|wanted| wanted == zone))
+        };
+        session.show_list(all.into_iter().filter(wanted).collect(), &self.listed, TABLE)
+    }
+}
+
+impl SerialOutput {
+    fn run(&self, session: &Session<'_>) -> Result<()> {
+        let start = self.start.map(|start| format!("?start={start}")).unwrap_or_default();
+        let output = session.client.get(&format!("{}/serialPort{start}", path(session, &self.which)?))?;
+        crate::output::print(&format!("{}\n", output["contents"].as_str().unwrap_or_default()));
+        eprintln!(
+            "\nSpecify --start={} in the next get-serial-port-output invocation to get only the new output starting \
+             from here.",
+            output["next"].as_str().unwrap_or_default()
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! What every verb does with its request: send it, say what was done, show what is there.
+
+use super::args::Listed;
+use super::client::{Client, Refused, encode, path_of};
+use super::projection::parse_key;
+use super::transform::plain;
+use super::{Globals, print};
+use anyhow::Result;
+use hyper::Method;
+use serde_json::Value;
+use std::io::{IsTerminal, Write};
+
+/// Arguments that make no sense together, or that are missing: the exit status is 2, as where the parser says so.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// A variable of the environment that is there and not empty.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// One run of a verb.
+pub(crate) struct Session<'a> {
+    pub(crate) client: Client,
+    globals: &'a Globals,
+    project: Option<String>,
+}
+
+impl<'a> Session<'a> {
+    /// A session; `project` is the lab's only one.
+    pub(crate) fn new(client: Client, globals: &'a Globals, project: Option<String>) -> Session<'a> {
+        let said = globals.project.clone().or_else(|| variable("CLOUDSDK_CORE_PROJECT"));
+        Session { client, globals, project: said.or(project) }
+    }
+
+    /// The project that is meant.
+    pub(crate) fn project(&self) -> Result<&str> {
+        let missing = "The required property [project] is not currently set: say --project PROJECT, or set \
+                       CLOUDSDK_CORE_PROJECT.";
+        Ok(self.project.as_deref().ok_or_else(|| Usage(missing.into()))?)
+    }
+
+    /// The path of something in the project, in Compute: `global/networks/n`.
+    pub(crate) fn compute(&self, rest: impl std::fmt::Display) -> Result<String> {
+        Ok(format!("/compute/v1/projects/{}/{rest}", encode(self.project()?)))
+    }
+
+    /// The zone that is meant.
+    pub(crate) fn zone(&self, said: Option<&String>) -> Result<String> {
+        place(said, "zone", "CLOUDSDK_COMPUTE_ZONE")
+    }
+
+    /// The region that is meant.
+    pub(crate) fn region(&self, said: Option<&String>) -> Result<String> {
+        place(said, "region", "CLOUDSDK_COMPUTE_REGION")
+    }
+
+    /// The path of a network that is said by its name, a path or a link.
+    pub(crate) fn network(&self, said: &str) -> Result<String> {
+        match said.find("projects/") {
+            Some(at) => Ok(said.get(at..).unwrap_or_default().to_owned()),
+            None => Ok(format!("projects/{}/global/networks/{}", self.project()?, last(said))),
+        }
+    }
+
+    /// Creates resources of Compute and says so; the resources as they are now.
+    pub(crate) fn create(&self, collection: &str, bodies: Vec<Value>) -> Result<Vec<Value>> {
+        let mut made = Vec::new();
+        for body in bodies {
+            let operation = self.client.change(Method::POST, collection, Some(body))?;
+            let link = operation["targetLink"].as_str().unwrap_or_default();
+            eprintln!("Created [{link}].");
+            made.push(self.client.get(&path_of(link))?);
+        }
+        Ok(made)
+    }
+
+    /// Makes a change of a resource of Compute and says so; its link.
+    pub(crate) fn update(&self, method: Method, path: &str, body: Option<Value>) -> Result<String> {
+        let operation = self.client.change(method, path, body)?;
+        let link = operation["targetLink"].as_str().unwrap_or_default().to_owned();
+        eprintln!("Updated [{link}].");
+        Ok(link)
+    }
+
+    /// Deletes resources of Compute, after having asked.
+    pub(crate) fn delete(&self, what: &str, collection: &str, names: &[String]) -> Result<()> {
+        let list: String = names.iter().map(|name| format!(" - [{name}]\n")).collect();
+        self.confirm(&format!("The following {what} will be deleted:\n{list}"))?;
+        for name in names {
+            let path = format!("{collection}/{}", encode(last(name)));
+            let operation = self.client.change(Method::DELETE, &path, None)?;
+            eprintln!("Deleted [{}].", operation["targetLink"].as_str().unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Everything in a list, as the flags of lists say.
+    pub(crate) fn list(&self, path: &str, field: &str, listed: &Listed) -> Result<Vec<Value>> {
+        let path = match &listed.filter {
+            Some(filter) => {
+                let separator = if path.contains('?') { '&' } else { '?' };
+                format!("{path}{separator}filter={}", encode(filter))
+            }
+            None => path.to_owned(),
+        };
+        self.client.list(&path, field)
+    }
+
+    /// Shows a list.
+    pub(crate) fn show_list(&self, mut items: Vec<Value>, listed: &Listed, table: &str) -> Result<()> {
+        for key in listed.sort_by.iter().flat_map(|keys| keys.0.iter()).rev() {
+            let (bare, backwards) = match key.strip_prefix('~') {
+                Some(bare) => (bare, true),
+                None => (key.as_str(), false),
+            };
+            let step = parse_key(bare).map_err(|why| Usage(format!("--sort-by: {why}")))?;
+            items.sort_by_cached_key(|item| plain(&super::projection::get(item, &step)));
+            if backwards {
+                items.reverse();
+            }
+        }
+        items.truncate(listed.limit.unwrap_or(usize::MAX));
+        let none = items.is_empty();
+        if listed.uri {
+            let links =
+                items.iter().map(|item| format!("{}\n", item["selfLink"].as_str().unwrap_or_default()));
+            crate::output::print(&links.collect::<String>());
+        } else {
+            self.show_all(items, table)?;
+        }
+        if none {
+            eprintln!("Listed 0 items.");
+        }
+        Ok(())
+    }
+
+    /// Shows resources, as a table unless said otherwise.
+    pub(crate) fn show_all(&self, resources: Vec<Value>, table: &str) -> Result<()> {
+        let shown = print::many(resources, self.globals.format.as_ref(), table);
+        shown.map_err(|why| Usage(format!("--format: {why}")).into())
+    }
+
+    /// Shows a resource, as YAML unless said otherwise.
+    pub(crate) fn show(&self, resource: Value) -> Result<()> {
+        let shown = print::one(resource, self.globals.format.as_ref());
+        shown.map_err(|why| Usage(format!("--format: {why}")).into())
+    }
+
+    /// Whether something was said of the format.
+    pub(crate) fn has_format(&self) -> bool {
+        self.globals.format.is_some()
+    }
+
+    /// Asks whether to go on, where somebody is there to answer.
+    pub(crate) fn confirm(&self, what: &str) -> Result<()> {
+        let disabled = variable("CLOUDSDK_CORE_DISABLE_PROMPTS")
+            .is_some_and(|value| ["1", "true", "yes", "on"].contains(&value.to_ascii_lowercase().as_str()));
+        if self.globals.quiet || disabled || !std::io::stdin().is_terminal() {
+            return Ok(());
+        }
+        eprint!("{what}\nDo you want to continue (Y/n)?  ");
+        std::io::stderr().flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "" | "y" | "yes" => Ok(()),
+            _ => Err(Refused("Aborted by user.".into()).into()),
+        }
+    }
+}
+
+/// A zone or region: said, or in the environment as gcloud has it.
+fn place(said: Option<&String>, what: &str, property: &str) -> Result<String> {
+    let missing = || Usage(format!("argument --{what}: Must be specified, here or in {property}."));
+    Ok(said.cloned().or_else(|| variable(property)).ok_or_else(missing)?)
+}
+
+/// The last part of a path or a link.
+pub(crate) fn last(text: &str) -> &str {
+    text.rsplit('/').next().unwrap_or_default()
+}

@@ -1,0 +1,240 @@
+//! `compute networks subnets`.
+
+use super::args::{Body, InRegion, List, Listed, Pairs, either};
+use super::client::{encode, path_of};
+use super::session::{Session, Usage, last};
+use anyhow::Result;
+use hyper::Method;
+use serde_json::{Value, json};
+
+const TABLE: &str = "table(name, region.basename(), network.basename(), ipCidrRange:label=RANGE, stackType, \
+                     ipv6AccessType, internalIpv6Prefix, externalIpv6Prefix)";
+
+/// What to do with subnetworks.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    /// Create a subnetwork
+    #[command(
+        after_help = "Example:\n  tombolo compute networks subnets create subnet-1 --network vpc-1 --region us-central1 --range 10.1.0.0/16"
+    )]
+    Create(Create),
+    /// List subnetworks of every region
+    #[command(after_help = "Example:\n  tombolo compute networks subnets list --network vpc-1")]
+    List(ListArgs),
+    /// Show a subnetwork
+    #[command(
+        after_help = "Example:\n  tombolo compute networks subnets describe subnet-1 --region us-central1"
+    )]
+    Describe(InRegion),
+    /// Delete subnetworks
+    #[command(
+        after_help = "Example:\n  tombolo compute networks subnets delete subnet-1 --region us-central1"
+    )]
+    Delete(Delete),
+    /// Make a subnetwork's range larger
+    #[command(
+        after_help = "Example:\n  tombolo compute networks subnets expand-ip-range subnet-1 --region us-central1 --prefix-length 15"
+    )]
+    ExpandIpRange(Expand),
+    /// Change a subnetwork
+    #[command(
+        after_help = "Example:\n  tombolo compute networks subnets update subnet-1 --region us-central1 --enable-private-ip-google-access"
+    )]
+    Update(Update),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Create {
+    #[command(flatten)]
+    which: InRegion,
+    /// The network that it is in
+    #[arg(long)]
+    network: String,
+    /// Its range, such as 10.1.0.0/16
+    #[arg(long)]
+    range: String,
+    /// Further ranges, by name
+    #[arg(long, value_name = "NAME=RANGE")]
+    secondary_range: Vec<Pairs>,
+    /// Let instances without an external address reach Google's APIs
+    #[arg(long)]
+    enable_private_ip_google_access: bool,
+    /// What it is for, to the network
+    #[arg(long)]
+    purpose: Option<String>,
+    /// What it is for, to people
+    #[arg(long)]
+    description: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    /// Of this network only
+    #[arg(long)]
+    network: Option<String>,
+    /// Of these regions only
+    #[arg(long)]
+    regions: Option<List>,
+    #[command(flatten)]
+    listed: Listed,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Delete {
+    /// The names
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Their region [default: $CLOUDSDK_COMPUTE_REGION]
+    #[arg(long)]
+    region: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Expand {
+    #[command(flatten)]
+    which: InRegion,
+    /// The new, smaller number after the slash
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=29))]
+    prefix_length: u8,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Update {
+    #[command(flatten)]
+    which: InRegion,
+    /// Let instances without an external address reach Google's APIs
+    #[arg(long, conflicts_with = "no_enable_private_ip_google_access")]
+    enable_private_ip_google_access: bool,
+    #[arg(long, hide = true)]
+    no_enable_private_ip_google_access: bool,
+    /// Further ranges, by name, beside those that it has
+    #[arg(long, value_name = "NAME=RANGE")]
+    add_secondary_ranges: Option<Pairs>,
+    /// Further ranges that it has no longer
+    #[arg(long, value_name = "NAMES")]
+    remove_secondary_ranges: Option<List>,
+}
+
+fn path(session: &Session<'_>, which: &InRegion) -> Result<String> {
+    let region = session.region(which.region.as_ref())?;
+    session.compute(format!("regions/{}/subnetworks/{}", encode(&region), encode(last(&which.name))))
+}
+
+/// Ranges as they are on the wire.
+fn ranges(pairs: &Pairs) -> Vec<Value> {
+    pairs.0.iter().map(|(name, range)| json!({ "rangeName": name, "ipCidrRange": range })).collect()
+}
+
+impl Verb {
+    pub(crate) fn run(&self, session: &Session<'_>) -> Result<()> {
+        match self {
+            Verb::Create(create) => create.run(session),
+            Verb::List(list) => list.run(session),
+            Verb::Describe(which) => session.show(session.client.get(&path(session, which)?)?),
+            Verb::Delete(delete) => {
+                let region = session.region(delete.region.as_ref())?;
+                let collection = session.compute(format!("regions/{}/subnetworks", encode(&region)))?;
+                session.delete("subnetworks", &collection, &delete.names)
+            }
+            Verb::ExpandIpRange(expand) => expand.run(session),
+            Verb::Update(update) => update.run(session),
+        }
+    }
+}
+
+impl Create {
+    fn run(&self, session: &Session<'_>) -> Result<()> {
+        let region = session.region(self.which.region.as_ref())?;
+        let secondary: Vec<Value> = self.secondary_range.iter().flat_map(ranges).collect();
+        let access = self.enable_private_ip_google_access.then_some(true);
+        let body = Body::default()
+            .with("name", self.which.name.as_str())
+            .with("network", session.network(&self.network)?)
+            .with("ipCidrRange", self.range.as_str())
+            .maybe("privateIpGoogleAccess", access)
+            .maybe("secondaryIpRanges", Some(secondary).filter(|ranges| !ranges.is_empty()))
+            .maybe("purpose", self.purpose.as_deref())
+            .maybe("description", self.description.as_deref());
+        let collection = session.compute(format!("regions/{}/subnetworks", encode(&region)))?;
+        session.show_all(session.create(&collection, vec![body.json()])?, TABLE)
+    }
+}
+
+impl ListArgs {
+    fn run(&self, session: &Session<'_>) -> Result<()> {
+        let all = session.list(&session.compute("aggregated/subnetworks")?, "subnetworks", &self.listed)?;
+        let in_field = |item: &Value, field: &str| last(item[field].as_str().unwrap_or_default()).to_owned();
+        let wanted = |item: &Value| {
+            let network = self.network.as_ref().is_none_or(|name| in_field(item, "network") == last(name));
+            network
+                && self.regions.as_ref().is_none_or(|regions| regions.0.contains(&in_field(item, "region")))
+        };
+        session.show_list(all.into_iter().filter(wanted).collect(), &self.listed, TABLE)
+    }
+}
+
+impl Expand {
+    fn run(&self, session: &Session<'_>) -> Result<()> {
+        let path = path(session, &self.which)?;
+        let present = session.client.get(&path)?;
+        let range = present["ipCidrRange"].as_str().unwrap_or_default();
+        let larger = larger(range, self.prefix_length).ok_or_else(|| {
+            Usage(format!("--prefix-length: '{}' must be less than that of {range}.", self.prefix_length))
+        })?;
+        session.confirm(&format!(
+            "The IP range of subnetwork [{}] will be expanded from {range} to {larger}. This operation may take \
+             several minutes to complete and cannot be undone.\n",
+            self.which.name
+        ))?;
+        let body = json!({ "ipCidrRange": larger });
+        session.update(Method::POST, &format!("{path}/expandIpCidrRange"), Some(body)).map(drop)
+    }
+}
+
+/// A range made larger: the network of that length which it is in.
+fn larger(range: &str, length: u8) -> Option<String> {
+    let (address, present) = range.split_once('/')?;
+    let (address, present): (std::net::Ipv4Addr, u8) = (address.parse().ok()?, present.parse().ok()?);
+    let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+    let network = std::net::Ipv4Addr::from(u32::from(address) & mask);
+    (length < present).then(|| format!("{network}/{length}"))
+}
+
+impl Update {
+    fn run(&self, session: &Session<'_>) -> Result<()> {
+        let path = path(session, &self.which)?;
+        let access = either(self.enable_private_ip_google_access, self.no_enable_private_ip_google_access);
+        let ranges_change = self.add_secondary_ranges.is_some() || self.remove_secondary_ranges.is_some();
+        if access.is_none() && !ranges_change {
+            return Err(Usage("At least one property must be specified.".into()).into());
+        }
+        let mut link = String::new();
+        if let Some(access) = access {
+            let body = json!({ "privateIpGoogleAccess": access });
+            link = session.update(Method::POST, &format!("{path}/setPrivateIpGoogleAccess"), Some(body))?;
+        }
+        if ranges_change {
+            let present = session.client.get(&path)?;
+            let removed = self.remove_secondary_ranges.clone().unwrap_or_default().0;
+            let stays = |range: &&Value| !removed.iter().any(|name| range["rangeName"] == name.as_str());
+            let have = present["secondaryIpRanges"].as_array().into_iter().flatten();
+            let mut all: Vec<Value> = have.filter(stays).cloned().collect();
+            all.extend(self.add_secondary_ranges.iter().flat_map(ranges));
+            let body = json!({ "fingerprint": present["fingerprint"], "secondaryIpRanges": all });
+            link = session.update(Method::PATCH, &path, Some(body))?;
+        }
+        if session.has_format() { session.show(session.client.get(&path_of(&link))?) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::larger;
+
+    #[test]
+    fn a_larger_range_contains_the_present_one() {
+        assert_eq!(larger("10.1.0.0/16", 15).as_deref(), Some("10.0.0.0/15"));
+        assert_eq!(larger("10.1.0.0/16", 0).as_deref(), Some("0.0.0.0/0"));
+        assert_eq!(larger("10.1.0.0/16", 16), None);
+    }
+}

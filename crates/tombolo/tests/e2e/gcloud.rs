@@ -1,0 +1,247 @@
+//! The verbs that have gcloud's grammar: what they print, how they fail, and that gcloud prints the same.
+
+use crate::story::has_gcloud;
+use crate::support::{Home, homes, run};
+
+/// Makes a lab with something of everything.
+const MAKE: &[&str] = &[
+    "projects create project-1 --labels a=b",
+    "services enable compute.googleapis.com redis.googleapis.com",
+    "compute networks create vpc-1 --subnet-mode custom",
+    "compute networks create vpc-2 --subnet-mode custom --mtu 1300 --bgp-routing-mode global",
+    "compute networks subnets create subnet-1 --network vpc-1 --region us-central1 --range 10.1.0.0/16",
+    "compute networks subnets create subnet-2 --network vpc-2 --region us-central1 --range 10.2.0.0/16",
+    "compute networks subnets expand-ip-range subnet-2 --region us-central1 --prefix-length 15",
+    "compute networks subnets update subnet-1 --region us-central1 --enable-private-ip-google-access",
+    "compute networks peerings create p12 --network vpc-1 --peer-network vpc-2",
+    "compute networks peerings create p21 --network vpc-2 --peer-network vpc-1",
+    "compute networks peerings update p12 --network vpc-1 --export-custom-routes",
+    "compute firewall-rules create f1 --network vpc-1 --allow tcp:22,icmp,tcp:80-90 --source-ranges 10.0.0.0/8 --target-tags a,b",
+    "compute firewall-rules create f2 --network vpc-1 --direction egress --action deny --rules all --priority 7 --disabled",
+    "compute firewall-rules update f1 --allow tcp:22 --priority 900 --description it's:so",
+    "compute instances create vm-1 --zone us-central1-a --subnet subnet-1 --private-network-ip 10.1.0.9 --no-address --tags a --metadata k=v",
+    "compute instances create vm-2 vm-3 --zone us-central1-a --can-ip-forward --network-interface subnet=subnet-1 --network-interface subnet=subnet-2,no-address",
+    "compute instances add-tags vm-1 --zone us-central1-a --tags x,y",
+    "compute instances remove-tags vm-1 --zone us-central1-a --tags a,x",
+    "compute instances add-metadata vm-1 --zone us-central1-a --metadata q=1,k=w",
+    "compute instances stop vm-3 --zone us-central1-a",
+    "compute routes create r1 --network vpc-1 --destination-range 192.168.0.0/16 --next-hop-instance vm-2 --next-hop-instance-zone us-central1-a",
+    "redis instances create redis-1 --region us-central1 --network vpc-2 --reserved-ip-range 10.34.175.88/29",
+    "redis instances update redis-1 --region us-central1 --display-name cache",
+];
+
+/// What one looks at it with.
+const LOOK: &[&str] = &[
+    "projects list",
+    "projects describe project-1",
+    "services list --enabled",
+    "compute networks list",
+    "compute networks list --format yaml",
+    "compute networks describe vpc-1",
+    "compute networks describe vpc-1 --format json",
+    "compute networks describe vpc-1 --format value(peerings[0].state,subnetworks,peerings[].name)",
+    "compute networks peerings list",
+    "compute networks peerings list --network vpc-1 --format json",
+    "compute networks peerings list-routes p21 --network vpc-2 --region us-central1 --direction incoming",
+    "compute networks subnets list --filter region:us-central1",
+    "compute networks subnets describe subnet-1 --region us-central1",
+    "compute firewall-rules list",
+    "compute firewall-rules list --format table(name,sourceRanges.list(),allowed[].map().firewall_rule().list():label=ALLOW)",
+    "compute firewall-rules describe f1",
+    "compute routes list --filter network:vpc-1",
+    "compute routes describe r1",
+    "compute instances list",
+    "compute instances list --uri",
+    "compute instances list --sort-by ~name --limit 2",
+    "compute instances list --filter name=vm-2",
+    "compute instances list --format value(name,networkInterfaces[0].networkIP,tags.items,networkInterfaces[].networkIP,canIpForward)",
+    "compute instances list --format csv(name,status,networkInterfaces[0].networkIP)",
+    "compute instances list --format value(metadata)",
+    "compute instances list --format json(name,networkInterfaces[].networkIP,zone.basename())",
+    "compute instances list --format value(zone.scope(projects).segment(0),zone.segment(-2),creationTimestamp.date(),tags.items.len())",
+    "compute instances describe vm-1 --zone us-central1-a",
+    "compute instances describe vm-2 --zone us-central1-a --format yaml(name,networkInterfaces[].networkIP)",
+    "redis instances list --region us-central1",
+    "redis instances describe redis-1 --region us-central1",
+    "compute zones list --filter region:us-central1",
+    "compute regions list --limit 3",
+    "compute regions describe us-central1",
+    "compute operations list --global",
+];
+
+fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}
+
+/// The last home, with a lab in which everything is.
+fn made(home: &Home, more: &[&str]) -> crate::support::http::Served {
+    let served = home.serve(more);
+    for line in MAKE {
+        home.run(&words(line)).exits(0);
+    }
+    served
+}
+
+#[test]
+fn verbs_do_and_print_what_they_say() {
+    let homes = homes();
+    let home = homes.last().unwrap();
+    let _served = made(home, &["--async-operations"]);
+    let value = |line: &str, format: &str| {
+        let format = format!("value({format})");
+        home.run(&[words(line), vec!["--format", &format]].concat()).exits(0).trim_end().to_owned()
+    };
+    let zone = "--zone us-central1-a";
+    for (line, format, want) in [
+        ("compute networks describe vpc-1".to_owned(), "peerings[0].state", "ACTIVE"),
+        ("compute networks describe vpc-2".to_owned(), "mtu,x_gcloud_bgp_routing_mode", "1300\tGLOBAL"),
+        (
+            "compute networks describe vpc-1".to_owned(),
+            "peerings[0].exportCustomRoutes,peerings[0].importCustomRoutes",
+            "True\tFalse",
+        ),
+        (
+            "compute networks subnets describe subnet-2 --region us-central1".to_owned(),
+            "ipCidrRange",
+            "10.2.0.0/15",
+        ),
+        (
+            "compute firewall-rules describe f1".to_owned(),
+            "allowed[].map().firewall_rule().list(),priority,sourceRanges",
+            "tcp:22\t900\t10.0.0.0/8",
+        ),
+        (
+            "compute firewall-rules describe f2".to_owned(),
+            "denied[0].IPProtocol,direction,disabled",
+            "all\tEGRESS\tTrue",
+        ),
+        (
+            format!("compute instances describe vm-1 {zone}"),
+            "networkInterfaces[0].networkIP,tags.items",
+            "10.1.0.9\ty",
+        ),
+        (format!("compute instances describe vm-1 {zone}"), "metadata.items[].value", "w;1"),
+        (
+            format!("compute instances describe vm-2 {zone}"),
+            "networkInterfaces[].subnetwork.len(),canIpForward,status",
+            "2\tTrue\tRUNNING",
+        ),
+        (format!("compute instances describe vm-3 {zone}"), "status", "TERMINATED"),
+        ("compute routes describe r1".to_owned(), "nextHopInstance.scope()", "us-central1-a/instances/vm-2"),
+        (
+            "redis instances describe redis-1 --region us-central1".to_owned(),
+            "host,displayName",
+            "10.34.175.91\tcache",
+        ),
+    ] {
+        assert_eq!(value(&line, format), want, "{line}");
+    }
+    for line in LOOK {
+        let said = home.run(&words(line)).exits(0);
+        assert!(!said.is_empty(), "{line}");
+    }
+    for line in [
+        "compute instances delete vm-1 vm-2 vm-3 --zone us-central1-a --quiet",
+        "redis instances delete redis-1 --region us-central1",
+        "compute networks peerings delete p12 --network vpc-1",
+        "compute firewall-rules delete f1 f2",
+        "compute networks subnets delete subnet-1 --region us-central1",
+    ] {
+        // Of the route's instance there is none any more, so it had to go with it or before.
+        if line.starts_with("compute instances delete") {
+            home.run(&words("compute routes delete r1")).exits(0);
+        }
+        home.run(&words(line)).exits(0);
+    }
+    assert!(home.run(&words("compute instances list")).err.contains("Listed 0 items."));
+    home.down();
+}
+
+#[test]
+fn refusals_are_1_and_bad_usage_is_2() {
+    let homes = homes();
+    let home = homes.last().unwrap();
+    assert!(home.run(&words("compute networks list")).refusal().contains("no lab is served"));
+    let _served = made(home, &[]);
+    for (line, want) in [
+        (
+            "compute networks delete vpc-1",
+            "(tombolo.compute.networks.delete) Could not fetch resource:\n - The network resource 'projects/project-1/global/networks/vpc-1' is already being used by",
+        ),
+        (
+            "compute instances describe none --zone us-central1-a",
+            "- The resource 'projects/project-1/zones/us-central1-a/instances/none' was not found",
+        ),
+        (
+            "redis instances describe none --region us-central1",
+            "(tombolo.redis.instances.describe) NOT_FOUND: Resource",
+        ),
+        (
+            "redis instances create r --region us-central1 --tier standard_ha",
+            "UNIMPLEMENTED: Tombolo does not support",
+        ),
+        (
+            "compute networks peerings create x --network vpc-1 --peer-network vpc-2",
+            "(tombolo.compute.networks.peerings.create)",
+        ),
+        ("projects describe none-none", "PERMISSION_DENIED"),
+    ] {
+        let ran = home.run(&words(line));
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{line}: {}", ran.err);
+        assert!(ran.err.starts_with("ERROR: ") && ran.err.contains(want), "{line}: {}", ran.err);
+    }
+    for (line, want) in [
+        ("compute instances describe vm-1", "argument --zone: Must be specified"),
+        ("compute networks list --format box", "the format 'box' is not supported"),
+        ("compute networks list --format value(name", "expected ')'"),
+        ("compute firewall-rules create f", "Exactly one of (--action | --allow)"),
+        ("compute firewall-rules update f1", "At least one property"),
+        (
+            "compute instances create x --zone us-central1-a --network-interface nic-type=gvnic",
+            "'nic-type' is not supported",
+        ),
+        (
+            "compute networks subnets expand-ip-range subnet-1 --region us-central1 --prefix-length 16",
+            "must be less",
+        ),
+        ("compute instances create x --gpu 1", "--gpu"),
+    ] {
+        let said = home.run(&words(line)).refusal();
+        assert!(said.contains(want), "{line}: {said}");
+    }
+    // With two projects one has to be said, by a flag or as gcloud has it.
+    home.run(&words("projects create project-2")).exits(0);
+    assert!(home.run(&words("compute networks list")).refusal().contains("[project]"));
+    let mut command = home.command(&words("compute instances describe vm-1 --format value(name)"));
+    command.env("CLOUDSDK_CORE_PROJECT", "project-1").env("CLOUDSDK_COMPUTE_ZONE", "us-central1-a");
+    assert_eq!(run(command, b"").exits(0), "vm-1\n");
+    home.down();
+}
+
+#[test]
+fn the_token_is_sent_where_it_is_wanted() {
+    let homes = homes();
+    let home = homes.last().unwrap();
+    let mut up = home.start(&["serve", "--state", "state", "--listen", "0.0.0.0:0"]);
+    up.wait_until_up();
+    home.learn();
+    home.run(&words("projects create project-1")).exits(0);
+    assert_eq!(home.run(&words("projects list --format value(projectId)")).exits(0), "project-1\n");
+    home.down();
+}
+
+#[test]
+fn gcloud_prints_the_same() {
+    if !has_gcloud() {
+        return;
+    }
+    let homes = homes();
+    let home = homes.last().unwrap();
+    let _served = made(home, &[]);
+    for line in LOOK {
+        let ours = home.run(&words(line)).exits(0);
+        let theirs = home.run(&[vec!["gcloud", "--"], words(line)].concat()).exits(0);
+        assert_eq!(ours, theirs, "{line}");
+    }
+    home.down();
+}

@@ -1,0 +1,318 @@
+//! A World as a topology file: [`crate::parse`] the other way round.
+//!
+//! What the file cannot say is not guessed at from a list that somebody would have to keep: the text is read again, and
+//! whatever the World that comes of it has otherwise is told.
+
+use crate::parse;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use tombolo_model::project::{COMPUTE, REDIS};
+use tombolo_model::{
+    Action, Change, Direction, Exchange, Firewall, Instance, Network, NetworkKey, NextHop, Route, RouteKey,
+    Timestamp, World, network::DEFAULT_MTU,
+};
+
+/// A World as text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Export {
+    /// The topology file.
+    pub text: String,
+    /// What of the World the file does not say, one line each: a resource, and which of its fields.
+    pub lost: Vec<String>,
+}
+
+/// Fields that a World made anew has its own values for.
+const OWN: [&str; 6] = ["id", "creationTimestamp", "createTime", "number", "stateSince", "starts"];
+
+/// The topology file of a World.
+pub fn export(world: &World) -> Export {
+    let text = yaml(&file(world));
+    let lost = match parse("the exported file", &text) {
+        Ok(topology) => match topology.world(Timestamp(0)) {
+            Ok(again) => differences(&normal(world), &normal(&again)),
+            Err(refused) => vec![format!("all of it: made anew, {refused}")],
+        },
+        Err(errors) => errors.iter().map(|error| format!("all of it: {error}")).collect(),
+    };
+    Export { text, lost }
+}
+
+fn yaml(value: &Value) -> String {
+    let options = serde_saphyr::ser_options! { compact_list_indent: false, folded_wrap_chars: usize::MAX };
+    // JSON can always be written as YAML.
+    serde_saphyr::to_string_with_options(value, options).unwrap_or_default()
+}
+
+/// Adds a field that says something.
+fn put(map: &mut Map<String, Value>, field: &str, value: impl Into<Value>) {
+    let value = value.into();
+    let empty = match &value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        value => value.is_null(),
+    };
+    if !empty {
+        map.insert(field.to_owned(), value);
+    }
+}
+
+fn file(world: &World) -> Value {
+    // Networks that their project has as it got them need one word.
+    let defaults: BTreeSet<NetworkKey> =
+        world.projects.keys().filter_map(|id| default_of(world, id)).collect();
+    let users = world.networks.iter().filter(|(_, network)| !network.google_managed);
+    let networks =
+        users.filter(|(key, _)| !defaults.contains(key)).map(|(key, found)| network(world, key, found));
+    let own = world.projects.iter().filter(|(id, _)| !is_managed(world, id));
+    let projects = own.map(|(id, project)| {
+        let mut map = Map::new();
+        put(&mut map, "projectId", id.as_str());
+        let implied = |service: &&String| {
+            *service == COMPUTE || (*service == REDIS && world.redis.keys().any(|key| key.project == *id))
+        };
+        let services: Vec<&String> = project.services.iter().filter(|service| !implied(service)).collect();
+        put(&mut map, "services", json!(services));
+        if defaults.contains(&NetworkKey::new(id, "default")) {
+            put(&mut map, "defaultNetwork", true);
+        }
+        Value::Object(map)
+    });
+    let redis = world.redis.iter().map(|(key, redis)| {
+        json!({
+            "name": key.name,
+            "project": key.project,
+            "region": key.region,
+            "authorizedNetwork": redis.authorized_network.name,
+            "reservedIpRange": redis.reserved_ip_range,
+            "memorySizeGb": redis.memory_size_gb,
+        })
+    });
+    let mut map = Map::new();
+    put(&mut map, "projects", projects.collect::<Value>());
+    put(&mut map, "networks", networks.collect::<Value>());
+    let instances = world.instances.iter().map(|(key, found)| instance(key, found));
+    put(&mut map, "instances", instances.collect::<Value>());
+    put(&mut map, "redis", redis.collect::<Value>());
+    Value::Object(map)
+}
+
+/// Whether a project is a managed service's.
+fn is_managed(world: &World, id: &str) -> bool {
+    world.networks.iter().any(|(key, network)| key.project == id && network.google_managed)
+}
+
+/// The network `default` of a project, if nothing about it was changed.
+fn default_of(world: &World, project: &str) -> Option<NetworkKey> {
+    let key = NetworkKey::new(project, "default");
+    world.networks.get(&key)?;
+    let changes = [
+        Change::ProjectCreate(project.to_owned()),
+        Change::ServiceEnable { project: project.to_owned(), service: COMPUTE.to_owned() },
+    ];
+    let fresh = changes.iter().try_fold(World::default(), |world, change| world.apply(change, Timestamp(0)));
+    let path = key.to_string();
+    let of_it = |world: &World| {
+        let mut rows = normal(world);
+        rows.retain(|name, row| *name == path || row["network"] == path);
+        rows
+    };
+    (of_it(world) == of_it(&fresh.ok()?)).then_some(key)
+}
+
+fn network(world: &World, key: &NetworkKey, found: &Network) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "name", key.name.as_str());
+    put(&mut map, "project", key.project.as_str());
+    if found.auto_create_subnetworks {
+        put(&mut map, "autoCreateSubnetworks", true);
+    }
+    if found.mtu != DEFAULT_MTU {
+        put(&mut map, "mtu", found.mtu);
+    }
+    let own = world.subnetworks.iter().filter(|(_, subnetwork)| subnetwork.network == *key);
+    // Those of an auto-mode network come with it.
+    let said = own.filter(|(subnetwork, _)| !(found.auto_create_subnetworks && subnetwork.name == key.name));
+    let subnetworks = said
+        .map(|(key, found)| json!({ "name": key.name, "region": key.region, "ipCidrRange": found.range }));
+    put(&mut map, "subnetworks", subnetworks.collect::<Value>());
+    let users = found
+        .peerings
+        .iter()
+        .filter(|peering| world.networks.get(&peering.peer).is_none_or(|network| !network.google_managed));
+    let peerings = users.map(|peering| {
+        let mut map = Map::new();
+        put(&mut map, "name", peering.name.as_str());
+        put(&mut map, "network", format!("{}/{}", peering.peer.project, peering.peer.name));
+        // What is as it is unless said is left out.
+        let [said, usual] = [json!(peering.exchange), json!(Exchange::default())];
+        for (field, value) in
+            said.as_object().into_iter().flatten().filter(|(field, value)| **value != usual[*field])
+        {
+            put(&mut map, field, value.clone());
+        }
+        Value::Object(map)
+    });
+    put(&mut map, "peerings", peerings.collect::<Value>());
+    let rules = world.firewalls.iter().filter(|(_, rule)| rule.network == *key);
+    put(&mut map, "firewalls", rules.map(|(key, rule)| firewall(&key.name, rule)).collect::<Value>());
+    let routes = world.routes.iter().filter(|(_, route)| route.network == *key);
+    let said = routes.filter(|(name, _)| !is_default(name, found));
+    put(&mut map, "routes", said.map(|(key, found)| route(&key.name, found)).collect::<Value>());
+    Value::Object(map)
+}
+
+/// Whether a route is the one that its network came with.
+fn is_default(key: &RouteKey, network: &Network) -> bool {
+    key.name == format!("default-route-{:016x}", network.id)
+}
+
+fn firewall(name: &str, rule: &Firewall) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "name", name);
+    if rule.direction == Direction::Egress {
+        put(&mut map, "direction", "EGRESS");
+    }
+    if rule.priority != 1000 {
+        put(&mut map, "priority", rule.priority);
+    }
+    let entries = rule.matches.iter().map(|l4| {
+        let mut entry = Map::new();
+        put(&mut entry, "IPProtocol", l4.protocol.to_string());
+        put(&mut entry, "ports", l4.ports.iter().map(|ports| json!(ports.to_string())).collect::<Value>());
+        Value::Object(entry)
+    });
+    let action = if rule.action == Action::Allow { "allowed" } else { "denied" };
+    put(&mut map, action, entries.collect::<Value>());
+    put(&mut map, "sourceRanges", json!(rule.source_ranges));
+    put(&mut map, "sourceTags", json!(rule.source_tags));
+    put(&mut map, "targetTags", json!(rule.target_tags));
+    put(&mut map, "destinationRanges", json!(rule.destination_ranges));
+    if rule.disabled {
+        put(&mut map, "disabled", true);
+    }
+    Value::Object(map)
+}
+
+fn route(name: &str, route: &Route) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "name", name);
+    put(&mut map, "destRange", json!(route.dest_range));
+    if route.priority != 1000 {
+        put(&mut map, "priority", route.priority);
+    }
+    match &route.next_hop {
+        NextHop::InternetGateway => put(&mut map, "nextHopGateway", "default-internet-gateway"),
+        NextHop::Instance(key) => {
+            put(&mut map, "nextHopInstance", format!("{}/{}/{}", key.project, key.zone, key.name));
+        }
+        NextHop::Address(address) => put(&mut map, "nextHopIp", json!(address)),
+    }
+    Value::Object(map)
+}
+
+fn instance(key: &tombolo_model::InstanceKey, found: &Instance) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "name", key.name.as_str());
+    put(&mut map, "project", key.project.as_str());
+    put(&mut map, "zone", key.zone.as_str());
+    let nics = found.nics.iter().map(|nic| {
+        // A bare name is one of the instance's own project and region.
+        let subnetwork = match nic.subnetwork.project == key.project {
+            true => nic.subnetwork.name.clone(),
+            false => nic.subnetwork.to_string(),
+        };
+        json!({ "subnetwork": subnetwork, "networkIP": nic.address })
+    });
+    put(&mut map, "networkInterfaces", nics.collect::<Value>());
+    put(&mut map, "tags", json!(found.tags));
+    if found.can_ip_forward {
+        put(&mut map, "canIpForward", true);
+    }
+    let said = found.metadata.iter().filter(|(key, _)| *key != "startup-script");
+    let items: Vec<Value> = said.map(|(key, value)| json!({ "key": key, "value": value })).collect();
+    if !items.is_empty() {
+        put(&mut map, "metadata", json!({ "items": items }));
+    }
+    put(&mut map, "startupScript", json!(found.metadata.get("startup-script")));
+    if !found.running {
+        put(&mut map, "status", "TERMINATED");
+    }
+    Value::Object(map)
+}
+
+/// The rows of a World by what they are called, without what every World has its own values for.
+fn normal(world: &World) -> BTreeMap<String, Value> {
+    let managed = |path: &Value| {
+        let key = path.as_str().and_then(|path| path.parse::<NetworkKey>().ok());
+        key.and_then(|key| world.networks.get(&key)).is_some_and(|network| network.google_managed)
+    };
+    let mut rows = BTreeMap::new();
+    // Everything that a World has is JSON.
+    for row in world.changed(&World::default()).unwrap_or_default() {
+        let Some(mut value) = row.value else { continue };
+        let mut name = row.key;
+        match row.kind.as_str() {
+            // No resource, but something that every World has of its own.
+            _ if name.is_empty() => continue,
+            "details" => name = format!("{name} (as said)"),
+            "projects" => name = format!("projects/{name}"),
+            // Named after their network's number.
+            "routes" => {
+                let key = name.parse::<RouteKey>().ok();
+                let network = value["network"].as_str().and_then(|path| path.parse().ok());
+                let network = network.and_then(|key: NetworkKey| world.networks.get(&key));
+                if key.zip(network).is_some_and(|(key, network)| is_default(&key, network)) {
+                    name = format!("{}/default-route", value["network"].as_str().unwrap_or_default());
+                }
+            }
+            "networks" => {
+                for peering in value.get_mut("peerings").and_then(Value::as_array_mut).into_iter().flatten() {
+                    if managed(&peering["peer"]) {
+                        peering["name"] = json!("redis-peer");
+                    }
+                }
+            }
+            _ => {}
+        }
+        strip(&mut value);
+        if let Some(peerings) = value.get_mut("peerings").and_then(Value::as_array_mut) {
+            peerings.sort_by_key(|peering| peering["peer"].to_string());
+        }
+        rows.insert(name, value);
+    }
+    rows
+}
+
+/// Takes out what every World has its own values for.
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|field, _| !OWN.contains(&field.as_str()));
+            map.values_mut().for_each(strip);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
+/// What one World has and another has not, or has otherwise.
+fn differences(world: &BTreeMap<String, Value>, again: &BTreeMap<String, Value>) -> Vec<String> {
+    let names: BTreeSet<&String> = world.keys().chain(again.keys()).collect();
+    let line = |name: &String| match (world.get(name), again.get(name)) {
+        (Some(have), Some(other)) if have == other => None,
+        (Some(have), Some(other)) => {
+            let fields: BTreeSet<&String> =
+                [have, other].into_iter().filter_map(Value::as_object).flat_map(Map::keys).collect();
+            let differ = fields.into_iter().filter(|field| have[*field] != other[*field]);
+            Some(format!("{name}: {}", differ.cloned().collect::<Vec<_>>().join(", ")))
+        }
+        (Some(have), None) if name.ends_with("(as said)") => {
+            let fields = have.as_object().into_iter().flat_map(Map::keys).cloned();
+            let name = name.trim_end_matches(" (as said)");
+            Some(format!("{name}: {}", fields.collect::<Vec<_>>().join(", ")))
+        }
+        (Some(_), None) => Some(name.clone()),
+        (None, _) => Some(format!("that there is no {name}")),
+    };
+    names.into_iter().filter_map(line).collect()
+}
