@@ -1,14 +1,12 @@
 //! The server's socket: how a CLI process learns the World of a lab that keeps running, and ends it.
 
-use crate::lab::{Lab, LabError};
-use crate::now;
+use crate::lab::LabError;
 use crate::paths::{LabDir, LabLock};
 use crate::ssh::Login;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
 use std::io::Result;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -47,7 +45,7 @@ pub enum Response {
         pid: u32,
     },
     /// To [`Request::Api`]: where it is, or `None` of a lab without one.
-    Api(Option<ApiAddress>),
+    Api(ApiAddress),
     /// To [`Request::Login`].
     Login {
         /// The instance's public host key, as `known_hosts` has it.
@@ -104,24 +102,6 @@ pub trait Served {
     fn login(&self, login: Login) -> std::result::Result<String, LabError>;
 }
 
-impl Served for RefCell<Lab> {
-    fn world(&self) -> World {
-        self.borrow().world().clone()
-    }
-
-    fn watch(&self) -> Result<OwnedFd> {
-        self.borrow().agent().watch()
-    }
-
-    fn tick(&self) -> std::result::Result<(), LabError> {
-        self.borrow().converge_redis()
-    }
-
-    fn login(&self, login: Login) -> std::result::Result<String, LabError> {
-        self.borrow_mut().login(&login, now())
-    }
-}
-
 /// Why a server ended.
 #[derive(Debug)]
 pub enum Ended {
@@ -155,7 +135,7 @@ impl Control {
     }
 
     /// Serves until a signal, a request or the agent's end.
-    pub fn serve(&self, lab: &impl Served, api: Option<&ApiAddress>) -> Result<Ended> {
+    pub fn serve(&self, lab: &impl Served, api: &ApiAddress) -> Result<Ended> {
         let watch = lab.watch()?;
         loop {
             let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::NONE);
@@ -197,7 +177,7 @@ impl Control {
 }
 
 /// Answers one request; whether the lab is to end, `None` if the client made no sense.
-fn answer(stream: UnixStream, lab: &impl Served, api: Option<&ApiAddress>) -> Option<bool> {
+fn answer(stream: UnixStream, lab: &impl Served, api: &ApiAddress) -> Option<bool> {
     let conn = Conn::new(stream.into());
     conn.set_timeouts(CLIENT_PATIENCE).ok()?;
     match conn.recv::<Request>().ok()?.0 {
@@ -207,7 +187,7 @@ fn answer(stream: UnixStream, lab: &impl Served, api: Option<&ApiAddress>) -> Op
             Some(false)
         }
         Request::Api => {
-            conn.send(&Response::Api(api.cloned()), &[]).ok()?;
+            conn.send(&Response::Api(api.clone()), &[]).ok()?;
             Some(false)
         }
         Request::Login(login) => {

@@ -62,8 +62,8 @@ impl Served {
     pub(crate) fn find(args: &LabArgs) -> Result<Served> {
         let dir = LabDir::of(&args.lab);
         let api = match ask(&dir, Request::Api) {
-            Some(Response::Api(Some(api))) => api,
-            Some(_) => bail!("the lab that is up does not answer Google's APIs"),
+            Some(Response::Api(api)) => api,
+            Some(_) => bail!("the lab that is up is of another version of tombolo"),
             None => bail!(
                 "no lab is served (looked in {}): `tombolo serve` and `tombolo up FILE` serve one",
                 dir.path.display()

@@ -97,7 +97,7 @@ impl Serving<'_> {
         let proxy = Proxy::new(&api.state, allowed);
         let server = Server::start_with(listener, cloud.clone(), guard, Limits::default(), Some(proxy))?;
         is_up(&api, &cloud)?;
-        let ended = control.serve(cloud.as_ref(), Some(&api));
+        let ended = control.serve(cloud.as_ref(), &api);
         server.stop();
         cloud.end();
         writer.join().map_err(|_| anyhow!("the writer failed"))?;

@@ -178,7 +178,7 @@ fn own_name() -> String {
 /// Where the key and the host keys are: with what the lab keeps.
 fn client_folder(dir: &LabDir) -> Result<PathBuf> {
     match ask(dir, Request::Api) {
-        Some(Response::Api(Some(api))) => Ok(api.state.join("ssh")),
+        Some(Response::Api(api)) => Ok(api.state.join("ssh")),
         _ => bail!("the lab does not answer"),
     }
 }
