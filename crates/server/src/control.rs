@@ -44,7 +44,7 @@ pub enum Response {
         /// The server's process.
         pid: u32,
     },
-    /// To [`Request::Api`]: where it is, or `None` of a lab without one.
+    /// To [`Request::Api`]: where it is.
     Api(ApiAddress),
     /// To [`Request::Login`].
     Login {
