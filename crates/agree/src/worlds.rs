@@ -36,7 +36,7 @@ const TAGS: [&str; 3] = ["red", "green", "blue"];
 /// Ties are likely, and so are the first and the last priority.
 const PRIORITIES: [u16; 8] = [0, 900, 1000, 1000, 1000, 1001, 65534, 65535];
 /// Ports at which rules and flows meet: both ends of ranges and their neighbours.
-pub(crate) const PORTS: [u16; 9] = [21, 22, 23, 79, 80, 90, 91, 6379, 65535];
+pub(crate) const PORTS: [u16; 10] = [21, 22, 23, 79, 80, 90, 91, 6378, 6379, 65535];
 
 /// A random world.
 pub fn world(rng: &mut Rng) -> World {
@@ -328,12 +328,14 @@ impl Maker<'_> {
 
     /// A Redis instance, and so a tenant network behind one of the networks.
     fn redis(&mut self, networks: &[NetworkKey]) {
+        let tls = self.chance(40);
         let spec = RedisSpec {
             key: RedisKey::new(PROJECT, REGION, "redis-1"),
             authorized_network: self.pick(networks),
             reserved_ip_range: None,
             tier: RedisTier::Basic,
             memory_size_gb: 1,
+            tls,
         };
         self.try_change(&Change::RedisInsert(spec));
         // Its peering may be deleted: the instance stays, and nobody reaches it.

@@ -169,6 +169,9 @@ fn redis(spec: &RedisSpec) -> Request {
         "tier": tier,
         "memorySizeGb": spec.memory_size_gb,
     });
+    if spec.tls {
+        body["transitEncryptionMode"] = json!("SERVER_AUTHENTICATION");
+    }
     if let Some(range) = spec.reserved_ip_range {
         body["reservedIpRange"] = json!(range.to_string());
     }

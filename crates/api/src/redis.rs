@@ -6,6 +6,7 @@ use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, links, list};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use tombolo_memorystore::tls;
 use tombolo_model::region::{REGIONS, Region};
 use tombolo_model::{Change, Redis, RedisKey, RedisSpec, RedisTier, Refusal, World, project};
 
@@ -46,7 +47,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("readReplicasMode", &["READ_REPLICAS_MODE_UNSPECIFIED", "READ_REPLICAS_DISABLED"]),
     ("redisVersion", &["REDIS_7_0"]),
     ("tier", &["BASIC"]),
-    ("transitEncryptionMode", &["TRANSIT_ENCRYPTION_MODE_UNSPECIFIED", "DISABLED"]),
+    ("transitEncryptionMode", &["TRANSIT_ENCRYPTION_MODE_UNSPECIFIED", "SERVER_AUTHENTICATION", "DISABLED"]),
 ];
 
 fn key(call: &Call<'_>) -> RedisKey {
@@ -114,6 +115,7 @@ fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
         })?,
         tier: RedisTier::Basic,
         memory_size_gb: u32::try_from(memory).unwrap_or(u32::MAX),
+        tls: call.text("transitEncryptionMode") == Some("SERVER_AUTHENTICATION"),
     };
     let details = details::read(call, SAID, DERIVED)?;
     let settings = Change::RedisUpdate {
@@ -276,11 +278,21 @@ fn wire(world: &World, key: &RedisKey, found: &Redis) -> Value {
             project.unwrap_or_default()
         ),
         "connectMode": "DIRECT_PEERING",
-        "transitEncryptionMode": "DISABLED",
+        "transitEncryptionMode": if found.tls { "SERVER_AUTHENTICATION" } else { "DISABLED" },
         "nodes": [{ "id": "node-0", "zone": zone }],
         "readReplicasMode": "READ_REPLICAS_DISABLED",
         "persistenceConfig": { "persistenceMode": "DISABLED" },
     });
+    if let Some(identity) = tls::identity(found, &world.seed) {
+        let authority = identity.authority;
+        wire["serverCaCerts"] = json!([{
+            "serialNumber": authority.serial_number,
+            "cert": authority.cert,
+            "createTime": utc(authority.create_time),
+            "expireTime": utc(authority.expire_time),
+            "sha1Fingerprint": authority.sha1_fingerprint,
+        }]);
+    }
     if found.auth > 0 {
         wire["authEnabled"] = json!(true);
     }

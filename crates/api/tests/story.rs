@@ -153,6 +153,18 @@ fn a_redis_instance_is_in_a_network_that_nobody_sees() {
     let hidden =
         peering["network"].as_str().and_then(|link| link.split("/v1").nth(1)).expect("a link").to_owned();
     assert_eq!(cloud.refused("GET", &format!("/compute/v1{hidden}"), json!(null))["error"]["code"], 404);
+    let body = json!({ "tier": "BASIC", "memorySizeGb": 1, "transitEncryptionMode": "SERVER_AUTHENTICATION",
+        "authorizedNetwork": "projects/project-i-2/global/networks/vpc-2" });
+    cloud.post(&format!("{instances}?instanceId=secure"), body);
+    let secure = cloud.get(&format!("{instances}/secure"));
+    assert_eq!(
+        (&secure["port"], &secure["transitEncryptionMode"]),
+        (&json!(6378), &json!("SERVER_AUTHENTICATION"))
+    );
+    let authority = &secure["serverCaCerts"][0];
+    assert!(authority["cert"].as_str().is_some_and(|pem| pem.starts_with("-----BEGIN CERTIFICATE-----\n")));
+    assert!(redis.get("serverCaCerts").is_none());
+    cloud.delete(&format!("{instances}/secure"));
     assert_eq!(cloud.delete(&format!("{instances}/redis-1"))["done"], true);
     check(
         &cloud.refused("GET", &format!("{instances}/redis-1"), json!(null)),

@@ -47,6 +47,7 @@ fn empty(network: &tombolo_model::Network) -> Network {
         google_managed: network.google_managed,
         mtu: network.mtu,
         nics: BTreeMap::new(),
+        services: BTreeMap::new(),
         ranges: BTreeSet::new(),
         peers: BTreeSet::new(),
         routes: Vec::new(),
@@ -92,6 +93,7 @@ fn add_redis(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
             can_ip_forward: false,
         };
         network.nics.insert(redis.host, nic);
+        network.services.insert(redis.host, redis.port);
     }
 }
 
@@ -169,8 +171,7 @@ fn add_rules(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
     }
     for network in networks.values_mut() {
         if network.google_managed {
-            let hosts = network.nics.keys().copied().collect();
-            (network.egress, network.ingress) = managed_rules(hosts);
+            (network.egress, network.ingress) = managed_rules(&network.services);
         }
         let order = |rule: &Rule| (rule.priority, rule.action, rule.name.clone());
         network.egress.sort_by_key(order);
@@ -216,21 +217,23 @@ fn implied(name: &str, action: Action) -> Rule {
     }
 }
 
-/// The rules of a Memorystore tenant network: only the instances' port, never from 172.17.0.0/16 (Google's
+/// The rules of a Memorystore tenant network: only the instances' ports, never from 172.17.0.0/16 (Google's
 /// documentation of Memorystore networking: clients there cannot connect), and no connection from an instance.
-fn managed_rules(hosts: BTreeSet<Ipv4Addr>) -> (Rules, Rules) {
-    let port = PortRange { first: redis::PORT, last: redis::PORT };
+fn managed_rules(services: &BTreeMap<Ipv4Addr, u16>) -> (Rules, Rules) {
     let bridge = Ipv4Net::new_assert(Ipv4Addr::new(172, 17, 0, 0), 16);
     let all = || L4::all_of(Protocol::All);
-    let mut allow = managed(
-        "memorystore-allow-redis",
-        1000,
-        Action::Allow,
-        L4::new(Protocol::TCP, vec![port]),
-        Ipv4Net::default(),
-    );
-    allow.targets = Targets::Nics(hosts);
-    let ingress = vec![managed("memorystore-deny-172-17", 900, Action::Deny, all(), bridge), allow];
+    let mut ingress = vec![managed("memorystore-deny-172-17", 900, Action::Deny, all(), bridge)];
+    for (name, port) in
+        [("memorystore-allow-redis", redis::PORT), ("memorystore-allow-redis-tls", redis::TLS_PORT)]
+    {
+        let hosts: BTreeSet<_> =
+            services.iter().filter(|(_, at)| **at == port).map(|(host, _)| *host).collect();
+        if !hosts.is_empty() {
+            let tcp = L4::new(Protocol::TCP, vec![PortRange { first: port, last: port }]);
+            let targets = Targets::Nics(hosts);
+            ingress.push(Rule { targets, ..managed(name, 1000, Action::Allow, tcp, Ipv4Net::default()) });
+        }
+    }
     let egress = vec![managed("memorystore-deny-egress", 1000, Action::Deny, all(), Ipv4Net::default())];
     (egress, ingress)
 }

@@ -22,6 +22,8 @@ pub struct Network {
     pub mtu: u16,
     /// Its interfaces by address, which is unique in a network.
     pub nics: BTreeMap<Ipv4Addr, Nic>,
+    /// Where its managed services listen: the port of each address.
+    pub services: BTreeMap<Ipv4Addr, u16>,
     /// The ranges of its own subnetworks: what is in them goes to one of `nics` or nowhere.
     pub ranges: BTreeSet<Ipv4Net>,
     /// The networks that it has an active peering with.

@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 use tombolo_model::{
     Action, Change, Direction, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey, NicSpec,
     PeeringSpec, PeeringState, PortRange, Protocol, RedisKey, RedisSpec, SubnetworkKey, Timestamp, World,
+    redis,
 };
 
 /// A way to make a flow reachable.
@@ -186,7 +187,8 @@ fn proxy(world: &World, flow: &Flow, redis: &RedisKey, host: Ipv4Addr, now: Time
     let vm = proxy_vm(world, redis, subnet, host);
     let inserted = world.apply(&Change::InstanceInsert(vm.clone()), now).ok()?;
     let address = inserted.instances.get(&vm.key)?.nics.first()?.address;
-    let leg = Flow { destination: address, ..flow.clone() };
+    // The proxy speaks plain text to its clients, whatever the instance wants.
+    let leg = Flow { destination: address, port: redis::PORT, ..flow.clone() };
     let second = Flow { network: authorized.clone(), nic: address, source: address, ..flow.clone() };
     let fix = open_gates(world, &leg, vec![Change::InstanceInsert(vm)], now)?;
     let rule = match fix.changes.get(1) {
@@ -204,8 +206,17 @@ fn proxy_vm(world: &World, redis: &RedisKey, subnet: &SubnetworkKey, host: Ipv4A
         |n: u32| if n == 0 { format!("{}-proxy", redis.name) } else { format!("{}-proxy-{n}", redis.name) };
     let key = |n| InstanceKey::new(&subnet.project, &zone, name(n));
     let key = (0..).map(key).find(|k| !world.instances.contains_key(k)).unwrap_or_else(|| key(0));
-    let config =
-        format!("{}:\n  listen: 0.0.0.0:6379\n  redis: true\n  servers:\n   - {host}:6379:1\n", redis.name);
+    let found = world.redis.get(redis);
+    let port = found.map_or(redis::PORT, |found| found.port);
+    let mut config = format!("{}:\n  listen: 0.0.0.0:{}\n  redis: true\n", redis.name, redis::PORT);
+    if found.is_some_and(|found| found.tls) {
+        // What `gcloud redis instances describe --format='value(serverCaCerts.cert)'` prints.
+        config += "  server_tls_ca: /etc/tombolo-proxy/server-ca.pem\n  server_tls_verify: chain\n";
+    }
+    if found.is_some_and(|found| found.auth > 0) {
+        config += "  server_password_file: /etc/tombolo-proxy/auth-string\n";
+    }
+    config += &format!("  servers:\n   - {host}:{port}:1\n");
     let script = format!(
         "#!/bin/sh\ncat >/etc/nutcracker.yaml <<EOF\n{config}EOF\nexec tombolo-proxy --conf-file /etc/nutcracker.yaml\n"
     );
@@ -235,6 +246,7 @@ fn recreate(world: &World, flow: &Flow, redis: &RedisKey) -> Option<Fix> {
         reserved_ip_range: Some(old.reserved_ip_range),
         tier: old.tier,
         memory_size_gb: old.memory_size_gb,
+        tls: old.tls,
     };
     let project = &flow.network.project;
     let service = "redis.googleapis.com";

@@ -9,7 +9,7 @@ use crate::route::{Kind, Route, Via, lookup};
 use crate::{Flow, METADATA_SERVER};
 use serde::Serialize;
 use std::net::Ipv4Addr;
-use tombolo_model::{Action, NetworkKey, Protocol, range, redis};
+use tombolo_model::{Action, NetworkKey, Protocol, range};
 
 /// Google's names of a trace's steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -327,7 +327,7 @@ fn arrive(
 ) -> Verdict {
     let packet = Packet { far: flow.source, protocol: flow.protocol, port: flow.port };
     let rule = decide(&network.ingress, nic.address, &packet);
-    let cause = ingress_cause(&nic.owner, flow);
+    let cause = ingress_cause(nic, network, flow);
     if let Some(verdict) = gate(State::ApplyIngressFirewallRule, key, rule, cause, steps) {
         return verdict;
     }
@@ -345,13 +345,15 @@ fn arrive(
 }
 
 /// Why a receiver's gate would be closed: a managed service has causes of its own.
-fn ingress_cause(owner: &Owner, flow: &Flow) -> Cause {
-    match owner {
+fn ingress_cause(nic: &Nic, network: &Network, flow: &Flow) -> Cause {
+    match &nic.owner {
         Owner::Instance(_) | Owner::Iap(_) => Cause::FirewallRule,
         Owner::Redis(_) if Protocol::Number(flow.protocol) != Protocol::TCP => {
             Cause::RedisInstanceUnsupportedProtocol
         }
-        Owner::Redis(_) if flow.port != redis::PORT => Cause::RedisInstanceUnsupportedPort,
+        Owner::Redis(_) if network.services.get(&nic.address) != Some(&flow.port) => {
+            Cause::RedisInstanceUnsupportedPort
+        }
         Owner::Redis(_) => Cause::DroppedInsideGoogleManagedService,
     }
 }

@@ -34,6 +34,9 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("stream-node-max-entries", "100"),
 ];
 
+/// Where a server with TLS finds its certificate and key, in its own endpoint's private folder.
+pub const TLS_FILE: &str = "/run/redis-tls.pem";
+
 /// What can change of a server that runs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -64,10 +67,17 @@ pub fn settings(redis: &Redis, seed: &Seed) -> Settings {
 
 /// The text of redis.conf for an instance.
 pub fn redis_conf(redis: &Redis, settings: &Settings) -> String {
-    let mut conf = format!(
-        "bind {}\nport {}\nprotected-mode no\ndaemonize no\ndir /tmp\nsave \"\"\nappendonly no\n",
-        redis.host, redis.port
-    );
+    let mut conf =
+        format!("bind {}\nprotected-mode no\ndaemonize no\ndir /tmp\nsave \"\"\nappendonly no\n", redis.host);
+    let _ = match redis.tls {
+        false => writeln!(conf, "port {}", redis.port),
+        // Clients show no certificate: SERVER_AUTHENTICATION.
+        true => writeln!(
+            conf,
+            "port 0\ntls-port {}\ntls-cert-file {TLS_FILE}\ntls-key-file {TLS_FILE}\ntls-auth-clients no",
+            redis.port
+        ),
+    };
     for (name, value) in &settings.config {
         let _ = writeln!(conf, "{name} {}", quoted(value));
     }

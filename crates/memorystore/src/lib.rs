@@ -3,6 +3,7 @@
 
 pub mod conf;
 pub mod plan;
+pub mod tls;
 
-pub use conf::{Settings, redis_conf, settings};
+pub use conf::{Settings, TLS_FILE, redis_conf, settings};
 pub use plan::{Action, Process, Step, Wanted, plan, wanted};

@@ -1,6 +1,6 @@
 //! observe → plan → apply for redis-server processes: this is the plan.
 
-use crate::{Settings, conf, redis_conf, settings};
+use crate::{Settings, conf, redis_conf, settings, tls};
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use tombolo_fabric::Owner;
@@ -15,6 +15,8 @@ pub struct Wanted {
     pub address: SocketAddrV4,
     /// Its configuration. It has secrets in it.
     pub conf: String,
+    /// Its certificate and key, which its configuration wants in [`TLS_FILE`]; none without TLS.
+    pub tls: Option<String>,
     /// What can change of it while it runs.
     pub settings: Settings,
 }
@@ -80,6 +82,7 @@ pub fn wanted(world: &World) -> BTreeMap<RedisKey, Wanted> {
             endpoint: Owner::Redis(key.clone()).to_string(),
             address: SocketAddrV4::new(redis.host, redis.port),
             conf: redis_conf(redis, &settings),
+            tls: tls::identity(redis, &world.seed).map(|identity| identity.server),
             settings,
         }
     };
@@ -120,6 +123,7 @@ mod tests {
                 reserved_ip_range: None,
                 tier: RedisTier::Basic,
                 memory_size_gb: 1,
+                tls: false,
             })
         };
         let changes = [

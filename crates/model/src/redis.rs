@@ -21,6 +21,10 @@ use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 /// The port that instances without TLS listen on.
 pub const PORT: u16 = 6379;
 
+/// The port that instances with TLS listen on, and on no other.
+/// Source: Google's documentation of Memorystore for Redis, "In-transit encryption".
+pub const TLS_PORT: u16 = 6378;
+
 /// A Redis instance's tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -60,6 +64,9 @@ pub struct Redis {
     /// The number that its AUTH string follows from; clients need none when it is zero.
     #[serde(default)]
     pub auth: u64,
+    /// Clients speak TLS to it (`transitEncryptionMode: SERVER_AUTHENTICATION`).
+    #[serde(default)]
+    pub tls: bool,
 }
 
 impl Redis {
@@ -90,6 +97,9 @@ pub struct RedisSpec {
     pub tier: RedisTier,
     /// See [`Redis`].
     pub memory_size_gb: u32,
+    /// See [`Redis`].
+    #[serde(default)]
+    pub tls: bool,
 }
 
 /// Creates an instance, its tenant network and its peering where these are missing.
@@ -125,12 +135,13 @@ pub(crate) fn insert(world: &mut World, spec: &RedisSpec, now: Timestamp) -> Res
         tenant_network: tenant,
         reserved_ip_range: range,
         host: range::nth(range, 3),
-        port: PORT,
+        port: if spec.tls { TLS_PORT } else { PORT },
         tier: spec.tier,
         memory_size_gb: spec.memory_size_gb,
         redis_version: "REDIS_7_0".into(),
         configs: BTreeMap::new(),
         auth: 0,
+        tls: spec.tls,
     };
     world.redis.insert(spec.key.clone(), Arc::new(redis));
     Ok(())

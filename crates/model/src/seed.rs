@@ -19,9 +19,14 @@ impl Seed {
         self.0.is_empty()
     }
 
+    /// Random bytes for a purpose, such as a key: the same for the same purpose, and telling nothing of another.
+    pub fn bytes(&self, purpose: &str) -> [u8; 32] {
+        Sha256::digest(format!("{} {purpose}", self.0)).into()
+    }
+
     /// A UUID (version 4 in form) for a purpose: the same for the same purpose, and telling nothing of another.
     pub fn uuid(&self, purpose: &str) -> String {
-        let mut bytes = Sha256::digest(format!("{} {purpose}", self.0));
+        let mut bytes = self.bytes(purpose);
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         let hex: String = bytes.iter().take(16).map(|byte| format!("{byte:02x}")).collect();

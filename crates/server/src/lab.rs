@@ -16,12 +16,18 @@ use std::time::{Duration, Instant};
 use tombolo_agent::{Agent, AgentError, ConvergeReport, ProcessState, Program, SpawnOptions};
 use tombolo_dataplane::render;
 use tombolo_fabric::{Owner, compile};
-use tombolo_memorystore::{Process, Settings, Step, Wanted, plan, wanted};
+use tombolo_memorystore::{Process, Settings, Step, TLS_FILE, Wanted, plan, wanted};
 use tombolo_model::{Change, InstanceKey, RedisKey, Refusal, Timestamp, World};
 use tombolo_ssh::Secret;
 
 /// How long a redis-server may take to accept connections.
 const REDIS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Starts a redis-server ($1) with TLS: the file ($0) comes first on stdin, up to an empty line, and then its
+/// configuration. `read` takes no more than a line, so what follows is left for the server.
+const WITH_TLS: &str = r#"umask 077
+while IFS= read -r line && [ -n "$line" ]; do printf '%s\n' "$line"; done >"$0"
+exec "$1" -"#;
 
 /// How to start a lab.
 #[derive(Clone, Debug, Default)]
@@ -186,14 +192,21 @@ impl Lab {
         let observed = self.observe_redis(&wanted)?;
         self.redis.borrow_mut().retain(|key, _| matches!(observed.get(key), Some(Process::Running(_))));
         for action in plan(&wanted, &observed) {
-            let Wanted { endpoint, address, conf, settings } = action.wanted;
+            let Wanted { endpoint, address, conf, tls, settings } = action.wanted;
+            let secure = tls.is_some();
             match action.step {
                 Step::Start => {
-                    let program = Program::new([REDIS_PROGRAM, "-"]);
-                    self.agent.start_detached(&endpoint, REDIS_PROGRAM, program, Some(conf.into_bytes()))?;
+                    let (program, input) = match tls {
+                        None => (Program::new([REDIS_PROGRAM, "-"]), conf),
+                        Some(pem) => {
+                            let program = Program::new(["/bin/sh", "-c", WITH_TLS, TLS_FILE, REDIS_PROGRAM]);
+                            (program, format!("{}\n\n{conf}", pem.trim_end()))
+                        }
+                    };
+                    self.agent.start_detached(&endpoint, REDIS_PROGRAM, program, Some(input.into_bytes()))?;
                     self.await_redis(&endpoint)?;
                 }
-                Step::Tell(lines) => self.tell_redis(&endpoint, address, &lines)?,
+                Step::Tell(lines) => self.tell_redis(&endpoint, address, secure, &lines)?,
             }
             self.redis.borrow_mut().insert(action.redis, settings);
         }
@@ -201,9 +214,20 @@ impl Lab {
     }
 
     /// Sends commands to a redis-server, from inside its own endpoint; it must say OK to each.
-    fn tell_redis(&self, endpoint: &str, address: SocketAddrV4, lines: &str) -> Result<(), LabError> {
+    fn tell_redis(
+        &self,
+        endpoint: &str,
+        address: SocketAddrV4,
+        secure: bool,
+        lines: &str,
+    ) -> Result<(), LabError> {
         let (host, port) = (address.ip().to_string(), address.port().to_string());
-        let program = Program::new(["redis-cli", "-h", &host, "-p", &port]);
+        let mut words = vec!["redis-cli", "-h", &host, "-p", &port];
+        if secure {
+            // Nobody else can have that address in there.
+            words.extend(["--tls", "--insecure"]);
+        }
+        let program = Program::new(words);
         let ran = run_fed(&self.agent, endpoint, program, lines, REDIS_PATIENCE)?;
         let said = ran.output.lines().map(str::trim).find(|line| !line.is_empty() && *line != "OK");
         match (said, ran.code) {

@@ -78,14 +78,20 @@ fn file(world: &World) -> Value {
         Value::Object(map)
     });
     let redis = world.redis.iter().map(|(key, redis)| {
-        json!({
-            "name": key.name,
-            "project": key.project,
-            "region": key.region,
-            "authorizedNetwork": redis.authorized_network.name,
-            "reservedIpRange": redis.reserved_ip_range,
-            "memorySizeGb": redis.memory_size_gb,
-        })
+        let mut map = Map::new();
+        put(&mut map, "name", key.name.as_str());
+        put(&mut map, "project", key.project.as_str());
+        put(&mut map, "region", key.region.as_str());
+        put(&mut map, "authorizedNetwork", redis.authorized_network.name.as_str());
+        put(&mut map, "reservedIpRange", json!(redis.reserved_ip_range));
+        put(&mut map, "memorySizeGb", redis.memory_size_gb);
+        if redis.tls {
+            put(&mut map, "transitEncryptionMode", "SERVER_AUTHENTICATION");
+        }
+        if redis.auth > 0 {
+            put(&mut map, "authEnabled", true);
+        }
+        Value::Object(map)
     });
     let mut map = Map::new();
     put(&mut map, "projects", projects.collect::<Value>());

@@ -5,8 +5,8 @@
 use crate::form::{Defs, Form, Reader, form};
 use crate::node::{Kind, Node};
 use crate::value::{
-    Int, Loose, Name, Plain, Port, ProbeProtocol, ProjectId, RegionName, Seconds, Service, Status, Word,
-    ZoneName,
+    Int, Loose, Name, Plain, Port, ProbeProtocol, ProjectId, RegionName, Seconds, Service, Status,
+    TransitEncryption, Word, ZoneName,
 };
 use ipnet::Ipv4Net;
 use serde_json::json;
@@ -229,6 +229,19 @@ form! {
         "tier" tier: Option<Word<RedisTier>>,
         /// Its memory in GiB; 1 when left out.
         "memorySizeGb" memory_size_gb: Option<Int<1, 300>>,
+        /// SERVER_AUTHENTICATION: its clients speak TLS, on port 6378; DISABLED when left out.
+        "transitEncryptionMode" transit_encryption_mode: Option<Word<TransitEncryption>>,
+        /// Whether its clients must say its AUTH string; false when left out.
+        "authEnabled" auth_enabled: Option<bool>,
+    }
+}
+
+impl Redis {
+    /// Whether its clients speak TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.transit_encryption_mode
+            .as_ref()
+            .is_some_and(|mode| mode.0 == TransitEncryption::ServerAuthentication)
     }
 }
 

@@ -277,7 +277,17 @@ impl<'f> Lower<'f> {
             }
             let found = self.names.network(&redis.authorized_network.0, Some(owner));
             if let Some(network) = self.noted(found, &format!("{path}.authorizedNetwork")) {
-                self.change(&path, Change::RedisInsert(redis_spec(redis, owner, network)));
+                let spec = redis_spec(redis, owner, network);
+                let auth = redis.auth_enabled.filter(|enabled| *enabled).map(|_| Change::RedisUpdate {
+                    redis: spec.key.clone(),
+                    memory_size_gb: None,
+                    configs: None,
+                    auth: Some(true),
+                });
+                self.change(&path, Change::RedisInsert(spec));
+                if let Some(auth) = auth {
+                    self.change(&path, auth);
+                }
             }
         }
     }
@@ -329,5 +339,6 @@ fn redis_spec(redis: &Redis, project: &str, authorized_network: NetworkKey) -> R
         reserved_ip_range: redis.reserved_ip_range,
         tier: redis.tier.map(|tier| tier.0).unwrap_or_default(),
         memory_size_gb: redis.memory_size_gb.map_or(1, |gb| gb.0),
+        tls: redis.has_tls(),
     }
 }

@@ -5,7 +5,7 @@ use crate::lower::Lower;
 use crate::value::{ProbeProtocol, unknown};
 use crate::{diagnostic::shorten, file};
 use std::{net::Ipv4Addr, time::Duration};
-use tombolo_model::redis;
+use tombolo_model::{RedisKey, redis};
 
 /// How long a check may take unless it says.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,7 +45,11 @@ fn probe(lower: &mut Lower<'_>, check: &file::Check, path: &str) -> Option<Check
     let reachable = expectation(check);
     let reachable = reachable.map_err(|(key, message)| lower.error(&format!("{path}{key}"), message)).ok();
     let to = to?;
-    let probe = what(check, matches!(to, Target::Redis(_)));
+    let port = match &to {
+        Target::Redis(key) => Some(redis_port(lower, key)),
+        _ => None,
+    };
+    let probe = what(check, port);
     let probe = probe.map_err(|(key, message)| lower.error(&format!("{path}{key}"), message)).ok();
     Some(CheckKind::Probe { to, probe: probe?, reachable: reachable? })
 }
@@ -87,9 +91,16 @@ fn expectation(check: &file::Check) -> Result<bool, Wrong> {
     }
 }
 
-/// What is sent.
-fn what(check: &file::Check, to_redis: bool) -> Result<Probe, Wrong> {
-    let port = check.port.map(|p| p.short()).or(to_redis.then_some(redis::PORT));
+/// Where a Redis instance of the file listens.
+fn redis_port(lower: &Lower<'_>, key: &RedisKey) -> u16 {
+    let is_it = |redis: &&file::Redis| redis.name.0 == key.name && redis.region.0 == key.region;
+    let tls = lower.file.redis.iter().find(is_it).is_some_and(file::Redis::has_tls);
+    if tls { redis::TLS_PORT } else { redis::PORT }
+}
+
+/// What is sent; `usual` is the port unless another is said.
+fn what(check: &file::Check, usual: Option<u16>) -> Result<Probe, Wrong> {
+    let port = check.port.map(|p| p.short()).or(usual);
     let missing = |key: &str| Err(("", format!("missing key '{key}'")));
     match (check.protocol.map(|p| p.0), port) {
         (Some(ProbeProtocol::Icmp), _) if check.port.is_some() => {

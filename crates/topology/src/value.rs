@@ -284,6 +284,18 @@ impl Words for RedisTier {
     const TABLE: &'static [(&'static str, Self)] = &[("BASIC", RedisTier::Basic)];
 }
 
+/// Whether clients of a Redis instance speak TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TransitEncryption {
+    ServerAuthentication,
+    Disabled,
+}
+
+impl Words for TransitEncryption {
+    const TABLE: &'static [(&'static str, Self)] =
+        &[("SERVER_AUTHENTICATION", Self::ServerAuthentication), ("DISABLED", Self::Disabled)];
+}
+
 /// A service that a project can enable.
 #[derive(Clone, Debug)]
 pub(crate) struct Service(pub(crate) String);

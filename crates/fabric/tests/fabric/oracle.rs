@@ -227,11 +227,12 @@ fn oracle(world: &World, flow: &Flow) -> Verdict {
     };
     if receiver.kind == Kind::Redis {
         let bridge: ipnet::Ipv4Net = "172.17.0.0/16".parse().unwrap();
+        let port = world.redis.values().find(|r| r.tenant_network == network && r.host == nic).unwrap().port;
         match (flow.protocol, flow.port) {
-            (6, 6379) if bridge.contains(&flow.source) => {
+            (6, at) if at == port && bridge.contains(&flow.source) => {
                 return dropped(Cause::DroppedInsideGoogleManagedService);
             }
-            (6, 6379) => {}
+            (6, at) if at == port => {}
             (6, _) => return dropped(Cause::RedisInstanceUnsupportedPort),
             _ => return dropped(Cause::RedisInstanceUnsupportedProtocol),
         }

@@ -405,6 +405,13 @@ fn redis_has_causes_of_its_own() {
     );
     // Rules of the user's network act at the user's VMs.
     table(
+        &[OPEN, "redis redis-1 vpc-2 tls\nredis plain vpc-2"],
+        "vm-2 -> redis-1 tcp/6378 : DELIVERED redis-1
+         vm-2 -> redis-1 tcp/6379 : DROP REDIS_INSTANCE_UNSUPPORTED_PORT
+         vm-2 -> plain tcp/6379 : DELIVERED plain
+         vm-2 -> plain tcp/6378 : DROP REDIS_INSTANCE_UNSUPPORTED_PORT",
+    );
+    table(
         &["redis redis-1 vpc-2\ndeny out vpc-2 tcp:6379 egress"],
         "vm-2 -> redis-1 tcp/6379 : DROP FIREWALL_RULE out",
     );

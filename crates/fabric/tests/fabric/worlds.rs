@@ -89,7 +89,7 @@ fn line() -> impl Strategy<Value = String> {
         4 => (network(), network(), exchange).prop_map(|(a, b, x)| format!("exchange {a}-to-{b} {a} {x}")),
         1 => (network(), network()).prop_map(|(a, b)| format!("unpeer {a}-to-{b} {a}")),
         1 => network().prop_map(|n| format!("no-default-route {n}")),
-        2 => (name(), network()).prop_map(|(r, n)| format!("redis {r} {n}")),
+        2 => (name(), network(), select(&["", "tls"][..])).prop_map(|(r, n, tls)| format!("redis {r} {n} {tls}")),
         1 => name().prop_map(|r| format!("delete redis {r}")),
     ]
 }
@@ -154,7 +154,7 @@ pub(crate) struct AnyFlow {
 pub(crate) fn flows() -> impl Strategy<Value = AnyFlow> {
     let spoof =
         select(&["10.1.0.77", "10.2.0.2", "10.3.0.9", "172.17.0.9", "8.8.8.8", "10.8.0.17", "10.8.0.33"][..]);
-    let port = prop_oneof![select(&[0u16, 22, 53, 79, 80, 81, 82, 443, 6379, 65535][..]), any::<u16>()];
+    let port = prop_oneof![select(&[0u16, 22, 53, 79, 80, 81, 82, 443, 6378, 6379, 65535][..]), any::<u16>()];
     (
         any::<Index>(),
         prop::option::weighted(0.2, spoof),

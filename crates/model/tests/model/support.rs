@@ -10,7 +10,7 @@
 //!   route r-1 vpc-1 192.168.0.0/16 gateway|vm-1|10.1.0.9
 //!   peer a-to-b vpc-a vpc-b [export] [import] [import-public] [no-export-public]
 //!   exchange a-to-b vpc-a [export] …      unpeer a-to-b vpc-a
-//!   redis redis-1 vpc-2 [10.34.175.88/29] [region=R] [memory=N]
+//!   redis redis-1 vpc-2 [10.34.175.88/29] [region=R] [memory=N] [tls]
 //!   secondary subnet-1 pods=10.8.0.0/16,…    alias vm-1 pods=10.8.1.0/24,=10.1.0.77/32,pods=/28
 //!   reserve a-1 subnet-1[=10.1.0.9]|external|external=A|range vpc-1 BASE|any LENGTH
 //!   nat vm-1 [A]                          unnat vm-1
@@ -154,6 +154,7 @@ pub(crate) fn change(line: &str) -> Change {
                 reserved_ip_range: w.words.get(3).and_then(|r| r.parse().ok()),
                 tier: RedisTier::Basic,
                 memory_size_gb: w.option("memory").map_or(1, parse),
+                tls: w.has("tls"),
             })
         }
         "secondary" => Change::SubnetworkSetSecondary {

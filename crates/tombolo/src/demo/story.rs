@@ -104,6 +104,7 @@ impl Story {
             reserved_ip_range: REDIS_RANGE.parse().ok(),
             tier: RedisTier::Basic,
             memory_size_gb: 1,
+            tls: false,
         };
         let enable = Change::ServiceEnable { project: PROJECTS[1].into(), service: project::REDIS.into() };
         vec![enable, Change::RedisInsert(spec)]

@@ -84,6 +84,9 @@ struct Create {
     /// Want a password of its clients
     #[arg(long)]
     enable_auth: bool,
+    /// SERVER_AUTHENTICATION: its clients speak TLS, on port 6378; DISABLED
+    #[arg(long, value_name = "MODE")]
+    transit_encryption_mode: Option<String>,
     /// Its zone
     #[arg(long)]
     zone: Option<String>,
@@ -188,6 +191,7 @@ impl Create {
             .maybe("connectMode", self.connect_mode.as_ref().map(upper))
             .maybe("redisVersion", self.redis_version.as_ref().map(upper))
             .maybe("authEnabled", self.enable_auth.then_some(true))
+            .maybe("transitEncryptionMode", self.transit_encryption_mode.as_ref().map(upper))
             .maybe("locationId", self.zone.as_deref())
             .maybe("displayName", self.display_name.as_deref())
             .maybe("labels", self.labels.as_ref().map(Pairs::map))

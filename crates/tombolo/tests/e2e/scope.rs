@@ -139,3 +139,66 @@ fn a_redis_instance_is_changed_while_it_runs() {
     assert!(open("get k").contains("NOAUTH"));
     home.down();
 }
+
+/// What programs fail on that speak neither TLS nor AUTH: a few lines of the proxy's configuration bring them there.
+#[test]
+fn a_redis_instance_with_tls_and_auth_is_reached_through_the_proxy() {
+    let homes = homes();
+    let home = homes.last().unwrap();
+    let served = lab(home);
+    vm(&served, "project-1", "vm-1", json!([]));
+    let body = json!({
+        "tier": "BASIC",
+        "memorySizeGb": 1,
+        "authorizedNetwork": "projects/project-1/global/networks/vpc",
+        "authEnabled": true,
+        "transitEncryptionMode": "SERVER_AUTHENTICATION",
+    });
+    served.good("POST", &format!("{REDIS}?instanceId=redis-1"), body);
+    let target = format!("{REDIS}/redis-1");
+    let found = served.good("GET", &target, Value::Null);
+    assert_eq!(
+        (&found["port"], &found["transitEncryptionMode"]),
+        (&json!(6378), &json!("SERVER_AUTHENTICATION"))
+    );
+    let (host, ca) = (found["host"].as_str().unwrap(), found["serverCaCerts"][0]["cert"].as_str().unwrap());
+    let string = served.good("GET", &format!("{target}/authString"), Value::Null)["authString"].clone();
+    let string = string.as_str().expect("an AUTH string");
+    let files = format!("umask 077; cd /root; printf %s '{ca}' >ca.pem; printf %s {string} >auth");
+    home.sh("vm-1", &files).exits(0);
+    let secure = |more: &str| {
+        let tls = format!("redis-cli -h {host} -p 6378 --tls {more}");
+        home.sh("vm-1", &format!("export REDISCLI_AUTH=$(cat /root/auth); {tls}"))
+    };
+    assert_eq!(secure("--cacert /root/ca.pem set k v").exits(0), "OK\n");
+    // Who does not know the authority does not talk to it; plain text and the other port get nothing.
+    assert!(!secure("set k w").out.contains("OK"));
+    assert!(!home.sh("vm-1", &format!("timeout 2 redis-cli -h {host} -p 6378 ping")).out.contains("PONG"));
+    assert!(!home.sh("vm-1", &format!("timeout 1 redis-cli -h {host} ping")).out.contains("PONG"));
+
+    let proxy = format!(
+        "cat >proxy.yml <<END
+redis-1:
+  listen: 127.0.0.1:6379
+  redis: true
+  server_password_file: /root/auth
+  server_tls_ca: /root/ca.pem
+  server_tls_verify: chain
+  servers:
+   - {host}:6378:1
+END
+tombolo-proxy -c proxy.yml -a 127.0.0.1 &
+n=0; until redis-cli ping >ping.txt 2>&1; do n=$((n+1)); [ $n -lt 100 ] || exit 1; sleep 0.1; done
+redis-cli get k; kill $!"
+    );
+    assert_eq!(home.sh("vm-1", &format!("cd /root; {proxy}")).exits(0), "v\n");
+
+    // Told while it runs, through TLS; and the same authority after a restart.
+    served.good("PATCH", &format!("{target}?updateMask=memorySizeGb"), json!({ "memorySizeGb": 2 }));
+    assert!(secure("--cacert /root/ca.pem info memory").exits(0).contains("maxmemory:2147483648"));
+    assert!(home.processes().iter().all(|process| !process.args.contains(string)));
+    home.down();
+    let served = home.serve(&[]);
+    assert_eq!(served.good("GET", &target, Value::Null)["serverCaCerts"], found["serverCaCerts"]);
+    home.down();
+}
