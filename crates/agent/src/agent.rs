@@ -15,6 +15,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
+use tombolo_dataplane::linux::guests::Guests;
 
 use crate::dispatch::dispatch;
 use crate::lab::Lab;
@@ -24,12 +25,14 @@ use crate::proto::{Conn, ProtoError};
 /// Serves until the lease closes or somebody asks for the end. The caller must then end the process, which
 /// ends everything in the lab.
 pub(crate) fn run(lease: &Conn, listen: Option<PathBuf>) -> Result<()> {
+    // While there is one thread.
+    let guests = Guests::start().context("make the guests' user namespace")?;
     end_on_sigterm()?;
     // One descriptor per VM and network, and then some.
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-    let lab = Arc::new(Lab::default());
+    let lab = Arc::new(Lab::new(guests));
     if let Some(path) = &listen {
         let listener = bind(path).with_context(|| format!("listen on {}", path.display()))?;
         let lab = Arc::clone(&lab);

@@ -10,8 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use tombolo_dataplane::linux::apply::Failure;
+use tombolo_dataplane::linux::guests::Guests;
 use tombolo_dataplane::linux::probe::cookies;
-use tombolo_dataplane::linux::{Held, Kernel, netns};
+use tombolo_dataplane::linux::{Held, Kernel};
 use tombolo_dataplane::{Changes, Desired, Probe, Seen, plan};
 
 use crate::lab::lock;
@@ -42,19 +43,18 @@ struct Last {
     desired: Desired,
 }
 
-impl Default for Dataplane {
-    fn default() -> Self {
+impl Dataplane {
+    /// Nothing yet; endpoints will be the guests'.
+    pub(crate) fn new(guests: Arc<Guests>) -> Self {
         // Connection tracking remembers probes for a while: a new agent begins elsewhere.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
-            kernel: Mutex::default(),
+            kernel: Mutex::new(Kernel { guests: Some(guests), ..Kernel::default() }),
             desired: Mutex::default(),
             cookie: AtomicU32::new(since.as_micros() as u32),
         }
     }
-}
 
-impl Dataplane {
     /// One network namespace. The holder keeps it alive.
     pub(crate) fn netns_of(&self, name: &str) -> Option<Arc<OwnedFd>> {
         lock(&self.kernel).namespaces.get(name).map(|held| Arc::clone(&held.fd))
@@ -64,7 +64,7 @@ impl Dataplane {
     pub(crate) fn make_netns(&self, name: &str) -> Result<()> {
         let mut kernel = lock(&self.kernel);
         if !kernel.namespaces.contains_key(name) {
-            let made = netns::create().and_then(|made| Held::new(made, false));
+            let made = kernel.create(false).and_then(|made| Held::new(made, false));
             let made = made.with_context(|| format!("make network namespace {name}"))?;
             kernel.namespaces.insert(name.to_owned(), made);
         }

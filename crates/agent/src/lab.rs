@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
+use tombolo_dataplane::linux::guests::Guests;
 
 use crate::kernel::Dataplane;
 use crate::message::VmSpec;
@@ -15,8 +16,10 @@ use crate::ssh::Listeners;
 use crate::vm::Vm;
 
 /// The lab's state.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lab {
+    /// The user namespace of VMs' programs.
+    pub(crate) guests: Arc<Guests>,
     /// Network namespaces, links, routes and rules.
     pub(crate) dataplane: Dataplane,
     vms: Mutex<BTreeMap<String, Arc<Vm>>>,
@@ -27,6 +30,18 @@ pub struct Lab {
 }
 
 impl Lab {
+    /// A lab with nothing in it.
+    pub(crate) fn new(guests: Guests) -> Self {
+        let guests = Arc::new(guests);
+        Self {
+            dataplane: Dataplane::new(Arc::clone(&guests)),
+            guests,
+            vms: Mutex::default(),
+            listeners: Listeners::default(),
+            changing: Mutex::default(),
+        }
+    }
+
     /// One network namespace. The holder keeps it alive.
     pub fn netns_of(&self, name: &str) -> Option<Arc<OwnedFd>> {
         self.dataplane.netns_of(name)

@@ -301,7 +301,7 @@ pub enum ExecControl {
 /// From the agent to a VM's init.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum InitRequest {
-    /// The first message, with the network namespace attached.
+    /// The first message, with the network namespace and the guests' user namespace attached.
     Setup(VmSpec),
     /// Runs a program. Descriptors: the requester's connection, then stdin, stdout, stderr unless `tty`.
     Launch { program: Program, tty: Option<WinSize>, detach: bool },

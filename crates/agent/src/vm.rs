@@ -112,7 +112,10 @@ impl State {
             bail!("the lab has no VM {key} any more");
         }
         let netns = lab.netns_of(&self.spec.netns).with_context(|| format!("VM {key} has no network yet"))?;
-        self.init = Some(Init::start(&self.spec, netns.as_fd()).with_context(|| format!("start VM {key}"))?);
+        self.init = Some(
+            Init::start(&self.spec, [netns.as_fd(), lab.guests.user()])
+                .with_context(|| format!("start VM {key}"))?,
+        );
         Ok(())
     }
 
@@ -132,7 +135,7 @@ struct Init {
 }
 
 impl Init {
-    fn start(spec: &VmSpec, netns: BorrowedFd<'_>) -> Result<Self> {
+    fn start(spec: &VmSpec, namespaces: [BorrowedFd<'_>; 2]) -> Result<Self> {
         let (conn, theirs) = Conn::pair()?;
         let mut command = Command::new("/proc/self/exe");
         // Its stdin, so that no descriptor is ever open across exec in this many-threaded process.
@@ -142,7 +145,7 @@ impl Init {
         drop(command);
         let group = Arc::new(Group(Mutex::new(Some(Pid::from_raw(child.id() as i32)))));
 
-        let hello = set_up(&conn, spec, netns);
+        let hello = set_up(&conn, spec, namespaces);
         // It ends as soon as it has forked, or failed, or found the socket closed.
         if hello.is_err() {
             group.kill();
@@ -169,9 +172,9 @@ impl Init {
     }
 }
 
-fn set_up(conn: &Conn, spec: &VmSpec, netns: BorrowedFd<'_>) -> Result<()> {
+fn set_up(conn: &Conn, spec: &VmSpec, namespaces: [BorrowedFd<'_>; 2]) -> Result<()> {
     conn.set_timeouts(START_LIMIT)?;
-    conn.send(&InitRequest::Setup(spec.clone()), &[netns])?;
+    conn.send(&InitRequest::Setup(spec.clone()), &namespaces)?;
     match conn.recv().context("its init did not become ready")?.0 {
         InitHello::Ready => Ok(conn.set_timeouts(Duration::ZERO)?),
         InitHello::Failed { message } => bail!(message),

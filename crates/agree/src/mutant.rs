@@ -1,13 +1,14 @@
 //! Deliberate bugs in the kernel's side, each of a kind that real products have had. A run with one must disagree.
 
+use ipnet::Ipv4Net;
 use std::cmp::Reverse;
 use std::fmt;
 use std::str::FromStr;
 use tombolo_dataplane::render::peering_link;
 use tombolo_dataplane::rules::Allow;
 use tombolo_dataplane::{Desired, Route, RouteVia, render};
-use tombolo_fabric::{Fabric, Rules};
-use tombolo_model::NetworkKey;
+use tombolo_fabric::{Fabric, Network, Rule, Rules, Via};
+use tombolo_model::{Action, L4, NetworkKey, Protocol};
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,16 +25,55 @@ pub enum Mutant {
     OffByOnePort,
     /// Rules for certain tags act at every interface.
     IgnoredTargets,
+    /// Rules are tried in the order of their names.
+    IgnoredPriority,
+    /// Addresses are compared without the last bit of the prefix.
+    WidePrefix,
+    /// A source tag that nobody has stands for everybody.
+    EmptyMeansAll,
+    /// Port ranges begin one port too late.
+    LatePort,
+    /// What a rule says of TCP goes for UDP too.
+    TcpIsUdp,
+    /// Only a rule's first protocol counts.
+    FirstProtocolOnly,
+    /// An echo request passes the receiver's gate whatever its rules.
+    IcmpAlways,
+    /// The sender's gate has no rules but the implied one.
+    NoEgressGate,
+    /// What no rule is about is let in.
+    DefaultAllow,
+    /// Of routes to the same destination the last one wins.
+    SwappedRoutes,
+    /// Free addresses of a subnetwork are looked for by wider routes.
+    SubnetFallsThrough,
+    /// Alias ranges have no route.
+    MissingAlias,
+    /// An instance that may forward may yet send only in its own name.
+    StrictForwarder,
 }
 
 /// All mutants and their names.
-pub const ALL: [(&str, Mutant); 6] = [
+pub const ALL: [(&str, Mutant); 19] = [
     ("transitive-leak", Mutant::TransitiveLeak),
     ("swapped-tie-break", Mutant::SwappedTieBreak),
     ("one-gate", Mutant::OneGate),
     ("no-source-filter", Mutant::NoSourceFilter),
     ("off-by-one-port", Mutant::OffByOnePort),
     ("ignored-targets", Mutant::IgnoredTargets),
+    ("ignored-priority", Mutant::IgnoredPriority),
+    ("wide-prefix", Mutant::WidePrefix),
+    ("empty-means-all", Mutant::EmptyMeansAll),
+    ("late-port", Mutant::LatePort),
+    ("tcp-is-udp", Mutant::TcpIsUdp),
+    ("first-protocol-only", Mutant::FirstProtocolOnly),
+    ("icmp-always", Mutant::IcmpAlways),
+    ("no-egress-gate", Mutant::NoEgressGate),
+    ("default-allow", Mutant::DefaultAllow),
+    ("swapped-routes", Mutant::SwappedRoutes),
+    ("subnet-falls-through", Mutant::SubnetFallsThrough),
+    ("missing-alias", Mutant::MissingAlias),
+    ("strict-forwarder", Mutant::StrictForwarder),
 ];
 
 impl fmt::Display for Mutant {
@@ -66,6 +106,58 @@ impl Mutant {
                 let ports = rules.iter_mut().flat_map(|rule| &mut rule.matches).flat_map(|l4| &mut l4.ports);
                 ports.for_each(|range| range.last = range.last.saturating_add(1));
             }),
+            Mutant::IgnoredPriority => edit_rules(fabric, |rules| {
+                rules.sort_by_key(|rule| (rule.implied, rule.name.clone()));
+            }),
+            Mutant::WidePrefix => edit_rules(fabric, |rules| {
+                for rule in rules.iter_mut() {
+                    let wider = |range: &Ipv4Net| range.supernet().unwrap_or(*range);
+                    rule.far = rule.far.iter().map(wider).collect();
+                }
+            }),
+            Mutant::EmptyMeansAll => edit_rules(fabric, |rules| {
+                for rule in rules.iter_mut().filter(|rule| rule.far.is_empty()) {
+                    rule.far.insert(Ipv4Net::default());
+                }
+            }),
+            Mutant::LatePort => edit_rules(fabric, |rules| {
+                let ports = rules.iter_mut().flat_map(|rule| &mut rule.matches).flat_map(|l4| &mut l4.ports);
+                ports.for_each(|range| range.first = range.last.min(range.first.saturating_add(1)));
+            }),
+            Mutant::TcpIsUdp => edit_rules(fabric, |rules| {
+                for rule in rules.iter_mut() {
+                    let tcp: Vec<L4> =
+                        rule.matches.iter().filter(|l4| l4.protocol == Protocol::TCP).cloned().collect();
+                    rule.matches.extend(tcp.into_iter().map(|l4| L4 { protocol: Protocol::UDP, ..l4 }));
+                }
+            }),
+            Mutant::FirstProtocolOnly => edit_rules(fabric, |rules| {
+                rules.iter_mut().for_each(|rule| rule.matches.truncate(1));
+            }),
+            Mutant::IcmpAlways => edit_networks(fabric, |network| {
+                if let Some(last) = network.ingress.last().cloned() {
+                    let matches = vec![L4::all_of(Protocol::ICMP)];
+                    network.ingress.insert(0, Rule { action: Action::Allow, matches, ..last });
+                }
+            }),
+            Mutant::NoEgressGate => edit_networks(fabric, |network| {
+                network.egress.retain(|rule| rule.implied);
+            }),
+            Mutant::DefaultAllow => edit_networks(fabric, |network| {
+                let implied = network.ingress.iter_mut().filter(|rule| rule.implied);
+                implied.for_each(|rule| rule.action = Action::Allow);
+            }),
+            Mutant::SwappedRoutes => edit_networks(fabric, |network| network.routes.reverse()),
+            Mutant::SubnetFallsThrough => edit_networks(fabric, |network| {
+                network.routes.retain(|route| route.via != Via::Subnetwork);
+            }),
+            Mutant::MissingAlias => edit_networks(fabric, |network| {
+                network.nics.values_mut().for_each(|nic| nic.aliases.clear());
+            }),
+            Mutant::StrictForwarder => edit_networks(fabric, |network| {
+                // Routes by it are compiled already.
+                network.nics.values_mut().for_each(|nic| nic.can_ip_forward = false);
+            }),
             Mutant::IgnoredTargets => edit_rules(fabric, |rules| {
                 rules.iter_mut().for_each(|rule| rule.targets = tombolo_fabric::Targets::All);
             }),
@@ -88,11 +180,16 @@ impl Mutant {
 
 /// Renders a Fabric with other rules in it.
 fn edit_rules(fabric: &Fabric, edit: impl Fn(&mut Rules)) -> Desired {
-    let mut mutated = fabric.clone();
-    for network in mutated.networks.values_mut() {
+    edit_networks(fabric, |network| {
         edit(&mut network.egress);
         edit(&mut network.ingress);
-    }
+    })
+}
+
+/// Renders a Fabric with other networks in it.
+fn edit_networks(fabric: &Fabric, edit: impl Fn(&mut Network)) -> Desired {
+    let mut mutated = fabric.clone();
+    mutated.networks.values_mut().for_each(edit);
     render(&mutated)
 }
 

@@ -168,6 +168,10 @@ fn ruleset(network: &Network) -> Ruleset {
             rules.trusted.insert(link_of(nic)); // and no ingress chain: nothing new ever reaches it
             continue;
         }
+        if !nic.can_ip_forward {
+            let own = nic.aliases.iter().copied().chain([Ipv4Net::new_assert(nic.address, 32)]);
+            rules.ends_of.insert(link_of(nic), own.collect());
+        }
         rules.egress_of.insert(link_of(nic), egress.of(nic.address));
         rules.ingress_of.insert(link_of(nic), ingress.of(nic.address));
     }

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //!   from a peering to a peering: drop             peering is not transitive, whatever the routes say
-//!   established, related: accept    invalid: drop the gates look at first packets only
+//!   established: accept    invalid: drop          the gates look at first packets only
+//!   related:                 goto gate-errors     an end of a connection may complain of it, and nobody else
 //!   from a peering or IAP:   goto gate-in         (the sender's gate was in the sender's router)
 //!   from an interface:       its egress chain     an allow goes on to gate-in, never to accept
 //!   gate-in: to an interface: its ingress chain; to a peering: accept (the receiver's gate is there)
@@ -30,6 +31,10 @@ pub struct Ruleset {
     pub egress_of: BTreeMap<String, String>,
     /// The ingress chain of each interface of an endpoint.
     pub ingress_of: BTreeMap<String, String>,
+    /// Interfaces by which only errors about their own connections come, and the addresses that these may have there. By
+    /// others (of instances that forward, of peers, whose router has looked) may come errors about any.
+    #[serde(default)]
+    pub ends_of: BTreeMap<String, BTreeSet<Ipv4Net>>,
     /// Interfaces without an egress gate: Google's own clients.
     pub trusted: BTreeSet<String>,
     /// The chains by name, each ending with a rule for everything.
@@ -102,10 +107,18 @@ impl Ruleset {
             rule([peering(Way::Out)], Verdict::Accept),
             rule([], Verdict::Drop),
         ];
+        let errors = self.ends_of.keys().map(|link| (link.clone(), ends_chain(link))).collect();
+        table.maps.insert("errors".into(), errors);
         let mut add = |name: &str, hook, rules| {
             table.chains.insert(name.to_owned(), table::Chain { hook, rules });
         };
         add(GATE_IN, None, gate_in);
+        let gate_errors =
+            vec![rule([], Verdict::ByLink(Way::In, "errors".into())), rule([], Verdict::Accept)];
+        add(GATE_ERRORS, None, gate_errors);
+        for (link, own) in &self.ends_of {
+            add(&ends_chain(link), None, ends(own));
+        }
         for (name, chain) in &self.chains {
             add(name, None, chain.rules.iter().flat_map(|rule| chain_rule(chain, rule)).collect());
         }
@@ -114,7 +127,7 @@ impl Ruleset {
         let server = u32::from(METADATA_SERVER);
         let asks = Match::Address(Side::Destination, Intervals::new([(server, server)]));
         let no_peering = Match::LinkPrefix(Way::In, PEERING.into(), false);
-        let input = vec![rule([], Verdict::ByState), rule([no_peering, asks], Verdict::Accept)];
+        let input = vec![rule([], Verdict::ByState(None)), rule([no_peering, asks], Verdict::Accept)];
         add("input-hook", Some(Hook::Input), input);
         table
     }
@@ -126,7 +139,7 @@ impl Ruleset {
         if !self.transit {
             rules.push(rule([peering(Way::In), peering(Way::Out)], Verdict::Drop));
         }
-        rules.push(rule([], Verdict::ByState));
+        rules.push(rule([], Verdict::ByState(Some(GATE_ERRORS.into()))));
         rules.push(rule([peering(Way::In)], to_gate()));
         rules.extend(self.trusted.iter().map(|link| rule([Match::Link(Way::In, link.clone())], to_gate())));
         rules.push(rule([], Verdict::ByLink(Way::In, "egress".into())));
@@ -136,6 +149,27 @@ impl Ruleset {
 
 /// The chain in which the receiver's gate is.
 const GATE_IN: &str = "gate-in";
+
+/// The chain that decides of errors about a connection. The kernel takes anybody's word for these: it only looks whether
+/// there is the connection, and whether the error goes to the end that sent what is quoted (nf_conntrack_proto_icmp.c).
+const GATE_ERRORS: &str = "gate-errors";
+
+/// The name of the chain of an interface with errors about its own connections.
+fn ends_chain(link: &str) -> String {
+    format!("r-{link}")
+}
+
+/// Lets errors about connections with these addresses through.
+fn ends(own: &BTreeSet<Ipv4Net>) -> Vec<table::Rule> {
+    let ranges = Intervals::new(own.iter().map(|range| (range.network().into(), range.broadcast().into())));
+    let all = ranges.ranges() == [(0, u32::MAX)];
+    let of = |side| table::Rule {
+        matches: if all { Vec::new() } else { vec![Match::End(side, ranges.clone())] },
+        verdict: Verdict::Accept,
+        comment: None,
+    };
+    vec![of(Side::Source), of(Side::Destination), rule([], Verdict::Drop)]
+}
 
 /// How the names of interfaces to peers begin.
 const PEERING: &str = "p";

@@ -57,6 +57,9 @@ pub enum Match {
     LinkPrefix(Way, String, bool),
     /// An address of the packet is in one of these.
     Address(Side, Intervals),
+    /// An end of the packet's connection is in one of these: that which began it, or, with `Destination`, the other one,
+    /// as it answers.
+    End(Side, Intervals),
     /// The protocol number.
     Protocol(u8),
     /// The destination port is in one of these.
@@ -83,8 +86,9 @@ pub enum Verdict {
     Goto(String),
     /// The chain decides that a map has for its interface; where it has none, the next rule.
     ByLink(Way, String),
-    /// Known connections pass, invalid packets are dropped, and of new ones the next rule decides.
-    ByState,
+    /// Known connections pass, invalid packets are dropped, and of new ones the next rule decides. Of what belongs to a
+    /// connection without being a part of it (an ICMP error) this chain decides; without one it passes.
+    ByState(Option<String>),
 }
 
 /// Numbers, as ranges that are sorted and neither overlap nor touch.
@@ -178,6 +182,10 @@ impl Display for Match {
                 let side = if *side == Side::Source { "saddr" } else { "daddr" };
                 write!(f, "ip {side} {}", addresses.print(print_addresses))
             }
+            Match::End(side, addresses) => {
+                let direction = if *side == Side::Source { "original" } else { "reply" };
+                write!(f, "ct {direction} ip saddr {}", addresses.print(print_addresses))
+            }
             Match::Protocol(number) => write!(f, "meta l4proto {number}"),
             Match::Port(ports) => write!(f, "th dport {}", ports.print(print_ports)),
         }
@@ -197,8 +205,9 @@ impl Display for Verdict {
             Verdict::Drop => f.write_str("drop"),
             Verdict::Goto(chain) => write!(f, "goto {chain}"),
             Verdict::ByLink(way, map) => write!(f, "{way} vmap @{map}"),
-            Verdict::ByState => {
-                f.write_str("ct state vmap { established : accept, related : accept, invalid : drop }")
+            Verdict::ByState(related) => {
+                let related = related.clone().map_or(Verdict::Accept, Verdict::Goto);
+                write!(f, "ct state vmap {{ established : accept, related : {related}, invalid : drop }}")
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! agent ─ exec ─ vm-init: setns(net), unshare(mnt pid uts ipc cgroup), fork ┬ ends at once
-//!                                                                          └ pid 1: root, capabilities, serve
+//!                                                                          └ pid 1: root, setns(user), capabilities, serve
 //! ```
 //! Both are in the process group that the agent gave the first, so the agent, to which pid 1 is handed
 //! when the first ends, can wait for exactly these two. See `vm.rs`.
@@ -39,13 +39,13 @@ pub(crate) fn main() -> Result<()> {
 
 fn run(conn: &Conn) -> Result<()> {
     let (InitRequest::Setup(vm), fds) = conn.recv()? else { bail!("expected to be set up first") };
-    enter_namespaces(fds)?;
+    let user = enter_namespaces(fds)?;
     // SAFETY: vm-init is single-threaded, so the child may do anything.
     if let ForkResult::Parent { .. } = unsafe { fork() }.context("fork")? {
         // The child speaks for itself, and the agent inherits it.
         return Ok(());
     }
-    become_init(&vm)?;
+    become_init(&vm, user)?;
     conn.send(&InitHello::Ready, &[])?;
     // Panics up to here are worth seeing; from here on pid 1 holds nothing of the host.
     fd::to_null(1)?;
@@ -53,9 +53,11 @@ fn run(conn: &Conn) -> Result<()> {
     serve::serve(conn, vm)
 }
 
-fn enter_namespaces(fds: Vec<OwnedFd>) -> Result<()> {
-    let netns = fds.first().context("no network namespace came with the setup")?;
-    setns(netns, CloneFlags::CLONE_NEWNET).context("enter the VM's network namespace")?;
+/// Enters or makes all but the guests' user namespace, which is the answer.
+fn enter_namespaces(fds: Vec<OwnedFd>) -> Result<OwnedFd> {
+    let [netns, user] =
+        <[OwnedFd; 2]>::try_from(fds).ok().context("two namespaces should have come with the setup")?;
+    setns(&netns, CloneFlags::CLONE_NEWNET).context("enter the VM's network namespace")?;
     let flags = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWUTS
@@ -63,13 +65,16 @@ fn enter_namespaces(fds: Vec<OwnedFd>) -> Result<()> {
     unshare(flags).context("unshare the VM's namespaces")?;
     // Only hides paths in /proc/self/cgroup: a kernel without it is fine.
     let _ = unshare(CloneFlags::CLONE_NEWCGROUP);
-    Ok(())
+    Ok(user)
 }
 
 /// In pid 1: after this, nothing of the host is writable and no dangerous capability is left.
-fn become_init(vm: &VmSpec) -> Result<()> {
+fn become_init(vm: &VmSpec, user: OwnedFd) -> Result<()> {
     sethostname(&vm.hostname).context("set the hostname")?;
     root::build(vm)?;
+    // From here on the lab is somebody else's: its routers, and the mounts that were just made.
+    setns(&user, CloneFlags::CLONE_NEWUSER).context("enter the guests' user namespace")?;
+    drop(user);
     caps::drop_all_but_kept()?;
     // A root process in the VM may neither trace pid 1 nor look through its descriptors.
     prctl::set_dumpable(false).context("make init opaque")?;

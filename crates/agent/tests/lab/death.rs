@@ -83,7 +83,7 @@ fn killing_init_ends_only_its_vm() {
     assert_eq!(inits.len(), 2);
     inits.into_iter().for_each(|init| send(init, Signal::SIGKILL));
     assert!(matches!(session.wait(), Err(AgentError::Refused(_))));
-    eventually("the VMs are gone, reaped", || lab.user_ns().processes().len() == 2);
+    eventually("the VMs are gone, reaped", || lab.user_ns().processes().len() == 3);
     assert_eq!(lab.sh("a", "echo anew; ls /tmp"), ran(0, "anew\n"));
     let ended =
         |vm| matches!(lab.agent.processes(vm).unwrap()[0].state, tombolo_agent::ProcessState::Ended(_));

@@ -69,7 +69,9 @@ impl Lab {
     }
 
     pub(crate) fn user_ns(&self) -> UserNs {
-        UserNs(fs::read_link(format!("/proc/{}/ns/user", self.stub())).unwrap())
+        // The agent's, and the guests', in which its first child is.
+        let guests = children(self.pid1())[0];
+        UserNs([self.stub(), guests].map(|pid| fs::read_link(format!("/proc/{pid}/ns/user")).unwrap()))
     }
 }
 
@@ -91,12 +93,12 @@ pub(crate) fn ran(code: i32, out: &str) -> Ran {
 }
 
 /// Identifies all processes of a lab, wherever they hang in the host's process tree.
-pub(crate) struct UserNs(std::path::PathBuf);
+pub(crate) struct UserNs([std::path::PathBuf; 2]);
 
 impl UserNs {
     pub(crate) fn processes(&self) -> Vec<i32> {
         let pids = fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
-        pids.filter(|pid| fs::read_link(format!("/proc/{pid}/ns/user")).is_ok_and(|ns| ns == self.0))
+        pids.filter(|pid| fs::read_link(format!("/proc/{pid}/ns/user")).is_ok_and(|ns| self.0.contains(&ns)))
             .collect()
     }
 

@@ -94,7 +94,7 @@ impl Kernel {
                 Ok(())
             }
             Op::CreateNamespace { namespace, router } => {
-                let fd = netns::create()?;
+                let fd = self.create(*router)?;
                 let watch = netns::with(&fd, || prepare(*router).and_then(|()| Watch::open()))??;
                 self.namespaces.insert(namespace.clone(), Held::watched(fd, *router, watch));
                 Ok(())

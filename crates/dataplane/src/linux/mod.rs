@@ -1,6 +1,7 @@
 //! The kernel: observing it and editing it, by netlink, in namespaces held by descriptor.
 
 pub mod apply;
+pub mod guests;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
@@ -10,6 +11,7 @@ mod watch;
 
 use crate::state::Namespace;
 use crate::table::Table;
+use guests::Guests;
 use nft::Nft;
 use std::collections::BTreeMap;
 use std::io::Result;
@@ -25,6 +27,19 @@ const RT_TABLE_LOCAL: u8 = 255;
 pub struct Kernel {
     /// By name.
     pub namespaces: BTreeMap<String, Held>,
+    /// Whom endpoints' network namespaces belong to; without it to the same as routers', which is only for states whose
+    /// endpoints nobody can log in to.
+    pub guests: Option<Arc<Guests>>,
+}
+
+impl Kernel {
+    /// A new namespace with `lo` up, that belongs to whom it should.
+    pub fn create(&self, router: bool) -> Result<OwnedFd> {
+        match &self.guests {
+            Some(guests) if !router => guests.create_netns(),
+            _ => netns::create(),
+        }
+    }
 }
 
 /// A namespace that is held by its descriptor.

@@ -54,8 +54,9 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
     let ingress = chains('i', Side::Source, Allow::Deliver, most);
     let links =
         prop::collection::btree_map(0u8..9, any::<(prop::sample::Index, prop::sample::Index)>(), 0..6);
-    (egress, ingress, links, any::<bool>(), any::<bool>()).prop_map(
-        |(egress, ingress, links, trusted, transit)| {
+    let ends = prop::collection::btree_map(0u8..9, prop::collection::btree_set(ranges(), 1..4), 0..4);
+    (egress, ingress, links, ends, any::<bool>(), any::<bool>()).prop_map(
+        |(egress, ingress, links, ends, trusted, transit)| {
             let pick = |chains: &BTreeMap<String, Chain>, at: &prop::sample::Index| {
                 at.get(&chains.keys().collect::<Vec<_>>()).to_string()
             };
@@ -64,6 +65,7 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
                 transit,
                 egress_of: links.iter().map(|(link, (at, _))| (of(link), pick(&egress, at))).collect(),
                 ingress_of: links.iter().map(|(link, (_, at))| (of(link), pick(&ingress, at))).collect(),
+                ends_of: ends.into_iter().map(|(link, own)| (of(&link), own)).collect(),
                 trusted: if trusted { BTreeSet::from(["x0".to_owned()]) } else { BTreeSet::new() },
                 chains: egress.into_iter().chain(ingress).collect(),
             }

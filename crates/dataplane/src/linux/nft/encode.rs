@@ -350,9 +350,11 @@ impl Encoder {
             });
             sets.push(lookup.transpose()?);
         }
-        let states = (rule.verdict == Verdict::ByState).then(|| self.lookup(MAP_NAME));
-        if let Some(map) = &states {
-            unit.extend(state_map(map, &what())?);
+        let mut states = None;
+        if let Verdict::ByState(related) = &rule.verdict {
+            let map = self.lookup(MAP_NAME);
+            unit.extend(state_map(&map, related.as_ref(), &what())?);
+            states = Some(map);
         }
         let attributes = Attributes::of(|a| {
             a.text(1, TABLE); // NFTA_RULE_TABLE
@@ -442,22 +444,23 @@ fn numbers_set(set: &Lookup, all: &Intervals, kind: Numbers, what: &str) -> Resu
 }
 
 /// What becomes of packets by the state of their connection.
-fn state_map(map: &Lookup, what: &str) -> Result<Unit, TooLong> {
+fn state_map(map: &Lookup, related: Option<&String>, what: &str) -> Result<Unit, TooLong> {
+    let related = related.cloned().map_or(Verdict::Accept, Verdict::Goto);
     // Bits of NFT_CT_STATE: `enum ip_conntrack_info` and NF_CT_STATE_INVALID_BIT.
-    const STATES: [(u32, Verdict); 3] = [(2, Verdict::Accept), (4, Verdict::Accept), (1, Verdict::Drop)];
+    let states: [(u32, Verdict); 3] = [(2, Verdict::Accept), (4, related), (1, Verdict::Drop)];
     let head = Set {
         name: map.name,
         id: map.id,
         flags: flag::ANONYMOUS | flag::CONSTANT | flag::MAP,
         key: datatype::STATE,
         key_bytes: 4,
-        size: Some(STATES.len()),
+        size: Some(states.len()),
     };
     let attributes = Attributes::of(|a| {
         own_set(a, map);
         a.nested(3, |list| {
             // NFTA_SET_ELEM_LIST_ELEMENTS
-            STATES.iter().for_each(|(bit, to)| element(list, &bit.to_ne_bytes(), false, Some(to)));
+            states.iter().for_each(|(bit, to)| element(list, &bit.to_ne_bytes(), false, Some(to)));
         });
     });
     let what = format!("a map of {what}");

@@ -64,6 +64,18 @@ pub(super) fn condition(list: &mut Attributes, one: &Match, set: Option<&Lookup>
                 None => addresses.ranges().iter().for_each(|range| address(list, offset, *range)),
             }
         }
+        Match::End(side, addresses) => {
+            expression(list, "ct", |a| {
+                a.number(2, 19); // NFTA_CT_KEY: NFT_CT_SRC_IP
+                a.number(1, REGISTER); // NFTA_CT_DREG
+                // NFTA_CT_DIRECTION: IP_CT_DIR_ORIGINAL or IP_CT_DIR_REPLY
+                a.bytes(3, &[u8::from(*side == Side::Destination)]);
+            });
+            match set {
+                Some(set) => look_up(list, set.name, Some(set.id), None),
+                None => addresses.ranges().iter().for_each(|range| within(list, *range)),
+            }
+        }
         Match::Port(ports) => {
             // The destination port of every protocol that has ports.
             load_payload(list, Header::Transport, 2, 2);
@@ -81,7 +93,9 @@ pub(super) fn condition(list: &mut Attributes, one: &Match, set: Option<&Lookup>
 /// Whether a condition's numbers need a set.
 pub(super) fn in_set(one: &Match) -> Option<(&Intervals, Numbers)> {
     match one {
-        Match::Address(_, all) if all.ranges().len() != 1 => Some((all, Numbers::Addresses)),
+        Match::Address(_, all) | Match::End(_, all) if all.ranges().len() != 1 => {
+            Some((all, Numbers::Addresses))
+        }
         Match::Port(all) if all.ranges().len() != 1 => Some((all, Numbers::Ports)),
         _ => None,
     }
@@ -121,7 +135,7 @@ pub(super) fn verdict(list: &mut Attributes, verdict: &Verdict, states: Option<&
             load_meta(list, link_key(*way));
             look_up(list, map, None, Some(TO_VERDICT));
         }
-        Verdict::ByState => {
+        Verdict::ByState(_) => {
             expression(list, "ct", |a| {
                 a.number(2, 0); // NFTA_CT_KEY: NFT_CT_STATE
                 a.number(1, REGISTER); // NFTA_CT_DREG
@@ -143,7 +157,7 @@ pub(super) fn verdict_data(data: &mut Attributes, verdict: &Verdict) {
         Verdict::Accept => (libc::NF_ACCEPT, None),
         Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
         // The others are no data, and nothing passes by mistake.
-        Verdict::Drop | Verdict::ByLink(..) | Verdict::ByState => (libc::NF_DROP, None),
+        Verdict::Drop | Verdict::ByLink(..) | Verdict::ByState(_) => (libc::NF_DROP, None),
     };
     data.nested(2, |a| {
         // NFTA_DATA_VERDICT
@@ -170,8 +184,18 @@ fn address(list: &mut Attributes, offset: u32, (first, last): (u32, u32)) {
             load_payload(list, Header::Network, offset, bits / 8);
             compare(list, Compare::Equal, &bytes[..bits as usize / 8]);
         }
-        Some(bits) if bits > 0 => {
+        _ => {
             load_payload(list, Header::Network, offset, 4);
+            within(list, (first, last));
+        }
+    }
+}
+
+/// That the address in the register is in one range.
+fn within(list: &mut Attributes, (first, last): (u32, u32)) {
+    let bytes = first.to_be_bytes();
+    match prefix_of(first, last) {
+        Some(bits) if bits > 0 && bits < 32 => {
             expression(list, "bitwise", |a| {
                 a.number(1, REGISTER); // NFTA_BITWISE_SREG
                 a.number(2, REGISTER); // NFTA_BITWISE_DREG
@@ -181,10 +205,7 @@ fn address(list: &mut Attributes, offset: u32, (first, last): (u32, u32)) {
             });
             compare(list, Compare::Equal, &bytes);
         }
-        _ => {
-            load_payload(list, Header::Network, offset, 4);
-            between(list, &bytes, &last.to_be_bytes());
-        }
+        _ => between(list, &bytes, &last.to_be_bytes()),
     }
 }
 

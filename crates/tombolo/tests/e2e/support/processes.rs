@@ -31,6 +31,7 @@ impl Process {
             _ if self.pid == server as i32 => "server",
             ("redis-server", _) => "redis-server",
             (comm, _) if comm.starts_with("tombolo-proxy") => "tombolo-proxy",
+            ("guests", _) => "guests",
             (_, args) if args.contains(" vm-init") || args == "init vm-init" => "init",
             (_, args) if args.contains(" agent ") => "agent",
             _ => "other",

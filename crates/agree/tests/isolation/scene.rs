@@ -1,0 +1,252 @@
+//! Where the attempts are made.
+//!
+//! ```text
+//!   mallory ─┐
+//!   open    ─┤ vpc-1 ── peering ── vpc-2 ─┬─ peering ── vpc-3 ── far         other ── vpc-4
+//!   closed  ─┘                      peer ─┴─ peering ── the tenant network of redis-1
+//! ```
+//! Everybody is open to everything, but `closed` (only port 7777) and redis-1 (Google's rules): what keeps a packet
+//! from them must be something else than a rule that could have been written otherwise.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use tombolo_agent::{Agent, Outcome, Program, SpawnOptions, VmSpec};
+use tombolo_dataplane::{Desired, Link, Namespace, render};
+use tombolo_fabric::{Fabric, Owner, compile};
+use tombolo_model::instance::mac_of;
+use tombolo_model::{
+    Change, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey, NetworkSpec,
+    NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier, SubnetworkKey, SubnetworkSpec,
+    Timestamp, World, project,
+};
+
+use crate::ear::Ear;
+use crate::frame::{Frame, IPV4, Ip, Mac, PORT, UDP, ethernet};
+
+const PROJECT: &str = "project-1";
+const REGION: &str = "us-central1";
+const ZONE: &str = "us-central1-a";
+/// Generous: only to end a test that would hang.
+const LIMIT: Duration = Duration::from_secs(20);
+/// How often what is allowed must arrive before what is not counts as lost: more than any packet has hops.
+const ROUNDS: u32 = 4;
+
+pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
+pub(crate) const MALLORY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
+pub(crate) const OPEN: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 3);
+pub(crate) const CLOSED: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 4);
+/// In vpc-1's subnetwork, and nobody's.
+pub(crate) const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 99);
+pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
+pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 3, 0, 2);
+pub(crate) const OTHER: Ipv4Addr = Ipv4Addr::new(10, 4, 0, 2);
+pub(crate) const REDIS: Ipv4Addr = Ipv4Addr::new(10, 34, 175, 91);
+
+/// The VMs: name, network, address.
+const VMS: [(&str, usize, Ipv4Addr); 6] = [
+    ("mallory", 1, MALLORY),
+    ("open", 1, OPEN),
+    ("closed", 1, CLOSED),
+    ("peer", 2, PEER),
+    ("far", 3, FAR),
+    ("other", 4, OTHER),
+];
+
+/// A lab with an ear in every endpoint.
+pub(crate) struct Scene {
+    pub(crate) agent: Agent,
+    desired: Desired,
+    ears: BTreeMap<&'static str, Ear>,
+    mallory: String,
+    controls: u32,
+}
+
+/// What was heard and should not have been.
+pub(crate) type Heard = Vec<(&'static str, Frame)>;
+
+impl Scene {
+    pub(crate) fn new(options: &SpawnOptions) -> Scene {
+        let agent = Agent::spawn(&std::env::current_exe().unwrap(), options).unwrap();
+        let fabric = compile(&world());
+        let desired = render(&fabric);
+        let report = agent.converge(desired.clone()).unwrap();
+        assert_eq!(report.failures, [], "the lab cannot be made");
+        let endpoints = endpoints(&fabric);
+        agent.set_vms(endpoints.iter().map(|(name, owner)| vm(owner, name)).collect()).unwrap();
+        let ears = endpoints.iter().map(|(name, owner)| (*name, Ear::start(&agent, owner))).collect();
+        let mallory = endpoints["mallory"].clone();
+        Scene { agent, desired, ears, mallory, controls: 0 }
+    }
+
+    pub(crate) fn ear(&mut self, name: &str) -> &mut Ear {
+        self.ears.get_mut(name).unwrap()
+    }
+
+    /// A frame that may pass, from one to another.
+    pub(crate) fn allowed(&mut self, from: &'static str, to: &'static str) -> Frame {
+        self.controls += 1;
+        let (source, destination) = (address(from), address(to));
+        let ip = Ip::new(source, destination, UDP);
+        let packet = ip.udp((PORT, PORT), format!("control {:08}", self.controls).as_bytes());
+        ethernet(gateway_mac(source), mac_of(source), IPV4, &packet)
+    }
+
+    /// Sends what is allowed until it has arrived several times over, and tells what else was heard.
+    pub(crate) fn settle(&mut self) -> Heard {
+        let mut heard = Heard::new();
+        for _ in 0..ROUNDS {
+            for (from, to) in [("mallory", "open"), ("mallory", "peer"), ("peer", "open"), ("closed", "peer")]
+            {
+                let frame = self.allowed(from, to);
+                self.ear(from).send(&frame);
+                self.await_frame(to, &frame, &mut heard);
+            }
+        }
+        for (name, ear) in &mut self.ears {
+            heard.extend(ear.drain().into_iter().map(|frame| (*name, frame)));
+        }
+        heard
+    }
+
+    /// Listens until a control has arrived, whose MACs are others by then.
+    fn await_frame(&mut self, at: &'static str, control: &[u8], heard: &mut Heard) {
+        let payload = &control[control.len() - 16..];
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            for frame in self.ear(at).drain() {
+                if frame.ends_with(payload) {
+                    return;
+                }
+                heard.push((at, frame));
+            }
+            assert!(Instant::now() < deadline, "what is allowed does not arrive at {at}");
+        }
+    }
+
+    /// What is no longer as it was made.
+    pub(crate) fn changed(&self) -> Vec<(String, String)> {
+        self.agent.converge(self.desired.clone()).unwrap().edits
+    }
+
+    /// What a program in mallory's VM prints, and its exit status.
+    pub(crate) fn run(&self, argv: &[String]) -> (i32, String) {
+        use std::io::Read;
+        use std::os::fd::AsFd;
+        let (mut output, sink) = std::io::pipe().unwrap();
+        let input = std::fs::File::open("/dev/null").unwrap();
+        let stdio = [input.as_fd(), sink.as_fd(), sink.as_fd()];
+        let session = self.agent.exec(&self.mallory, Program::new(argv.to_vec()), stdio).unwrap();
+        drop(sink);
+        let mut out = String::new();
+        output.read_to_string(&mut out).unwrap();
+        match session.wait().unwrap() {
+            Outcome::Ended(status) => (status.code(), out),
+            Outcome::Failed { message, .. } => panic!("{argv:?}: {message}"),
+        }
+    }
+}
+
+/// Two endpoints on a bare wire, where whatever is sent must arrive.
+pub(crate) fn wire(options: &SpawnOptions) -> (Agent, Ear, Ear) {
+    let agent = Agent::spawn(&std::env::current_exe().unwrap(), options).unwrap();
+    let mut desired = Desired::default();
+    for (here, there, address) in [("a", "b", MALLORY), ("b", "a", GATEWAY)] {
+        let peer = Some((there.to_owned(), "eth0".to_owned()));
+        let link = Link { mac: mac_of(address), mtu: 1460, strict_source: false, peer };
+        let links = BTreeMap::from([("eth0".to_owned(), link)]);
+        desired.state.namespaces.insert(here.into(), Namespace { links, ..Namespace::default() });
+    }
+    assert_eq!(agent.converge(desired).unwrap().failures, []);
+    agent.set_vms(vec![vm("a", "a"), vm("b", "b")]).unwrap();
+    let (a, b) = (Ear::start(&agent, "a"), Ear::start(&agent, "b"));
+    (agent, a, b)
+}
+
+/// The MAC that an endpoint's gateway has.
+pub(crate) fn gateway_mac(of: Ipv4Addr) -> Mac {
+    let [a, b, ..] = of.octets();
+    mac_of(Ipv4Addr::new(a, b, 0, 1))
+}
+
+fn address(name: &str) -> Ipv4Addr {
+    VMS.iter().find(|(vm, ..)| *vm == name).unwrap().2
+}
+
+fn vm(owner: &str, name: &str) -> VmSpec {
+    VmSpec {
+        key: owner.into(),
+        netns: owner.into(),
+        hostname: name.into(),
+        hosts: "127.0.0.1 localhost\n".into(),
+        bin: vec![std::env::current_exe().unwrap()],
+        ..VmSpec::default()
+    }
+}
+
+/// All that can have an ear, by short names.
+fn endpoints(fabric: &Fabric) -> BTreeMap<&'static str, String> {
+    let owners: BTreeSet<&Owner> =
+        fabric.networks.values().flat_map(|network| network.nics.values()).map(|nic| &nic.owner).collect();
+    let names = VMS.iter().map(|(name, ..)| *name).chain(["redis-1"]);
+    let owner = |name| owners.iter().find(|owner| owner.name() == name).unwrap().to_string();
+    names.map(|name| (name, owner(name))).collect()
+}
+
+fn world() -> World {
+    let mut changes = vec![Change::ProjectCreate(PROJECT.into())];
+    for service in [project::COMPUTE, project::REDIS] {
+        changes.push(Change::ServiceEnable { project: PROJECT.into(), service: service.into() });
+    }
+    let network = |i: usize| NetworkKey::new(PROJECT, format!("vpc-{i}"));
+    let subnetwork = |i: usize| SubnetworkKey::new(PROJECT, REGION, format!("subnet-{i}"));
+    for i in 1..=4 {
+        let key = network(i);
+        let spec = NetworkSpec { key: key.clone(), auto_create_subnetworks: false, mtu: None };
+        changes.push(Change::NetworkInsert(spec));
+        let range = format!("10.{i}.0.0/16").parse().unwrap();
+        changes.push(Change::SubnetworkInsert(SubnetworkSpec { key: subnetwork(i), network: key, range }));
+    }
+    let rule = |i: usize, name: &str, matches: L4, tags: &[&str]| {
+        let mut spec = FirewallSpec::new(FirewallKey::new(PROJECT, name), network(i));
+        spec.source_ranges = BTreeSet::from(["0.0.0.0/0".parse().unwrap()]);
+        spec.matches = vec![matches];
+        spec.target_tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        Change::FirewallInsert(spec)
+    };
+    let all = || L4::all_of(Protocol::All);
+    changes.push(rule(1, "open", all(), &["open"]));
+    let port = PortRange { first: PORT, last: PORT };
+    changes.push(rule(1, "port", L4::new(Protocol::UDP, vec![port]), &["closed"]));
+    changes.extend((2..=4).map(|i| rule(i, &format!("all-{i}"), all(), &[])));
+    for (a, b) in [(1, 2), (2, 1), (2, 3), (3, 2)] {
+        let (network, peer, name) = (network(a), network(b), format!("peering-{a}-{b}"));
+        let exchange =
+            Exchange { export_custom_routes: true, import_custom_routes: true, ..Exchange::default() };
+        changes.push(Change::PeeringAdd(PeeringSpec { network, name, peer, exchange }));
+    }
+    for (name, i, address) in VMS {
+        changes.push(Change::InstanceInsert(InstanceSpec {
+            key: InstanceKey::new(PROJECT, ZONE, name),
+            nics: vec![NicSpec { subnetwork: subnetwork(i), address: Some(address) }],
+            // mallory is open too: what comes to it must be kept away by something else.
+            tags: BTreeSet::from([if name == "closed" { "closed" } else { "open" }.to_owned()]),
+            can_ip_forward: false,
+            metadata: BTreeMap::new(),
+        }));
+    }
+    changes.push(Change::RedisInsert(RedisSpec {
+        key: RedisKey::new(PROJECT, REGION, "redis-1"),
+        authorized_network: network(2),
+        reserved_ip_range: Some("10.34.175.88/29".parse().unwrap()),
+        tier: RedisTier::Basic,
+        memory_size_gb: 1,
+    }));
+    let now = Timestamp(1_600_000_000_000);
+    let world = changes.iter().fold(World::default(), |world, change| {
+        world.apply(change, now).unwrap_or_else(|refusal| panic!("{change:?}: {refusal:?}"))
+    });
+    assert!(world.redis.values().all(|redis| redis.host == REDIS), "{:?}", world.redis);
+    world
+}
