@@ -5,6 +5,7 @@
 //!                                                          \-- failure --> the old World is made real again
 //! ```
 
+use crate::guest::Guests;
 use crate::run::{run_fed, state};
 use crate::view::View;
 use crate::{REDIS_PROGRAM, STARTUP_SCRIPT, ssh, vms};
@@ -49,6 +50,9 @@ pub enum LabError {
     /// The kernel did not do as told; the World is as before.
     #[error("the kernel refused: {0}")]
     Kernel(String),
+    /// The system has no thread or descriptor left.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     /// A server inside the lab did not come up.
     #[error("{0}")]
     Server(String),
@@ -66,6 +70,8 @@ pub struct Lab {
     told: Option<World>,
     /// The settings that the redis-servers have.
     redis: RefCell<BTreeMap<RedisKey, Settings>>,
+    /// What answers the VMs on 169.254.169.254.
+    guests: Guests,
 }
 
 impl Lab {
@@ -80,6 +86,7 @@ impl Lab {
             booted: BTreeMap::new(),
             told: None,
             redis: RefCell::default(),
+            guests: Guests::start()?,
         })
     }
 
@@ -120,10 +127,13 @@ impl Lab {
     pub fn converge(&mut self) -> Result<ConvergeReport, LabError> {
         let desired = render(&compile(&self.world));
         self.converge_endpoints()?;
+        // A socket keeps its namespace alive: what goes, goes first.
+        self.guests.leave(&self.world);
         let report = self.agent.converge(desired)?;
         if let Some(first) = report.failures.first() {
             return Err(LabError::Kernel(format!("{}: {}", first.edit, first.error)));
         }
+        self.guests.serve(&self.world, &self.agent)?;
         self.converge_redis()?;
         self.boot()?;
         Ok(report)
