@@ -1,8 +1,9 @@
-//! What VMs ask of 169.254.169.254, which every network's router has: the metadata server and DNS.
+//! What VMs ask of 169.254.169.254, which every network's router has: the metadata server, DNS and the time.
 //!
 //! ```text
 //!   World, network, address of who asks ─┬─ metadata::answer(request) ─▶ Answer    plain HTTP, port 80
-//!                                        └─ dns::answer(query) ────────▶ bytes     UDP and TCP, port 53
+//!                                        ├─ dns::answer(query) ────────▶ bytes     UDP and TCP, port 53
+//!                                        └─ ntp::answer(packet) ───────▶ bytes     UDP, port 123
 //! ```
 //!
 //! Everything here is pure: sockets are the server's. Who asks is known by the address that a packet comes from, which
@@ -11,6 +12,7 @@
 pub mod dns;
 pub mod metadata;
 pub mod names;
+pub mod ntp;
 
 use std::net::Ipv4Addr;
 use tombolo_model::{Instance, InstanceKey, NetworkKey, World};

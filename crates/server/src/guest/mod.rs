@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   World ─ leave: closes the sockets of networks that are gone ─▶ packets obey ─ serve: sockets of new ones, from the agent
-//!     └─ published ─▶ metadata (port 80), dns (port 53), of each network: the answer is `tombolo_guest`'s
+//!     └─ published ─▶ metadata (port 80), dns (53), ntp (123) of each network: the answer is `tombolo_guest`'s
 //! ```
 //!
 //! No VM has a process for it, and nothing of it listens outside the lab's networks.
@@ -10,6 +10,7 @@
 mod dns;
 mod metadata;
 
+use crate::now;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::io;
@@ -23,11 +24,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{self, JoinSet};
 use tombolo_agent::{Agent, AgentError};
 use tombolo_fabric::METADATA_SERVER;
+use tombolo_guest::ntp;
 use tombolo_model::{NetworkKey, World};
 
 /// Plain HTTP.
 const METADATA: SocketAddrV4 = SocketAddrV4::new(METADATA_SERVER, 80);
 const DNS: SocketAddrV4 = SocketAddrV4::new(METADATA_SERVER, 53);
+const NTP: SocketAddrV4 = SocketAddrV4::new(METADATA_SERVER, 123);
 /// Connections that one VM may have at a time, and so the requests that wait for a change; more are closed at once.
 const MOST: usize = 64;
 
@@ -78,7 +81,7 @@ impl Guests {
             if self.networks.get(network).is_some_and(|served| !served.is_finished()) {
                 continue;
             }
-            let (listeners, datagrams) = agent.bind(&network.to_string(), &[METADATA, DNS], &[DNS])?;
+            let (listeners, datagrams) = agent.bind(&network.to_string(), &[METADATA, DNS], &[DNS, NTP])?;
             let sockets = Sockets::new(&self.handle, listeners, datagrams);
             let Some(sockets) = sockets.map_err(|error| AgentError::Refused(error.to_string()))? else {
                 return Err(AgentError::Confused("Bind"));
@@ -123,6 +126,7 @@ struct Sockets {
     metadata: TcpListener,
     dns: TcpListener,
     datagrams: UdpSocket,
+    ntp: UdpSocket,
 }
 
 impl Sockets {
@@ -132,8 +136,8 @@ impl Sockets {
         listeners: Vec<std::net::TcpListener>,
         datagrams: Vec<std::net::UdpSocket>,
     ) -> io::Result<Option<Self>> {
-        let (Ok([metadata, dns]), Ok([datagrams])) =
-            (<[_; 2]>::try_from(listeners), <[_; 1]>::try_from(datagrams))
+        let (Ok([metadata, dns]), Ok([datagrams, ntp])) =
+            (<[_; 2]>::try_from(listeners), <[_; 2]>::try_from(datagrams))
         else {
             return Ok(None);
         };
@@ -142,16 +146,23 @@ impl Sockets {
             socket.set_nonblocking(true)?;
             TcpListener::from_std(socket)
         };
-        datagrams.set_nonblocking(true)?;
-        let datagrams = UdpSocket::from_std(datagrams)?;
-        Ok(Some(Self { metadata: listener(metadata)?, dns: listener(dns)?, datagrams }))
+        let datagram = |socket: std::net::UdpSocket| {
+            socket.set_nonblocking(true)?;
+            UdpSocket::from_std(socket)
+        };
+        Ok(Some(Self {
+            metadata: listener(metadata)?,
+            dns: listener(dns)?,
+            datagrams: datagram(datagrams)?,
+            ntp: datagram(ntp)?,
+        }))
     }
 
     /// Serves for ever. When this is aborted, the sockets close, and so do all connections.
     async fn serve(self, net: Net) {
         let mut connections = JoinSet::new();
         let places = Places::default();
-        let mut datagram = [0; 4096];
+        let (mut datagram, mut packet) = ([0; 4096], [0; 256]);
         loop {
             tokio::select! {
                 accepted = self.metadata.accept() => {
@@ -168,6 +179,13 @@ impl Sockets {
                     // An error is that of an earlier answer, to a VM that has closed its port.
                     if let Ok((length, from)) = received {
                         dns::answer(&self.datagrams, &datagram[..length], from, &net).await;
+                    }
+                }
+                received = self.ntp.recv_from(&mut packet) => {
+                    let answer = |(length, from)| Some((ntp::answer(&packet[..length], now())?, from));
+                    if let Some((answer, from)) = received.ok().and_then(answer) {
+                        // Whoever does not get it asks again.
+                        let _ = self.ntp.try_send_to(&answer, from);
                     }
                 }
                 Some(_) = connections.join_next() => {}

@@ -1,7 +1,7 @@
 //! What a VM is told by 169.254.169.254: the metadata server and internal DNS, by the programs that ask them.
 
 use crate::support::http::Served;
-use crate::support::{Home, as_each_user, eventually, homes};
+use crate::support::{Home, as_each_user, eventually, homes, run};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -84,6 +84,11 @@ fn vms_know_themselves_and_the_names_of_their_own_network() {
         home.sh("vm-1", "ping -c1 -W5 10.2.0.2").exits(0);
         let reverse = home.sh("vm-1", "getent hosts 10.1.0.3").exits(0);
         assert!(reverse.contains(long), "{reverse}");
+        // And the time: its packet begins with the version and the mode of a server.
+        let ask = "exec 3<>/dev/udp/169.254.169.254/123; \
+                   { printf '\\x23'; head -c 47 /dev/zero; } | dd bs=48 iflag=fullblock status=none >&3; \
+                   timeout 20 dd bs=48 count=1 status=none <&3 | od -An -tx1 -N1";
+        assert_eq!(home.run(&["exec", "vm-1", "--", "bash", "-c", ask]).exits(0).trim(), "24");
         // No other address of a router answers, and no peer's.
         for address in ["10.1.0.1", "10.2.0.1"] {
             let ran = home.sh("vm-1", &format!("curl -sS --max-time 2 http://{address}/"));
@@ -147,7 +152,8 @@ fn changes_are_seen_by_who_waits_for_them_and_networks_come_and_go() {
         std::thread::scope(|scope| {
             let wait =
                 format!("touch /tmp/waits; curl -sSf --max-time 50 -H Metadata-Flavor:Google '{target}'");
-            let waiter = scope.spawn(move || home.sh("vm-1", &wait));
+            let wait = home.command(&["exec", "vm-1", "--", "sh", "-c", &wait]);
+            let waiter = scope.spawn(move || run(wait, b""));
             eventually("somebody waits", || home.sh("vm-1", "test -e /tmp/waits && pgrep -x curl").code == 0);
             // Until it does: what it waits for is what is there when it asks.
             let mut value = 0;
@@ -241,12 +247,11 @@ fn private_zones_are_answered_where_they_are_seen_and_outlive_the_server() {
 fn a_vm_that_takes_all_connections_takes_its_own() {
     let home = homes().remove(0);
     home.up(&home.write("lab.yaml", LAB));
-    let greedy = "for i in $(seq 200); do exec {fd}<>/dev/tcp/169.254.169.254/80; done; read -t 5 line";
-    home.run(&["exec", "vm-1", "--", "bash", "-c", greedy]);
     std::thread::scope(|scope| {
         let hold =
             "for i in $(seq 64); do exec {fd}<>/dev/tcp/169.254.169.254/80; done; touch /tmp/full; sleep 20";
-        scope.spawn(|| home.run(&["exec", "vm-1", "--", "bash", "-c", hold]));
+        let hold = home.command(&["exec", "vm-1", "--", "bash", "-c", hold]);
+        scope.spawn(|| run(hold, b""));
         eventually("it has all of its own", || home.sh("vm-1", "test -e /tmp/full").code == 0);
         let refused = home.sh("vm-1", "curl -sS --max-time 5 http://169.254.169.254/");
         assert_ne!(refused.code, 0, "{refused:?}");
