@@ -110,10 +110,9 @@ fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 /// The networks that a body says; none when it does not say.
 fn networks(call: &Call<'_>) -> Result<Option<BTreeSet<NetworkKey>>, Failure> {
-    if let Some(clusters) = call.field("privateVisibilityConfig.gkeClusters") {
-        if !details::is_empty(clusters) {
-            return Err(Failure::unsupported("the field 'privateVisibilityConfig.gkeClusters'"));
-        }
+    if call.field("privateVisibilityConfig.gkeClusters").is_some_and(|clusters| !details::is_empty(clusters))
+    {
+        return Err(Failure::unsupported("the field 'privateVisibilityConfig.gkeClusters'"));
     }
     let Some(said) = call.field("privateVisibilityConfig.networks").and_then(Value::as_array) else {
         return Ok(None);

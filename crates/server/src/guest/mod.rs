@@ -14,6 +14,7 @@ use crate::now;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::io;
+use std::mem::take;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -66,8 +67,11 @@ impl Guests {
 
     /// Closes the sockets of networks that are not in the World, and returns when they are closed.
     pub fn leave(&mut self, world: &World) {
-        let gone = self.networks.extract_if(.., |network, _| !is_served(world, network));
-        for (_, served) in gone {
+        let (kept, gone) = take(&mut self.networks)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(network, _)| is_served(world, network));
+        self.networks = kept;
+        for served in gone.into_values() {
             served.abort();
             let _ = self.handle.block_on(served);
         }
