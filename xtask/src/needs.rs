@@ -17,7 +17,7 @@ pub(crate) struct Need {
 }
 
 /// All of them.
-pub(crate) const NEEDS: [Need; 13] = [
+pub(crate) const NEEDS: [Need; 14] = [
     need("redis-server", "redis-server", "is the Redis of a Memorystore instance"),
     need("memcached", "memcached", "is the server of memcached pools in the tests"),
     need("redis-cli", "redis-tools", "is the client in the demo's VMs"),
@@ -28,6 +28,7 @@ pub(crate) const NEEDS: [Need; 13] = [
     need("ip", "iproute2", "shows the tests what the host and VMs have"),
     need("ssh", "openssh-client", "logs in to VMs in the demo and the tests"),
     need("ssh-keygen", "openssh-client", "makes keys in the tests"),
+    need("curl", "curl", "asks the metadata server in the tests' VMs"),
     need("setpriv", "util-linux", "runs the tests as an ordinary user too"),
     need("unshare", "util-linux", "makes a place for a test in which no lab can be made"),
     need("kill", "procps", "sends signals in the tests"),

@@ -1,7 +1,7 @@
 //! The agent's requests as methods.
 
 use std::io;
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -187,6 +187,26 @@ impl Agent {
             _ => None,
         }
         .ok_or(AgentError::Confused("Connect"))
+    }
+
+    /// Sockets in a network namespace: TCP listeners and bound UDP sockets, in the order of their addresses. Whoever
+    /// holds them keeps the namespace alive.
+    pub fn bind(
+        &self,
+        netns: &str,
+        tcp: &[SocketAddrV4],
+        udp: &[SocketAddrV4],
+    ) -> Result<(Vec<TcpListener>, Vec<UdpSocket>), AgentError> {
+        let request = Request::Bind { netns: netns.into(), tcp: tcp.into(), udp: udp.into() };
+        match self.call(&request, &[])? {
+            (Response::Done, mut fds) if fds.len() == tcp.len() + udp.len() => {
+                let datagrams = fds.split_off(tcp.len());
+                let listeners = fds.into_iter().map(TcpListener::from).collect();
+                Ok((listeners, datagrams.into_iter().map(UdpSocket::from).collect()))
+            }
+            (Response::Failed { message }, _) => Err(AgentError::Refused(message)),
+            _ => Err(AgentError::Confused("Bind")),
+        }
     }
 
     /// Ends the lab, also when somebody else holds its lease.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use crate::agent;
+use crate::bind;
 use crate::connect;
 use crate::detached;
 use crate::kernel::ConvergeReport;
@@ -53,6 +54,7 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
             report.map_or(Response::DesiredOtherwise.into(), converged)
         }
         Request::Connect { netns, to, limit } => connect::connect(lab, &netns, to, limit)?,
+        Request::Bind { netns, tcp, udp } => bind::bind(lab, &netns, &tcp, &udp)?,
         Request::Probe { probes } => Response::Seen(lab.dataplane.probe(&probes)?).into(),
         Request::StartDetached { vm, log, program, stdin } => {
             done(detached::start(lab, &*lab.vm(&vm)?, log, program, stdin)?)

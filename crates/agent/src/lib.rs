@@ -13,6 +13,7 @@
 
 mod advice;
 mod agent;
+mod bind;
 mod bootstrap;
 mod client;
 mod connect;

@@ -171,6 +171,15 @@ pub enum Request {
         /// How long it may take, in milliseconds.
         limit: u32,
     },
+    /// Sockets in a network namespace, listening or bound; the response's descriptors are they, in this order.
+    Bind {
+        /// Name of the network namespace in the lab.
+        netns: String,
+        /// Where to listen for TCP connections.
+        tcp: Vec<SocketAddrV4>,
+        /// Where to take UDP datagrams.
+        udp: Vec<SocketAddrV4>,
+    },
     /// Ends the lab.
     Shutdown,
 }

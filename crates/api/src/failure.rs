@@ -105,7 +105,7 @@ impl Failure {
     /// The body of the answer.
     pub fn body(&self, api: Option<Api>) -> Value {
         let mut error = json!({ "code": self.code, "message": self.message });
-        if api == Some(Api::Compute) {
+        if matches!(api, Some(Api::Compute | Api::Dns)) {
             error["errors"] = json!([{ "message": self.message, "domain": "global", "reason": self.reason }]);
             // As recorded: only errors from before Compute itself have a status.
             if !self.details.is_empty() {
@@ -134,6 +134,8 @@ impl From<Refusal> for Failure {
             Refusal::ServiceDisabled { .. } => (403, "accessNotConfigured"),
             Refusal::PrivateServiceAccessMissing => (400, "failedPrecondition"),
             Refusal::HostHasServiceProjects => (400, "badRequest"),
+            Refusal::NotEmpty { .. } => (400, "containerNotEmpty"),
+            Refusal::PreconditionNotMet { .. } => (412, "conditionNotMet"),
             Refusal::QuotaExceeded { .. } => (403, "quotaExceeded"),
             Refusal::Invalid { .. } | Refusal::SubnetOverlap { .. } | Refusal::AuthorizedNetworkElsewhere => {
                 (400, "invalid")

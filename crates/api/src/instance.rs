@@ -318,6 +318,14 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
     wire
 }
 
+/// The path of the image that the first disk was made from, if that was said.
+pub(crate) fn boot_image(world: &World, key: &InstanceKey) -> Option<String> {
+    let disks = details::get(world, &key.to_string(), "disks")?.as_array()?;
+    let said = disks.first()?["initializeParams"]["sourceImage"].as_str()?;
+    let source = image::source(&key.project, said).ok()?;
+    Some(links::path_of(&source.link).to_owned())
+}
+
 /// What was said of scheduling, and Google's defaults for the rest.
 fn scheduling(said: &Value) -> Value {
     let mut scheduling = default_scheduling();

@@ -35,9 +35,12 @@ mod image;
 mod instance;
 mod interface;
 mod list;
+mod managed_zone;
 mod network;
 mod peering;
 mod project;
+pub mod rdata;
+mod record_set;
 mod redis;
 mod route;
 mod service;
@@ -76,10 +79,12 @@ const NOUNS: &[Handlers] = &[
     image::HANDLERS,
     instance::HANDLERS,
     interface::HANDLERS,
+    managed_zone::HANDLERS,
     network::HANDLERS,
     operation::HANDLERS,
     peering::HANDLERS,
     project::HANDLERS,
+    record_set::HANDLERS,
     redis::HANDLERS,
     route::HANDLERS,
     service::HANDLERS,
@@ -87,6 +92,21 @@ const NOUNS: &[Handlers] = &[
     subnetwork::HANDLERS,
     zone::HANDLERS,
 ];
+
+/// An instance as Compute shows it.
+pub fn instance(world: &tombolo_model::World, key: &tombolo_model::InstanceKey) -> Option<serde_json::Value> {
+    world.instances.get(key).map(|found| instance::wire(world, key, found))
+}
+
+/// The image that an instance's boot disk was made from, such as `projects/P/global/images/I`.
+pub fn boot_image(world: &tombolo_model::World, key: &tombolo_model::InstanceKey) -> Option<String> {
+    instance::boot_image(world, key)
+}
+
+/// A project's number as Google's APIs show it.
+pub fn project_number(project: &tombolo_model::Project) -> String {
+    project::number(project)
+}
 
 /// Whether a method is answered; one that is not is refused with 501.
 pub fn implements(id: &str) -> bool {

@@ -4,6 +4,7 @@ use crate::Call;
 use crate::failure::Failure;
 use crate::filter::Filter;
 use crate::links;
+use crate::methods::Api;
 use crate::outcome::Outcome;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -24,7 +25,11 @@ pub(crate) fn page(call: &Call<'_>, items: Vec<Value>) -> Result<(Vec<Value>, Op
     let mut items: Vec<Value> =
         items.into_iter().filter(|item| filter.as_ref().is_none_or(|filter| filter.matches(item))).collect();
     order(call, &mut items)?;
-    let (name, largest) = if call.is_compute() { ("maxResults", PAGE) } else { ("pageSize", LARGEST) };
+    let (name, largest) = match call.method.api {
+        Api::Compute => ("maxResults", PAGE),
+        Api::Dns => ("maxResults", LARGEST),
+        _ => ("pageSize", LARGEST),
+    };
     let size = match call.query(name).map(|text| (text, text.parse::<usize>())) {
         None | Some((_, Ok(0))) => PAGE,
         Some((_, Ok(size))) if size <= largest || !call.is_compute() => size.min(largest),
@@ -137,6 +142,17 @@ pub(crate) fn named(call: &Call<'_>, noun: &str, items: Vec<Value>) -> Result<Ou
     if !items.is_empty() {
         list[noun] = Value::Array(items);
     }
+    if let Some(next) = next {
+        list["nextPageToken"] = json!(next);
+    }
+    Ok(Outcome::Reply(list))
+}
+
+/// A list of Cloud DNS's: the items in a field of their own, empty or not. `kind` is such as
+/// `dns#managedZonesListResponse`.
+pub(crate) fn dns(call: &Call<'_>, kind: &str, noun: &str, items: Vec<Value>) -> Result<Outcome, Failure> {
+    let (items, next) = page(call, items)?;
+    let mut list = json!({ "kind": kind, noun: items });
     if let Some(next) = next {
         list["nextPageToken"] = json!(next);
     }

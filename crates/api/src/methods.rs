@@ -24,12 +24,20 @@ pub enum Api {
     ServiceUsage,
     /// Memorystore for Redis, v1.
     Redis,
+    /// Cloud DNS, v1.
+    Dns,
 }
 
 impl Api {
     /// Every one, in the order in which a path without a host is looked for.
-    pub const ALL: [Api; 5] =
-        [Api::Compute, Api::ResourceManagerV1, Api::ResourceManagerV3, Api::ServiceUsage, Api::Redis];
+    pub const ALL: [Api; 6] = [
+        Api::Compute,
+        Api::ResourceManagerV1,
+        Api::ResourceManagerV3,
+        Api::ServiceUsage,
+        Api::Redis,
+        Api::Dns,
+    ];
 
     /// Its name and version in discovery.
     pub fn name(self) -> &'static str {
@@ -39,6 +47,7 @@ impl Api {
             Api::ResourceManagerV3 => "cloudresourcemanager.v3",
             Api::ServiceUsage => "serviceusage.v1",
             Api::Redis => "redis.v1",
+            Api::Dns => "dns.v1",
         }
     }
 
@@ -124,10 +133,10 @@ pub fn find(request: &Request) -> Result<(&'static Method, Params), Failure> {
         return Err(Failure::unsupported(format_args!("the API of the host '{}'", request.host)));
     }
     let (first, rest) = path.split_once('/').unwrap_or((path, ""));
-    // Compute's own paths begin with its name already.
+    // Compute's own paths begin with its name already, and so do those of Cloud DNS.
     let (apis, path) = match (named(label), named(first)) {
         (by_host, _) if !by_host.is_empty() => (by_host, path),
-        (_, by_path) if by_path == [Api::Compute] => (by_path, path),
+        (_, by_path) if by_path == [Api::Compute] || by_path == [Api::Dns] => (by_path, path),
         (_, by_path) if !by_path.is_empty() => (by_path, rest),
         _ => (Api::ALL.to_vec(), path),
     };
@@ -226,6 +235,8 @@ mod tests {
                 "/serviceusage/v1/projects/p/services:batchEnable",
                 "serviceusage.services.batchEnable",
             ),
+            (local, Verb::Get, "/dns/v1/projects/p/managedZones", "dns.managedZones.list"),
+            ("dns.googleapis.com", Verb::Get, "/dns/v1/projects/p/managedZones/z", "dns.managedZones.get"),
             (local, Verb::Get, "/v1/projects/p", "cloudresourcemanager.projects.get"),
             (local, Verb::Get, "/cloudresourcemanager/v3/projects/p", "cloudresourcemanager.projects.get"),
             (local, Verb::Get, "/v1/projects/p/services", "serviceusage.services.list"),
@@ -249,7 +260,7 @@ mod tests {
             assert_eq!(found("localhost", verb, target), Err(code), "{target}");
         }
         // Another of Google's APIs is not taken for one of these.
-        assert_eq!(found("dns.googleapis.com:443", Verb::Get, "/v1/projects/p"), Err(501));
+        assert_eq!(found("storage.googleapis.com:443", Verb::Get, "/v1/projects/p"), Err(501));
     }
 
     #[test]

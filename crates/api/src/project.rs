@@ -41,6 +41,11 @@ pub(crate) fn require_compute(call: &Call<'_>) -> Result<(), Failure> {
     project::require(call.world(), call.project(), project::COMPUTE).map_err(Failure::from)
 }
 
+/// Refuses a call in whose project a service is not enabled.
+pub(crate) fn require(call: &Call<'_>, service: &'static str) -> Result<(), Failure> {
+    project::require(call.world(), call.project(), service).map_err(Failure::from)
+}
+
 /// A project's number as Google shows it: twelve digits.
 pub(crate) fn number(project: &Project) -> String {
     (100_000_000_000 + project.number).to_string()

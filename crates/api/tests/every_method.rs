@@ -55,6 +55,7 @@ fn every_method_is_answered_or_says_that_it_is_not() {
     addresses(&mut walk);
     shared_vpc(&mut walk);
     redis(&mut walk);
+    dns(&mut walk);
     operations(&mut walk);
     the_end(&mut walk);
     for line in include_str!("../google/methods.tsv").lines().skip(1) {
@@ -66,7 +67,11 @@ fn every_method_is_answered_or_says_that_it_is_not() {
             continue;
         }
         let api = api.split('.').next().expect("an API");
-        let target = if api == "compute" { example(path) } else { format!("/{api}{}", example(path)) };
+        let target = if ["compute", "dns"].contains(&api) {
+            example(path)
+        } else {
+            format!("/{api}{}", example(path))
+        };
         check(
             &walk.cloud.refused(verb, &target, Value::Null),
             501,
@@ -315,6 +320,130 @@ fn operations(walk: &mut Walk) {
     walk.get(&one);
     walk.post(&format!("{one}:cancel"), json!({}));
     walk.delete(&one);
+}
+
+/// A private zone, a peering zone, and records in each way in which there can be some.
+fn dns(walk: &mut Walk) {
+    walk.post("/serviceusage/v1/projects/project-1/services/dns.googleapis.com:enable", json!({}));
+    let zones = "/dns/v1/projects/project-1/managedZones";
+    let network = |name: &str| json!({ "networkUrl": format!("projects/project-1/global/networks/{name}") });
+    let private = json!({ "networks": [network("vpc-1")] });
+    let zone = json!({
+        "name": "net", "dnsName": "Example.com.", "description": "d", "visibility": "private",
+        "privateVisibilityConfig": private,
+    });
+    let made = walk.post(zones, zone);
+    assert_eq!((&made["dnsName"], &made["visibility"]), (&json!("example.com."), &json!("private")));
+    let peering = json!({
+        "name": "out", "dnsName": "example.com.", "visibility": "private",
+        "privateVisibilityConfig": { "networks": [network("vpc-2")] },
+        "peeringConfig": { "targetNetwork": network("vpc-1") },
+    });
+    walk.post(zones, peering);
+    assert_eq!(walk.get(zones)["managedZones"].as_array().map(Vec::len), Some(2));
+    assert_eq!(walk.get(&format!("{zones}?dnsName=example.org."))["managedZones"], json!([]));
+    let by_number = format!("{zones}/{}", made["id"].as_str().expect("a number"));
+    assert_eq!(walk.get(&by_number), walk.get(&format!("{zones}/net")));
+    let operation = walk.patch(&format!("{zones}/net"), json!({ "labels": { "a": "b" } }));
+    assert_eq!(operation["status"], "done");
+    assert_eq!(operation["zoneContext"]["newValue"]["labels"], json!({ "a": "b" }));
+    let mut whole = walk.get(&format!("{zones}/net"));
+    whole["privateVisibilityConfig"]["networks"] = json!([]);
+    walk.send("PUT", &format!("{zones}/net"), whole);
+    walk.patch(&format!("{zones}/net"), json!({ "privateVisibilityConfig": private }));
+    let operations = walk.get(&format!("{zones}/net/operations"));
+    assert_eq!(operations["operations"].as_array().map(Vec::len), Some(3));
+    assert_eq!(walk.get(&format!("{zones}/net/operations/0")), operations["operations"][0]);
+
+    let records = format!("{zones}/net/rrsets");
+    let record = json!({ "name": "a.example.com.", "type": "A", "ttl": 60, "rrdatas": ["10.9.0.1"] });
+    assert_eq!(walk.post(&records, record.clone())["rrdatas"], json!(["10.9.0.1"]));
+    let again = walk.cloud.refused("POST", &records, record.clone());
+    check(&again, 409, "The resource 'entity.rrset[0]' named 'a.example.com. (A)' already exists");
+    let one = format!("{records}/a.example.com./A");
+    assert_eq!(walk.patch(&one, json!({ "rrdatas": ["10.9.0.2"] }))["ttl"], 60);
+    assert_eq!(walk.get(&one)["rrdatas"], json!(["10.9.0.2"]));
+    assert_eq!(walk.get(&records)["rrsets"].as_array().map(Vec::len), Some(3), "with NS and SOA");
+    let named = format!("{records}?name=a.example.com.&type=A");
+    assert_eq!(walk.get(&named)["rrsets"].as_array().map(Vec::len), Some(1));
+    walk.delete(&one);
+    let changes = format!("{zones}/net/changes");
+    let change = walk.post(&changes, json!({ "additions": [record] }));
+    assert_eq!((&change["status"], &change["id"]), (&json!("done"), &json!("4")));
+    assert_eq!(walk.get(&format!("{changes}/4")), change);
+    assert_eq!(walk.get(&changes)["changes"][0], change);
+    let other = json!({ "name": "a.example.com.", "type": "A", "ttl": 61, "rrdatas": ["10.9.0.1"] });
+    for (path, body, code, message) in [
+        (
+            zones,
+            json!({ "name": "x", "dnsName": "x.", "visibility": "public" }),
+            501,
+            "Tombolo does not support public zones; the field 'visibility' must be 'private'.",
+        ),
+        (
+            zones,
+            json!({ "name": "net", "dnsName": "x.", "visibility": "private" }),
+            409,
+            "The resource 'entity.managedZone' named 'net' already exists",
+        ),
+        (
+            &changes,
+            json!({ "deletions": [other] }),
+            412,
+            "Precondition not met for 'entity.change.deletions[0]'",
+        ),
+        (
+            &changes,
+            json!({ "deletions": [{ "name": "b.example.com.", "type": "A", "rrdatas": ["10.9.0.1"] }] }),
+            404,
+            "The 'entity.change.deletions[0]' resource named 'b.example.com. (A)' does not exist.",
+        ),
+        (
+            &records,
+            json!({ "name": "b.example.com.", "type": "A", "rrdatas": ["10.9.0"] }),
+            400,
+            "Invalid value for 'entity.rrset.rrdata[0]': '10.9.0'. ",
+        ),
+        (
+            &records,
+            json!({ "name": "b.example.com.", "type": "CAA", "rrdatas": ["0 issue \"x\""] }),
+            501,
+            "Tombolo does not support records of the type 'CAA'.",
+        ),
+        (
+            &records,
+            json!({ "name": "b.example.com.", "type": "A", "routingPolicy": { "wrr": { "items": [{ "weight": 1 }] } } }),
+            501,
+            "Tombolo does not support the field 'rrset.routingPolicy'.",
+        ),
+        (
+            &records,
+            json!({ "name": "b.example.org.", "type": "A", "rrdatas": ["10.9.0.1"] }),
+            400,
+            "Invalid value for field ",
+        ),
+        (
+            &records,
+            json!({ "name": "a.example.com.", "type": "CNAME", "rrdatas": ["b.example.com."] }),
+            400,
+            "Invalid value for field ",
+        ),
+    ] {
+        let refused = walk.cloud.refused("POST", path, body.clone());
+        assert_eq!(refused["error"]["code"], code, "{body}: {refused:?}");
+        let said = refused["error"]["message"].as_str().expect("a message");
+        assert!(said.starts_with(message), "{body}: {said}");
+    }
+    let full = walk.cloud.refused("DELETE", &format!("{zones}/net"), Value::Null);
+    let why =
+        "The resource named 'net' cannot be deleted because it contains one or more 'resource records'.";
+    check(&full, 400, why);
+    let in_use = walk.cloud.refused("DELETE", &format!("{C}/global/networks/vpc-1"), Value::Null);
+    assert_eq!(in_use["error"]["errors"][0]["reason"], "resourceInUseByAnotherResource");
+    walk.delete(&one);
+    for zone in ["net", "out"] {
+        walk.delete(&format!("{zones}/{zone}"));
+    }
 }
 
 fn the_end(walk: &mut Walk) {

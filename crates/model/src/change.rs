@@ -2,8 +2,8 @@
 
 use crate::{
     AddressKey, AddressSpec, AliasSpec, Details, Exchange, FirewallKey, FirewallSpec, InstanceKey,
-    InstanceSpec, NetworkKey, NetworkSpec, PeeringSpec, RedisKey, RedisSpec, RouteKey, RouteSpec,
-    SubnetworkKey, SubnetworkSpec,
+    InstanceSpec, ManagedZoneKey, ManagedZoneSpec, NetworkKey, NetworkSpec, PeeringSpec, RecordSet, RedisKey,
+    RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -158,6 +158,28 @@ pub enum Change {
         /// The peering's name.
         name: String,
     },
+    /// Create a private zone of Cloud DNS.
+    ManagedZoneInsert(ManagedZoneSpec),
+    /// Change which networks see a zone, or what a peering zone is a peer of.
+    ManagedZoneUpdate {
+        /// The zone.
+        zone: ManagedZoneKey,
+        /// All networks that see it from now on.
+        networks: BTreeSet<NetworkKey>,
+        /// The network that a peering zone asks from now on.
+        peering: Option<NetworkKey>,
+    },
+    /// Delete a zone.
+    ManagedZoneDelete(ManagedZoneKey),
+    /// Take records out of a zone and put others in.
+    RecordSetsChange {
+        /// The zone.
+        zone: ManagedZoneKey,
+        /// What goes, exactly as it is.
+        deletions: Vec<RecordSet>,
+        /// What comes.
+        additions: Vec<RecordSet>,
+    },
     /// Create a Redis instance.
     RedisInsert(RedisSpec),
     /// Change a Redis instance; what is not said stays.
@@ -194,6 +216,7 @@ impl Change {
                 | Self::InstanceDelete(_)
                 | Self::FirewallDelete(_)
                 | Self::RouteDelete(_)
+                | Self::ManagedZoneDelete(_)
                 | Self::RedisDelete(_)
         )
     }
@@ -254,6 +277,10 @@ impl fmt::Display for Change {
                 write!(f, "update peering {name} of {}", network.name)
             }
             Self::PeeringRemove { network, name } => write!(f, "delete peering {name} of {}", network.name),
+            Self::ManagedZoneInsert(s) => write!(f, "create zone {} of {}", s.key.name, s.dns_name),
+            Self::ManagedZoneUpdate { zone, .. } => write!(f, "update zone {}", zone.name),
+            Self::ManagedZoneDelete(k) => write!(f, "delete zone {}", k.name),
+            Self::RecordSetsChange { zone, .. } => write!(f, "change records of zone {}", zone.name),
             Self::RedisInsert(s) => {
                 write!(f, "create redis {} for {}", s.key.name, s.authorized_network.name)
             }

@@ -77,6 +77,10 @@ key!(
     RouteKey { project, name } "projects/{project}/global/routes/{name}"
 );
 key!(
+    /// A private zone of Cloud DNS.
+    ManagedZoneKey { project, name } "projects/{project}/managedZones/{name}"
+);
+key!(
     /// A Memorystore for Redis instance, regional.
     RedisKey { project, region, name } "projects/{project}/locations/{region}/instances/{name}"
 );

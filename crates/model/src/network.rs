@@ -134,6 +134,9 @@ pub(crate) fn delete(world: &mut World, key: &NetworkKey) -> Result<(), Refusal>
     if let Some((user, _)) = crate::address::allocated(world, key).next() {
         return Err(Refusal::in_use("network", key, user));
     }
+    if let Some(user) = crate::managed_zone::user_of(world, key) {
+        return Err(Refusal::in_use("network", key, user));
+    }
     let user_route = |r: &Route| r.network == *key && r.next_hop != NextHop::InternetGateway;
     if let Some((user, _)) = world.routes.iter().find(|(_, r)| user_route(r)) {
         return Err(Refusal::in_use("network", key, user));

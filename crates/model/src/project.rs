@@ -8,11 +8,13 @@ use std::{collections::BTreeSet, sync::Arc};
 pub const COMPUTE: &str = "compute.googleapis.com";
 /// The service of Memorystore for Redis.
 pub const REDIS: &str = "redis.googleapis.com";
+/// The service of Cloud DNS.
+pub const DNS: &str = "dns.googleapis.com";
 /// Services that can be enabled and that nothing here depends on: those that clients enable on the way.
 pub const OTHERS: &[&str] = &[
     "cloudapis.googleapis.com",
     "cloudresourcemanager.googleapis.com",
-    "dns.googleapis.com",
+    DNS,
     "iam.googleapis.com",
     "iap.googleapis.com",
     "logging.googleapis.com",
@@ -83,6 +85,7 @@ pub(crate) fn disable(world: &mut World, id: &str, service: &str) -> Result<(), 
                 || world.instances.keys().any(|key| key.project == id)
                 || world.addresses.keys().any(|key| key.project == id)
         }
+        DNS => world.managed_zones.keys().any(|key| key.project == id),
         REDIS => world.redis.keys().any(|key| key.project == id),
         _ => false,
     };
@@ -109,6 +112,9 @@ pub(crate) fn delete(world: &mut World, id: &str) -> Result<(), Refusal> {
     if let Some(user) = world.addresses.keys().find(|key| own(&key.project)) {
         return Err(Refusal::in_use("project", format!("projects/{id}"), user));
     }
+    if let Some(user) = world.managed_zones.keys().find(|key| own(&key.project)) {
+        return Err(Refusal::in_use("project", format!("projects/{id}"), user));
+    }
     // A host would take its service projects' networks with it.
     if world.projects.values().any(|other| other.host.as_deref() == Some(id)) {
         return Err(Refusal::HostHasServiceProjects);
@@ -127,8 +133,11 @@ pub fn require(world: &World, id: &str, service: &'static str) -> Result<(), Ref
     if get(world, id)?.services.contains(service) {
         return Ok(());
     }
-    let title =
-        if service == REDIS { "Google Cloud Memorystore for Redis API" } else { "Compute Engine API" };
+    let title = match service {
+        REDIS => "Google Cloud Memorystore for Redis API",
+        DNS => "Cloud DNS API",
+        _ => "Compute Engine API",
+    };
     Err(Refusal::ServiceDisabled { title, service, project: id.to_owned() })
 }
 

@@ -115,6 +115,20 @@ pub enum Refusal {
     /// A project cannot stop being a Shared VPC's host while others use it (400 `badRequest`).
     #[error("Cannot disable project as a shared VPC host because it has active service projects.")]
     HostHasServiceProjects,
+    /// What has something in it cannot go (400 `containerNotEmpty`).
+    #[error("The resource named '{resource}' cannot be deleted because it contains one or more '{what}'.")]
+    NotEmpty {
+        /// The resource's name.
+        resource: String,
+        /// What is in it.
+        what: &'static str,
+    },
+    /// What was to be replaced or deleted is not as the client has it (412 `conditionNotMet`).
+    #[error("Precondition not met for '{field}'.")]
+    PreconditionNotMet {
+        /// What in the request.
+        field: String,
+    },
     /// A limit of Google's is reached (403 `quotaExceeded`).
     #[error("Quota '{quota}' exceeded. Limit: {limit}.0")]
     QuotaExceeded {

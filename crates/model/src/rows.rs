@@ -42,6 +42,7 @@ impl World {
             firewalls,
             routes,
             addresses,
+            managed_zones,
             redis,
             details,
             seed,
@@ -55,6 +56,7 @@ impl World {
         differ("firewalls", &before.firewalls, firewalls, &mut rows)?;
         differ("routes", &before.routes, routes, &mut rows)?;
         differ("addresses", &before.addresses, addresses, &mut rows)?;
+        differ("managedZones", &before.managed_zones, managed_zones, &mut rows)?;
         differ("redis", &before.redis, redis, &mut rows)?;
         differ("details", &before.details, details, &mut rows)?;
         if *seed != before.seed {

@@ -1,9 +1,10 @@
 //! The World itself: an immutable snapshot, and how a change makes the next one.
 
 use crate::{
-    Address, AddressKey, Change, Details, Firewall, FirewallKey, Instance, InstanceKey, Network, NetworkKey,
-    PeeringState, Project, Redis, RedisKey, Refusal, Route, RouteKey, Seed, Subnetwork, SubnetworkKey,
-    Timestamp, address, details, firewall, instance, network, peering, project, redis, route, subnetwork,
+    Address, AddressKey, Change, Details, Firewall, FirewallKey, Instance, InstanceKey, ManagedZone,
+    ManagedZoneKey, Network, NetworkKey, PeeringState, Project, Redis, RedisKey, Refusal, Route, RouteKey,
+    Seed, Subnetwork, SubnetworkKey, Timestamp, address, details, firewall, instance, managed_zone, network,
+    peering, project, redis, route, subnetwork,
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub struct World {
     /// Reserved addresses.
     #[serde(default)]
     pub addresses: OrdMap<AddressKey, Arc<Address>>,
+    /// Private zones of Cloud DNS.
+    #[serde(default)]
+    pub managed_zones: OrdMap<ManagedZoneKey, Arc<ManagedZone>>,
     /// Memorystore for Redis instances.
     pub redis: OrdMap<RedisKey, Arc<Redis>>,
     /// What is said of resources and no packet depends on, by path; see [`crate::details`].
@@ -101,6 +105,14 @@ impl World {
                 peering::update(self, network, name, *exchange)
             }
             Change::PeeringRemove { network, name } => peering::remove(self, network, name, now),
+            Change::ManagedZoneInsert(spec) => managed_zone::insert(self, spec, now),
+            Change::ManagedZoneUpdate { zone, networks, peering } => {
+                managed_zone::update(self, zone, networks, peering.as_ref(), now)
+            }
+            Change::ManagedZoneDelete(key) => managed_zone::delete(self, key),
+            Change::RecordSetsChange { zone, deletions, additions } => {
+                managed_zone::change(self, zone, deletions, additions, now)
+            }
             Change::RedisInsert(spec) => redis::insert(self, spec, now),
             Change::RedisUpdate { redis, memory_size_gb, configs, auth } => {
                 redis::update(self, redis, *memory_size_gb, configs.as_ref(), *auth)
@@ -127,6 +139,7 @@ impl World {
             .or_else(|| at(&self.firewalls, path, |firewall| firewall.id))
             .or_else(|| at(&self.routes, path, |route| route.id))
             .or_else(|| at(&self.addresses, path, |address| address.id))
+            .or_else(|| at(&self.managed_zones, path, |zone| zone.id))
             .or_else(|| at(&self.redis, path, |redis| redis.id))
             .or_else(project)
     }

@@ -5,6 +5,7 @@
 //!                                                          \-- failure --> the old World is made real again
 //! ```
 
+use crate::guest::Guests;
 use crate::run::{run_fed, state};
 use crate::view::View;
 use crate::{REDIS_PROGRAM, STARTUP_SCRIPT, ssh, vms};
@@ -55,6 +56,9 @@ pub enum LabError {
     /// The kernel did not do as told; the World is as before.
     #[error("the kernel refused: {0}")]
     Kernel(String),
+    /// The system has no thread or descriptor left.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     /// A server inside the lab did not come up.
     #[error("{0}")]
     Server(String),
@@ -72,6 +76,8 @@ pub struct Lab {
     told: Option<World>,
     /// The settings that the redis-servers have.
     redis: RefCell<BTreeMap<RedisKey, Settings>>,
+    /// What answers the VMs on 169.254.169.254.
+    guests: Guests,
 }
 
 impl Lab {
@@ -86,6 +92,7 @@ impl Lab {
             booted: BTreeMap::new(),
             told: None,
             redis: RefCell::default(),
+            guests: Guests::start()?,
         })
     }
 
@@ -126,10 +133,13 @@ impl Lab {
     pub fn converge(&mut self) -> Result<ConvergeReport, LabError> {
         let desired = render(&compile(&self.world));
         self.converge_endpoints()?;
+        // A socket keeps its namespace alive: what goes, goes first.
+        self.guests.leave(&self.world);
         let report = self.agent.converge(desired)?;
         if let Some(first) = report.failures.first() {
             return Err(LabError::Kernel(format!("{}: {}", first.edit, first.error)));
         }
+        self.guests.serve(&self.world, &self.agent)?;
         self.converge_redis()?;
         self.boot()?;
         Ok(report)

@@ -1,9 +1,10 @@
 //! What the agent needs to know of each endpoint in which programs run. Pure.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use tombolo_agent::VmSpec;
 use tombolo_fabric::{METADATA_SERVER, Owner};
+use tombolo_guest::metadata::HOST;
+use tombolo_guest::names;
 use tombolo_model::{Instance, InstanceKey, World};
 use tombolo_ssh::Secret;
 
@@ -39,15 +40,14 @@ fn instance_vm(
     secret: Option<&Secret>,
 ) -> VmSpec {
     let endpoint = Owner::Instance(key.clone()).to_string();
-    let project = &key.project;
-    let zone = format!("{}.c.{project}.internal", key.zone);
     VmSpec {
         key: endpoint.clone(),
         netns: endpoint,
         hostname: key.name.clone(),
         hosts: hosts(world, key, instance),
         resolv_conf: format!(
-            "nameserver {METADATA_SERVER}\nsearch {zone} c.{project}.internal google.internal\n"
+            "nameserver {METADATA_SERVER}\nsearch {}\n",
+            names::search(world, key, instance)
         ),
         bin: bin.to_vec(),
         env: Vec::new(),
@@ -55,20 +55,12 @@ fn instance_vm(
     }
 }
 
-/// /etc/hosts: itself, the metadata server, and the other instances of its networks, in the place of the internal
-/// DNS, which knows the same names. A peer network's names are not exchanged, as in Google's cloud.
+/// /etc/hosts as Google's guest environment writes it: itself and the metadata server. All other names are DNS's.
 fn hosts(world: &World, key: &InstanceKey, instance: &Instance) -> String {
-    let mut hosts = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
-    let line = |key: &InstanceKey, address| {
-        let InstanceKey { project, zone, name } = key;
-        format!("{address} {name}.{zone}.c.{project}.internal {name}\n")
-    };
-    hosts += &line(key, instance.nics[0].address);
-    let _ = writeln!(hosts, "{METADATA_SERVER} metadata.google.internal metadata");
-    for (other, theirs) in world.instances.iter().filter(|(other, _)| *other != key) {
-        let shared =
-            theirs.nics.iter().find(|nic| instance.nics.iter().any(|own| own.network == nic.network));
-        hosts += &shared.map_or_else(String::new, |nic| line(other, nic.address));
-    }
-    hosts
+    format!(
+        "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{} {} {}\n{METADATA_SERVER} {HOST} metadata\n",
+        instance.nics[0].address,
+        names::own(world, key, instance),
+        key.name,
+    )
 }

@@ -93,6 +93,7 @@ impl Served {
             ("CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK", "true".into()),
             ("CLOUDSDK_SURVEY_DISABLE_PROMPTS", "true".into()),
             ("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", format!("{url}/compute/v1/")),
+            ("CLOUDSDK_API_ENDPOINT_OVERRIDES_DNS", format!("{url}/dns/v1/")),
             ("CLOUDSDK_API_ENDPOINT_OVERRIDES_REDIS", format!("{url}/redis/")),
             ("CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE", format!("{url}/serviceusage/")),
             ("CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER", format!("{url}/cloudresourcemanager/")),
@@ -126,6 +127,7 @@ impl Served {
              \x20 access_token                        = {token}\n\
              \x20 user_project_override               = false\n\
              \x20 compute_custom_endpoint             = \"{url}/compute/v1/\"\n\
+             \x20 dns_custom_endpoint                 = \"{url}/dns/v1/\"\n\
              \x20 redis_custom_endpoint               = \"{url}/redis/v1/\"\n\
              \x20 service_usage_custom_endpoint       = \"{url}/serviceusage/v1/\"\n\
              \x20 resource_manager_custom_endpoint    = \"{url}/cloudresourcemanager/v1/\"\n\

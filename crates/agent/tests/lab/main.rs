@@ -6,6 +6,7 @@
 //! `lab [FILTER]` runs the tests.
 
 mod bench;
+mod bind;
 mod death;
 mod programs;
 mod sandbox;
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
 
 fn run_tests(args: Vec<OsString>) -> ExitCode {
     let filter = args.iter().filter_map(|arg| arg.to_str()).find(|arg| !arg.starts_with('-')).unwrap_or("");
-    let tests = [sandbox::TESTS, programs::TESTS, tty::TESTS, ssh::TESTS, death::TESTS].concat();
+    let tests = [sandbox::TESTS, programs::TESTS, tty::TESTS, ssh::TESTS, bind::TESTS, death::TESTS].concat();
     if args.iter().any(|arg| arg == "--list") {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;

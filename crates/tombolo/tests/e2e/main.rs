@@ -7,6 +7,7 @@ mod clients;
 mod demo;
 mod exec;
 mod gcloud;
+mod guest;
 mod host;
 mod kill;
 mod life;

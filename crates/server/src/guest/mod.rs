@@ -1,0 +1,268 @@
+//! What answers the VMs on 169.254.169.254: sockets in every network's router, and one thread for all of them.
+//!
+//! ```text
+//!   World ─ leave: closes the sockets of networks that are gone ─▶ packets obey ─ serve: sockets of new ones, from the agent
+//!     └─ published ─▶ metadata (port 80), dns (53), ntp (123) of each network: the answer is `tombolo_guest`'s
+//! ```
+//!
+//! No VM has a process for it, and nothing of it listens outside the lab's networks.
+
+mod dns;
+mod metadata;
+
+use crate::now;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::collections::BTreeMap;
+use std::io;
+use std::mem::take;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{self, JoinSet};
+use tombolo_agent::{Agent, AgentError};
+use tombolo_fabric::METADATA_SERVER;
+use tombolo_guest::ntp;
+use tombolo_model::{NetworkKey, World};
+
+/// Plain HTTP.
+const METADATA: SocketAddrV4 = SocketAddrV4::new(METADATA_SERVER, 80);
+const DNS: SocketAddrV4 = SocketAddrV4::new(METADATA_SERVER, 53);
+const NTP: SocketAddrV4 = SocketAddrV4::new(METADATA_SERVER, 123);
+/// Connections that one VM may have at a time, and so the requests that wait for a change; more are closed at once.
+const MOST: usize = 64;
+
+/// The servers of all networks.
+#[derive(Debug)]
+pub struct Guests {
+    handle: Handle,
+    networks: BTreeMap<NetworkKey, task::JoinHandle<()>>,
+    publish: watch::Sender<World>,
+    /// Dropped, it ends the thread.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Guests {
+    /// Starts the thread, which serves no network yet.
+    pub fn start() -> io::Result<Self> {
+        // Each network has sockets, and each of its VMs' connections.
+        if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serve = move || {
+            let _ = runtime.block_on(stopped);
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("guests".into()).spawn(serve)?;
+        let publish = watch::Sender::new(World::default());
+        Ok(Self { handle, networks: BTreeMap::new(), publish, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Closes the sockets of networks that are not in the World, and returns when they are closed.
+    pub fn leave(&mut self, world: &World) {
+        let (kept, gone) = take(&mut self.networks)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(network, _)| is_served(world, network));
+        self.networks = kept;
+        for served in gone.into_values() {
+            served.abort();
+            let _ = self.handle.block_on(served);
+        }
+    }
+
+    /// Opens sockets in the networks that have none yet, which must have their routers, and answers from this World
+    /// from now on.
+    pub fn serve(&mut self, world: &World, agent: &Agent) -> Result<(), AgentError> {
+        let networks = world.networks.keys().filter(|network| is_served(world, network));
+        for network in networks {
+            if self.networks.get(network).is_some_and(|served| !served.is_finished()) {
+                continue;
+            }
+            let (listeners, datagrams) = agent.bind(&network.to_string(), &[METADATA, DNS], &[DNS, NTP])?;
+            let sockets = Sockets::new(&self.handle, listeners, datagrams);
+            let Some(sockets) = sockets.map_err(|error| AgentError::Refused(error.to_string()))? else {
+                return Err(AgentError::Confused("Bind"));
+            };
+            let net = Net { network: network.clone(), worlds: self.publish.subscribe() };
+            self.networks.insert(network.clone(), self.handle.spawn(sockets.serve(net)));
+        }
+        self.publish.send_replace(world.clone());
+        Ok(())
+    }
+}
+
+impl Drop for Guests {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Whether a network has VMs that could ask: those of managed services have none.
+fn is_served(world: &World, network: &NetworkKey) -> bool {
+    world.networks.get(network).is_some_and(|found| !found.google_managed)
+}
+
+/// A network as those who serve it see it.
+#[derive(Clone, Debug)]
+struct Net {
+    network: NetworkKey,
+    worlds: watch::Receiver<World>,
+}
+
+impl Net {
+    fn world(&self) -> World {
+        self.worlds.borrow().clone()
+    }
+}
+
+/// What a network's router listens with.
+struct Sockets {
+    metadata: TcpListener,
+    dns: TcpListener,
+    datagrams: UdpSocket,
+    ntp: UdpSocket,
+}
+
+impl Sockets {
+    /// Takes them over, unless they are not as many as were asked for.
+    fn new(
+        handle: &Handle,
+        listeners: Vec<std::net::TcpListener>,
+        datagrams: Vec<std::net::UdpSocket>,
+    ) -> io::Result<Option<Self>> {
+        let (Ok([metadata, dns]), Ok([datagrams, ntp])) =
+            (<[_; 2]>::try_from(listeners), <[_; 2]>::try_from(datagrams))
+        else {
+            return Ok(None);
+        };
+        let _entered = handle.enter();
+        let listener = |socket: std::net::TcpListener| {
+            socket.set_nonblocking(true)?;
+            TcpListener::from_std(socket)
+        };
+        let datagram = |socket: std::net::UdpSocket| {
+            socket.set_nonblocking(true)?;
+            UdpSocket::from_std(socket)
+        };
+        Ok(Some(Self {
+            metadata: listener(metadata)?,
+            dns: listener(dns)?,
+            datagrams: datagram(datagrams)?,
+            ntp: datagram(ntp)?,
+        }))
+    }
+
+    /// Serves for ever. When this is aborted, the sockets close, and so do all connections.
+    async fn serve(self, net: Net) {
+        let mut connections = JoinSet::new();
+        let places = Places::default();
+        let (mut datagram, mut packet) = ([0; 4096], [0; 256]);
+        loop {
+            tokio::select! {
+                accepted = self.metadata.accept() => {
+                    if let Some((stream, place)) = places.admit(accepted).await {
+                        connections.spawn(metadata::serve(stream, net.clone(), place));
+                    }
+                }
+                accepted = self.dns.accept() => {
+                    if let Some((stream, place)) = places.admit(accepted).await {
+                        connections.spawn(dns::serve(stream, net.clone(), place));
+                    }
+                }
+                received = self.datagrams.recv_from(&mut datagram) => {
+                    // An error is that of an earlier answer, to a VM that has closed its port.
+                    if let Ok((length, from)) = received {
+                        dns::answer(&self.datagrams, &datagram[..length], from, &net).await;
+                    }
+                }
+                received = self.ntp.recv_from(&mut packet) => {
+                    let answer = |(length, from)| Some((ntp::answer(&packet[..length], now())?, from));
+                    if let Some((answer, from)) = received.ok().and_then(answer) {
+                        // Whoever does not get it asks again.
+                        let _ = self.ntp.try_send_to(&answer, from);
+                    }
+                }
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    }
+}
+
+/// How many connections each VM has.
+#[derive(Clone, Debug, Default)]
+struct Places(Arc<Mutex<BTreeMap<Ipv4Addr, usize>>>);
+
+impl Places {
+    /// A connection and its place, if there is one for whoever it is from.
+    async fn admit(
+        &self,
+        accepted: io::Result<(TcpStream, std::net::SocketAddr)>,
+    ) -> Option<(TcpStream, Place)> {
+        match accepted {
+            Ok((stream, std::net::SocketAddr::V4(peer))) => Some((stream, self.take(*peer.ip())?)),
+            Ok(_) => None,
+            Err(_) => {
+                // Out of descriptors, most likely: somebody will close one.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                None
+            }
+        }
+    }
+
+    fn take(&self, of: Ipv4Addr) -> Option<Place> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(of).or_default();
+        if *count >= MOST {
+            return None;
+        }
+        *count += 1;
+        Some(Place { of, places: self.clone() })
+    }
+}
+
+/// A connection's place among those of its VM.
+#[derive(Debug)]
+struct Place {
+    of: Ipv4Addr,
+    places: Places,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = taken.get(&self.of).map_or(0, |count| count - 1);
+        if left == 0 {
+            taken.remove(&self.of);
+        } else {
+            taken.insert(self.of, left);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vm_has_so_many_places_and_no_more() {
+        let (a, b) = (Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3));
+        let places = Places::default();
+        let mut taken: Vec<_> = (0..MOST).map(|_| places.take(a).expect("a place")).collect();
+        assert!(places.take(a).is_none());
+        let other = places.take(b).expect("another's place");
+        taken.pop();
+        assert!(places.take(a).is_some());
+        drop((taken, other));
+        assert!(places.0.lock().expect("a lock").is_empty());
+    }
+}
