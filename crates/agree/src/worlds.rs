@@ -6,9 +6,9 @@ use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use tombolo_model::{
-    Action, AliasSpec, Change, Direction, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4,
-    NetworkKey, NetworkSpec, NextHop, NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec,
-    RedisTier, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec, World, project, range,
+    Action, AliasSpec, Change, ConnectMode, Direction, Exchange, FirewallKey, FirewallSpec, InstanceKey,
+    InstanceSpec, L4, NetworkKey, NetworkSpec, NextHop, NicSpec, PeeringSpec, PortRange, Protocol, RedisKey,
+    RedisSpec, RedisTier, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec, World, project, range,
 };
 
 const PROJECT: &str = "project-1";
@@ -332,6 +332,7 @@ impl Maker<'_> {
             key: RedisKey::new(PROJECT, REGION, "redis-1"),
             authorized_network: self.pick(networks),
             reserved_ip_range: None,
+            connect_mode: ConnectMode::DirectPeering,
             tier: RedisTier::Basic,
             memory_size_gb: 1,
         };

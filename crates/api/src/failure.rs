@@ -132,7 +132,10 @@ impl From<Refusal> for Failure {
             Refusal::AddressInUse { .. } => (400, "IP_IN_USE_BY_ANOTHER_RESOURCE"),
             Refusal::AddressesExhausted { .. } => (400, "IP_SPACE_EXHAUSTED"),
             Refusal::ServiceDisabled { .. } => (403, "accessNotConfigured"),
-            Refusal::PrivateServiceAccessMissing => (400, "failedPrecondition"),
+            Refusal::PrivateServiceAccessMissing | Refusal::ConnectionInUse => (400, "failedPrecondition"),
+            Refusal::AllocatedRangesExhausted => (400, "failedPrecondition"),
+            Refusal::NotTheHost { .. } | Refusal::AllocatedRangeNotFound { .. } => (400, "badRequest"),
+            Refusal::ConnectionHasOtherRanges => (400, "badRequest"),
             Refusal::HostHasServiceProjects => (400, "badRequest"),
             Refusal::QuotaExceeded { .. } => (403, "quotaExceeded"),
             Refusal::Invalid { .. } | Refusal::SubnetOverlap { .. } | Refusal::AuthorizedNetworkElsewhere => {

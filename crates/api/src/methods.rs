@@ -24,12 +24,20 @@ pub enum Api {
     ServiceUsage,
     /// Memorystore for Redis, v1.
     Redis,
+    /// Service Networking, v1.
+    ServiceNetworking,
 }
 
 impl Api {
     /// Every one, in the order in which a path without a host is looked for.
-    pub const ALL: [Api; 5] =
-        [Api::Compute, Api::ResourceManagerV1, Api::ResourceManagerV3, Api::ServiceUsage, Api::Redis];
+    pub const ALL: [Api; 6] = [
+        Api::Compute,
+        Api::ResourceManagerV1,
+        Api::ResourceManagerV3,
+        Api::ServiceUsage,
+        Api::Redis,
+        Api::ServiceNetworking,
+    ];
 
     /// Its name and version in discovery.
     pub fn name(self) -> &'static str {
@@ -39,6 +47,7 @@ impl Api {
             Api::ResourceManagerV3 => "cloudresourcemanager.v3",
             Api::ServiceUsage => "serviceusage.v1",
             Api::Redis => "redis.v1",
+            Api::ServiceNetworking => "servicenetworking.v1",
         }
     }
 

@@ -107,7 +107,7 @@ pub fn plan(wanted: &BTreeMap<RedisKey, Wanted>, observed: &BTreeMap<RedisKey, P
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tombolo_model::{Change, NetworkKey, RedisSpec, RedisTier, Seed, Timestamp};
+    use tombolo_model::{Change, ConnectMode, NetworkKey, RedisSpec, RedisTier, Seed, Timestamp};
 
     /// A World with the instances `a` to `d`.
     fn world() -> World {
@@ -118,6 +118,7 @@ mod tests {
                 key: key(name),
                 authorized_network: NetworkKey::new("project-1", "default"),
                 reserved_ip_range: None,
+                connect_mode: ConnectMode::DirectPeering,
                 tier: RedisTier::Basic,
                 memory_size_gb: 1,
             })

@@ -42,6 +42,7 @@ impl World {
             firewalls,
             routes,
             addresses,
+            connections,
             redis,
             details,
             seed,
@@ -55,6 +56,7 @@ impl World {
         differ("firewalls", &before.firewalls, firewalls, &mut rows)?;
         differ("routes", &before.routes, routes, &mut rows)?;
         differ("addresses", &before.addresses, addresses, &mut rows)?;
+        differ("connections", &before.connections, connections, &mut rows)?;
         differ("redis", &before.redis, redis, &mut rows)?;
         differ("details", &before.details, details, &mut rows)?;
         if *seed != before.seed {

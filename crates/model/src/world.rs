@@ -1,9 +1,10 @@
 //! The World itself: an immutable snapshot, and how a change makes the next one.
 
 use crate::{
-    Address, AddressKey, Change, Details, Firewall, FirewallKey, Instance, InstanceKey, Network, NetworkKey,
-    PeeringState, Project, Redis, RedisKey, Refusal, Route, RouteKey, Seed, Subnetwork, SubnetworkKey,
-    Timestamp, address, details, firewall, instance, network, peering, project, redis, route, subnetwork,
+    Address, AddressKey, Change, Connection, Details, Firewall, FirewallKey, Instance, InstanceKey, Network,
+    NetworkKey, PeeringState, Project, Redis, RedisKey, Refusal, Route, RouteKey, Seed, Subnetwork,
+    SubnetworkKey, Timestamp, address, connection, details, firewall, instance, network, peering, project,
+    redis, route, subnetwork,
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub struct World {
     /// Reserved addresses.
     #[serde(default)]
     pub addresses: OrdMap<AddressKey, Arc<Address>>,
+    /// Connections to Google's services, by the network that has one.
+    #[serde(default)]
+    pub connections: OrdMap<NetworkKey, Arc<Connection>>,
     /// Memorystore for Redis instances.
     pub redis: OrdMap<RedisKey, Arc<Redis>>,
     /// What is said of resources and no packet depends on, by path; see [`crate::details`].
@@ -101,6 +105,11 @@ impl World {
                 peering::update(self, network, name, *exchange)
             }
             Change::PeeringRemove { network, name } => peering::remove(self, network, name, now),
+            Change::ConnectionCreate(spec) => connection::create(self, spec, now),
+            Change::ConnectionUpdate { connection: spec, force } => {
+                connection::update(self, spec, *force, now)
+            }
+            Change::ConnectionDelete(network) => connection::delete(self, network),
             Change::RedisInsert(spec) => redis::insert(self, spec, now),
             Change::RedisUpdate { redis, memory_size_gb, configs, auth } => {
                 redis::update(self, redis, *memory_size_gb, configs.as_ref(), *auth)
