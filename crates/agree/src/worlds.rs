@@ -6,9 +6,10 @@ use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use tombolo_model::{
-    Action, AliasSpec, Change, Direction, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4,
-    NetworkKey, NetworkSpec, NextHop, NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec,
-    RedisTier, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec, World, project, range,
+    Action, AddressKey, AddressSpec, AliasSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange,
+    FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey, NetworkSpec, NextHop, NicSpec,
+    PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier, Reserve, RouteKey, RouteSpec,
+    SubnetworkKey, SubnetworkSpec, World, connection, project, range,
 };
 
 const PROJECT: &str = "project-1";
@@ -329,10 +330,18 @@ impl Maker<'_> {
     /// A Redis instance, and so a tenant network behind one of the networks.
     fn redis(&mut self, networks: &[NetworkKey]) {
         let tls = self.chance(40);
+        let network = self.pick(networks);
+        let connect_mode = if self.chance(50) {
+            self.connect(&network);
+            ConnectMode::PrivateServiceAccess { range: None }
+        } else {
+            ConnectMode::DirectPeering
+        };
         let spec = RedisSpec {
             key: RedisKey::new(PROJECT, REGION, "redis-1"),
-            authorized_network: self.pick(networks),
+            authorized_network: network,
             reserved_ip_range: None,
+            connect_mode,
             tier: RedisTier::Basic,
             memory_size_gb: 1,
             tls,
@@ -344,6 +353,32 @@ impl Maker<'_> {
             self.world.networks.get(&network).and_then(|n| n.peerings.last()).map(|p| p.name.clone());
         if let (true, Some(name)) = (self.chance(20), peering) {
             self.try_change(&Change::PeeringRemove { network, name });
+        }
+    }
+}
+
+impl Maker<'_> {
+    /// Private services access, half of the time with custom routes for the services.
+    fn connect(&mut self, network: &NetworkKey) {
+        let address = AddressSpec {
+            key: AddressKey::global(PROJECT, "range"),
+            reserve: Reserve::Peering { network: network.clone(), base: None, prefix_len: 28 },
+        };
+        let service = project::SERVICE_NETWORKING.to_owned();
+        self.try_changes(&[
+            Change::ServiceEnable { project: PROJECT.into(), service },
+            Change::AddressInsert(address),
+            Change::ConnectionCreate(ConnectionSpec {
+                network: network.clone(),
+                ranges: vec!["range".into()],
+            }),
+        ]);
+        if self.chance(50) {
+            self.try_change(&Change::PeeringUpdate {
+                network: network.clone(),
+                name: connection::PEERING.into(),
+                exchange: Exchange { export_custom_routes: true, ..Exchange::default() },
+            });
         }
     }
 }

@@ -4,9 +4,10 @@
 use crate::links::link;
 use crate::{Failure, Outcome, Request, State, Verb, answer};
 use serde_json::{Map, Value, json};
+use tombolo_model::project::SERVICE_NETWORKING;
 use tombolo_model::{
-    Action, Change, Direction, FirewallSpec, InstanceSpec, NextHop, RedisSpec, RedisTier, RouteSpec,
-    Timestamp,
+    Action, AddressSpec, Change, ConnectMode, Direction, FirewallSpec, InstanceSpec, NextHop, RedisSpec,
+    RedisTier, Reserve, RouteSpec, Timestamp,
 };
 
 /// The request that makes a change; `None` of changes that no topology file makes.
@@ -28,6 +29,11 @@ pub fn ask(change: &Change) -> Option<Request> {
                 body["mtu"] = json!(mtu);
             }
             compute(Verb::Post, format!("projects/{}/global/networks", spec.key.project), body)
+        }
+        Change::HostEnable(id) => compute(Verb::Post, format!("projects/{id}/enableXpnHost"), Value::Null),
+        Change::ServiceProjectAttach { host, project } => {
+            let body = json!({ "xpnResource": { "id": project, "type": "PROJECT" } });
+            compute(Verb::Post, format!("projects/{host}/enableXpnResource"), body)
         }
         Change::NetworkDelete(key) => compute(Verb::Delete, key.to_string(), Value::Null),
         Change::SubnetworkInsert(spec) => {
@@ -60,6 +66,12 @@ pub fn ask(change: &Change) -> Option<Request> {
             peering["exchangeSubnetRoutes"] = json!(true);
             let body = json!({ "networkPeering": peering });
             compute(Verb::Post, format!("{}/addPeering", spec.network), body)
+        }
+        Change::AddressInsert(spec) => return address(spec),
+        Change::ConnectionCreate(spec) => {
+            let body = json!({ "network": spec.network.to_string(), "reservedPeeringRanges": spec.ranges });
+            let path = format!("/servicenetworking/v1/services/{SERVICE_NETWORKING}/connections");
+            request(Verb::Post, path, body)
         }
         Change::RedisInsert(spec) => redis(spec),
         _ => return None,
@@ -155,6 +167,23 @@ fn route(spec: &RouteSpec) -> Value {
     body
 }
 
+/// A range for managed services; topology files reserve nothing else.
+fn address(spec: &AddressSpec) -> Option<Request> {
+    let Reserve::Peering { network, base, prefix_len } = &spec.reserve else { return None };
+    let mut body = json!({
+        "name": spec.key.name,
+        "addressType": "INTERNAL",
+        "purpose": "VPC_PEERING",
+        "network": link(network),
+        "prefixLength": prefix_len,
+    });
+    if let Some(base) = base {
+        body["address"] = json!(base);
+    }
+    let path = format!("/compute/v1/projects/{}/global/addresses", spec.key.project);
+    Some(request(Verb::Post, path, body))
+}
+
 fn redis(spec: &RedisSpec) -> Request {
     let key = &spec.key;
     let path = format!(
@@ -174,6 +203,12 @@ fn redis(spec: &RedisSpec) -> Request {
     }
     if let Some(range) = spec.reserved_ip_range {
         body["reservedIpRange"] = json!(range.to_string());
+    }
+    if let ConnectMode::PrivateServiceAccess { range } = &spec.connect_mode {
+        body["connectMode"] = json!("PRIVATE_SERVICE_ACCESS");
+        if let Some(range) = range {
+            body["reservedIpRange"] = json!(range);
+        }
     }
     request(Verb::Post, path, body)
 }

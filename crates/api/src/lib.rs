@@ -27,6 +27,7 @@ pub mod schema;
 pub mod state;
 
 mod address;
+mod connection;
 mod details;
 mod disk;
 mod filter;
@@ -74,6 +75,7 @@ pub(crate) type Handlers = &'static [(&'static str, Handler)];
 /// Every noun's.
 const NOUNS: &[Handlers] = &[
     address::HANDLERS,
+    connection::HANDLERS,
     disk::HANDLERS,
     firewall::HANDLERS,
     image::HANDLERS,

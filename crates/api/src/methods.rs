@@ -26,6 +26,8 @@ pub enum Api {
     Redis,
     /// Cloud DNS, v1.
     Dns,
+    /// Service Networking, v1.
+    ServiceNetworking,
 }
 
 impl Api {
@@ -37,6 +39,7 @@ impl Api {
         Api::ServiceUsage,
         Api::Redis,
         Api::Dns,
+        Api::ServiceNetworking,
     ];
 
     /// Its name and version in discovery.
@@ -48,6 +51,7 @@ impl Api {
             Api::ServiceUsage => "serviceusage.v1",
             Api::Redis => "redis.v1",
             Api::Dns => "dns.v1",
+            Api::ServiceNetworking => "servicenetworking.v1",
         }
     }
 

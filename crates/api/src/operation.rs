@@ -40,6 +40,10 @@ pub(crate) const HANDLERS: Handlers = &[
     ("redis.projects.locations.operations.delete", delete_by_name),
     ("redis.projects.locations.operations.get", get_by_name),
     ("redis.projects.locations.operations.list", list_by_name),
+    ("servicenetworking.operations.cancel", cancel),
+    ("servicenetworking.operations.delete", delete_by_name),
+    ("servicenetworking.operations.get", get_by_name),
+    ("servicenetworking.operations.list", list_by_name),
 ];
 
 /// Where an operation is listed.
@@ -98,7 +102,12 @@ impl Operation {
         let id = links::id(self.number);
         match &self.scope {
             Scope::Service => {
-                format!("{}.{id}", if self.api == Api::ServiceUsage.name() { "acat" } else { "cp" })
+                let prefix = match self.api.as_str() {
+                    api if api == Api::ServiceUsage.name() => "acat",
+                    api if api == Api::ServiceNetworking.name() => "pssn",
+                    _ => "cp",
+                };
+                format!("{prefix}.{id}")
             }
             // Google's have four parts too: the time, and numbers that mean nothing.
             _ => format!("operation-{}-{}-{}-{:08x}", self.start_time.0, &id[..13], &id[13..], self.number),

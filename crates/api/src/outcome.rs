@@ -147,6 +147,9 @@ impl Commit {
             Change::PeeringUpdate { network, name, .. } | Change::PeeringRemove { network, name } => {
                 by_name(network, name)
             }
+            Change::ConnectionCreate(spec) => [Some(spec.network.clone()), None],
+            Change::ConnectionUpdate { connection, .. } => [Some(connection.network.clone()), None],
+            Change::ConnectionDelete(network) => [Some(network.clone()), None],
             _ => [None, None],
         };
         self.changes.iter().flat_map(of).flatten().collect()

@@ -4,11 +4,12 @@ use crate::failure::Failure;
 use crate::operation::{Scope, utc};
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, links, list};
+use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tombolo_memorystore::tls;
 use tombolo_model::region::{REGIONS, Region};
-use tombolo_model::{Change, Redis, RedisKey, RedisSpec, RedisTier, Refusal, World, project};
+use tombolo_model::{Change, ConnectMode, Redis, RedisKey, RedisSpec, RedisTier, Refusal, World, project};
 
 pub(crate) const HANDLERS: Handlers = &[
     ("redis.projects.locations.get", get_location),
@@ -43,7 +44,6 @@ const DERIVED: &[&str] = &[
 
 /// The values that are supported of fields whose others are not.
 const ONLY: &[(&str, &[&str])] = &[
-    ("connectMode", &["CONNECT_MODE_UNSPECIFIED", "DIRECT_PEERING"]),
     ("readReplicasMode", &["READ_REPLICAS_MODE_UNSPECIFIED", "READ_REPLICAS_DISABLED"]),
     ("redisVersion", &["REDIS_7_0"]),
     ("tier", &["BASIC"]),
@@ -91,7 +91,6 @@ fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
     if Region::find(region).is_none() {
         return Err(unknown_location(region));
     }
-    private_services(call)?;
     for (field, supported) in ONLY {
         if let Some(said) = call.text(field).filter(|said| !supported.contains(said)) {
             return Err(Failure::unsupported(format_args!("Redis instances whose {field} is '{said}'")));
@@ -99,7 +98,7 @@ fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
     }
     let key = RedisKey::new(call.project(), region, name);
     let network = call.text("authorizedNetwork").unwrap_or("default");
-    let range = call.text("reservedIpRange");
+    let (range, connect_mode) = place(call)?;
     let memory = call.field("memorySizeGb").and_then(Value::as_u64).unwrap_or_default();
     let spec = RedisSpec {
         key: key.clone(),
@@ -110,9 +109,8 @@ fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
                 "Must be projects/PROJECT/global/networks/NETWORK.",
             )
         })?,
-        reserved_ip_range: range.map(|range| range.parse()).transpose().map_err(|_| {
-            Refusal::invalid("reservedIpRange", range.unwrap_or_default(), "Must be a /29 CIDR range.")
-        })?,
+        reserved_ip_range: range,
+        connect_mode,
         tier: RedisTier::Basic,
         memory_size_gb: u32::try_from(memory).unwrap_or(u32::MAX),
         tls: call.text("transitEncryptionMode") == Some("SERVER_AUTHENTICATION"),
@@ -130,24 +128,17 @@ fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Commit::long_running(call, scope, key, changes, (METADATA, INSTANCE), by_path))
 }
 
-/// Private services access: the network is the project's own or its Shared VPC host's, and has a connection to
-/// Google's services. There are none of these yet, so it is refused as Google refuses a network without one.
-fn private_services(call: &Call<'_>) -> Result<(), Failure> {
-    if call.text("connectMode") != Some("PRIVATE_SERVICE_ACCESS") {
-        return Ok(());
+/// Where an instance is to be: `reservedIpRange` is a CIDR range with direct peering, and the name of an allocated range
+/// with private services access. Source: the field's description in the discovery document.
+fn place(call: &Call<'_>) -> Result<(Option<Ipv4Net>, ConnectMode), Failure> {
+    let range = call.text("reservedIpRange");
+    if call.text("connectMode") == Some("PRIVATE_SERVICE_ACCESS") {
+        return Ok((None, ConnectMode::PrivateServiceAccess { range: range.map(str::to_owned) }));
     }
-    let said = call.text("authorizedNetwork").unwrap_or("default");
-    let network = links::network(call.project(), said);
-    let host = call.world().projects.get(call.project()).and_then(|found| found.host.as_ref());
-    match network.filter(|network| network.project != call.project() && host != Some(&network.project)) {
-        Some(network) => Err(Failure::bad_request(format!(
-            "Invalid network name {}. Project {} referenced is not the host project for {}.",
-            network.name,
-            network.project,
-            call.project()
-        ))),
-        None => Err(Refusal::PrivateServiceAccessMissing.into()),
-    }
+    let parsed = range.map(|range| range.parse()).transpose().map_err(|_| {
+        Refusal::invalid("reservedIpRange", range.unwrap_or_default(), "Must be a /29 CIDR range.")
+    })?;
+    Ok((parsed, ConnectMode::DirectPeering))
 }
 
 /// The configuration that a body says.
@@ -277,7 +268,10 @@ fn wire(world: &World, key: &RedisKey, found: &Redis) -> Value {
             "serviceAccount:service-{}@cloud-redis.iam.gserviceaccount.com",
             project.unwrap_or_default()
         ),
-        "connectMode": "DIRECT_PEERING",
+        "connectMode": match found.connect_mode {
+            ConnectMode::DirectPeering => "DIRECT_PEERING",
+            ConnectMode::PrivateServiceAccess { .. } => "PRIVATE_SERVICE_ACCESS",
+        },
         "transitEncryptionMode": if found.tls { "SERVER_AUTHENTICATION" } else { "DISABLED" },
         "nodes": [{ "id": "node-0", "zone": zone }],
         "readReplicasMode": "READ_REPLICAS_DISABLED",

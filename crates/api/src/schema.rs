@@ -18,6 +18,7 @@ static SCHEMAS: LazyLock<BTreeMap<Api, Value>> = LazyLock::new(|| {
         Api::ServiceUsage => include_str!("../google/serviceusage.v1.schema.json"),
         Api::Redis => include_str!("../google/redis.v1.schema.json"),
         Api::Dns => include_str!("../google/dns.v1.schema.json"),
+        Api::ServiceNetworking => include_str!("../google/servicenetworking.v1.schema.json"),
     };
     // A schema that does not parse is found by the first test of any kind.
     Api::ALL.into_iter().map(|api| (api, serde_json::from_str(text(api)).unwrap_or_default())).collect()

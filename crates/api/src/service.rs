@@ -124,6 +124,7 @@ fn title(service: &str) -> &str {
     match service {
         services::COMPUTE => "Compute Engine API",
         services::REDIS => "Google Cloud Memorystore for Redis API",
+        services::SERVICE_NETWORKING => "Service Networking API",
         other => other,
     }
 }

@@ -56,6 +56,7 @@ fn every_method_is_answered_or_says_that_it_is_not() {
     shared_vpc(&mut walk);
     redis(&mut walk);
     dns(&mut walk);
+    connections(&mut walk);
     operations(&mut walk);
     the_end(&mut walk);
     for line in include_str!("../google/methods.tsv").lines().skip(1) {
@@ -296,6 +297,28 @@ fn redis(walk: &mut Walk) {
     walk.delete(&name);
     assert_eq!(walk.cloud.refused("GET", &name, Value::Null)["error"]["code"], 404);
     walk.delete(&format!("{R}/instances/redis-1"));
+}
+
+fn connections(walk: &mut Walk) {
+    let services = "/servicenetworking/v1/services/servicenetworking.googleapis.com/connections";
+    let enable = "/serviceusage/v1/projects/project-1/services/servicenetworking.googleapis.com:enable";
+    walk.post(enable, json!({}));
+    let range = json!({ "name": "range", "addressType": "INTERNAL", "purpose": "VPC_PEERING", "prefixLength": 24,
+        "network": "global/networks/vpc-1" });
+    walk.post(&format!("{C}/global/addresses"), range);
+    let network = "projects/project-1/global/networks/vpc-1";
+    let body = json!({ "network": network, "reservedPeeringRanges": ["range"] });
+    walk.post(services, body.clone());
+    walk.get(&format!("{services}?network={network}"));
+    walk.patch(&format!("{services}/-?updateMask=reservedPeeringRanges&force=true"), body);
+    let gone = json!({ "consumerNetwork": network });
+    let operation = walk.post(&format!("{services}/servicenetworking-googleapis-com"), gone);
+    walk.delete(&format!("{C}/global/addresses/range"));
+    walk.get("/servicenetworking/v1/operations");
+    let name = format!("/servicenetworking/v1/{}", operation["name"].as_str().expect("a name"));
+    walk.get(&name);
+    walk.post(&format!("{name}:cancel"), json!({}));
+    walk.delete(&name);
 }
 
 fn operations(walk: &mut Walk) {

@@ -10,9 +10,9 @@ use crate::{Flow, compile, trace};
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 use tombolo_model::{
-    Action, Change, Direction, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey, NicSpec,
-    PeeringSpec, PeeringState, PortRange, Protocol, RedisKey, RedisSpec, SubnetworkKey, Timestamp, World,
-    redis,
+    Action, Change, ConnectMode, Direction, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4,
+    NetworkKey, NicSpec, PeeringSpec, PeeringState, PortRange, Protocol, RedisKey, RedisSpec, SubnetworkKey,
+    Timestamp, World, redis,
 };
 
 /// A way to make a flow reachable.
@@ -244,6 +244,7 @@ fn recreate(world: &World, flow: &Flow, redis: &RedisKey) -> Option<Fix> {
         key: RedisKey::new(&flow.network.project, &redis.region, &redis.name),
         authorized_network: flow.network.clone(),
         reserved_ip_range: Some(old.reserved_ip_range),
+        connect_mode: ConnectMode::DirectPeering,
         tier: old.tier,
         memory_size_gb: old.memory_size_gb,
         tls: old.tls,

@@ -110,7 +110,7 @@ pub fn plan(wanted: &BTreeMap<RedisKey, Wanted>, observed: &BTreeMap<RedisKey, P
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tombolo_model::{Change, NetworkKey, RedisSpec, RedisTier, Seed, Timestamp};
+    use tombolo_model::{Change, ConnectMode, NetworkKey, RedisSpec, RedisTier, Seed, Timestamp};
 
     /// A World with the instances `a` to `d`.
     fn world() -> World {
@@ -121,6 +121,7 @@ mod tests {
                 key: key(name),
                 authorized_network: NetworkKey::new("project-1", "default"),
                 reserved_ip_range: None,
+                connect_mode: ConnectMode::DirectPeering,
                 tier: RedisTier::Basic,
                 memory_size_gb: 1,
                 tls: false,

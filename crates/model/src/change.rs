@@ -1,9 +1,9 @@
 //! Every mutation of a World, as one enum: what an API request, a line of a topology file or a fix becomes.
 
 use crate::{
-    AddressKey, AddressSpec, AliasSpec, Details, Exchange, FirewallKey, FirewallSpec, InstanceKey,
-    InstanceSpec, ManagedZoneKey, ManagedZoneSpec, NetworkKey, NetworkSpec, PeeringSpec, RecordSet, RedisKey,
-    RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
+    AddressKey, AddressSpec, AliasSpec, ConnectionSpec, Details, Exchange, FirewallKey, FirewallSpec,
+    InstanceKey, InstanceSpec, ManagedZoneKey, ManagedZoneSpec, NetworkKey, NetworkSpec, PeeringSpec,
+    RecordSet, RedisKey, RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -180,6 +180,17 @@ pub enum Change {
         /// What comes.
         additions: Vec<RecordSet>,
     },
+    /// Connect a network to Google's services.
+    ConnectionCreate(ConnectionSpec),
+    /// Replace the ranges of a network's connection to Google's services.
+    ConnectionUpdate {
+        /// The network, and all ranges from now on.
+        connection: ConnectionSpec,
+        /// Whether ranges may be missing that there were before.
+        force: bool,
+    },
+    /// End a network's connection to Google's services.
+    ConnectionDelete(NetworkKey),
     /// Create a Redis instance.
     RedisInsert(RedisSpec),
     /// Change a Redis instance; what is not said stays.
@@ -281,6 +292,13 @@ impl fmt::Display for Change {
             Self::ManagedZoneUpdate { zone, .. } => write!(f, "update zone {}", zone.name),
             Self::ManagedZoneDelete(k) => write!(f, "delete zone {}", k.name),
             Self::RecordSetsChange { zone, .. } => write!(f, "change records of zone {}", zone.name),
+            Self::ConnectionCreate(s) => write!(f, "connect {} to Google's services", s.network.name),
+            Self::ConnectionUpdate { connection, .. } => {
+                write!(f, "update the connection of {} to Google's services", connection.network.name)
+            }
+            Self::ConnectionDelete(network) => {
+                write!(f, "end the connection of {} to Google's services", network.name)
+            }
             Self::RedisInsert(s) => {
                 write!(f, "create redis {} for {}", s.key.name, s.authorized_network.name)
             }

@@ -13,6 +13,7 @@
 
 pub mod address;
 pub mod change;
+pub mod connection;
 pub mod details;
 pub mod firewall;
 pub mod instance;
@@ -34,6 +35,7 @@ pub mod world;
 
 pub use address::{Address, AddressKey, AddressSpec, Reserve, Reserved};
 pub use change::Change;
+pub use connection::{Connection, ConnectionSpec};
 pub use details::Details;
 pub use firewall::{Action, Direction, Firewall, FirewallSpec, L4, PortRange, Protocol};
 pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec};
@@ -42,7 +44,7 @@ pub use managed_zone::{ManagedZone, ManagedZoneSpec, RecordChange, RecordSet};
 pub use network::{Network, NetworkSpec};
 pub use peering::{Exchange, Peering, PeeringSpec, PeeringState};
 pub use project::Project;
-pub use redis::{Redis, RedisSpec, RedisTier};
+pub use redis::{ConnectMode, Redis, RedisSpec, RedisTier};
 pub use refusal::Refusal;
 pub use route::{NextHop, Route, RouteSpec};
 pub use rows::Row;

@@ -150,6 +150,7 @@ pub(crate) fn delete(world: &mut World, key: &NetworkKey) -> Result<(), Refusal>
     if let Some(peering) = network.peerings.first() {
         return Err(Refusal::in_use("network", key, format!("{key}/peerings/{}", peering.name)));
     }
+    crate::connection::forget(world, key)?;
     own.iter().for_each(|k| drop(world.subnetworks.remove(k)));
     world.routes =
         world.routes.iter().filter(|(_, r)| r.network != *key).map(|(k, r)| (k.clone(), r.clone())).collect();

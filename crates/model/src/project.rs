@@ -1,6 +1,6 @@
 //! Projects and the services enabled in them.
 
-use crate::{Refusal, SubnetworkKey, Timestamp, World, key, network};
+use crate::{NetworkKey, Refusal, SubnetworkKey, Timestamp, World, key, network};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,6 +10,8 @@ pub const COMPUTE: &str = "compute.googleapis.com";
 pub const REDIS: &str = "redis.googleapis.com";
 /// The service of Cloud DNS.
 pub const DNS: &str = "dns.googleapis.com";
+/// The service of private services access.
+pub const SERVICE_NETWORKING: &str = "servicenetworking.googleapis.com";
 /// Services that can be enabled and that nothing here depends on: those that clients enable on the way.
 pub const OTHERS: &[&str] = &[
     "cloudapis.googleapis.com",
@@ -87,6 +89,7 @@ pub(crate) fn disable(world: &mut World, id: &str, service: &str) -> Result<(), 
         }
         DNS => world.managed_zones.keys().any(|key| key.project == id),
         REDIS => world.redis.keys().any(|key| key.project == id),
+        SERVICE_NETWORKING => world.connections.keys().any(|network| network.project == id),
         _ => false,
     };
     if used {
@@ -115,6 +118,9 @@ pub(crate) fn delete(world: &mut World, id: &str) -> Result<(), Refusal> {
     if let Some(user) = world.managed_zones.keys().find(|key| own(&key.project)) {
         return Err(Refusal::in_use("project", format!("projects/{id}"), user));
     }
+    if let Some(user) = world.redis.keys().find(|key| own(&key.project)) {
+        return Err(Refusal::in_use("project", format!("projects/{id}"), user));
+    }
     // A host would take its service projects' networks with it.
     if world.projects.values().any(|other| other.host.as_deref() == Some(id)) {
         return Err(Refusal::HostHasServiceProjects);
@@ -136,6 +142,7 @@ pub fn require(world: &World, id: &str, service: &'static str) -> Result<(), Ref
     let title = match service {
         REDIS => "Google Cloud Memorystore for Redis API",
         DNS => "Cloud DNS API",
+        SERVICE_NETWORKING => "Service Networking API",
         _ => "Compute Engine API",
     };
     Err(Refusal::ServiceDisabled { title, service, project: id.to_owned() })
@@ -146,6 +153,19 @@ pub(crate) fn check_may_use(world: &World, project: &str, subnetwork: &Subnetwor
     let host =
         || world.projects.get(project).is_some_and(|found| found.host.as_ref() == Some(&subnetwork.project));
     if subnetwork.project == project || host() { Ok(()) } else { Err(Refusal::not_found(subnetwork)) }
+}
+
+/// Checks that a project's managed services may be reached from a network: its own, or its Shared VPC host's.
+pub(crate) fn check_may_use_network(
+    world: &World,
+    project: &str,
+    network: &NetworkKey,
+) -> Result<(), Refusal> {
+    let host = world.projects.get(project).and_then(|found| found.host.as_ref());
+    if network.project == project || host == Some(&network.project) {
+        return Ok(());
+    }
+    Err(Refusal::NotTheHost { network: network.clone(), project: project.to_owned() })
 }
 
 /// Makes a project the host of a Shared VPC.

@@ -7,12 +7,15 @@
 //! The instance lives in a network that belongs to a hidden tenant project, one for each authorized network. The
 //! peering between the two is made with the first instance and remade with every further one if a user deleted
 //! it. Since peering is not transitive, only the authorized network reaches the instance.
+//! An instance with private services access is in the tenant network of a [`crate::connection`] instead, which serves
+//! every project that uses the authorized network: so it works with a Shared VPC.
 //! Source: Google's documentation of Memorystore for Redis ("Networking"), recorded instances.
 
-use crate::{Network, key, network, peering, project, range, region, route, subnetwork};
 use crate::{
-    NetworkKey, PeeringSpec, RedisKey, Refusal, Seed, SubnetworkKey, SubnetworkSpec, Timestamp, World,
+    Exchange, NetworkKey, PeeringSpec, RedisKey, Refusal, Seed, SubnetworkKey, SubnetworkSpec, Timestamp,
+    World,
 };
+use crate::{Network, connection, key, network, peering, project, range, region, route, subnetwork};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -32,6 +35,21 @@ pub enum RedisTier {
     /// One server.
     #[default]
     Basic,
+}
+
+/// How an instance's tenant network is peered with its authorized network. It never changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ConnectMode {
+    /// `DIRECT_PEERING`: by a peering of Memorystore's own.
+    #[default]
+    DirectPeering,
+    /// `PRIVATE_SERVICE_ACCESS`: by the authorized network's connection to Google's services.
+    PrivateServiceAccess {
+        /// The allocated range that the instance's /29 is from, by its address's name; any of the connection's when
+        /// not said.
+        range: Option<String>,
+    },
 }
 
 /// A Memorystore for Redis instance.
@@ -58,6 +76,9 @@ pub struct Redis {
     pub memory_size_gb: u32,
     /// `REDIS_7_0` and so on; what runs is the redis-server of the machine.
     pub redis_version: String,
+    /// How it is reached.
+    #[serde(default)]
+    pub connect_mode: ConnectMode,
     /// Its configuration, as far as it is said (`redisConfigs`).
     #[serde(default)]
     pub configs: BTreeMap<String, String>,
@@ -91,8 +112,11 @@ pub struct RedisSpec {
     pub key: RedisKey,
     /// The network whose instances are to reach it.
     pub authorized_network: NetworkKey,
-    /// A certain /29; one that is free is chosen when not said.
+    /// A certain /29; one that is free is chosen when not said. For direct peering only.
     pub reserved_ip_range: Option<Ipv4Net>,
+    /// How it is to be reached.
+    #[serde(default)]
+    pub connect_mode: ConnectMode,
     /// See [`Redis`].
     pub tier: RedisTier,
     /// See [`Redis`].
@@ -102,23 +126,24 @@ pub struct RedisSpec {
     pub tls: bool,
 }
 
-/// Creates an instance, its tenant network and its peering where these are missing.
+/// Creates an instance and, for direct peering, its tenant network and its peering where these are missing.
 pub(crate) fn insert(world: &mut World, spec: &RedisSpec, now: Timestamp) -> Result<(), Refusal> {
     project::require(world, &spec.key.project, project::REDIS)?;
     check(world, spec)?;
-    let tenant = tenant_of(&spec.authorized_network);
-    let relinked = ensure_tenant(world, &spec.authorized_network, &tenant, now);
-    let tenant_ranges = subnetwork::ranges_of(world, &tenant).map(|(_, r)| r);
-    for have in tenant_ranges.filter(|_| relinked) {
-        // Changes that were made while a user had deleted the peering.
-        if let Some(conflict) = conflict(world, &spec.authorized_network, have) {
-            let expected = format!("The range '{have}' of its Redis instances conflicts: it {conflict}.");
-            return Err(Refusal::invalid("authorizedNetwork", &spec.authorized_network, expected));
+    let (tenant, rooms) = match &spec.connect_mode {
+        ConnectMode::DirectPeering => {
+            let tenant =
+                NetworkKey::new(hidden_project(&spec.authorized_network.to_string()), "redis-tenant");
+            ensure_tenant(world, &spec.authorized_network, &tenant, now)?;
+            (tenant, vec![Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8)])
         }
-    }
+        ConnectMode::PrivateServiceAccess { range } => {
+            connection::rooms(world, &spec.authorized_network, range.as_deref())?
+        }
+    };
     let range = match spec.reserved_ip_range {
         Some(range) => range,
-        None => choose_range(world, spec, &tenant)?,
+        None => choose_range(world, spec, &tenant, &rooms)?,
     };
     // Said here, in words that do not name the hidden network, and not by the checks of subnetworks and peerings.
     let twin = subnetwork::ranges_of(world, &tenant).map(|(_, r)| r).find(|r| range::overlap(r, &range));
@@ -126,7 +151,7 @@ pub(crate) fn insert(world: &mut World, spec: &RedisSpec, now: Timestamp) -> Res
     if let Some(conflict) = twin.or_else(|| conflict(world, &spec.authorized_network, range)) {
         return Err(Refusal::invalid("reservedIpRange", range, format!("The range {conflict}.")));
     }
-    let key = SubnetworkKey::new(&tenant.project, &spec.key.region, format!("redis-{}", spec.key.name));
+    let key = subnetwork_of(&spec.key, &tenant, &spec.authorized_network);
     subnetwork::insert_checked(world, SubnetworkSpec { key, network: tenant.clone(), range }, now)?;
     let redis = Redis {
         id: world.fresh_id(),
@@ -139,6 +164,7 @@ pub(crate) fn insert(world: &mut World, spec: &RedisSpec, now: Timestamp) -> Res
         tier: spec.tier,
         memory_size_gb: spec.memory_size_gb,
         redis_version: "REDIS_7_0".into(),
+        connect_mode: spec.connect_mode.clone(),
         configs: BTreeMap::new(),
         auth: 0,
         tls: spec.tls,
@@ -156,8 +182,17 @@ fn check(world: &World, spec: &RedisSpec) -> Result<(), Refusal> {
     if world.redis.contains_key(&spec.key) {
         return Err(Refusal::already_exists(&spec.key));
     }
-    if spec.authorized_network.project != spec.key.project {
-        return Err(Refusal::AuthorizedNetworkElsewhere);
+    let network = &spec.authorized_network;
+    if spec.connect_mode == ConnectMode::DirectPeering {
+        if network.project != spec.key.project {
+            return Err(Refusal::AuthorizedNetworkElsewhere);
+        }
+    } else {
+        project::check_may_use_network(world, &spec.key.project, network)?;
+        if let Some(range) = spec.reserved_ip_range {
+            let expected = "Must be the name of an allocated address range of the private connection.";
+            return Err(Refusal::invalid("reservedIpRange", range, expected));
+        }
     }
     network::get_user(world, &spec.authorized_network)?;
     check_memory(spec.memory_size_gb)?;
@@ -170,17 +205,57 @@ fn check(world: &World, spec: &RedisSpec) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The hidden network that serves an authorized network: its project's name looks like Google's
-/// (`b93fa6acd2c17ef5f-tp`), and follows from the authorized network's name.
-fn tenant_of(authorized: &NetworkKey) -> NetworkKey {
-    let digest = Sha256::digest(authorized.to_string());
+/// The project of a hidden network, whose name looks like Google's (`b93fa6acd2c17ef5f-tp`) and follows from what the
+/// network serves.
+pub(crate) fn hidden_project(serves: &str) -> String {
+    let digest = Sha256::digest(serves);
     let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
     let first = char::from(b'a' + digest[31] % 6); // a project id begins with a letter
-    NetworkKey::new(format!("{first}{}-tp", &hex[..16]), "redis-tenant")
+    format!("{first}{}-tp", &hex[..16])
 }
 
-/// Makes the tenant network and both sides of its peering where they are missing; whether one was.
-fn ensure_tenant(world: &mut World, authorized: &NetworkKey, tenant: &NetworkKey, now: Timestamp) -> bool {
+/// The subnetwork of an instance in its tenant network, which several projects may use: those that are not the network's
+/// own are in the name, after a dot, which no name has.
+fn subnetwork_of(key: &RedisKey, tenant: &NetworkKey, authorized: &NetworkKey) -> SubnetworkKey {
+    let elsewhere = (key.project != authorized.project).then(|| format!(".{}", key.project));
+    let name = format!("redis-{}{}", key.name, elsewhere.unwrap_or_default());
+    SubnetworkKey::new(&tenant.project, &key.region, name)
+}
+
+/// Makes the tenant network of direct peering and both sides of its peering where they are missing.
+fn ensure_tenant(
+    world: &mut World,
+    authorized: &NetworkKey,
+    tenant: &NetworkKey,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    ensure_network(world, tenant, now);
+    let name = free_peering_name(world, authorized);
+    if link_tenant(world, authorized, tenant, &name, Exchange::default(), now) {
+        check_relinked(world, authorized, tenant, "authorizedNetwork")?;
+    }
+    Ok(())
+}
+
+/// Refuses a peering that was missing and is there again if ranges of the tenant network conflict by now: while a user had
+/// deleted it, nothing kept others from them.
+pub(crate) fn check_relinked(
+    world: &World,
+    authorized: &NetworkKey,
+    tenant: &NetworkKey,
+    field: &str,
+) -> Result<(), Refusal> {
+    for (_, have) in subnetwork::ranges_of(world, tenant) {
+        if let Some(conflict) = conflict(world, authorized, have) {
+            let expected = format!("The range '{have}' of its Redis instances conflicts: it {conflict}.");
+            return Err(Refusal::invalid(field, authorized, expected));
+        }
+    }
+    Ok(())
+}
+
+/// Makes a hidden network where it is missing.
+pub(crate) fn ensure_network(world: &mut World, tenant: &NetworkKey, now: Timestamp) {
     if !world.networks.contains_key(tenant) {
         let network = Network {
             id: world.fresh_id(),
@@ -192,13 +267,25 @@ fn ensure_tenant(world: &mut World, authorized: &NetworkKey, tenant: &NetworkKey
         };
         world.networks.insert(tenant.clone(), Arc::new(network));
     }
-    let name = free_peering_name(world, authorized);
+}
+
+/// Makes both sides of a tenant network's peering where they are missing; whether one was. `exchange` is what the
+/// tenant network's side gives and takes.
+pub(crate) fn link_tenant(
+    world: &mut World,
+    authorized: &NetworkKey,
+    tenant: &NetworkKey,
+    name: &str,
+    exchange: Exchange,
+    now: Timestamp,
+) -> bool {
     let mut linked = false;
-    for (local, peer) in [(authorized, tenant), (tenant, authorized)] {
+    for (local, peer, exchange) in [(authorized, tenant, Exchange::default()), (tenant, authorized, exchange)]
+    {
         let known = world.networks.get(local).is_some_and(|n| n.peerings.iter().any(|p| p.peer == *peer));
         if !known {
-            let spec = PeeringSpec::new(local.clone(), name.clone(), peer.clone());
-            peering::link(world, &spec, now);
+            let spec = PeeringSpec::new(local.clone(), name, peer.clone());
+            peering::link(world, &PeeringSpec { exchange, ..spec }, now);
             linked = true;
         }
     }
@@ -213,15 +300,28 @@ fn free_peering_name(world: &World, authorized: &NetworkKey) -> String {
     names.find(|name| !taken(name)).unwrap_or_default()
 }
 
-/// A free /29 of 10.0.0.0/8: where the search starts follows from the instance's name, so that the same lab gets
+/// A free /29 of some ranges: where the search starts follows from the instance's name, so that the same lab gets
 /// the same address every time. Static routes are spared where there is room.
-fn choose_range(world: &World, spec: &RedisSpec, tenant: &NetworkKey) -> Result<Ipv4Net, Refusal> {
-    const BLOCKS: u32 = 1 << (29 - 8);
+fn choose_range(
+    world: &World,
+    spec: &RedisSpec,
+    tenant: &NetworkKey,
+    rooms: &[Ipv4Net],
+) -> Result<Ipv4Net, Refusal> {
+    // Ranges for managed services are /8 to /29.
+    let size = |room: &Ipv4Net| 1u32 << (29 - room.prefix_len());
+    let blocks: u32 = rooms.iter().map(size).sum();
     let digest = Sha256::digest(format!("{} {}", spec.key, spec.authorized_network));
-    let start = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) % BLOCKS;
+    let start = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) % blocks.max(1);
     let block = |i: u32| {
-        let base = u32::from(Ipv4Addr::new(10, 0, 0, 0)) + ((start + i) % BLOCKS) * 8;
-        Ipv4Net::new_assert(Ipv4Addr::from(base), 29)
+        let mut left = (start + i) % blocks;
+        for room in rooms {
+            if left < size(room) {
+                return Some(Ipv4Net::new_assert(range::nth(*room, left * 8), 29));
+            }
+            left -= size(room);
+        }
+        None
     };
     let mut used: Vec<Ipv4Net> = subnetwork::ranges_of(world, tenant).map(|(_, r)| r).collect();
     used.extend(ranges_near(world, &spec.authorized_network).into_iter().map(|(r, _)| r));
@@ -230,9 +330,14 @@ fn choose_range(world: &World, spec: &RedisSpec, tenant: &NetworkKey) -> Result<
     let free = |range: &Ipv4Net| used.iter().all(|u| !range::overlap(u, range));
     let unrouted = |range: &Ipv4Net| statics.iter().all(|s| !range::overlap(s, range));
     let unbroken = |range: &Ipv4Net| statics.iter().all(|s| !range.contains(s));
-    let best = (0..BLOCKS).map(block).find(|r| free(r) && unrouted(r));
-    best.or_else(|| (0..BLOCKS).map(block).find(|r| free(r) && unbroken(r))).ok_or_else(|| {
-        Refusal::invalid("reservedIpRange", "", "There is no free /29 range in 10.0.0.0/8 for the instance.")
+    let best = (0..blocks).filter_map(block).find(|r| free(r) && unrouted(r));
+    let found = best.or_else(|| (0..blocks).filter_map(block).find(|r| free(r) && unbroken(r)));
+    found.ok_or_else(|| match spec.connect_mode {
+        ConnectMode::PrivateServiceAccess { .. } => Refusal::AllocatedRangesExhausted,
+        ConnectMode::DirectPeering => {
+            let expected = "There is no free /29 range in 10.0.0.0/8 for the instance.";
+            Refusal::invalid("reservedIpRange", "", expected)
+        }
     })
 }
 
@@ -328,17 +433,14 @@ pub(crate) fn update(
     Ok(())
 }
 
-/// Deletes an instance; the tenant network and its peering go with the last one.
+/// Deletes an instance; the tenant network of direct peering and its peering go with the last one.
 pub(crate) fn delete(world: &mut World, key: &RedisKey) -> Result<(), Refusal> {
     project::require(world, &key.project, project::REDIS)?;
     let redis = world.redis.remove(key).ok_or_else(|| Refusal::not_found(key))?;
     let tenant = &redis.tenant_network;
-    world.subnetworks.remove(&SubnetworkKey::new(
-        &tenant.project,
-        &key.region,
-        format!("redis-{}", key.name),
-    ));
-    if world.redis.values().all(|r| r.tenant_network != *tenant) {
+    world.subnetworks.remove(&subnetwork_of(key, tenant, &redis.authorized_network));
+    let direct = redis.connect_mode == ConnectMode::DirectPeering;
+    if direct && world.redis.values().all(|r| r.tenant_network != *tenant) {
         world.networks.remove(tenant);
         let authorized = &redis.authorized_network;
         peering::edit(world, authorized, |peerings| peerings.retain(|p| p.peer != *tenant));

@@ -109,6 +109,36 @@ pub enum Refusal {
     /// A Redis instance needs Private Service Access and the network has none.
     #[error("Google private service access is not enabled. Enable private service access and try again")]
     PrivateServiceAccessMissing,
+    /// A managed service's network is neither its project's nor its project's Shared VPC host's.
+    #[error(
+        "Invalid network name {}. Project {} referenced is not the host project for {project}.",
+        network.name, network.project
+    )]
+    NotTheHost {
+        /// The network.
+        network: NetworkKey,
+        /// The service's project.
+        project: String,
+    },
+    /// A connection to Google's services names a range that its network has not.
+    #[error("Allocated IP range '{range}' not found in network.")]
+    AllocatedRangeNotFound {
+        /// The range's name.
+        range: String,
+    },
+    /// The ranges of a connection to Google's services have no room for another instance.
+    #[error(
+        "Failed to create subnetwork. Couldn't find free blocks in allocated IP ranges. Please allocate new ranges for this service provider."
+    )]
+    AllocatedRangesExhausted,
+    /// A network has a connection to Google's services already, with other ranges.
+    #[error("Cannot modify allocated ranges in CreateConnection. Please use UpdateConnection.")]
+    ConnectionHasOtherRanges,
+    /// A connection to Google's services cannot go while instances are behind it.
+    #[error(
+        "Failed to delete connection; Producer services (e.g. CloudSQL, Cloud Memstore, etc.) are still using this connection."
+    )]
+    ConnectionInUse,
     /// A Redis instance's authorized network is elsewhere.
     #[error("authorized_network must exist in the same project as redis instance")]
     AuthorizedNetworkElsewhere,
@@ -165,7 +195,8 @@ impl Refusal {
         match self {
             Self::Invalid { field, .. } => Some(field),
             Self::SubnetOverlap { .. } => Some("ipCidrRange"),
-            Self::AuthorizedNetworkElsewhere => Some("authorizedNetwork"),
+            Self::AuthorizedNetworkElsewhere | Self::NotTheHost { .. } => Some("authorizedNetwork"),
+            Self::AllocatedRangeNotFound { .. } => Some("reservedPeeringRanges"),
             _ => None,
         }
     }

@@ -43,6 +43,7 @@ impl World {
             routes,
             addresses,
             managed_zones,
+            connections,
             redis,
             details,
             seed,
@@ -57,6 +58,7 @@ impl World {
         differ("routes", &before.routes, routes, &mut rows)?;
         differ("addresses", &before.addresses, addresses, &mut rows)?;
         differ("managedZones", &before.managed_zones, managed_zones, &mut rows)?;
+        differ("connections", &before.connections, connections, &mut rows)?;
         differ("redis", &before.redis, redis, &mut rows)?;
         differ("details", &before.details, details, &mut rows)?;
         if *seed != before.seed {

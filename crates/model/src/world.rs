@@ -1,10 +1,10 @@
 //! The World itself: an immutable snapshot, and how a change makes the next one.
 
 use crate::{
-    Address, AddressKey, Change, Details, Firewall, FirewallKey, Instance, InstanceKey, ManagedZone,
-    ManagedZoneKey, Network, NetworkKey, PeeringState, Project, Redis, RedisKey, Refusal, Route, RouteKey,
-    Seed, Subnetwork, SubnetworkKey, Timestamp, address, details, firewall, instance, managed_zone, network,
-    peering, project, redis, route, subnetwork,
+    Address, AddressKey, Change, Connection, Details, Firewall, FirewallKey, Instance, InstanceKey,
+    ManagedZone, ManagedZoneKey, Network, NetworkKey, PeeringState, Project, Redis, RedisKey, Refusal, Route,
+    RouteKey, Seed, Subnetwork, SubnetworkKey, Timestamp, address, connection, details, firewall, instance,
+    managed_zone, network, peering, project, redis, route, subnetwork,
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,9 @@ pub struct World {
     /// Private zones of Cloud DNS.
     #[serde(default)]
     pub managed_zones: OrdMap<ManagedZoneKey, Arc<ManagedZone>>,
+    /// Connections to Google's services, by the network that has one.
+    #[serde(default)]
+    pub connections: OrdMap<NetworkKey, Arc<Connection>>,
     /// Memorystore for Redis instances.
     pub redis: OrdMap<RedisKey, Arc<Redis>>,
     /// What is said of resources and no packet depends on, by path; see [`crate::details`].
@@ -113,6 +116,11 @@ impl World {
             Change::RecordSetsChange { zone, deletions, additions } => {
                 managed_zone::change(self, zone, deletions, additions, now)
             }
+            Change::ConnectionCreate(spec) => connection::create(self, spec, now),
+            Change::ConnectionUpdate { connection: spec, force } => {
+                connection::update(self, spec, *force, now)
+            }
+            Change::ConnectionDelete(network) => connection::delete(self, network),
             Change::RedisInsert(spec) => redis::insert(self, spec, now),
             Change::RedisUpdate { redis, memory_size_gb, configs, auth } => {
                 redis::update(self, redis, *memory_size_gb, configs.as_ref(), *auth)

@@ -130,6 +130,7 @@ impl Served {
              \x20 dns_custom_endpoint                 = \"{url}/dns/v1/\"\n\
              \x20 redis_custom_endpoint               = \"{url}/redis/v1/\"\n\
              \x20 service_usage_custom_endpoint       = \"{url}/serviceusage/v1/\"\n\
+             \x20 service_networking_custom_endpoint  = \"{url}/servicenetworking/v1/\"\n\
              \x20 resource_manager_custom_endpoint    = \"{url}/cloudresourcemanager/v1/\"\n\
              \x20 resource_manager_v3_custom_endpoint = \"{url}/cloudresourcemanager/v3/\"\n\
              }}\n"

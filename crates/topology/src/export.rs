@@ -6,10 +6,10 @@
 use crate::parse;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use tombolo_model::project::{COMPUTE, REDIS};
+use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
-    Action, Change, Direction, Exchange, Firewall, Instance, Network, NetworkKey, NextHop, Route, RouteKey,
-    Timestamp, World, network::DEFAULT_MTU,
+    Action, Change, ConnectMode, Direction, Exchange, Firewall, Instance, Network, NetworkKey, NextHop,
+    Route, RouteKey, Timestamp, World, network::DEFAULT_MTU,
 };
 
 /// A World as text.
@@ -68,22 +68,40 @@ fn file(world: &World) -> Value {
         let mut map = Map::new();
         put(&mut map, "projectId", id.as_str());
         let implied = |service: &&String| {
-            *service == COMPUTE || (*service == REDIS && world.redis.keys().any(|key| key.project == *id))
+            *service == COMPUTE
+                || (*service == REDIS && world.redis.keys().any(|key| key.project == *id))
+                || (*service == SERVICE_NETWORKING && world.connections.keys().any(|key| key.project == *id))
         };
         let services: Vec<&String> = project.services.iter().filter(|service| !implied(service)).collect();
         put(&mut map, "services", json!(services));
         if defaults.contains(&NetworkKey::new(id, "default")) {
             put(&mut map, "defaultNetwork", true);
         }
+        put(&mut map, "hostProject", json!(project.host));
         Value::Object(map)
     });
     let redis = world.redis.iter().map(|(key, redis)| {
+        let network = &redis.authorized_network;
         let mut map = Map::new();
         put(&mut map, "name", key.name.as_str());
         put(&mut map, "project", key.project.as_str());
         put(&mut map, "region", key.region.as_str());
-        put(&mut map, "authorizedNetwork", redis.authorized_network.name.as_str());
-        put(&mut map, "reservedIpRange", json!(redis.reserved_ip_range));
+        // A bare name is one of the instance's own project.
+        put(
+            &mut map,
+            "authorizedNetwork",
+            match network.project == key.project {
+                true => network.name.clone(),
+                false => format!("{}/{}", network.project, network.name),
+            },
+        );
+        match &redis.connect_mode {
+            ConnectMode::DirectPeering => put(&mut map, "reservedIpRange", json!(redis.reserved_ip_range)),
+            ConnectMode::PrivateServiceAccess { range } => {
+                put(&mut map, "connectMode", "PRIVATE_SERVICE_ACCESS");
+                put(&mut map, "reservedIpRange", json!(range));
+            }
+        }
         put(&mut map, "memorySizeGb", redis.memory_size_gb);
         if redis.tls {
             put(&mut map, "transitEncryptionMode", "SERVER_AUTHENTICATION");
@@ -164,6 +182,13 @@ fn network(world: &World, key: &NetworkKey, found: &Network) -> Value {
     let routes = world.routes.iter().filter(|(_, route)| route.network == *key);
     let said = routes.filter(|(name, _)| !is_default(name, found));
     put(&mut map, "routes", said.map(|(key, found)| route(&key.name, found)).collect::<Value>());
+    let allocated = tombolo_model::address::allocated(world, key).map(|(address, range)| {
+        json!({ "name": address.name, "address": range.network(), "prefixLength": range.prefix_len() })
+    });
+    put(&mut map, "allocatedRanges", allocated.collect::<Value>());
+    if let Some(connection) = world.connections.get(key) {
+        put(&mut map, "privateServicesAccess", json!({ "reservedPeeringRanges": connection.ranges }));
+    }
     Value::Object(map)
 }
 
@@ -262,6 +287,7 @@ fn normal(world: &World) -> BTreeMap<String, Value> {
             _ if name.is_empty() => continue,
             "details" => name = format!("{name} (as said)"),
             "projects" => name = format!("projects/{name}"),
+            "connections" => name = format!("{name}/privateServicesAccess"),
             // Named after their network's number.
             "routes" => {
                 let key = name.parse::<RouteKey>().ok();

@@ -5,8 +5,8 @@
 use crate::form::{Defs, Form, Reader, form};
 use crate::node::{Kind, Node};
 use crate::value::{
-    Int, Loose, Name, Plain, Port, ProbeProtocol, ProjectId, RegionName, Seconds, Service, Status,
-    TransitEncryption, Word, ZoneName,
+    Int, Loose, Mode, Name, Plain, Port, ProbeProtocol, ProjectId, RangeOrName, RegionName, Seconds, Service,
+    Status, TransitEncryption, Word, ZoneName,
 };
 use ipnet::Ipv4Net;
 use serde_json::json;
@@ -39,6 +39,9 @@ form! {
         /// Whether the project keeps the auto-mode network `default` and its four firewall rules. False when
         /// left out.
         "defaultNetwork" default_network: Option<bool>,
+        /// The Shared VPC host project that it is a service project of: its instances may be in the host's
+        /// subnetworks, and its Redis instances may be reached from the host's networks.
+        "hostProject" host_project: Option<ProjectId>,
     }
 }
 
@@ -61,6 +64,30 @@ form! {
         "firewalls" firewalls: Vec<Firewall>,
         /// Its static routes.
         "routes" routes: Vec<Route>,
+        /// Ranges that are allocated for managed services: global addresses with the purpose VPC_PEERING.
+        "allocatedRanges" allocated_ranges: Vec<AllocatedRange>,
+        /// Private services access: the network's connection to Google's managed services.
+        "privateServicesAccess" private_services_access: Option<Connection>,
+    }
+}
+
+form! {
+    /// A range that is allocated for managed services.
+    resource AllocatedRange {
+        /// The address's name, unique in its project.
+        "name" name: Name,
+        /// The range's first address; a free range is chosen when left out.
+        "address" address: Option<Ipv4Addr>,
+        /// The range's length in bits.
+        "prefixLength" prefix_length: Int<8, 29>,
+    }
+}
+
+form! {
+    /// A network's connection to Google's managed services.
+    resource Connection {
+        /// The allocated ranges that services may use, by name.
+        "reservedPeeringRanges" reserved_peering_ranges: Required<Name>,
     }
 }
 
@@ -221,10 +248,14 @@ form! {
         "project" project: Option<ProjectId>,
         /// Its region, such as `us-central1`.
         "region" region: RegionName,
-        /// The network whose instances can reach it, in the same project: its name, a path or a URL.
+        /// The network whose instances can reach it: its name, a path or a URL. It is in the same project or, with
+        /// private services access, in the project's Shared VPC host project.
         "authorizedNetwork" authorized_network: Plain,
-        /// A certain /29 for it; a free one when left out. Its host is the fourth address.
-        "reservedIpRange" reserved_ip_range: Option<Ipv4Net>,
+        /// How it is reached: DIRECT_PEERING (when left out) or PRIVATE_SERVICE_ACCESS, which the network must have.
+        "connectMode" connect_mode: Option<Word<Mode>>,
+        /// A certain /29 for it, whose fourth address is its host; a free one when left out. With
+        /// private services access: the name of an allocated range; any of the connection's when left out.
+        "reservedIpRange" reserved_ip_range: Option<RangeOrName>,
         /// Its tier; BASIC when left out.
         "tier" tier: Option<Word<RedisTier>>,
         /// Its memory in GiB; 1 when left out.

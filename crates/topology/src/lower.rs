@@ -1,5 +1,6 @@
 //! From the file as written to changes, in the order in which they can be made:
-//! projects, services, networks, subnetworks, instances, firewalls, routes, peerings, redis.
+//! projects, services, Shared VPCs, networks, subnetworks, instances, firewalls, routes, peerings, allocated ranges,
+//! connections to Google's services, redis.
 
 use crate::diagnostic::{Diagnostic, Source};
 use crate::file::{File, Firewall, Instance, L4, Network, Project, Redis, Route};
@@ -7,13 +8,13 @@ use crate::form::MAX_ERRORS;
 use crate::names::Names;
 use crate::node::Node;
 use crate::owners::Owners;
-use crate::value::Status;
+use crate::value::{Mode, RangeOrName, Status, unknown};
 use crate::{Check, Located};
-use tombolo_model::project::{COMPUTE, REDIS};
+use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
-    Action, Change, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, NetworkKey, NetworkSpec,
-    NextHop, NicSpec, PeeringSpec, RedisKey, RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
-    region::Region,
+    Action, AddressKey, AddressSpec, Change, ConnectMode, ConnectionSpec, Exchange, FirewallKey,
+    FirewallSpec, InstanceKey, InstanceSpec, NetworkKey, NetworkSpec, NextHop, NicSpec, PeeringSpec,
+    RedisKey, RedisSpec, Reserve, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec, region::Region,
 };
 
 /// The four rules of the network `default`, which must go before it can.
@@ -45,12 +46,14 @@ pub(crate) fn lower(file: &File, source: &Source, root: &Node) -> Result<Lowered
         return Err(lower.errors);
     }
     lower.projects(&owners);
+    lower.hosts();
     lower.networks(&owners);
     lower.subnetworks(&owners);
     lower.instances(&owners);
     lower.firewalls(&owners);
     lower.routes(&owners);
     lower.peerings(&owners);
+    lower.connections(&owners);
     lower.redis(&owners);
     let checks = lower.checks();
     if lower.errors.is_empty() { Ok(Lowered { changes: lower.changes, checks }) } else { Err(lower.errors) }
@@ -118,9 +121,31 @@ impl<'f> Lower<'f> {
         for (i, service) in project.services.iter().enumerate() {
             self.change(&format!("{path}.services[{i}]"), enable(&service.0));
         }
-        let listed = project.services.iter().any(|s| s.0 == REDIS);
-        if !listed && owners.with_redis.contains(id) {
-            self.change(path, enable(REDIS));
+        for (service, used) in [(REDIS, &owners.with_redis), (SERVICE_NETWORKING, &owners.with_connection)] {
+            let listed = project.services.iter().any(|s| s.0 == service);
+            if !listed && used.contains(id) {
+                self.change(path, enable(service));
+            }
+        }
+    }
+
+    /// Shared VPCs: a project is a host when another says so.
+    fn hosts(&mut self) {
+        let mut hosts = std::collections::BTreeSet::new();
+        for (i, project) in self.file.projects.0.iter().enumerate() {
+            let Some(host) = &project.host_project else { continue };
+            let path = format!("projects[{i}].hostProject");
+            if !self.names.projects.contains(&host.0) {
+                let known = self.names.projects.iter().map(String::as_str);
+                let message = unknown("project", &host.0, known);
+                self.error(&path, message);
+                continue;
+            }
+            if hosts.insert(&host.0) {
+                self.change(&path, Change::HostEnable(host.0.clone()));
+            }
+            let (host, project) = (host.0.clone(), project.project_id.0.clone());
+            self.change(&path, Change::ServiceProjectAttach { host, project });
         }
     }
 
@@ -269,6 +294,28 @@ impl<'f> Lower<'f> {
         }
     }
 
+    /// Allocated ranges, then the connections that use them.
+    fn connections(&mut self, owners: &Owners) {
+        for (network, key, path) in self.each_network(owners) {
+            for (i, range) in network.allocated_ranges.iter().enumerate() {
+                let spec = AddressSpec {
+                    key: AddressKey::global(&key.project, &range.name.0),
+                    reserve: Reserve::Peering {
+                        network: key.clone(),
+                        base: range.address,
+                        prefix_len: u8::try_from(range.prefix_length.0).unwrap_or(u8::MAX),
+                    },
+                };
+                self.change(&format!("{path}.allocatedRanges[{i}]"), Change::AddressInsert(spec));
+            }
+            if let Some(connection) = &network.private_services_access {
+                let ranges = connection.reserved_peering_ranges.0.iter().map(|name| name.0.clone()).collect();
+                let spec = ConnectionSpec { network: key, ranges };
+                self.change(&format!("{path}.privateServicesAccess"), Change::ConnectionCreate(spec));
+            }
+        }
+    }
+
     fn redis(&mut self, owners: &Owners) {
         for (i, (redis, owner)) in self.file.redis.iter().zip(&owners.redis).enumerate() {
             let path = format!("redis[{i}]");
@@ -276,8 +323,9 @@ impl<'f> Lower<'f> {
                 break;
             }
             let found = self.names.network(&redis.authorized_network.0, Some(owner));
-            if let Some(network) = self.noted(found, &format!("{path}.authorizedNetwork")) {
-                let spec = redis_spec(redis, owner, network);
+            let Some(network) = self.noted(found, &format!("{path}.authorizedNetwork")) else { continue };
+            let spec = redis_spec(redis, owner, network);
+            if let Some(spec) = self.noted(spec, &format!("{path}.reservedIpRange")) {
                 let auth = redis.auth_enabled.filter(|enabled| *enabled).map(|_| Change::RedisUpdate {
                     redis: spec.key.clone(),
                     memory_size_gb: None,
@@ -332,13 +380,29 @@ fn firewall_spec(firewall: &Firewall, network: &NetworkKey) -> FirewallSpec {
 }
 
 /// A Redis instance with the defaults of those keys that were left out.
-fn redis_spec(redis: &Redis, project: &str, authorized_network: NetworkKey) -> RedisSpec {
-    RedisSpec {
+fn redis_spec(redis: &Redis, project: &str, authorized_network: NetworkKey) -> Result<RedisSpec, String> {
+    let private = redis.connect_mode.is_some_and(|mode| mode.0 == Mode::PrivateServices);
+    let (reserved_ip_range, connect_mode) = match (private, redis.reserved_ip_range.clone()) {
+        (false, None) => (None, ConnectMode::DirectPeering),
+        (false, Some(RangeOrName::Range(range))) => (Some(range), ConnectMode::DirectPeering),
+        (false, Some(RangeOrName::Name(_))) => {
+            return Err("the name of an allocated range needs connectMode: PRIVATE_SERVICE_ACCESS".into());
+        }
+        (true, None) => (None, ConnectMode::PrivateServiceAccess { range: None }),
+        (true, Some(RangeOrName::Name(name))) => {
+            (None, ConnectMode::PrivateServiceAccess { range: Some(name) })
+        }
+        (true, Some(RangeOrName::Range(_))) => {
+            return Err("with PRIVATE_SERVICE_ACCESS it must be the name of an allocated range".into());
+        }
+    };
+    Ok(RedisSpec {
         key: RedisKey::new(project, &redis.region.0, &redis.name.0),
         authorized_network,
-        reserved_ip_range: redis.reserved_ip_range,
+        reserved_ip_range,
+        connect_mode,
         tier: redis.tier.map(|tier| tier.0).unwrap_or_default(),
         memory_size_gb: redis.memory_size_gb.map_or(1, |gb| gb.0),
         tls: redis.has_tls(),
-    }
+    })
 }

@@ -11,6 +11,8 @@ pub(crate) struct Owners {
     pub(crate) networks: Vec<String>,
     pub(crate) instances: Vec<String>,
     pub(crate) redis: Vec<String>,
+    /// The projects with a network that has private services access.
+    pub(crate) with_connection: BTreeSet<String>,
     /// The projects that have a Redis instance.
     pub(crate) with_redis: BTreeSet<String>,
 }
@@ -27,6 +29,7 @@ impl Lower<'_> {
             networks: Vec::new(),
             instances: Vec::new(),
             redis: Vec::new(),
+            with_connection: BTreeSet::new(),
             with_redis: BTreeSet::new(),
         };
         for project in file.projects.0.iter().filter(|p| p.default_network == Some(true)) {
@@ -37,6 +40,9 @@ impl Lower<'_> {
         for (i, network) in file.networks.iter().enumerate() {
             let owner = of(self, network.project.as_ref(), "networks", i);
             self.note_network(network, &owner);
+            if network.private_services_access.is_some() {
+                owners.with_connection.insert(owner.clone());
+            }
             owners.networks.push(owner);
         }
         for (i, instance) in file.instances.iter().enumerate() {

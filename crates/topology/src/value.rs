@@ -156,6 +156,25 @@ impl Text for Ipv4Net {
     }
 }
 
+/// A range, or the name of one.
+#[derive(Clone, Debug)]
+pub(crate) enum RangeOrName {
+    Range(Ipv4Net),
+    Name(String),
+}
+
+impl Text for RangeOrName {
+    fn parse(text: &str) -> Result<Self, String> {
+        match Name::parse(text) {
+            Ok(Name(name)) => Ok(Self::Name(name)),
+            Err(_) => <Ipv4Net as Text>::parse(text).map(Self::Range),
+        }
+    }
+    fn format() -> Value {
+        json!({"anyOf": [<Ipv4Net as Text>::format(), Name::format()]})
+    }
+}
+
 impl Text for Ipv4Addr {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "Must be an IPv4 address, such as '10.1.0.2'.".into())
@@ -294,6 +313,18 @@ pub(crate) enum TransitEncryption {
 impl Words for TransitEncryption {
     const TABLE: &'static [(&'static str, Self)] =
         &[("SERVER_AUTHENTICATION", Self::ServerAuthentication), ("DISABLED", Self::Disabled)];
+}
+
+/// How a Redis instance is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Direct,
+    PrivateServices,
+}
+
+impl Words for Mode {
+    const TABLE: &'static [(&'static str, Self)] =
+        &[("DIRECT_PEERING", Mode::Direct), ("PRIVATE_SERVICE_ACCESS", Mode::PrivateServices)];
 }
 
 /// A service that a project can enable.

@@ -418,6 +418,42 @@ fn redis_has_causes_of_its_own() {
 }
 
 #[test]
+fn private_services_access() {
+    const CONNECTED: &str = "enable servicenetworking.googleapis.com project-1
+        reserve global/range range vpc-2 10.64.0.0 24
+        connect vpc-2 range
+        project project-2
+        host project-1
+        attach project-2 project-1
+        redis project-2/redis-1 project-1/vpc-2 from=any
+        redis redis-1 vpc-2 from=any
+        vm project-2/vm-s project-1/subnet-2";
+    // Every project that uses the network reaches the services of all; a peered network reaches none.
+    table(
+        &[CONNECTED, PEERED, OPEN],
+        "vm-2 -> redis-1 tcp/6379 : DELIVERED redis-1
+         vm-2 -> project-2/redis-1 tcp/6379 : DELIVERED redis-1
+         project-2/vm-s -> redis-1 tcp/6379 : DELIVERED redis-1
+         project-2/vm-s -> project-2/redis-1 tcp/6379 : DELIVERED redis-1
+         vm-2 -> redis-1 tcp/22 : DROP REDIS_INSTANCE_UNSUPPORTED_PORT
+         vm-1 -> redis-1 tcp/6379 : DROP PRIVATE_TRAFFIC_TO_INTERNET
+         redis:redis-1 -> 10.2.0.2 tcp/80 : DROP FIREWALL_RULE memorystore-deny-egress",
+    );
+    // The addresses that are allocated and nobody's are no route's, and the peering is the user's to delete.
+    table(
+        &[CONNECTED, "unpeer servicenetworking-googleapis-com vpc-2"],
+        "vm-2 -> redis-1 tcp/6379 : DROP PRIVATE_TRAFFIC_TO_INTERNET
+         vm-2 -> 10.64.0.250 tcp/6379 : DROP PRIVATE_TRAFFIC_TO_INTERNET",
+    );
+    // What a router forwards for others reaches them only if the user's side gives the route to the others.
+    const ROUTED: &str = "vm router subnet-2 forward\nroute home vpc-2 192.168.0.0/24 router";
+    let from = "router@192.168.0.9 -> redis-1 tcp/6379";
+    table(&[CONNECTED, ROUTED], &format!("{from} : DROP NO_ROUTE"));
+    let gives = "exchange servicenetworking-googleapis-com vpc-2 export";
+    table(&[CONNECTED, ROUTED, gives], &format!("{from} : DELIVERED redis-1"));
+}
+
+#[test]
 fn googles_own_clients_and_servers() {
     table(
         &["deny out vpc-1 all egress priority=0\nallow ssh vpc-1 tcp:22 sources=35.235.240.0/20"],

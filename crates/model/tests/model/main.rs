@@ -1,6 +1,7 @@
 //! The model as its users meet it: tables of changes with what they lead to, and random sequences of changes.
 
 mod addresses;
+mod connections;
 mod managed_zones;
 mod networks;
 mod peerings;

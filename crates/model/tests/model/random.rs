@@ -41,7 +41,7 @@ fn line() -> impl Strategy<Value = String> {
         2 => (name(), name(), select(&["", "=10.1.0.2", "=10.1.0.3", "=10.2.0.5"][..]))
             .prop_map(|(a, s, address)| format!("reserve {a} {s}{address}")),
         1 => (name(), select(&["external", "external=198.18.0.2"][..])).prop_map(|(a, e)| format!("reserve {a} {e}")),
-        1 => (name(), network(), select(&["any 16", "any 24", "10.1.0.0 24", "10.200.0.0 14"][..]))
+        3 => (name(), network(), select(&["any 16", "any 24", "10.1.0.0 24", "10.200.0.0 14"][..]))
             .prop_map(|(a, n, range)| format!("reserve global/{a} range {n} {range}")),
         1 => name().prop_map(|a| format!("delete address {a}")),
         1 => name().prop_map(|a| format!("delete address global/{a}")),
@@ -57,7 +57,12 @@ fn line() -> impl Strategy<Value = String> {
         2 => (peering(), network()).prop_map(|(p, n)| format!("unpeer {p} {n}")),
         1 => network().prop_map(|n| format!("unredis {n}")),
         4 => (name(), network(), redis).prop_map(|(r, n, range)| format!("redis {r} {n} {range}")),
+        2 => (name(), network()).prop_map(|(r, n)| format!("redis {r} {n} from=any")),
         1 => name().prop_map(|r| format!("delete redis {r}")),
+        3 => (network(), name()).prop_map(|(n, a)| format!("connect {n} {a}")),
+        1 => (network(), name()).prop_map(|(n, a)| format!("reconnect {n} {a} force")),
+        1 => network().prop_map(|n| format!("disconnect {n}")),
+        1 => network().prop_map(|n| format!("unpeer servicenetworking-googleapis-com {n}")),
     ]
 }
 
@@ -80,6 +85,7 @@ fn ids(world: &World) -> Vec<u64> {
     ids.extend(world.firewalls.values().map(|x| x.id));
     ids.extend(world.routes.values().map(|x| x.id));
     ids.extend(world.redis.values().map(|x| x.id));
+    ids.extend(world.connections.values().map(|x| x.id));
     ids.extend(world.addresses.values().map(|x| x.id));
     ids
 }
@@ -131,7 +137,8 @@ fn check(world: &World) -> Result<(), TestCaseError> {
         }
         // A tenant network is there for its instances, and they for it.
         let tenants = world.redis.values().filter(|r| r.tenant_network == *key).count();
-        prop_assert_eq!(network.google_managed, tenants > 0);
+        let connections = world.connections.values().filter(|c| c.tenant_network == *key).count();
+        prop_assert_eq!(network.google_managed, tenants + connections > 0);
     }
     for redis in world.redis.values() {
         prop_assert_eq!(redis.host, range::nth(redis.reserved_ip_range, 3));
@@ -186,7 +193,7 @@ fn check_addresses(world: &World) -> Result<(), TestCaseError> {
 
 fn start() -> World {
     world(
-        "project project-1\nproject project-2\nnetwork vpc-1\nnetwork vpc-2\nnetwork vpc-3\nnetwork project-2/vpc-4",
+        "project project-1\nenable servicenetworking.googleapis.com project-1\nproject project-2\nnetwork vpc-1\nnetwork vpc-2\nnetwork vpc-3\nnetwork project-2/vpc-4",
     )
 }
 

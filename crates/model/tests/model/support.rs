@@ -11,6 +11,8 @@
 //!   peer a-to-b vpc-a vpc-b [export] [import] [import-public] [no-export-public]
 //!   exchange a-to-b vpc-a [export] …      unpeer a-to-b vpc-a
 //!   redis redis-1 vpc-2 [10.34.175.88/29] [region=R] [memory=N] [tls]
+//!   redis redis-1 vpc-1 from=any|RANGE    by private services access
+//!   connect vpc-1 RANGE,…                 reconnect vpc-1 RANGE,… [force]       disconnect vpc-1
 //!   secondary subnet-1 pods=10.8.0.0/16,…    alias vm-1 pods=10.8.1.0/24,=10.1.0.77/32,pods=/28
 //!   reserve a-1 subnet-1[=10.1.0.9]|external|external=A|range vpc-1 BASE|any LENGTH
 //!   nat vm-1 [A]                          unnat vm-1
@@ -152,11 +154,19 @@ pub(crate) fn change(line: &str) -> Change {
                 key,
                 authorized_network: network(w.nth(2)),
                 reserved_ip_range: w.words.get(3).and_then(|r| r.parse().ok()),
+                connect_mode: match w.option("from") {
+                    Some("any") => ConnectMode::PrivateServiceAccess { range: None },
+                    Some(range) => ConnectMode::PrivateServiceAccess { range: Some(range.into()) },
+                    None => ConnectMode::DirectPeering,
+                },
                 tier: RedisTier::Basic,
                 memory_size_gb: w.option("memory").map_or(1, parse),
                 tls: w.has("tls"),
             })
         }
+        "connect" => Change::ConnectionCreate(connection(&w)),
+        "reconnect" => Change::ConnectionUpdate { connection: connection(&w), force: w.has("force") },
+        "disconnect" => Change::ConnectionDelete(network(w.nth(1))),
         "secondary" => Change::SubnetworkSetSecondary {
             subnetwork: subnet(w.nth(1)),
             ranges: pairs(w.words.get(2)).map(|(name, range)| (name.to_owned(), parse(range))).collect(),
@@ -181,6 +191,12 @@ pub(crate) fn change(line: &str) -> Change {
         "delete" => delete(w.nth(1), w.nth(2)),
         other => panic!("what is {other}?"),
     }
+}
+
+/// `connect NETWORK RANGE,…`
+fn connection(w: &Words) -> ConnectionSpec {
+    let ranges = w.words.get(2).copied().into_iter().flat_map(|ranges| ranges.split(','));
+    ConnectionSpec { network: network(w.nth(1)), ranges: ranges.map(String::from).collect() }
 }
 
 fn exchange(w: &Words) -> Exchange {

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::{
-    Change, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey, NetworkSpec, NicSpec,
-    PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier, SubnetworkKey, SubnetworkSpec, project,
-    range,
+    Change, ConnectMode, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey, NetworkSpec,
+    NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier, SubnetworkKey, SubnetworkSpec,
+    project, range,
 };
 
 const PROJECTS: [&str; 2] = ["project-i-1", "project-i-2"];
@@ -102,6 +102,7 @@ impl Story {
             key: RedisKey::new(PROJECTS[1], REGION, "redis-1"),
             authorized_network: vpc_2,
             reserved_ip_range: REDIS_RANGE.parse().ok(),
+            connect_mode: ConnectMode::DirectPeering,
             tier: RedisTier::Basic,
             memory_size_gb: 1,
             tls: false,

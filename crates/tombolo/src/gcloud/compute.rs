@@ -1,7 +1,9 @@
 //! `compute`: the nouns of Compute.
 
 use super::session::Session;
-use super::{Globals, Noun, addresses, firewall_rules, instances, networks, operations, places, routes};
+use super::{
+    Globals, Noun, addresses, firewall_rules, instances, networks, operations, places, routes, shared_vpc,
+};
 use crate::ssh;
 use anyhow::Result;
 use std::process::ExitCode;
@@ -32,6 +34,9 @@ enum ComputeNoun {
     /// VM instances
     #[command(subcommand)]
     Instances(instances::Verb),
+    /// Host projects, whose networks others use, and their service projects
+    #[command(subcommand)]
+    SharedVpc(shared_vpc::Verb),
     /// Operations: what was asked of the API, and how it went
     #[command(subcommand)]
     Operations(operations::Verb),
@@ -76,6 +81,7 @@ impl Noun for Compute {
             ComputeNoun::Routes(verb) => verb.run(session),
             ComputeNoun::Addresses(verb) => verb.run(session),
             ComputeNoun::Instances(verb) => verb.run(session),
+            ComputeNoun::SharedVpc(verb) => verb.run(session),
             ComputeNoun::Operations(verb) => verb.run(session),
             ComputeNoun::Zones(verb) => verb.run(session, places::ZONES),
             ComputeNoun::Regions(verb) => verb.run(session, places::REGIONS),

@@ -26,8 +26,10 @@ mod redis;
 mod routes;
 mod services;
 mod session;
+mod shared_vpc;
 mod subnets;
 mod transform;
+mod vpc_peerings;
 mod yaml;
 
 use crate::clients::Served;

@@ -72,7 +72,7 @@ struct Create {
     /// BASIC: one server
     #[arg(long, default_value = "basic")]
     tier: String,
-    /// A certain /29 for it, or the name of a range; a free one when left out
+    /// A certain /29 for it, or the name of an allocated range; a free one when left out
     #[arg(long, value_name = "RANGE")]
     reserved_ip_range: Option<String>,
     /// DIRECT_PEERING or PRIVATE_SERVICE_ACCESS

@@ -3,7 +3,7 @@
 use super::args::{AllNamed, Listed};
 use super::client::encode;
 use super::session::Session;
-use super::{Globals, Noun};
+use super::{Globals, Noun, vpc_peerings};
 use anyhow::Result;
 use hyper::Method;
 use serde_json::json;
@@ -30,6 +30,9 @@ enum Verb {
     /// List services: the enabled ones, or all
     #[command(after_help = "Example:\n  tombolo services list --enabled")]
     List(List),
+    /// Private services access: networks' connections to Google's services
+    #[command(subcommand)]
+    VpcPeerings(vpc_peerings::Verb),
 }
 
 #[derive(Debug, clap::Args)]
@@ -51,6 +54,9 @@ impl Noun for Services {
     }
 
     fn run(&self, session: &Session<'_>) -> Result<()> {
+        if let Verb::VpcPeerings(verb) = &self.verb {
+            return verb.run(session);
+        }
         let collection = format!("/serviceusage/v1/projects/{}/services", encode(session.project()?));
         match &self.verb {
             Verb::Enable(AllNamed { names }) => {
@@ -67,6 +73,8 @@ impl Noun for Services {
                 }
                 Ok(())
             }
+            // Of another API; see above.
+            Verb::VpcPeerings(_) => Ok(()),
             Verb::List(list) => {
                 let filter = (!list.available).then(|| "state:ENABLED".to_owned());
                 let listed = Listed { filter, limit: list.limit, ..Listed::default() };

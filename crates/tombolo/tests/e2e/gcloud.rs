@@ -219,6 +219,57 @@ fn refusals_are_1_and_bad_usage_is_2() {
 }
 
 #[test]
+fn a_shared_vpc_with_private_services_access() {
+    let homes = homes();
+    let home = homes.last().unwrap();
+    let _served = home.serve(&[]);
+    for line in [
+        "projects create project-host",
+        "projects create project-1",
+        "services enable compute.googleapis.com servicenetworking.googleapis.com --project project-host",
+        "services enable compute.googleapis.com redis.googleapis.com --project project-1",
+        "compute shared-vpc enable project-host",
+        "compute shared-vpc associated-projects add project-1 --host-project project-host",
+        "compute networks create vpc-1 --subnet-mode custom --project project-host",
+        "compute addresses create range-1 --global --purpose VPC_PEERING --prefix-length 24 --network vpc-1 --addresses 10.64.0.0 --project project-host",
+        "services vpc-peerings connect --network vpc-1 --ranges range-1 --project project-host",
+        "redis instances create redis-1 --region us-central1 --network projects/project-host/global/networks/vpc-1 --connect-mode private-service-access --project project-1",
+    ] {
+        home.run(&words(line)).exits(0);
+    }
+    for (line, want) in [
+        ("compute shared-vpc get-host-project project-1 --format value(name)", "project-host"),
+        (
+            "compute shared-vpc list-associated-resources project-host --format value(id,type)",
+            "project-1\tPROJECT",
+        ),
+        (
+            "services vpc-peerings list --network vpc-1 --project project-host --format value(peering,reservedPeeringRanges)",
+            "servicenetworking-googleapis-com\trange-1",
+        ),
+        (
+            "redis instances describe redis-1 --region us-central1 --project project-1 --format value(connectMode)",
+            "PRIVATE_SERVICE_ACCESS",
+        ),
+        ("compute networks peerings list --project project-host --format value(peerings[0].state)", "ACTIVE"),
+    ] {
+        assert_eq!(home.run(&words(line)).exits(0).trim_end(), want, "{line}");
+    }
+    let used = home.run(&words("services vpc-peerings delete --network vpc-1 --project project-host"));
+    assert_eq!(used.code, 1, "{}", used.err);
+    assert!(used.err.contains("FAILED_PRECONDITION: Failed to delete connection"), "{}", used.err);
+    for line in [
+        "redis instances delete redis-1 --region us-central1 --project project-1",
+        "services vpc-peerings delete --network vpc-1 --project project-host",
+        "compute shared-vpc associated-projects remove project-1 --host-project project-host",
+        "compute shared-vpc disable project-host",
+    ] {
+        home.run(&words(line)).exits(0);
+    }
+    home.down();
+}
+
+#[test]
 fn the_token_is_sent_where_it_is_wanted() {
     let homes = homes();
     let home = homes.last().unwrap();
