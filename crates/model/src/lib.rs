@@ -35,7 +35,7 @@ pub use address::{Address, AddressKey, AddressSpec, Reserve, Reserved};
 pub use change::Change;
 pub use details::Details;
 pub use firewall::{Action, Direction, Firewall, FirewallSpec, L4, PortRange, Protocol};
-pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec};
+pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec, ServiceAccount};
 pub use key::{FirewallKey, InstanceKey, NetworkKey, RedisKey, RouteKey, SubnetworkKey};
 pub use network::{Network, NetworkSpec};
 pub use peering::{Exchange, Peering, PeeringSpec, PeeringState};

@@ -41,6 +41,12 @@ pub(crate) struct Create {
     /// Let them forward packets that are not their own
     #[arg(long)]
     can_ip_forward: bool,
+    /// The service account that their programs act as
+    #[arg(long, value_name = "EMAIL", default_value = "default", conflicts_with = "no_service_account")]
+    service_account: String,
+    /// Give them no service account
+    #[arg(long)]
+    no_service_account: bool,
     #[command(flatten)]
     metadata: Metadata,
     /// The machine type
@@ -140,7 +146,11 @@ impl Create {
                 }]),
             )
             .with("scheduling", json!({ "automaticRestart": true }))
-            .with("serviceAccounts", json!([{ "email": "default", "scopes": scopes }]))
+            .maybe(
+                "serviceAccounts",
+                (!self.no_service_account)
+                    .then(|| json!([{ "email": self.service_account, "scopes": scopes }])),
+            )
             .maybe("tags", self.tags.as_ref().map(|tags| json!({ "items": tags.0 })))
             .maybe("metadata", Some(json!({ "items": metadata })).filter(|_| !metadata.is_empty()))
             .maybe("labels", self.labels.as_ref().map(Pairs::map))
