@@ -26,6 +26,7 @@ const MAKE: &[&str] = &[
     "compute instances remove-tags vm-1 --zone us-central1-a --tags a,x",
     "compute instances add-metadata vm-1 --zone us-central1-a --metadata q=1,k=w",
     "compute instances stop vm-3 --zone us-central1-a",
+    "compute instances set-service-account vm-3 --zone us-central1-a --service-account b@project-1.iam.gserviceaccount.com",
     "compute routes create r1 --network vpc-1 --destination-range 192.168.0.0/16 --next-hop-instance vm-2 --next-hop-instance-zone us-central1-a",
     "redis instances create redis-1 --region us-central1 --network vpc-2 --reserved-ip-range 10.34.175.88/29",
     "redis instances update redis-1 --region us-central1 --display-name cache",

@@ -18,6 +18,11 @@ const SCOPES: [&str; 7] = [
     "trace.append",
 ];
 
+/// The scopes as the API has them.
+pub(super) fn scopes() -> [String; 7] {
+    SCOPES.map(|scope| format!("https://www.googleapis.com/auth/{scope}"))
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Create {
     /// Their names
@@ -128,7 +133,6 @@ impl Create {
         let disk = Body::default()
             .with("sourceImage", image)
             .maybe("diskSizeGb", self.boot_disk_size.map(|gb| gb.to_string()));
-        let scopes = SCOPES.map(|scope| format!("https://www.googleapis.com/auth/{scope}"));
         let metadata = items_of(&self.metadata.read()?);
         Ok(Body::default()
             .with("name", name)
@@ -149,7 +153,7 @@ impl Create {
             .maybe(
                 "serviceAccounts",
                 (!self.no_service_account)
-                    .then(|| json!([{ "email": self.service_account, "scopes": scopes }])),
+                    .then(|| json!([{ "email": self.service_account, "scopes": scopes() }])),
             )
             .maybe("tags", self.tags.as_ref().map(|tags| json!({ "items": tags.0 })))
             .maybe("metadata", Some(json!({ "items": metadata })).filter(|_| !metadata.is_empty()))
