@@ -62,8 +62,8 @@ fn flow(
     addresses: &[Ipv4Addr],
     rng: &mut Rng,
 ) -> Flow {
-    let protocol = [1, 6, 6, 6, 17, 50][rng.usize(..6)];
-    let port = if [6, 17].contains(&protocol) { PORTS[rng.usize(..PORTS.len())] } else { 0 };
+    let protocol = [1, 6, 6, 6, 6, 17, 17, 132, 50, 51, 4][rng.usize(..11)];
+    let port = if [6, 17, 132].contains(&protocol) { PORTS[rng.usize(..PORTS.len())] } else { 0 };
     let spoof = addresses[rng.usize(..addresses.len())];
     let nics = fabric.networks.values().flat_map(|network| network.nics.values());
     // No kernel takes a packet that says it is from itself.

@@ -124,7 +124,7 @@ type Tracked = BTreeSet<([std::net::Ipv4Addr; 2], u8)>;
 fn is_new(flow: &Flow, tracked: &mut Tracked) -> bool {
     let mut ends = [flow.source, flow.destination];
     ends.sort();
-    [1, 6, 17].contains(&flow.protocol) || tracked.insert((ends, flow.protocol))
+    [1, 6, 17, 132].contains(&flow.protocol) || tracked.insert((ends, flow.protocol))
 }
 
 /// Makes one world and compares all its flows.

@@ -9,7 +9,7 @@ use tombolo_model::{
     Action, AddressKey, AddressSpec, AliasSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange,
     FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey, NetworkSpec, NextHop, NicSpec,
     PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier, Reserve, RouteKey, RouteSpec,
-    SubnetworkKey, SubnetworkSpec, World, connection, project, range,
+    ServiceAccount, SubnetworkKey, SubnetworkSpec, World, connection, project, range,
 };
 
 const PROJECT: &str = "project-1";
@@ -34,10 +34,11 @@ const RANGES: [&str; 12] = [
 /// Secondary ranges, near to the primary ones; one is a public range.
 const SECOND: [&str; 5] = ["10.0.0.48/28", "10.0.0.64/26", "10.3.0.0/24", "192.168.0.16/29", "8.8.8.8/29"];
 const TAGS: [&str; 3] = ["red", "green", "blue"];
+const ACCOUNTS: [&str; 2] = ["web@project-1.iam.gserviceaccount.com", "db@project-1.iam.gserviceaccount.com"];
 /// Ties are likely, and so are the first and the last priority.
 const PRIORITIES: [u16; 8] = [0, 900, 1000, 1000, 1000, 1001, 65534, 65535];
-/// Ports at which rules and flows meet: both ends of ranges and their neighbours.
-pub(crate) const PORTS: [u16; 10] = [21, 22, 23, 79, 80, 90, 91, 6378, 6379, 65535];
+/// Ports at which rules and flows meet: both ends of ranges and their neighbours; and those that are always blocked.
+pub(crate) const PORTS: [u16; 12] = [21, 22, 23, 25, 68, 79, 80, 90, 91, 6378, 6379, 65535];
 
 /// A random world.
 pub fn world(rng: &mut Rng) -> World {
@@ -152,6 +153,10 @@ impl Maker<'_> {
             nics,
             tags: self.tags(40),
             can_ip_forward: self.chance(30),
+            service_account: self
+                .accounts(40)
+                .pop_first()
+                .map(|email| ServiceAccount { email, scopes: Vec::new() }),
             metadata: BTreeMap::new(),
         };
         let instance = spec.key.clone();
@@ -170,6 +175,11 @@ impl Maker<'_> {
             _ => return,
         };
         self.try_change(&Change::AliasesSet { instance, nic: 0, aliases });
+    }
+
+    /// Some service accounts, each with a probability.
+    fn accounts(&mut self, percent: u8) -> BTreeSet<String> {
+        ACCOUNTS.into_iter().filter(|_| self.chance(percent)).map(str::to_owned).collect()
     }
 
     /// Some tags, each with a probability.
@@ -234,13 +244,25 @@ impl Maker<'_> {
             spec.priority = self.pick(&PRIORITIES);
             spec.matches = (0..self.rng.usize(1..=2)).map(|_| self.l4()).collect();
             spec.disabled = self.chance(5);
-            spec.target_tags = if self.chance(30) { self.tags(50) } else { BTreeSet::new() };
+            // A rule has tags or service accounts, never both.
+            let by_account = self.chance(30);
+            if self.chance(30) {
+                match by_account {
+                    true => spec.target_service_accounts = self.accounts(50),
+                    false => spec.target_tags = self.tags(50),
+                }
+            }
             let ranges = (0..self.rng.usize(1..=2)).map(|_| self.far_range()).collect();
             match spec.direction {
                 Direction::Egress => spec.destination_ranges = ranges,
                 Direction::Ingress => {
-                    spec.source_tags = if self.chance(25) { self.tags(50) } else { BTreeSet::new() };
-                    // With tags and without ranges only the tags match.
+                    if self.chance(25) {
+                        match by_account {
+                            true => spec.source_service_accounts = self.accounts(50),
+                            false => spec.source_tags = self.tags(50),
+                        }
+                    }
+                    // With tags or accounts and without ranges only the tags match.
                     spec.source_ranges = if self.chance(75) { ranges } else { BTreeSet::new() };
                 }
             }
@@ -256,7 +278,9 @@ impl Maker<'_> {
             Protocol::TCP,
             Protocol::TCP,
             Protocol::UDP,
+            Protocol::SCTP,
             Protocol::Number(50),
+            Protocol::Number(4),
         ];
         let protocol = self.pick(&protocols);
         if !protocol.has_ports() || self.chance(30) {

@@ -109,6 +109,9 @@ fn instance(spec: &InstanceSpec) -> Value {
     if !spec.tags.is_empty() {
         body["tags"] = json!({ "items": spec.tags });
     }
+    if let Some(account) = &spec.service_account {
+        body["serviceAccounts"] = json!([account]);
+    }
     if !spec.metadata.is_empty() {
         let items = spec.metadata.iter().map(|(key, value)| json!({ "key": key, "value": value }));
         body["metadata"] = json!({ "items": items.collect::<Vec<_>>() });
@@ -140,6 +143,8 @@ fn firewall(spec: &FirewallSpec) -> Value {
         ("destinationRanges", json!(spec.destination_ranges)),
         ("sourceTags", json!(spec.source_tags)),
         ("targetTags", json!(spec.target_tags)),
+        ("sourceServiceAccounts", json!(spec.source_service_accounts)),
+        ("targetServiceAccounts", json!(spec.target_service_accounts)),
     ] {
         if values.as_array().is_some_and(|values| !values.is_empty()) {
             body.insert(field.into(), values);

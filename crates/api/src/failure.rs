@@ -126,8 +126,9 @@ impl From<Refusal> for Failure {
         let message = refusal.to_string();
         let (code, reason) = match &refusal {
             Refusal::NotFound { .. } | Refusal::NoSuchNetwork(_) => (404, "notFound"),
+            Refusal::TooLarge { .. } => (413, "fieldSizeTooLarge"),
             Refusal::AlreadyExists { .. } => (409, "alreadyExists"),
-            Refusal::NotReady { .. } => (400, "resourceNotReady"),
+            Refusal::NotReady { .. } | Refusal::MustBeStopped { .. } => (400, "resourceNotReady"),
             Refusal::InUse { .. } => (400, "resourceInUseByAnotherResource"),
             Refusal::AddressInUse { .. } => (400, "IP_IN_USE_BY_ANOTHER_RESOURCE"),
             Refusal::AddressesExhausted { .. } => (400, "IP_SPACE_EXHAUSTED"),

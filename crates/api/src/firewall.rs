@@ -31,7 +31,9 @@ const DERIVED: &[&str] = &[
     "network",
     "priority",
     "sourceRanges",
+    "sourceServiceAccounts",
     "sourceTags",
+    "targetServiceAccounts",
     "targetTags",
 ];
 
@@ -147,6 +149,8 @@ fn spec(project: &str, key: FirewallKey, body: Option<&Map<String, Value>>) -> R
     spec.destination_ranges = set(body, "destinationRanges", "an IPv4 CIDR range such as 10.0.0.0/8")?;
     spec.source_tags = set(body, "sourceTags", "a network tag")?;
     spec.target_tags = set(body, "targetTags", "a network tag")?;
+    spec.source_service_accounts = set(body, "sourceServiceAccounts", "a service account")?;
+    spec.target_service_accounts = set(body, "targetServiceAccounts", "a service account")?;
     spec.disabled = body.get("disabled").and_then(Value::as_bool) == Some(true);
     Ok(spec)
 }
@@ -212,6 +216,8 @@ pub(crate) fn wire(world: &World, key: &FirewallKey, found: &Firewall) -> Value 
     add("destinationRanges", found.destination_ranges.iter().map(ToString::to_string).collect());
     add("sourceTags", found.source_tags.iter().cloned().collect());
     add("targetTags", found.target_tags.iter().cloned().collect());
+    add("sourceServiceAccounts", found.source_service_accounts.iter().cloned().collect());
+    add("targetServiceAccounts", found.target_service_accounts.iter().cloned().collect());
     let entries: Vec<Value> = found
         .matches
         .iter()

@@ -6,8 +6,9 @@ use crate::outcome::{Commit, Effect, Outcome};
 use crate::{Call, Handlers, details, image, interface, links, list, project, zone};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use tombolo_model::instance::DEFAULT_ACCOUNT;
 use tombolo_model::region::Region;
-use tombolo_model::{Change, Instance, InstanceKey, InstanceSpec, Refusal, World};
+use tombolo_model::{Change, Instance, InstanceKey, InstanceSpec, Refusal, ServiceAccount, World};
 
 pub(crate) const HANDLERS: Handlers = &[
     ("compute.instances.aggregatedList", aggregated),
@@ -44,11 +45,11 @@ const SAID: &[&str] = &[
     "params",
     "reservationAffinity",
     "scheduling",
-    "serviceAccounts",
     "shieldedInstanceConfig",
     "shieldedInstanceIntegrityPolicy",
 ];
-const DERIVED: &[&str] = &["canIpForward", "metadata", "name", "networkInterfaces", "tags", "zone"];
+const DERIVED: &[&str] =
+    &["canIpForward", "metadata", "name", "networkInterfaces", "serviceAccounts", "tags", "zone"];
 
 /// The instance in a call's path.
 pub(crate) fn key(call: &Call<'_>) -> InstanceKey {
@@ -106,6 +107,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         nics: nics.collect::<Result<_, _>>()?,
         tags: strings(tags),
         can_ip_forward: call.field("canIpForward").and_then(Value::as_bool) == Some(true),
+        service_account: account(call)?,
         metadata: metadata(call.field("metadata")),
     };
     if let Some(machine) = call.text("machineType") {
@@ -135,6 +137,28 @@ fn check_machine_type(link: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Refusal::invalid("machineType", machine, "The referenced resource does not exist.").into())
+}
+
+/// The service account that a new instance is to have.
+fn account(call: &Call<'_>) -> Result<Option<ServiceAccount>, Failure> {
+    let said = call.field("serviceAccounts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    match said {
+        [] => Ok(None),
+        [one] => Ok(Some(read_account(one["email"].as_str(), &one["scopes"]))),
+        more => {
+            let (field, size) = ("serviceAccounts".to_owned(), more.len());
+            Err(Refusal::TooLarge { field, most: 1, size }.into())
+        }
+    }
+}
+
+/// A service account with its scopes; the project's default one when no address is said.
+fn read_account(email: Option<&str>, scopes: &Value) -> ServiceAccount {
+    let scopes = scopes.as_array().map(Vec::as_slice).unwrap_or_default();
+    ServiceAccount {
+        email: email.filter(|email| !email.is_empty()).unwrap_or(DEFAULT_ACCOUNT).to_owned(),
+        scopes: scopes.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+    }
 }
 
 fn strings(items: &[Value]) -> BTreeSet<String> {
@@ -242,25 +266,18 @@ fn default_scheduling() -> Value {
 /// An empty address takes the service account away.
 fn set_service_account(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    require_stopped(call, &key, "service account")?;
-    let accounts = match call.text("email") {
-        None => json!([]),
-        Some(email) => {
-            let scopes = call.field("scopes").cloned().unwrap_or_else(|| json!([]));
-            json!([{ "email": email, "scopes": scopes }])
-        }
-    };
-    let change = details::set(call.world(), &key, [("serviceAccounts", accounts)]);
+    let email = call.text("email").filter(|email| !email.is_empty());
+    let account = email.map(|email| read_account(Some(email), call.field("scopes").unwrap_or(&Value::Null)));
+    let change = Change::InstanceSetServiceAccount { instance: key.clone(), account };
     Ok(Commit::compute(call, scope(call), "setServiceAccount", key, vec![change]))
 }
 
 /// What makes a VM can be changed only while it is none.
-fn require_stopped(call: &Call<'_>, key: &InstanceKey, what: &str) -> Result<(), Failure> {
+fn require_stopped(call: &Call<'_>, key: &InstanceKey, what: &'static str) -> Result<(), Failure> {
     if !find(call.world(), key)?.running {
         return Ok(());
     }
-    let why = format!("The instance '{key}' must be stopped before its {what} can be changed.");
-    Err(Failure::new(400, "resourceNotReady", why))
+    Err(Refusal::MustBeStopped { instance: key.clone(), what }.into())
 }
 
 fn serial_output(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -309,11 +326,9 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
     for (index, disk) in wire["disks"].as_array_mut().into_iter().flatten().enumerate() {
         dress_disk(key, index, disk);
     }
-    let account = world.projects.get(&key.project).map(|project| project::service_account(project));
-    for given in wire.get_mut("serviceAccounts").and_then(Value::as_array_mut).into_iter().flatten() {
-        if given["email"] == json!("default") || given["email"].is_null() {
-            given["email"] = json!(account);
-        }
+    if let Some(account) = &found.service_account {
+        let email = found.account_email(world, &key.project);
+        wire["serviceAccounts"] = json!([{ "email": email, "scopes": account.scopes }]);
     }
     wire
 }

@@ -25,7 +25,7 @@ const DERIVED: &[&str] = &["lifecycleState", "projectId", "projectNumber", "stat
 /// The project of a call, by its id or its number; one that is not there may not be seen either.
 pub(crate) fn find<'c>(call: &'c Call<'_>, named: &'c str) -> Result<(&'c str, &'c Project), Failure> {
     let projects = &call.world().projects;
-    let by_number = || projects.iter().find(|(_, project)| number(project) == named);
+    let by_number = || projects.iter().find(|(_, project)| project.shown_number() == named);
     let found = projects.get_key_value(named).or_else(by_number);
     found.map(|(id, project)| (id.as_str(), &**project)).ok_or_else(|| {
         Failure::new(
@@ -82,20 +82,15 @@ pub(crate) fn compute(world: &World, id: &str, project: &Project) -> Value {
     }
     json!({
         "kind": "compute#project",
-        "id": number(project),
+        "id": project.shown_number(),
         "creationTimestamp": project.create_time.to_string(),
         "name": id,
         "commonInstanceMetadata": metadata,
-        "defaultServiceAccount": service_account(project),
+        "defaultServiceAccount": project.default_service_account(),
         "selfLink": links::link(format!("projects/{id}")),
         "defaultNetworkTier": "PREMIUM",
         "xpnProjectStatus": if project.shared { "HOST" } else { "UNSPECIFIED_XPN_PROJECT_STATUS" },
     })
-}
-
-/// The service account that instances have unless they say another.
-pub(crate) fn service_account(project: &Project) -> String {
-    format!("{}-compute@developer.gserviceaccount.com", number(project))
 }
 
 fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -174,7 +169,7 @@ fn by_path(world: &World, path: &str, render: fn(&World, &str, &Project) -> Valu
 
 fn v1(world: &World, id: &str, project: &Project) -> Value {
     let mut wire = json!({
-        "projectNumber": number(project),
+        "projectNumber": project.shown_number(),
         "projectId": id,
         "lifecycleState": "ACTIVE",
         "name": id,
@@ -216,6 +211,6 @@ fn v3(world: &World, id: &str, project: &Project) -> Value {
         wire["parent"] =
             json!(format!("{}s/{}", kind.as_str().unwrap_or_default(), id.as_str().unwrap_or_default()));
     }
-    wire["name"] = json!(format!("projects/{}", number(project)));
+    wire["name"] = json!(format!("projects/{}", project.shown_number()));
     wire
 }

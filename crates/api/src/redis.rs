@@ -250,7 +250,7 @@ fn wire(world: &World, key: &RedisKey, found: &Redis) -> Value {
     let path = key.to_string();
     let zone = details::get(world, &path, "locationId").and_then(Value::as_str);
     let zone = zone.map_or_else(|| format!("{}-{letter}", key.region), str::to_owned);
-    let project = world.projects.get(&key.project).map(|project| crate::project::number(project));
+    let project = world.projects.get(&key.project).map(|project| project.shown_number());
     let mut wire = json!({
         "name": path,
         "locationId": zone,

@@ -111,7 +111,7 @@ fn by_path(world: &World, path: &str) -> Value {
 }
 
 fn wire(project: &Project, service: &str) -> Value {
-    let parent = format!("projects/{}", project::number(project));
+    let parent = format!("projects/{}", project.shown_number());
     json!({
         "name": format!("{parent}/services/{service}"),
         "config": { "name": service, "title": title(service) },

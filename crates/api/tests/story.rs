@@ -214,6 +214,10 @@ fn a_rule_is_patched_and_stays_the_same_rule() {
         ),
         (
             json!({ "name": "a", "network": "global/networks/vpc-1", "allowed": [{ "IPProtocol": "tcp" }], "sourceServiceAccounts": ["x"] }),
+            400,
+        ),
+        (
+            json!({ "name": "a", "network": "global/networks/vpc-1", "allowed": [{ "IPProtocol": "tcp" }], "params": { "resourceManagerTags": { "tagKeys/1": "tagValues/1" } } }),
             501,
         ),
     ] {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 use tombolo_fabric::{Fabric, Flow};
 
-/// A packet to be sent. TCP probes are SYNs, ICMP ones echo requests; all others carry their cookie as payload.
+/// A packet to be sent. TCP probes are SYNs, SCTP ones INITs, ICMP ones echo requests; all others carry their cookie as payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// The namespace that sends it.
@@ -54,7 +54,7 @@ pub(crate) fn packet(probe: &Probe, cookie: u32) -> Vec<u8> {
         1 => icmp(8, cookie),
         6 => tcp_syn(probe, port, cookie),
         17 => udp(probe, port, cookie),
-        132 => [&port.to_be_bytes()[..], &probe.port.to_be_bytes(), &cookie.to_be_bytes(), &[0; 8]].concat(),
+        132 => sctp_init(probe, port, cookie),
         _ => cookie.to_be_bytes().to_vec(),
     };
     let mut bytes = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, probe.protocol, 0, 0];
@@ -89,7 +89,8 @@ pub(crate) fn read(packet: &[u8]) -> Option<Found> {
         // SYN-ACK and RST of a closed port both acknowledge the SYN's sequence number and one more.
         6 if body.get(13)? & 0x10 != 0 => Some(Found::Reply(word(8)?.wrapping_sub(1))),
         17 => Some(Found::Probe(word(8)?)),
-        132 => Some(Found::Probe(word(4)?)),
+        132 if *body.get(12)? == 1 => Some(Found::Probe(word(16)?)),
+        132 => None,
         _ => Some(Found::Probe(word(0)?)),
     }
 }
@@ -127,6 +128,24 @@ fn udp(probe: &Probe, port: u16, cookie: u32) -> Vec<u8> {
     // Zero would mean "no checksum" (RFC 768).
     body[6..8].copy_from_slice(&(if sum == 0 { 0xffff } else { sum }).to_be_bytes());
     body
+}
+
+/// An INIT whose initiate tag is the cookie (RFC 9260, 3.3.2): connection tracking takes no other first packet.
+fn sctp_init(probe: &Probe, port: u16, cookie: u32) -> Vec<u8> {
+    let mut body = [port.to_be_bytes(), probe.port.to_be_bytes()].concat();
+    body.extend([0; 8]); // verification tag 0, and the checksum
+    body.extend([1, 0, 0, 20]);
+    body.extend(cookie.to_be_bytes());
+    body.extend([0, 0, 0xff, 0xff, 0, 1, 0, 1, 0, 0, 0, 1]); // window, one stream each way, first number
+    let sum = crc32c(&body);
+    body[8..12].copy_from_slice(&sum.to_le_bytes());
+    body
+}
+
+/// SCTP's checksum (RFC 9260, appendix A).
+fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
 }
 
 /// The sum of the pseudo header of TCP and UDP (RFC 9293, 3.1).
@@ -167,6 +186,8 @@ mod tests {
 
     #[test]
     fn checksums_verify() {
+        // RFC 3720, B.4: 32 bytes of zeroes.
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         let body = icmp(8, 7);
         assert_eq!(checksum(&body, 0), 0);
         let probe = Probe {

@@ -8,7 +8,8 @@
 //!   related:                 goto gate-errors     an end of a connection may complain of it, and nobody else
 //!   from a peering or IAP:   goto gate-in         (the sender's gate was in the sender's router)
 //!   from an interface:       its egress chain     an allow goes on to gate-in, never to accept
-//!   gate-in: to an interface: its ingress chain; to a peering: accept (the receiver's gate is there)
+//!   gate-in: udp:68: drop                         nobody but Google's own server makes offers to DHCP clients
+//!            to an interface: its ingress chain; to a peering: accept (the receiver's gate is there)
 //!   anything else: drop
 //! ```
 
@@ -17,7 +18,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use tombolo_fabric::METADATA_SERVER;
+use tombolo_fabric::{DHCP_CLIENT, METADATA_SERVER};
 #[cfg(test)]
 use tombolo_model::PortRange;
 use tombolo_model::{L4, Protocol};
@@ -102,7 +103,9 @@ impl Ruleset {
             maps: maps.into_iter().map(|(name, chains)| (name.to_owned(), chains.clone())).collect(),
             ..Table::default()
         };
+        let dhcp = Intervals::new([(DHCP_CLIENT.into(), DHCP_CLIENT.into())]);
         let gate_in = vec![
+            rule([Match::Protocol(17), Match::Port(dhcp)], Verdict::Drop),
             rule([], Verdict::ByLink(Way::Out, "ingress".into())),
             rule([peering(Way::Out)], Verdict::Accept),
             rule([], Verdict::Drop),

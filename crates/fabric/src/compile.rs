@@ -7,10 +7,11 @@ use crate::{IAP_CLIENT, METADATA_SERVER};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use tombolo_model::firewall::IMPLIED_PRIORITY;
 use tombolo_model::{
-    Action, Direction, Firewall, FirewallKey, InstanceKey, L4, NetworkKey, NextHop, PortRange, Protocol,
-    World, peering, range, redis,
+    Action, Direction, Firewall, FirewallKey, Instance, InstanceKey, L4, NetworkKey, NextHop, PortRange,
+    Protocol, World, peering, range, redis,
 };
 
 /// The network that the World means.
@@ -181,22 +182,30 @@ fn add_rules(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
     }
 }
 
-/// A rule with its tags turned into the addresses of the network's instances that have them. Source tags stand for the
-/// interfaces' own addresses, not for their alias ranges, as in Google's cloud (documentation of alias IP ranges).
+/// A rule with its tags and service accounts turned into the addresses of the network's instances that have them. As
+/// sources they stand for the interfaces' own addresses, not for their alias ranges, as in Google's cloud
+/// (documentation of alias IP ranges).
 fn resolve(world: &World, key: &FirewallKey, firewall: &Firewall) -> Rule {
-    let tagged = |tags: &BTreeSet<String>| -> BTreeSet<Ipv4Addr> {
-        let instances = world.instances.values().filter(|i| !i.tags.is_disjoint(tags));
-        instances.flat_map(|i| &i.nics).filter(|n| n.network == firewall.network).map(|n| n.address).collect()
+    let named = |tags: &BTreeSet<String>, accounts: &BTreeSet<String>| -> BTreeSet<Ipv4Addr> {
+        let acts_as = |key: &InstanceKey, instance: &Instance| {
+            let email = instance.account_email(world, &key.project);
+            !accounts.is_empty() && email.is_some_and(|email| accounts.contains(&email))
+        };
+        let is = |(key, i): &(&InstanceKey, &Arc<Instance>)| !i.tags.is_disjoint(tags) || acts_as(key, i);
+        let nics = world.instances.iter().filter(is).flat_map(|(_, instance)| &instance.nics);
+        nics.filter(|nic| nic.network == firewall.network).map(|nic| nic.address).collect()
     };
-    let sources = tagged(&firewall.source_tags).into_iter().map(|a| Ipv4Net::new_assert(a, 32));
+    let sources = named(&firewall.source_tags, &firewall.source_service_accounts);
+    let sources = sources.into_iter().map(|address| Ipv4Net::new_assert(address, 32));
     let ranges = match firewall.direction {
         Direction::Ingress => &firewall.source_ranges,
         Direction::Egress => &firewall.destination_ranges,
     };
-    let targets = if firewall.target_tags.is_empty() {
+    let everywhere = firewall.target_tags.is_empty() && firewall.target_service_accounts.is_empty();
+    let targets = if everywhere {
         Targets::All
     } else {
-        Targets::Nics(tagged(&firewall.target_tags))
+        Targets::Nics(named(&firewall.target_tags, &firewall.target_service_accounts))
     };
     Rule {
         name: key.name.clone(),

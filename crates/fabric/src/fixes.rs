@@ -225,6 +225,7 @@ fn proxy_vm(world: &World, redis: &RedisKey, subnet: &SubnetworkKey, host: Ipv4A
         nics: vec![NicSpec { subnetwork: subnet.clone(), address: None }],
         tags: Default::default(),
         can_ip_forward: false,
+        service_account: None,
         metadata: [("startup-script".to_owned(), script)].into(),
     }
 }

@@ -25,7 +25,7 @@ pub use firewall::{Rule, Rules, Targets};
 pub use fixes::{Fix, fixes};
 pub use flow::Flow;
 pub use route::{Route, Via};
-pub use trace::{Cause, State, Step, Trace, Verdict, trace};
+pub use trace::{Cause, DHCP_CLIENT, State, Step, Trace, Verdict, trace};
 
 /// Google's link-local server of metadata, DNS and NTP: every instance may always talk to it.
 /// Source: documentation of VPC firewall rules, "Always allowed traffic".

@@ -11,6 +11,12 @@ use serde::Serialize;
 use std::net::Ipv4Addr;
 use tombolo_model::{Action, NetworkKey, Protocol, range};
 
+/// The TCP port of mail servers: nothing goes there at an external address.
+const SMTP: u16 = 25;
+
+/// The UDP port of DHCP clients: no interface is sent anything there but by Google's own server.
+pub const DHCP_CLIENT: u16 = 68;
+
 /// Google's names of a trace's steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -38,7 +44,9 @@ pub enum Cause {
     /// The source address is not the interface's own and it may not forward.
     ForeignIpDisallowed,
     /// Google Cloud carries no such traffic, whatever the rules and routes: to a multicast address, the limited
-    /// broadcast address, loopback or network 0. Source: Google's documentation of VPC networks, "Broadcast and multicast".
+    /// broadcast address, loopback or network 0; mail (tcp:25) to an external address; what DHCP servers send
+    /// (udp:68). Source: Google's documentation of VPC networks, "Broadcast and multicast", and of VPC firewall
+    /// rules, "Blocked and limited traffic".
     TrafficTypeBlocked,
     /// A firewall rule denies it.
     FirewallRule,
@@ -227,6 +235,10 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, steps:
     match &route.via {
         Via::Internet => {
             let private = range::is_private(flow.destination);
+            if !private && Protocol::Number(flow.protocol) == Protocol::TCP && flow.port == SMTP {
+                let what = format!("no mail (tcp:25) is sent to {}", flow.destination);
+                return drop(steps, flow, Cause::TrafficTypeBlocked, what, "an external address".into());
+            }
             let cause = if private { Cause::PrivateTrafficToInternet } else { Cause::NoExternalAddress };
             let only = "but the default route";
             let what = format!("no route to {} in {} {only}", flow.destination, flow.network.name);
@@ -325,6 +337,10 @@ fn arrive(
     steps: &mut Vec<Step>,
     forwards: bool,
 ) -> Verdict {
+    if Protocol::Number(flow.protocol) == Protocol::UDP && flow.port == DHCP_CLIENT {
+        let what = "DHCP's offers (udp:68) come from Google's server alone".to_owned();
+        return drop(steps, flow, Cause::TrafficTypeBlocked, what, String::new());
+    }
     let packet = Packet { far: flow.source, protocol: flow.protocol, port: flow.port };
     let rule = decide(&network.ingress, nic.address, &packet);
     let cause = ingress_cause(nic, network, flow);

@@ -3,7 +3,7 @@
 use crate::{
     AddressKey, AddressSpec, AliasSpec, ConnectionSpec, Details, Exchange, FirewallKey, FirewallSpec,
     InstanceKey, InstanceSpec, ManagedZoneKey, ManagedZoneSpec, NetworkKey, NetworkSpec, PeeringSpec,
-    RecordSet, RedisKey, RedisSpec, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec,
+    RecordSet, RedisKey, RedisSpec, RouteKey, RouteSpec, ServiceAccount, SubnetworkKey, SubnetworkSpec,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -92,6 +92,13 @@ pub enum Change {
         instance: InstanceKey,
         /// All its metadata from now on.
         metadata: BTreeMap<String, String>,
+    },
+    /// Replace an instance's service account.
+    InstanceSetServiceAccount {
+        /// The instance.
+        instance: InstanceKey,
+        /// Its service account from now on.
+        account: Option<ServiceAccount>,
     },
     /// Give an interface of an instance an external address.
     AccessConfigAdd {
@@ -272,6 +279,9 @@ impl fmt::Display for Change {
                 write!(f, "set tags of {} to {}", instance.name, tags.join(","))
             }
             Self::InstanceSetMetadata { instance, .. } => write!(f, "set metadata of {}", instance.name),
+            Self::InstanceSetServiceAccount { instance, .. } => {
+                write!(f, "set service account of {}", instance.name)
+            }
             Self::InstanceStart(k) => write!(f, "start instance {}", k.name),
             Self::InstanceStop(k) => write!(f, "stop instance {}", k.name),
             Self::InstanceReset(k) => write!(f, "reset instance {}", k.name),

@@ -207,10 +207,16 @@ pub struct Firewall {
     pub source_ranges: BTreeSet<Ipv4Net>,
     /// INGRESS: the packets of instances of the same network that have one of these tags.
     pub source_tags: BTreeSet<String>,
+    /// INGRESS: the packets of instances of the same network that have one of these service accounts.
+    #[serde(default)]
+    pub source_service_accounts: BTreeSet<String>,
     /// EGRESS: the destinations.
     pub destination_ranges: BTreeSet<Ipv4Net>,
-    /// The instances that it acts at; all of the network's where empty.
+    /// The instances that it acts at; all of the network's where neither these nor accounts are said.
     pub target_tags: BTreeSet<String>,
+    /// The instances that it acts at, by service account.
+    #[serde(default)]
+    pub target_service_accounts: BTreeSet<String>,
     /// A disabled rule does nothing.
     pub disabled: bool,
 }
@@ -236,9 +242,15 @@ pub struct FirewallSpec {
     /// See [`Firewall`].
     pub source_tags: BTreeSet<String>,
     /// See [`Firewall`].
+    #[serde(default)]
+    pub source_service_accounts: BTreeSet<String>,
+    /// See [`Firewall`].
     pub destination_ranges: BTreeSet<Ipv4Net>,
     /// See [`Firewall`].
     pub target_tags: BTreeSet<String>,
+    /// See [`Firewall`].
+    #[serde(default)]
+    pub target_service_accounts: BTreeSet<String>,
     /// See [`Firewall`].
     pub disabled: bool,
 }
@@ -255,8 +267,10 @@ impl FirewallSpec {
             matches: Vec::new(),
             source_ranges: BTreeSet::new(),
             source_tags: BTreeSet::new(),
+            source_service_accounts: BTreeSet::new(),
             destination_ranges: BTreeSet::new(),
             target_tags: BTreeSet::new(),
+            target_service_accounts: BTreeSet::new(),
             disabled: false,
         }
     }
@@ -309,7 +323,8 @@ pub(crate) fn update(world: &mut World, spec: &FirewallSpec) -> Result<(), Refus
 fn rule(spec: &FirewallSpec, id: u64, creation_timestamp: Timestamp) -> Firewall {
     let anywhere = || BTreeSet::from([Ipv4Net::default()]);
     let ingress = spec.direction == Direction::Ingress;
-    let no_source = spec.source_ranges.is_empty() && spec.source_tags.is_empty();
+    let named = [&spec.source_tags, &spec.source_service_accounts];
+    let no_source = spec.source_ranges.is_empty() && named.iter().all(|names| names.is_empty());
     let no_destination = spec.destination_ranges.is_empty();
     Firewall {
         id,
@@ -321,12 +336,14 @@ fn rule(spec: &FirewallSpec, id: u64, creation_timestamp: Timestamp) -> Firewall
         matches: spec.matches.clone(),
         source_ranges: if ingress && no_source { anywhere() } else { spec.source_ranges.clone() },
         source_tags: spec.source_tags.clone(),
+        source_service_accounts: spec.source_service_accounts.clone(),
         destination_ranges: if !ingress && no_destination {
             anywhere()
         } else {
             spec.destination_ranges.clone()
         },
         target_tags: spec.target_tags.clone(),
+        target_service_accounts: spec.target_service_accounts.clone(),
         disabled: spec.disabled,
     }
 }
@@ -359,6 +376,43 @@ fn check(spec: &FirewallSpec) -> Result<(), Refusal> {
     for (field, tags) in [("sourceTags", &spec.source_tags), ("targetTags", &spec.target_tags)] {
         tags.iter().enumerate().try_for_each(|(i, tag)| key::check_name(&format!("{field}[{i}]"), tag))?;
     }
+    check_accounts(spec)?;
+    check_sizes(spec)
+}
+
+/// Service accounts are addresses, and a rule that has them has no tags.
+fn check_accounts(spec: &FirewallSpec) -> Result<(), Refusal> {
+    let lists = [
+        ("sourceServiceAccounts", &spec.source_service_accounts),
+        ("targetServiceAccounts", &spec.target_service_accounts),
+    ];
+    for (field, accounts) in lists {
+        for (i, account) in accounts.iter().enumerate() {
+            key::check_email(&format!("{field}[{i}]"), account)?;
+        }
+        let tag = spec.source_tags.first().or(spec.target_tags.first());
+        if let (Some(account), Some(_)) = (accounts.first(), tag) {
+            let expected = "Network tags and service accounts cannot be used in the same firewall rule.";
+            return Err(Refusal::invalid(field, account, expected));
+        }
+    }
+    Ok(())
+}
+
+/// How much a rule can say. Source: Google's documentation of VPC quotas, "Per firewall rule".
+fn check_sizes(spec: &FirewallSpec) -> Result<(), Refusal> {
+    for (field, size, most) in [
+        ("sourceRanges", spec.source_ranges.len(), 5000),
+        ("destinationRanges", spec.destination_ranges.len(), 5000),
+        ("sourceTags", spec.source_tags.len(), 30),
+        ("targetTags", spec.target_tags.len(), 70),
+        ("sourceServiceAccounts", spec.source_service_accounts.len(), 10),
+        ("targetServiceAccounts", spec.target_service_accounts.len(), 10),
+    ] {
+        if size > most {
+            return Err(Refusal::TooLarge { field: field.to_owned(), most, size });
+        }
+    }
     Ok(())
 }
 
@@ -367,9 +421,10 @@ fn misplaced(spec: &FirewallSpec) -> Option<(&'static str, String)> {
     let destination = || Some(("destinationRanges", spec.destination_ranges.first()?.to_string()));
     let source = || Some(("sourceRanges", spec.source_ranges.first()?.to_string()));
     let source_tag = || Some(("sourceTags", spec.source_tags.first()?.clone()));
+    let account = || Some(("sourceServiceAccounts", spec.source_service_accounts.first()?.clone()));
     match spec.direction {
         Direction::Ingress => destination(),
-        Direction::Egress => source().or_else(source_tag),
+        Direction::Egress => source().or_else(source_tag).or_else(account),
     }
 }
 

@@ -15,6 +15,9 @@ use std::{net::Ipv4Addr, sync::Arc};
 /// The most interfaces that a machine type can have on Google Cloud.
 pub const MAX_NICS: usize = 10;
 
+/// What stands for the default service account of an instance's project.
+pub const DEFAULT_ACCOUNT: &str = "default";
+
 /// A VM instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -29,12 +32,36 @@ pub struct Instance {
     pub tags: BTreeSet<String>,
     /// Whether it may send packets whose source is not its own address, and receive others' packets.
     pub can_ip_forward: bool,
+    /// The service account that its programs act as, and that firewall rules know it by.
+    #[serde(default)]
+    pub service_account: Option<ServiceAccount>,
     /// Its metadata; `startup-script` is run at boot.
     pub metadata: BTreeMap<String, String>,
     /// Whether it runs. One that does not keeps its addresses, and no packet reaches or leaves it.
     pub running: bool,
     /// How often it was started; with each one its programs begin anew.
     pub starts: u64,
+}
+
+/// The service account of an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccount {
+    /// Its address, or [`DEFAULT_ACCOUNT`].
+    pub email: String,
+    /// What its programs may ask of Google's APIs. No packet depends on it.
+    pub scopes: Vec<String>,
+}
+
+impl Instance {
+    /// The address of its service account; `project` is the project that the instance is in.
+    pub fn account_email(&self, world: &World, project: &str) -> Option<String> {
+        let account = self.service_account.as_ref()?;
+        if account.email != DEFAULT_ACCOUNT {
+            return Some(account.email.clone());
+        }
+        world.projects.get(project).map(|project| project.default_service_account())
+    }
 }
 
 /// A network interface of an instance.
@@ -106,6 +133,9 @@ pub struct InstanceSpec {
     pub tags: BTreeSet<String>,
     /// `canIpForward`.
     pub can_ip_forward: bool,
+    /// Its service account; none when not said.
+    #[serde(default)]
+    pub service_account: Option<ServiceAccount>,
     /// Its metadata.
     pub metadata: BTreeMap<String, String>,
 }
@@ -141,6 +171,7 @@ pub(crate) fn insert(world: &mut World, spec: &InstanceSpec, now: Timestamp) -> 
         return Err(Refusal::invalid("networkInterfaces", spec.nics.len(), expected));
     }
     check_tags(&spec.tags)?;
+    check_account(spec.service_account.as_ref())?;
     let mut nics: Vec<Nic> = Vec::new();
     for (i, nic) in spec.nics.iter().enumerate() {
         let nic = place(world, project, region.name, nic, i)?;
@@ -161,6 +192,7 @@ pub(crate) fn insert(world: &mut World, spec: &InstanceSpec, now: Timestamp) -> 
         nics,
         tags: spec.tags.clone(),
         can_ip_forward: spec.can_ip_forward,
+        service_account: spec.service_account.clone(),
         metadata: spec.metadata.clone(),
         running: true,
         starts: 1,
@@ -336,6 +368,21 @@ pub(crate) fn set_tags(world: &mut World, key: &InstanceKey, tags: &BTreeSet<Str
     Ok(())
 }
 
+/// Replaces the service account of an instance, which must be stopped.
+pub(crate) fn set_service_account(
+    world: &mut World,
+    key: &InstanceKey,
+    account: Option<&ServiceAccount>,
+) -> Result<(), Refusal> {
+    check_account(account)?;
+    let instance = get_mut(world, key)?;
+    if instance.running {
+        return Err(Refusal::MustBeStopped { instance: key.clone(), what: "service account" });
+    }
+    instance.service_account = account.cloned();
+    Ok(())
+}
+
 /// Replaces the metadata of an instance; a running one sees it at its next start.
 pub(crate) fn set_metadata(
     world: &mut World,
@@ -380,6 +427,16 @@ fn get_mut<'w>(world: &'w mut World, key: &InstanceKey) -> Result<&'w mut Instan
 pub(crate) fn delete(world: &mut World, key: &InstanceKey) -> Result<(), Refusal> {
     project::require(world, &key.project, project::COMPUTE)?;
     world.instances.remove(key).map(drop).ok_or_else(|| Refusal::not_found(key))
+}
+
+/// A service account is `default` or an address.
+fn check_account(account: Option<&ServiceAccount>) -> Result<(), Refusal> {
+    match account {
+        Some(account) if account.email != DEFAULT_ACCOUNT => {
+            key::check_email("serviceAccounts[0].email", &account.email)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// At most 64 tags, each an RFC 1035 name.

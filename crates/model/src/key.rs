@@ -125,6 +125,17 @@ pub fn check_project_id(id: &str) -> Result<(), Refusal> {
     Err(Refusal::invalid("project_id", id, expected))
 }
 
+/// Checks an address of a service account, which firewall rules are compared by.
+pub fn check_email(field: &str, email: &str) -> Result<(), Refusal> {
+    let word = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b))
+    };
+    match email.split_once('@') {
+        Some((local, domain)) if word(local) && word(domain) && domain.contains('.') => Ok(()),
+        _ => Err(Refusal::invalid(field, email, "Service accounts must be valid RFC 822 email addresses.")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +158,12 @@ mod tests {
         }
         for bad in ["", "1a", "-a", "a-", "A", "a_b", "a.b", &"a".repeat(64), "é"] {
             assert!(check_name("name", bad).is_err(), "{bad}");
+        }
+        for good in ["web@project-1.iam.gserviceaccount.com", "1-compute@developer.gserviceaccount.com"] {
+            assert!(check_email("email", good).is_ok(), "{good}");
+        }
+        for bad in ["", "web", "web@", "@a.b", "web@project", "a b@c.d", "a@b@c.d", "a@b.c\"", "*@b.c"] {
+            assert!(check_email("email", bad).is_err(), "{bad}");
         }
         assert!(check_project_id("abc").is_err());
         assert!(check_project_id("project-i-1").is_ok());

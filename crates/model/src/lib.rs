@@ -38,7 +38,7 @@ pub use change::Change;
 pub use connection::{Connection, ConnectionSpec};
 pub use details::Details;
 pub use firewall::{Action, Direction, Firewall, FirewallSpec, L4, PortRange, Protocol};
-pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec};
+pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec, ServiceAccount};
 pub use key::{FirewallKey, InstanceKey, ManagedZoneKey, NetworkKey, RedisKey, RouteKey, SubnetworkKey};
 pub use managed_zone::{ManagedZone, ManagedZoneSpec, RecordChange, RecordSet};
 pub use network::{Network, NetworkSpec};

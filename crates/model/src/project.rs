@@ -46,6 +46,18 @@ pub struct Project {
     pub host: Option<String>,
 }
 
+impl Project {
+    /// Its number as Google shows it: twelve digits.
+    pub fn shown_number(&self) -> String {
+        (100_000_000_000 + self.number).to_string()
+    }
+
+    /// The service account that instances have which say `default`.
+    pub fn default_service_account(&self) -> String {
+        format!("{}-compute@developer.gserviceaccount.com", self.shown_number())
+    }
+}
+
 /// Creates an empty project with no service enabled.
 pub(crate) fn create(world: &mut World, id: &str, now: Timestamp) -> Result<(), Refusal> {
     key::check_project_id(id)?;

@@ -1,6 +1,6 @@
 //! Why a change was refused: one variant per Google error, with Google's text where it is known.
 
-use crate::key::{NetworkKey, SubnetworkKey};
+use crate::key::{InstanceKey, NetworkKey, SubnetworkKey};
 use ipnet::Ipv4Net;
 
 /// A change that was not made, and why. `Display` is the message that Google's API gives.
@@ -15,6 +15,18 @@ pub enum Refusal {
         value: String,
         /// What was expected instead: a sentence.
         expected: String,
+    },
+    /// A list of the request has more items than Google takes (413 `fieldSizeTooLarge`).
+    #[error(
+        "Value for field 'resource.{field}' is too large: maximum size {most} element(s); actual size {size}."
+    )]
+    TooLarge {
+        /// The field's path inside the resource.
+        field: String,
+        /// The most items that it may have.
+        most: usize,
+        /// How many it has.
+        size: usize,
     },
     /// The resource that the change names does not exist (404 `notFound`).
     #[error("The resource '{resource}' was not found")]
@@ -33,6 +45,14 @@ pub enum Refusal {
     NotReady {
         /// The resource's path.
         resource: String,
+    },
+    /// What makes a VM can be changed only while it is none (400 `resourceNotReady`).
+    #[error("The instance '{instance}' must be stopped before its {what} can be changed.")]
+    MustBeStopped {
+        /// The instance.
+        instance: InstanceKey,
+        /// What was to be changed.
+        what: &'static str,
     },
     /// The resource cannot go while another one uses it (400 `resourceInUseByAnotherResource`).
     #[error("The {kind} resource '{resource}' is already being used by '{user}'")]
@@ -193,7 +213,7 @@ impl Refusal {
     /// The field of the resource that the refusal is about, where it is about one; for pointing at a line.
     pub fn field(&self) -> Option<&str> {
         match self {
-            Self::Invalid { field, .. } => Some(field),
+            Self::Invalid { field, .. } | Self::TooLarge { field, .. } => Some(field),
             Self::SubnetOverlap { .. } => Some("ipCidrRange"),
             Self::AuthorizedNetworkElsewhere | Self::NotTheHost { .. } => Some("authorizedNetwork"),
             Self::AllocatedRangeNotFound { .. } => Some("reservedPeeringRanges"),

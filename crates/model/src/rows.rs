@@ -8,11 +8,13 @@
 //!
 //! Maps share structure with those that they were made from, so that finding a change costs what the change is large.
 
-use crate::World;
+use crate::instance::{DEFAULT_ACCOUNT, ServiceAccount};
+use crate::{InstanceKey, World};
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// The field of a World that is a number; it has one row, with an empty key.
 const IDS: &str = "ids";
@@ -88,7 +90,32 @@ impl World {
                 map.insert(key, value);
             }
         }
-        serde_json::from_value(Value::Object(whole))
+        let mut world: World = serde_json::from_value(Value::Object(whole))?;
+        world.adopt_service_accounts();
+        Ok(world)
+    }
+
+    /// Rows of before firewall rules knew service accounts have them among what no packet depends on.
+    fn adopt_service_accounts(&mut self) {
+        const FIELD: &str = "serviceAccounts";
+        let said = self.details.iter().filter(|(_, details)| details.contains_key(FIELD));
+        for (path, details) in
+            said.map(|(path, details)| (path.clone(), Arc::clone(details))).collect::<Vec<_>>()
+        {
+            let key = path.parse().ok();
+            let Some(instance) = key.and_then(|key: InstanceKey| self.instances.get_mut(&key)) else {
+                continue;
+            };
+            let account = &details[FIELD][0];
+            let scopes = account["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            Arc::make_mut(instance).service_account = account.is_object().then(|| ServiceAccount {
+                email: account["email"].as_str().unwrap_or(DEFAULT_ACCOUNT).to_owned(),
+                scopes: scopes.map(str::to_owned).collect(),
+            });
+            let mut rest = (*details).clone();
+            rest.remove(FIELD);
+            self.details.insert(path, Arc::new(rest));
+        }
     }
 }
 
@@ -154,6 +181,23 @@ mod tests {
             gone.iter().all(|row| row.value.is_none() || [IDS, SEED].contains(&row.kind.as_str())),
             "{gone:?}"
         );
+    }
+
+    #[test]
+    fn rows_of_before_have_service_accounts_among_the_details() {
+        let key = "projects/project-1/zones/us-central1-a/instances/vm-1";
+        let row = |kind: &str, value| Row { kind: kind.into(), key: key.into(), value: Some(value) };
+        let instance = serde_json::json!({
+            "id": 1, "creationTimestamp": 0, "nics": [], "tags": [], "canIpForward": false, "metadata": {},
+            "running": true, "starts": 1,
+        });
+        let account = serde_json::json!({ "email": "default", "scopes": ["all"] });
+        let details = serde_json::json!({ "serviceAccounts": [account], "hostname": "a" });
+        let world = World::from_rows([row("instances", instance), row("details", details)]).expect("a World");
+        let found = &world.instances[&key.parse::<InstanceKey>().expect("a key")];
+        let want = ServiceAccount { email: "default".into(), scopes: vec!["all".into()] };
+        assert_eq!(found.service_account, Some(want));
+        assert_eq!(world.details[key].keys().collect::<Vec<_>>(), ["hostname"]);
     }
 
     #[test]

@@ -94,6 +94,9 @@ impl World {
             Change::InstanceSetMetadata { instance, metadata } => {
                 instance::set_metadata(self, instance, metadata)
             }
+            Change::InstanceSetServiceAccount { instance, account } => {
+                instance::set_service_account(self, instance, account.as_ref())
+            }
             Change::InstanceStart(key) => instance::start(self, key),
             Change::InstanceStop(key) => instance::stop(self, key),
             Change::InstanceReset(key) => instance::reset(self, key),

@@ -217,6 +217,8 @@ fn firewall(name: &str, rule: &Firewall) -> Value {
     put(&mut map, "sourceRanges", json!(rule.source_ranges));
     put(&mut map, "sourceTags", json!(rule.source_tags));
     put(&mut map, "targetTags", json!(rule.target_tags));
+    put(&mut map, "sourceServiceAccounts", json!(rule.source_service_accounts));
+    put(&mut map, "targetServiceAccounts", json!(rule.target_service_accounts));
     put(&mut map, "destinationRanges", json!(rule.destination_ranges));
     if rule.disabled {
         put(&mut map, "disabled", true);
@@ -258,6 +260,9 @@ fn instance(key: &tombolo_model::InstanceKey, found: &Instance) -> Value {
     put(&mut map, "tags", json!(found.tags));
     if found.can_ip_forward {
         put(&mut map, "canIpForward", true);
+    }
+    if let Some(account) = &found.service_account {
+        put(&mut map, "serviceAccounts", json!([account]));
     }
     let said = found.metadata.iter().filter(|(key, _)| *key != "startup-script");
     let items: Vec<Value> = said.map(|(key, value)| json!({ "key": key, "value": value })).collect();

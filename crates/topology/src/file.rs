@@ -135,12 +135,16 @@ form! {
         "allowed" allowed: Option<Vec<L4>>,
         /// What the rule drops. Give either this or `allowed`.
         "denied" denied: Option<Vec<L4>>,
-        /// INGRESS: the sources; 0.0.0.0/0 when neither these nor `sourceTags` are given.
+        /// INGRESS: the sources; 0.0.0.0/0 when neither these nor tags or service accounts are given.
         "sourceRanges" source_ranges: Vec<Ipv4Net>,
         /// INGRESS: instances of the same network, by tag, whose packets match too.
         "sourceTags" source_tags: Vec<Name>,
         /// The instances that the rule acts at, by tag; all of the network when left out.
         "targetTags" target_tags: Vec<Name>,
+        /// INGRESS: instances of the same network, by service account, whose packets match too. Not together with tags.
+        "sourceServiceAccounts" source_service_accounts: Vec<Plain>,
+        /// The instances that the rule acts at, by service account. Not together with tags.
+        "targetServiceAccounts" target_service_accounts: Vec<Plain>,
         /// EGRESS: the destinations; 0.0.0.0/0 when left out.
         "destinationRanges" destination_ranges: Vec<Ipv4Net>,
         /// Whether the rule does nothing.
@@ -193,6 +197,8 @@ form! {
         "tags" tags: Option<Tags>,
         /// Whether it may forward packets that are not its own.
         "canIpForward" can_ip_forward: Option<bool>,
+        /// Its service account, as Google has it: a list of one. None when left out.
+        "serviceAccounts" service_accounts: Vec<ServiceAccount>,
         /// Its metadata, as Google's `{items: [{key: …, value: …}]}`.
         "metadata" metadata: Option<Metadata>,
         /// The program that it runs at boot: short for the metadata key `startup-script`.
@@ -210,6 +216,16 @@ form! {
         "subnetwork" subnetwork: Plain,
         /// A certain address of the subnetwork; the first free one when left out.
         "networkIP" network_ip: Option<Ipv4Addr>,
+    }
+}
+
+form! {
+    /// The service account of an instance.
+    part ServiceAccount {
+        /// Its address, or `default` for the project's default one.
+        "email" email: Plain,
+        /// What its programs may ask of Google's APIs.
+        "scopes" scopes: Vec<Plain>,
     }
 }
 

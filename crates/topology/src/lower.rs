@@ -14,7 +14,8 @@ use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
     Action, AddressKey, AddressSpec, Change, ConnectMode, ConnectionSpec, Exchange, FirewallKey,
     FirewallSpec, InstanceKey, InstanceSpec, NetworkKey, NetworkSpec, NextHop, NicSpec, PeeringSpec,
-    RedisKey, RedisSpec, Reserve, RouteKey, RouteSpec, SubnetworkKey, SubnetworkSpec, region::Region,
+    RedisKey, RedisSpec, Reserve, RouteKey, RouteSpec, ServiceAccount, SubnetworkKey, SubnetworkSpec,
+    region::Region,
 };
 
 /// The four rules of the network `default`, which must go before it can.
@@ -211,11 +212,21 @@ impl<'f> Lower<'f> {
             let message = "'startupScript' cannot be given together with the metadata key 'startup-script'";
             self.error(&format!("{path}.startupScript"), message.into());
         }
+        if let Some(second) = instance.service_accounts.get(1) {
+            let message =
+                format!("An instance has at most one service account; '{}' is another", second.email.0);
+            self.error(&format!("{path}.serviceAccounts[1]"), message);
+        }
+        let service_account = instance.service_accounts.first().map(|account| ServiceAccount {
+            email: account.email.0.clone(),
+            scopes: account.scopes.iter().map(|scope| scope.0.clone()).collect(),
+        });
         Some(InstanceSpec {
             key: InstanceKey::new(owner, &instance.zone.0, &instance.name.0),
             nics: nics.into_iter().collect::<Option<_>>()?,
             tags: instance.tags.iter().flat_map(|t| &t.0).map(|t| t.0.clone()).collect(),
             can_ip_forward: instance.can_ip_forward.unwrap_or(false),
+            service_account,
             metadata,
         })
     }
@@ -375,6 +386,9 @@ fn firewall_spec(firewall: &Firewall, network: &NetworkKey) -> FirewallSpec {
     spec.source_tags = tags(&firewall.source_tags);
     spec.destination_ranges = firewall.destination_ranges.iter().copied().collect();
     spec.target_tags = tags(&firewall.target_tags);
+    let plain = |accounts: &[crate::value::Plain]| accounts.iter().map(|account| account.0.clone()).collect();
+    spec.source_service_accounts = plain(&firewall.source_service_accounts);
+    spec.target_service_accounts = plain(&firewall.target_service_accounts);
     spec.disabled = firewall.disabled.unwrap_or(false);
     spec
 }

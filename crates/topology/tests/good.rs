@@ -122,6 +122,18 @@ fn firewall_rules_have_googles_defaults() {
 }
 
 #[test]
+fn rules_and_instances_have_service_accounts() {
+    let rule = firewall(
+        "{name: r, allowed: [{IPProtocol: esp}], sourceServiceAccounts: [a@b.c], targetServiceAccounts: [d@e.f, g@h.i]}",
+    );
+    assert_eq!((rule.source_service_accounts.len(), rule.target_service_accounts.len()), (1, 2));
+    let topology = good(&format!("{BASE}{VM}    serviceAccounts: [{{email: default, scopes: [s]}}]\n"));
+    let Some(Change::InstanceInsert(spec)) = topology.changes.last().map(|c| &c.value) else { panic!() };
+    let account = spec.service_account.as_ref().map(|account| (account.email.as_str(), account.scopes.len()));
+    assert_eq!(account, Some(("default", 1)));
+}
+
+#[test]
 fn instances_take_both_notations_of_tags_and_metadata() {
     for tags in ["[a, b]", "{items: [b, a]}"] {
         for script in ["startupScript: exit", "metadata: {items: [{key: startup-script, value: exit}]}"] {

@@ -33,15 +33,20 @@ pub struct Failure {
 }
 
 /// Settings of a router, made before it has any link but `lo`.
-const ROUTER_SYSCTLS: [(&str, &str); 7] = [
+const ROUTER_SYSCTLS: [(&str, &str); 11] = [
     ("ipv4/ip_forward", "1"),
     ("ipv4/conf/all/rp_filter", "0"), // the kernel takes the larger of `all` and the link's own
     ("ipv4/conf/default/rp_filter", "1"),
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
     ("ipv4/conf/default/accept_redirects", "0"),
-    // Google forgets an idle connection after ten minutes.
+    // Google forgets an idle connection after ten minutes, of whatever protocol (documentation of VPC firewall rules,
+    // "Connection tracking"). Until then it outlives the rule that let it in.
     ("netfilter/nf_conntrack_tcp_timeout_established", "600"),
+    ("netfilter/nf_conntrack_udp_timeout", "600"),
+    ("netfilter/nf_conntrack_udp_timeout_stream", "600"),
+    ("netfilter/nf_conntrack_icmp_timeout", "600"),
+    ("netfilter/nf_conntrack_generic_timeout", "600"),
 ];
 
 /// Settings of an endpoint. A new namespace has those of the host, which may forward (Docker) or filter.

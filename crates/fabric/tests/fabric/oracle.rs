@@ -11,6 +11,7 @@ use tombolo_model::*;
 /// Something that has an address in a network.
 struct End<'w> {
     tags: Vec<&'w str>,
+    account: Option<String>,
     forwards: bool,
     kind: Kind,
 }
@@ -24,13 +25,20 @@ enum Kind {
 
 /// What has the address in the network.
 fn end<'w>(world: &'w World, network: &NetworkKey, address: Ipv4Addr) -> Option<End<'w>> {
-    for instance in world.instances.values() {
+    for (key, instance) in &world.instances {
         if instance.nics.iter().any(|n| n.network == *network && n.address == address) {
             let tags = instance.tags.iter().map(String::as_str).collect();
-            return Some(End { tags, forwards: instance.can_ip_forward, kind: Kind::Vm });
+            let account = instance.service_account.as_ref().map(|account| match account.email.as_str() {
+                "default" => {
+                    let number = 100_000_000_000 + world.projects[&key.project].number;
+                    format!("{number}-compute@developer.gserviceaccount.com")
+                }
+                email => email.to_owned(),
+            });
+            return Some(End { tags, account, forwards: instance.can_ip_forward, kind: Kind::Vm });
         }
     }
-    let plain = |kind| Some(End { tags: Vec::new(), forwards: false, kind });
+    let plain = |kind| Some(End { tags: Vec::new(), account: None, forwards: false, kind });
     if world.redis.values().any(|r| r.tenant_network == *network && r.host == address) {
         return plain(Kind::Redis);
     }
@@ -55,8 +63,13 @@ fn allows(
     far: Ipv4Addr,
 ) -> bool {
     let hit = |rule: &Firewall| {
-        let target =
-            rule.target_tags.is_empty() || rule.target_tags.iter().any(|t| at.tags.contains(&t.as_str()));
+        let acts_as = |end: &End, accounts: &std::collections::BTreeSet<String>| {
+            end.account.as_ref().is_some_and(|account| accounts.contains(account))
+        };
+        let anywhere = rule.target_tags.is_empty() && rule.target_service_accounts.is_empty();
+        let target = anywhere
+            || rule.target_tags.iter().any(|t| at.tags.contains(&t.as_str()))
+            || acts_as(at, &rule.target_service_accounts);
         let packet = rule.matches.iter().any(|l4| {
             let protocol = match l4.protocol {
                 Protocol::All => true,
@@ -68,9 +81,11 @@ fn allows(
         });
         let ranges =
             if direction == Direction::Ingress { &rule.source_ranges } else { &rule.destination_ranges };
-        // A source tag is that of an instance of the rule's own network.
-        let tagged = direction == Direction::Ingress
-            && end(world, network, far).is_some_and(|e| e.tags.iter().any(|t| rule.source_tags.contains(*t)));
+        // A source tag, as a source account, is that of an instance of the rule's own network.
+        let is_source = |e: End| {
+            e.tags.iter().any(|t| rule.source_tags.contains(*t)) || acts_as(&e, &rule.source_service_accounts)
+        };
+        let tagged = direction == Direction::Ingress && end(world, network, far).is_some_and(is_source);
         target && packet && (tagged || ranges.iter().any(|r| r.contains(&far)))
     };
     let mut verdict: Option<(u16, Action)> = None;
@@ -194,6 +209,9 @@ fn oracle(world: &World, flow: &Flow) -> Verdict {
         Some(Way::Internet) if range::is_private(flow.destination) => {
             return dropped(Cause::PrivateTrafficToInternet);
         }
+        Some(Way::Internet) if (flow.protocol, flow.port) == (6, 25) => {
+            return dropped(Cause::TrafficTypeBlocked);
+        }
         Some(Way::Internet) => return dropped(Cause::NoExternalAddress),
         Some(Way::Hop(None)) => return dropped(Cause::RouteBlackhole),
         // The special way back to Identity-Aware Proxy beats a static route, and takes only replies.
@@ -225,6 +243,9 @@ fn oracle(world: &World, flow: &Flow) -> Verdict {
         Some(end) if end.kind != Kind::Iap => end,
         _ => return dropped(Cause::UnknownInternalAddress),
     };
+    if (flow.protocol, flow.port) == (17, 68) {
+        return dropped(Cause::TrafficTypeBlocked);
+    }
     if receiver.kind == Kind::Redis {
         let bridge: ipnet::Ipv4Net = "172.17.0.0/16".parse().unwrap();
         let port = world.redis.values().find(|r| r.tenant_network == network && r.host == nic).unwrap().port;
@@ -282,7 +303,7 @@ fn the_generator_finds_every_verdict() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let strategy = (worlds(), prop::collection::vec(flows(), 30));
     let mut seen = std::collections::BTreeMap::<String, u32>::new();
-    for _ in 0..150 {
+    for _ in 0..400 {
         let (world, flows) = strategy.new_tree(&mut runner).unwrap().current();
         for flow in flows {
             let verdict = match oracle(&world, &flow.place(&compile(&world))) {

@@ -108,6 +108,93 @@ fn priority_and_ties() {
 }
 
 #[test]
+fn service_accounts_are_targets_and_sources() {
+    let vms = "stop vm-1\naccount vm-1 web\nstop vm-1b\naccount vm-1b db\nvm vm-1c subnet-1 account=default
+        vm vm-2c subnet-2 account=web";
+    // A stopped VM has no interface: these are the same VMs, started.
+    let vms = |rules: &str| format!("{vms}\nstart vm-1\nstart vm-1b\n{rules}");
+    table(
+        &[&vms("allow a vpc-1 tcp:80 accounts=db\nallow b vpc-1 tcp:81 source-accounts=web,nobody")],
+        "vm-1 -> 10.1.0.3 tcp/80 : DELIVERED vm-1b
+         vm-1 -> 10.1.0.4 tcp/80 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 10.1.0.3 tcp/81 : DELIVERED vm-1b
+         vm-1 -> 10.1.0.4 tcp/81 : DELIVERED vm-1c
+         vm-1c -> 10.1.0.2 tcp/81 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+    // Ranges and accounts are alternatives, and the default account has an address of its own.
+    table(
+        &[&vms(
+            "allow a vpc-1 tcp:80 sources=10.1.0.3/32 source-accounts=100000000001-compute@developer.gserviceaccount.com
+             deny d vpc-1 tcp:81 egress accounts=web",
+        )],
+        "vm-1b -> 10.1.0.2 tcp/80 : DELIVERED vm-1
+         vm-1c -> 10.1.0.2 tcp/80 : DELIVERED vm-1
+         vm-1 -> 10.1.0.4 tcp/80 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 10.1.0.4 tcp/81 : DROP FIREWALL_RULE d",
+    );
+    // Accounts do not cross a peering as sources, though the peer's VM has the same one.
+    table(
+        &[PEERED, &vms("allow a vpc-1 tcp source-accounts=web\nallow b vpc-2 tcp accounts=web")],
+        "vm-2c -> 10.1.0.3 tcp/80 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 10.2.0.4 tcp/80 : DELIVERED vm-2c",
+    );
+    // No address is another's, and an alias range is nobody's account.
+    table(
+        &[&vms(
+            "secondary subnet-1 pods=10.8.0.0/24\nalias vm-1 pods=10.8.0.0/28\nallow a vpc-1 tcp source-accounts=web",
+        )],
+        "vm-1 -> 10.1.0.3 tcp/80 : DELIVERED vm-1b
+         vm-1@10.8.0.1 -> 10.1.0.3 tcp/80 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+}
+
+#[test]
+fn every_protocol_that_google_names() {
+    for (name, number) in
+        [("icmp", 1), ("ipip", 4), ("tcp", 6), ("udp", 17), ("esp", 50), ("ah", 51), ("sctp", 132)]
+    {
+        for (rule, other) in [(name.to_owned(), 89), (number.to_string(), 89)] {
+            table(
+                &[&format!("allow a vpc-1 {rule}")],
+                &format!(
+                    "vm-1 -> 10.1.0.3 {number} : DELIVERED vm-1b
+                     vm-1 -> 10.1.0.3 {other} : DROP FIREWALL_RULE default-deny-ingress"
+                ),
+            );
+        }
+    }
+    table(
+        &["allow a vpc-1 sctp:80"],
+        "vm-1 -> 10.1.0.3 sctp/80 : DELIVERED vm-1b
+         vm-1 -> 10.1.0.3 sctp/81 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 10.1.0.3 tcp/80 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+}
+
+#[test]
+fn what_no_rule_allows() {
+    table(
+        &[OPEN, PEERED],
+        "vm-1 -> 8.8.8.8 tcp/25 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 8.8.8.8 tcp/26 : DROP NO_EXTERNAL_ADDRESS
+         vm-1 -> 8.8.8.8 udp/25 : DROP NO_EXTERNAL_ADDRESS
+         vm-1 -> 192.168.9.9 tcp/25 : DROP PRIVATE_TRAFFIC_TO_INTERNET
+         vm-1 -> 10.1.0.3 tcp/25 : DELIVERED vm-1b
+         vm-1 -> 10.1.0.3 udp/67 : DELIVERED vm-1b
+         vm-1 -> 10.1.0.3 udp/68 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 10.2.0.2 udp/68 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 10.1.0.3 tcp/68 : DELIVERED vm-1b",
+    );
+    // Nor does one deny what is always allowed.
+    table(
+        &["deny d vpc-1 all egress priority=0"],
+        "vm-1 -> 169.254.169.254 udp/53 : DELIVERED metadata
+         vm-1 -> 169.254.169.254 tcp/80 : DELIVERED metadata
+         vm-1 -> 8.8.8.8 tcp/25 : DROP FIREWALL_RULE d",
+    );
+}
+
+#[test]
 fn ports_and_protocols() {
     table(
         &["allow a vpc-1 tcp:80-90:443,udp:53,icmp,89"],

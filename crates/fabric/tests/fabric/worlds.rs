@@ -22,14 +22,32 @@ const RANGES: &[&str] = &[
 ];
 const FAR: &[&str] =
     &["0.0.0.0/0", "10.0.0.0/8", "10.1.0.2/32", "10.1.0.0/16", "10.2.0.0/29", "10.2.0.4/30", "10.3.0.0/32"];
-const PORTS: &[&str] =
-    &["tcp", "udp", "all", "icmp", "tcp:80", "tcp:80-81:443", "udp:53", "tcp:0-79", "tcp:6379", "89"];
+const PORTS: &[&str] = &[
+    "tcp",
+    "udp",
+    "all",
+    "icmp",
+    "tcp:80",
+    "tcp:80-81:443",
+    "udp:53",
+    "tcp:0-79",
+    "tcp:6379",
+    "89",
+    "esp",
+    "sctp:80",
+    "ah,ipip",
+    "4",
+];
 
 /// A line that makes a firewall rule in one of the networks.
 fn rule(networks: &'static [&'static str]) -> impl Strategy<Value = String> {
     let tags = || select(&["x", "y", "x,y"][..]);
     let far = || prop::collection::vec(select(FAR), 1..3).prop_map(|ranges| ranges.join(","));
+    let accounts =
+        || select(&["web", "db", "web,db", "100000000001-compute@developer.gserviceaccount.com"][..]);
     let ingress = prop_oneof![
+        accounts().prop_map(|a| format!("source-accounts={a}")),
+        (far(), accounts()).prop_map(|(f, a)| format!("sources={f} source-accounts={a}")),
         Just(String::new()),
         far().prop_map(|f| format!("sources={f}")),
         tags().prop_map(|t| format!("source-tags={t}")),
@@ -44,7 +62,10 @@ fn rule(networks: &'static [&'static str]) -> impl Strategy<Value = String> {
         select(PORTS),
         prop_oneof![2 => ingress, 1 => egress],
         select(&["0", "999", "1000", "1000", "1000", "1001", "65535"][..]),
-        select(&["", "", "targets=x", "targets=y", "targets=x,y", "disabled"][..]),
+        select(
+            &["", "", "targets=x", "targets=y", "targets=x,y", "accounts=web", "accounts=web,db", "disabled"]
+                [..],
+        ),
     )
         .prop_map(|(verb, name, network, ports, side, priority, more)| {
             format!("{verb} {name} {network} {ports} {side} priority={priority} {more}")
@@ -63,7 +84,7 @@ fn line() -> impl Strategy<Value = String> {
         name(),
         select(&["", ",a", ",b", "=10.1.0.2", "=10.1.255.253"][..]),
         select(&["", "", "forward"][..]),
-        select(&["", "tags=x", "tags=y"][..]),
+        select(&["", "tags=x", "tags=y", "account=web", "tags=x account=db", "account=default"][..]),
     );
     let exchange = select(
         &[
@@ -135,7 +156,8 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
 
 /// Worlds with many rules in one network, so that rules meet: only then does the order between them matter.
 pub(crate) fn worlds_of_rules() -> impl Strategy<Value = World> {
-    let start = ["vm f a tags=y", "vm g a tags=x,y", "vm h a"].map(String::from);
+    let start = ["vm f a tags=y account=web", "vm g a tags=x,y account=default", "vm h a account=db"]
+        .map(String::from);
     let rules = prop::collection::vec(rule(&["vpc-1"]), 4..10);
     rules.prop_map(move |rules| build(&[&start[..], &rules].concat()))
 }
@@ -154,12 +176,15 @@ pub(crate) struct AnyFlow {
 pub(crate) fn flows() -> impl Strategy<Value = AnyFlow> {
     let spoof =
         select(&["10.1.0.77", "10.2.0.2", "10.3.0.9", "172.17.0.9", "8.8.8.8", "10.8.0.17", "10.8.0.33"][..]);
-    let port = prop_oneof![select(&[0u16, 22, 53, 79, 80, 81, 82, 443, 6378, 6379, 65535][..]), any::<u16>()];
+    let port = prop_oneof![
+        select(&[0u16, 22, 25, 53, 68, 68, 79, 80, 81, 82, 443, 6378, 6379, 65535][..]),
+        any::<u16>()
+    ];
     (
         any::<Index>(),
         prop::option::weighted(0.2, spoof),
         any::<Index>(),
-        select(&[6u8, 6, 6, 17, 1, 89][..]),
+        select(&[6u8, 6, 6, 17, 17, 1, 89, 132, 50, 4][..]),
         port,
     )
         .prop_map(|(source, spoof, destination, protocol, port)| AnyFlow {

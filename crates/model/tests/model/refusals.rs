@@ -136,6 +136,35 @@ const REFUSALS: &[(&str, &str)] = &[
          '(?:[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?)'",
     ),
     (
+        "allow r vpc-1 tcp accounts=a@b",
+        "Invalid value for field 'resource.targetServiceAccounts[0]': 'a@b'. Service accounts must be valid RFC 822 \
+         email addresses.",
+    ),
+    (
+        "allow r vpc-1 tcp accounts=web targets=a",
+        "Invalid value for field 'resource.targetServiceAccounts': 'web@project-1.iam.gserviceaccount.com'. Network \
+         tags and service accounts cannot be used in the same firewall rule.",
+    ),
+    (
+        "allow r vpc-1 tcp source-tags=a accounts=web",
+        "Invalid value for field 'resource.targetServiceAccounts': 'web@project-1.iam.gserviceaccount.com'. Network \
+         tags and service accounts cannot be used in the same firewall rule.",
+    ),
+    (
+        "allow r vpc-1 tcp source-accounts=web targets=a",
+        "Invalid value for field 'resource.sourceServiceAccounts': 'web@project-1.iam.gserviceaccount.com'. Network \
+         tags and service accounts cannot be used in the same firewall rule.",
+    ),
+    (
+        "deny r vpc-1 tcp egress source-accounts=web",
+        "Invalid value for field 'resource.sourceServiceAccounts': 'web@project-1.iam.gserviceaccount.com'. Cannot be \
+         specified for a rule whose direction is EGRESS.",
+    ),
+    (
+        "allow r vpc-1 tcp accounts=a,b,c,d,e,f,g,h,i,j,k",
+        "Value for field 'resource.targetServiceAccounts' is too large: maximum size 10 element(s); actual size 11.",
+    ),
+    (
         "allow r project-2/vpc-1 tcp",
         "Invalid value for field 'resource.network': 'projects/project-2/global/networks/vpc-1'. The network must be in \
          the firewall rule's project.",

@@ -5,8 +5,10 @@
 //!   empty project-1                       no service enabled
 //!   enable SERVICE project-1
 //!   network vpc-1 [auto] [mtu=N]          subnet subnet-1 vpc-1 10.1.0.0/16 [region]
-//!   vm vm-1 subnet-1[=10.1.0.9],subnet-2 [zone=Z] [forward] [tags=a,b]      tags vm-1 a,b
-//!   allow|deny rule-1 vpc-1 tcp:80,udp [egress] [priority=N] [sources=…] [destinations=…] [source-tags=…] [targets=…] [disabled]
+//!   vm vm-1 subnet-1[=10.1.0.9],subnet-2 [zone=Z] [forward] [tags=a,b] [account=web]
+//!   tags vm-1 a,b      account vm-1 [web]      stop|start vm-1       (web is web@project-1.iam.gserviceaccount.com)
+//!   allow|deny rule-1 vpc-1 tcp:80,udp [egress] [priority=N] [sources=…] [destinations=…] [source-tags=…] [targets=…]
+//!       [source-accounts=web,…] [accounts=web,…] [disabled]
 //!   route r-1 vpc-1 192.168.0.0/16 gateway|vm-1|10.1.0.9
 //!   peer a-to-b vpc-a vpc-b [export] [import] [import-public] [no-export-public]
 //!   exchange a-to-b vpc-a [export] …      unpeer a-to-b vpc-a
@@ -123,6 +125,12 @@ pub(crate) fn change(line: &str) -> Change {
             instance: vm(w.nth(1)),
             tags: w.nth(2).split(',').map(String::from).collect(),
         },
+        "account" => Change::InstanceSetServiceAccount {
+            instance: vm(w.nth(1)),
+            account: w.words.get(2).map(|text| account(text)),
+        },
+        "start" => Change::InstanceStart(vm(w.nth(1))),
+        "stop" => Change::InstanceStop(vm(w.nth(1))),
         "allow" | "deny" => Change::FirewallInsert(rule(&w)),
         "route" => Change::RouteInsert(RouteSpec {
             key: route(w.nth(1)),
@@ -247,8 +255,21 @@ fn vm_insert(w: &Words) -> Change {
         nics: if w.nth(2) == "none" { Vec::new() } else { w.nth(2).split(',').map(nic).collect() },
         tags: w.list("tags").into_iter().map(String::from).collect(),
         can_ip_forward: w.has("forward"),
+        service_account: w.option("account").map(account),
         metadata: Default::default(),
     })
+}
+
+/// `web` is `web@project-1.iam.gserviceaccount.com`; what has an `@`, and `default`, is itself.
+pub(crate) fn email(text: &str) -> String {
+    match text.contains('@') || text == "default" {
+        true => text.to_owned(),
+        false => format!("{text}@project-1.iam.gserviceaccount.com"),
+    }
+}
+
+fn account(text: &str) -> ServiceAccount {
+    ServiceAccount { email: email(text), scopes: Vec::new() }
 }
 
 fn rule(w: &Words) -> FirewallSpec {
@@ -264,6 +285,8 @@ fn rule(w: &Words) -> FirewallSpec {
     rule.matches = if w.nth(3) == "nothing" { Vec::new() } else { w.nth(3).split(',').map(l4).collect() };
     rule.source_ranges = w.list("sources").into_iter().map(parse).collect();
     rule.source_tags = w.list("source-tags").into_iter().map(String::from).collect();
+    rule.source_service_accounts = w.list("source-accounts").into_iter().map(email).collect();
+    rule.target_service_accounts = w.list("accounts").into_iter().map(email).collect();
     rule.destination_ranges = w.list("destinations").into_iter().map(parse).collect();
     rule.disabled = w.has("disabled");
     rule.target_tags = w.list("targets").into_iter().map(String::from).collect();

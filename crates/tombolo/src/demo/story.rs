@@ -136,6 +136,7 @@ fn instance(project: &str, name: &str, subnet: &str, startup_script: Option<Stri
         nics: vec![NicSpec { subnetwork, address: None }],
         tags: BTreeSet::new(),
         can_ip_forward: false,
+        service_account: None,
         metadata: startup_script
             .map(|s| BTreeMap::from([("startup-script".to_owned(), s)]))
             .unwrap_or_default(),

@@ -56,6 +56,12 @@ struct Fields {
     /// The instances that it acts at, by tag
     #[arg(long, value_name = "TAGS")]
     target_tags: Option<List>,
+    /// INGRESS: instances of the network, by service account; not together with tags
+    #[arg(long, value_name = "EMAILS", conflicts_with_all = ["source_tags", "target_tags"])]
+    source_service_accounts: Option<List>,
+    /// The instances that it acts at, by service account; not together with tags
+    #[arg(long, value_name = "EMAILS", conflicts_with_all = ["source_tags", "target_tags"])]
+    target_service_accounts: Option<List>,
     /// EGRESS: the destinations
     #[arg(long, value_name = "RANGES")]
     destination_ranges: Option<List>,
@@ -187,6 +193,8 @@ impl Fields {
             .maybe("sourceRanges", self.source_ranges.as_ref())
             .maybe("sourceTags", self.source_tags.as_ref())
             .maybe("targetTags", self.target_tags.as_ref())
+            .maybe("sourceServiceAccounts", self.source_service_accounts.as_ref())
+            .maybe("targetServiceAccounts", self.target_service_accounts.as_ref())
             .maybe("destinationRanges", self.destination_ranges.as_ref())
             .maybe("disabled", either(self.disabled, self.no_disabled))
             .maybe("description", self.description.as_deref())

@@ -55,6 +55,11 @@ pub(crate) enum Verb {
         after_help = "Example:\n  tombolo compute instances remove-tags vm-1 --zone us-central1-a --tags web"
     )]
     RemoveTags(RemoveTags),
+    /// Give a stopped instance another service account
+    #[command(
+        after_help = "Example:\n  tombolo compute instances set-service-account vm-1 --zone us-central1-a --service-account web@my-project.iam.gserviceaccount.com"
+    )]
+    SetServiceAccount(SetServiceAccount),
     /// Add to an instance's metadata
     #[command(
         after_help = "Example:\n  tombolo compute instances add-metadata vm-1 --zone us-central1-a --metadata-from-file startup-script=boot.sh"
@@ -100,6 +105,18 @@ pub(crate) struct RemoveTags {
     /// All its tags
     #[arg(long, conflicts_with = "tags")]
     all: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetServiceAccount {
+    #[command(flatten)]
+    which: InZone,
+    /// The service account; its scopes stay
+    #[arg(long, value_name = "EMAIL", required_unless_present = "no_service_account")]
+    service_account: Option<String>,
+    /// None
+    #[arg(long, conflicts_with = "service_account")]
+    no_service_account: bool,
 }
 
 /// Metadata that is said, or in files.
@@ -169,6 +186,7 @@ impl Verb {
             Verb::RemoveTags(RemoveTags { which, tags, .. }) => set_tags(session, which, |have| {
                 have.retain(|tag| tags.as_ref().is_some_and(|tags| !tags.0.contains(tag)));
             }),
+            Verb::SetServiceAccount(set) => set.run(session),
             Verb::AddMetadata(AddMetadata { which, metadata }) => {
                 let said = metadata.read()?;
                 if said.is_empty() {
@@ -246,6 +264,19 @@ impl Metadata {
             }
         }
         Ok(all)
+    }
+}
+
+impl SetServiceAccount {
+    fn run(&self, session: &Session<'_>) -> Result<()> {
+        let path = path(session, &self.which)?;
+        let scopes = session.client.get(&path)?["serviceAccounts"][0]["scopes"].take();
+        let scopes = if scopes.is_array() { scopes } else { json!(create::scopes()) };
+        let body = match &self.service_account {
+            Some(email) => json!({ "email": email, "scopes": scopes }),
+            None => json!({}),
+        };
+        session.update(Method::POST, &format!("{path}/setServiceAccount"), Some(body)).map(drop)
     }
 }
 

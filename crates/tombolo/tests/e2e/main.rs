@@ -6,6 +6,7 @@ mod check;
 mod clients;
 mod demo;
 mod exec;
+mod firewall;
 mod gcloud;
 mod guest;
 mod host;

@@ -18,6 +18,11 @@ const SCOPES: [&str; 7] = [
     "trace.append",
 ];
 
+/// The scopes as the API has them.
+pub(super) fn scopes() -> [String; 7] {
+    SCOPES.map(|scope| format!("https://www.googleapis.com/auth/{scope}"))
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Create {
     /// Their names
@@ -41,6 +46,12 @@ pub(crate) struct Create {
     /// Let them forward packets that are not their own
     #[arg(long)]
     can_ip_forward: bool,
+    /// The service account that their programs act as
+    #[arg(long, value_name = "EMAIL", default_value = "default", conflicts_with = "no_service_account")]
+    service_account: String,
+    /// Give them no service account
+    #[arg(long)]
+    no_service_account: bool,
     #[command(flatten)]
     metadata: Metadata,
     /// The machine type
@@ -122,7 +133,6 @@ impl Create {
         let disk = Body::default()
             .with("sourceImage", image)
             .maybe("diskSizeGb", self.boot_disk_size.map(|gb| gb.to_string()));
-        let scopes = SCOPES.map(|scope| format!("https://www.googleapis.com/auth/{scope}"));
         let metadata = items_of(&self.metadata.read()?);
         Ok(Body::default()
             .with("name", name)
@@ -140,7 +150,11 @@ impl Create {
                 }]),
             )
             .with("scheduling", json!({ "automaticRestart": true }))
-            .with("serviceAccounts", json!([{ "email": "default", "scopes": scopes }]))
+            .maybe(
+                "serviceAccounts",
+                (!self.no_service_account)
+                    .then(|| json!([{ "email": self.service_account, "scopes": scopes() }])),
+            )
             .maybe("tags", self.tags.as_ref().map(|tags| json!({ "items": tags.0 })))
             .maybe("metadata", Some(json!({ "items": metadata })).filter(|_| !metadata.is_empty()))
             .maybe("labels", self.labels.as_ref().map(Pairs::map))
