@@ -24,7 +24,9 @@ pub fn flows(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
     let edges: Vec<Ipv4Addr> = ranges.flat_map(edges).collect();
     // Where only a static route leads, one's own or a peer's.
     let routes = || fabric.networks.values().flat_map(|network| &network.routes);
-    let far: Vec<Ipv4Addr> = routes().map(|route| inside(route.destination, rng)).collect();
+    let far = routes().map(|route| inside(route.destination, rng));
+    // What goes to 127.0.0.0/8 never leaves the guest.
+    let far: Vec<Ipv4Addr> = far.filter(|address| !address.is_loopback()).collect();
     let mut flows = Vec::new();
     while flows.len() < FLOWS {
         let owner = senders[rng.usize(..senders.len())];

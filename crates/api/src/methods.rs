@@ -32,7 +32,7 @@ pub enum Api {
 
 impl Api {
     /// Every one, in the order in which a path without a host is looked for.
-    pub const ALL: [Api; 6] = [
+    pub const ALL: [Api; 7] = [
         Api::Compute,
         Api::ResourceManagerV1,
         Api::ResourceManagerV3,

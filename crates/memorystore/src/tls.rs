@@ -107,7 +107,7 @@ fn make(redis: &Redis, seed: &Seed) -> Result<Identity, rcgen::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tombolo_model::{Change, NetworkKey, RedisKey, RedisSpec, RedisTier, World};
+    use tombolo_model::{Change, ConnectMode, NetworkKey, RedisKey, RedisSpec, RedisTier, World};
 
     fn redis(tls: bool) -> (Redis, Seed) {
         let seed = Seed::new(&[7; 32]);
@@ -122,6 +122,7 @@ mod tests {
                 key: key.clone(),
                 authorized_network: NetworkKey::new("project-1", "default"),
                 reserved_ip_range: None,
+                connect_mode: ConnectMode::DirectPeering,
                 tier: RedisTier::Basic,
                 memory_size_gb: 1,
                 tls,

@@ -17,9 +17,9 @@ use tombolo_dataplane::{Desired, Link, Namespace, render};
 use tombolo_fabric::{Fabric, Owner, compile};
 use tombolo_model::instance::mac_of;
 use tombolo_model::{
-    Change, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey, NetworkSpec,
-    NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier, SubnetworkKey, SubnetworkSpec,
-    Timestamp, World, project,
+    Change, ConnectMode, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey,
+    NetworkSpec, NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier, SubnetworkKey,
+    SubnetworkSpec, Timestamp, World, project,
 };
 
 use crate::ear::Ear;
@@ -234,6 +234,7 @@ fn world() -> World {
             tags: BTreeSet::from([if name == "closed" { "closed" } else { "open" }.to_owned()]),
             can_ip_forward: false,
             metadata: BTreeMap::new(),
+            service_account: None,
         }));
     }
     changes.push(Change::RedisInsert(RedisSpec {
@@ -242,6 +243,8 @@ fn world() -> World {
         reserved_ip_range: Some("10.34.175.88/29".parse().unwrap()),
         tier: RedisTier::Basic,
         memory_size_gb: 1,
+        connect_mode: ConnectMode::DirectPeering,
+        tls: false,
     }));
     let now = Timestamp(1_600_000_000_000);
     let world = changes.iter().fold(World::default(), |world, change| {
