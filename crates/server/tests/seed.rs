@@ -64,7 +64,7 @@ fn examples_are_requests() {
 #[test]
 fn random_worlds_come_back() {
     let mut whole = 0;
-    for seed in 0..100 {
+    for seed in 0..400 {
         let world = tombolo_agree::world(&mut Rng::with_seed(seed));
         let exported = export(&world);
         if exported.lost.iter().any(|line| line.starts_with("all of it: made anew")) {
@@ -79,7 +79,7 @@ fn random_worlds_come_back() {
             assert!(told, "seed {seed}: {kind} {key}: {:?} {:?}", before.get(row), after.get(row));
         }
     }
-    eprintln!("{whole} of 100 worlds were whole");
+    eprintln!("{whole} of 400 worlds were whole");
     assert!(whole > 0);
 }
 
