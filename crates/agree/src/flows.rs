@@ -64,7 +64,9 @@ fn flow(
     addresses: &[Ipv4Addr],
     rng: &mut Rng,
 ) -> Flow {
-    let protocol = [1, 6, 6, 6, 6, 17, 17, 132, 50, 51, 4][rng.usize(..11)];
+    // Mostly those that have ports: where a range of ports ends is found by chance.
+    const PROTOCOLS: [u8; 16] = [1, 6, 6, 6, 6, 6, 6, 6, 17, 17, 17, 132, 132, 50, 51, 4];
+    let protocol = PROTOCOLS[rng.usize(..PROTOCOLS.len())];
     let port = if [6, 17, 132].contains(&protocol) { PORTS[rng.usize(..PORTS.len())] } else { 0 };
     let spoof = addresses[rng.usize(..addresses.len())];
     let nics = fabric.networks.values().flat_map(|network| network.nics.values());
