@@ -44,7 +44,12 @@ fn full_world() -> World {
             "initializeParams": { "sourceImage": "projects/debian-cloud/global/images/family/debian-12" },
         }],
         "scheduling": { "preemptible": true, "automaticRestart": false },
-        "serviceAccounts": [{ "email": "default", "scopes": ["https://a/1", "https://a/2"] }],
+    });
+    let mut world = world;
+    let vm = world.instances.get_mut(&crate::vm("vm-1")).expect("the VM");
+    std::sync::Arc::make_mut(vm).service_account = Some(tombolo_model::ServiceAccount {
+        email: "default".into(),
+        scopes: vec!["https://a/1".into(), "https://a/2".into()],
     });
     let world = with_details(&world, "projects/project-1/zones/us-central1-a/instances/vm-1", said);
     let items = json!([{ "key": "team", "value": "blue" }]);
