@@ -132,6 +132,9 @@ impl Expect {
                     pair.elements().doubt();
                 }
             }
+            // Nothing is watched for sure, not even what was before: a number that is read next must not
+            // be raised.
+            Expect::Watched(_) => keys.watch = None,
             // The next number is not known, or the transaction may have run.
             Expect::Seen(..) | Expect::Raised(..) => {
                 keys.watch.iter_mut().for_each(|watch| watch.number = None)
@@ -291,4 +294,37 @@ fn brief(reply: &Value) -> String {
     }
     text.truncate(text.char_indices().nth(200).map_or(text.len(), |(at, _)| at));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::keys::Tag;
+    use crate::shared::Ledger;
+
+    /// A slot moves: MULTI, INCR and EXEC are refused, and so is the next WATCH; but the GET behind it
+    /// finds its way on a connection that watches nothing.
+    #[test]
+    fn a_number_read_without_a_watch_is_not_raised() {
+        let tag = Tag { text: "{a}".into(), server: 0 };
+        let board = Board::new(1, 1, 0, true);
+        let mut keys = Keys::new(1, std::slice::from_ref(&tag), 1, 1);
+        (keys.shared, keys.own) = (Shared::Counter(Arc::new(Ledger::new(tag, 0))), true);
+        board.begin_fault(0, "slot moved");
+        let error = |text: &str| Value::Error(text.to_string());
+        let watch = |at| Watch { at, life: 0, number: None };
+        keys.watch = Some(Watch { number: Some(13), ..watch(0) });
+        for (expect, reply) in [
+            (Expect::Raised(0, 14), error("EXECABORT Transaction discarded because of previous errors.")),
+            (Expect::Watched(watch(9)), error("MOVED 7 10.0.0.1:7001")),
+        ] {
+            let sent = Sent { expect, servers: 1, at: 0 };
+            assert!(matches!(sent.judge(&reply, &mut keys, &board), Ok(Outcome::Error(_))), "{sent:?}");
+        }
+        let get = Sent { expect: Expect::Seen(0, 0), servers: 1, at: 9 };
+        assert!(get.judge(&Value::Null, &mut keys, &board).is_ok());
+        assert_eq!(keys.watch, None);
+    }
 }
