@@ -209,6 +209,16 @@ impl Agent {
         }
     }
 
+    /// A packet socket that hears every frame of an interface, in both directions, with the kernel's times
+    /// (`SO_TIMESTAMPNS`).
+    pub fn capture(&self, netns: &str, link: &str) -> Result<OwnedFd, AgentError> {
+        match self.call(&Request::Capture { netns: netns.into(), link: link.into() }, &[])? {
+            (Response::Done, fds) => fds.into_iter().next().ok_or(AgentError::Confused("Capture")),
+            (Response::Failed { message }, _) => Err(AgentError::Refused(message)),
+            _ => Err(AgentError::Confused("Capture")),
+        }
+    }
+
     /// Ends the lab, also when somebody else holds its lease.
     pub fn shutdown(&self) -> Result<(), AgentError> {
         self.done("Shutdown", &Request::Shutdown)

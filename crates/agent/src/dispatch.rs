@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::agent;
 use crate::bind;
+use crate::capture;
 use crate::connect;
 use crate::detached;
 use crate::kernel::ConvergeReport;
@@ -55,6 +56,7 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
         }
         Request::Connect { netns, to, limit } => connect::connect(lab, &netns, to, limit)?,
         Request::Bind { netns, tcp, udp } => bind::bind(lab, &netns, &tcp, &udp)?,
+        Request::Capture { netns, link } => capture::capture(lab, &netns, &link)?,
         Request::Probe { probes } => Response::Seen(lab.dataplane.probe(&probes)?).into(),
         Request::StartDetached { vm, log, program, stdin } => {
             done(detached::start(lab, &*lab.vm(&vm)?, log, program, stdin)?)

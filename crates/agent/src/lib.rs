@@ -15,6 +15,7 @@ mod advice;
 mod agent;
 mod bind;
 mod bootstrap;
+mod capture;
 mod client;
 mod connect;
 mod detached;
@@ -37,6 +38,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use bootstrap::{LabError, enter_lab};
+pub use capture::dropped;
 pub use client::own_stdio;
 pub use kernel::ConvergeReport;
 pub use lab::Lab;

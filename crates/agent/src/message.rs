@@ -180,6 +180,13 @@ pub enum Request {
         /// Where to take UDP datagrams.
         udp: Vec<SocketAddrV4>,
     },
+    /// Hears every frame of an interface, in both directions; the response's descriptor is a packet socket.
+    Capture {
+        /// Name of the network namespace in the lab.
+        netns: String,
+        /// Name of the interface there.
+        link: String,
+    },
     /// Ends the lab.
     Shutdown,
 }

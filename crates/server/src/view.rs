@@ -55,6 +55,25 @@ impl<'a> View<'a> {
         unique("redis instance", name, found, || self.world.redis.keys().map(|k| k.name.clone()).collect())
     }
 
+    /// The instance or the Redis instance that a name means.
+    pub fn endpoint(&self, name: &str) -> Result<Owner, String> {
+        match (self.instance(name), self.redis(name)) {
+            (Ok(_), Ok(_)) => {
+                Err(format!("'{name}' means an instance and a redis instance: use the whole path"))
+            }
+            (Ok(key), Err(_)) => Ok(Owner::Instance(key.clone())),
+            (Err(_), Ok(key)) => Ok(Owner::Redis(key.clone())),
+            // Several of one kind are an error of their own.
+            (Err(error), Err(_)) | (Err(_), Err(error)) if error.contains(" means several ") => Err(error),
+            (Err(_), Err(_)) => {
+                let instances = self.world.instances.keys().map(|key| key.name.as_str());
+                let redis = self.world.redis.keys().map(|key| key.name.as_str());
+                let known = instances.chain(redis).collect::<Vec<_>>().join(", ");
+                Err(format!("there is no instance or redis instance '{name}' in the lab (there is: {known})"))
+            }
+        }
+    }
+
     /// What `redis-1`, `redis-1:6380`, `vm-2`, `vm-2:22`, `10.2.0.2` or `10.2.0.2:22` stands for.
     pub fn target(&self, text: &str) -> Result<Target, String> {
         if text.parse::<std::net::Ipv6Addr>().is_ok() {

@@ -2,6 +2,7 @@
 //! and `shell` have their program's.
 
 mod agree;
+mod capture;
 mod check;
 mod clients;
 mod demo;
@@ -92,6 +93,11 @@ enum Verb {
         after_help = "Example:\n  tombolo trace vm-1 redis-1:6379\n  tombolo trace vm-1 10.2.0.2 --protocol icmp\n  tombolo trace iap vm-1:22\n\n`iap` is the client of Identity-Aware Proxy in the destination's network, by which one reaches a VM without an\nexternal address. Exit status: 0 reachable, 1 not, 2 error."
     )]
     Trace(trace::Args),
+    /// Print or write the packets of an interface of a VM or a redis instance
+    #[command(
+        after_help = "Example:\n  tombolo capture vm-1 --count 10\n  tombolo capture redis-1 -w redis.pcap\n  tombolo capture vm-1 -i nic1 -w - | tcpdump -n -r - port 6379\n\nIt hears both directions, what comes before the firewall's gates on the way out and behind them on the way in, as\ntcpdump would in the VM."
+    )]
+    Capture(capture::Args),
     /// Run the checks of a topology file, in a lab made for them
     #[command(
         after_help = "Example:\n  tombolo check examples/article.yaml\n  tombolo check examples/article.yaml --running\n\nExit status: 0 all as expected, 1 some not, 2 error."
@@ -137,6 +143,7 @@ fn main() -> ExitCode {
         Verb::Shell(args) => exec::shell(args),
         Verb::SerialOutput(args) => serial::run(&args),
         Verb::Trace(args) => trace::run(&args),
+        Verb::Capture(args) => capture::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Agree(args) => agree::run(&args),
         Verb::Schema => schema(),

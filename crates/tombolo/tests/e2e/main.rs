@@ -2,6 +2,7 @@
 //! root, as an ordinary user too. Where namespaces cannot be had these tests fail.
 
 mod bad_files;
+mod capture;
 mod check;
 mod clients;
 mod demo;
