@@ -16,6 +16,7 @@
 //!
 //! The host's own namespaces are never touched: all this happens inside the agent's.
 
+pub mod fault;
 pub mod linux;
 pub mod plan;
 pub mod probe;
@@ -24,9 +25,10 @@ pub mod rules;
 pub mod state;
 pub mod table;
 
+pub use fault::{Fault, Faults, Place};
 pub use plan::{Edit, Op, Plan, plan};
 pub use probe::{Probe, Seen};
-pub use render::render;
+pub use render::{render, render_with};
 pub use rules::Ruleset;
 pub use state::{Changes, Desired, Link, Namespace, Neighbour, Route, RouteVia, State};
 pub use table::Table;

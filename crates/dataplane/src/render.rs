@@ -3,6 +3,7 @@
 //! Names: a router's end of an endpoint's link is `v` and the address in hex (`v0a010002`), of a peering's `p` and a
 //! hash of the peer, of the Identity-Aware Proxy client's `x0`. The rules tell them apart by the first letter.
 
+use crate::fault::{self, Faults};
 use crate::rules::{Allow, Chain, ChainRule, Ruleset, Side};
 use crate::state::{Desired, Link, Mac, Namespace, Neighbour, Route, RouteVia};
 use ipnet::Ipv4Net;
@@ -20,9 +21,15 @@ const IAP_LINK: &str = "x0";
 
 /// The kernel state that the Fabric means.
 pub fn render(fabric: &Fabric) -> Desired {
+    render_with(fabric, &Faults::new())
+}
+
+/// The same with faults. Those whose place is not there do nothing.
+pub fn render_with(fabric: &Fabric, faults: &Faults) -> Desired {
     let mut desired = Desired::default();
     for (key, network) in &fabric.networks {
-        let rules = ruleset(network);
+        let mut rules = ruleset(network);
+        rules.faults = fault::of_router(faults, key, network);
         let router = router(fabric, key, network, rules.fingerprint());
         desired.state.namespaces.insert(key.to_string(), router);
         desired.rules.insert(key.to_string(), rules);

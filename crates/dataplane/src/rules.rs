@@ -3,6 +3,7 @@
 //! The order of things in the forward hook:
 //!
 //! ```text
+//!   over a link with a fault: perhaps drop         whatever it is
 //!   from a peering to a peering: drop             peering is not transitive, whatever the routes say
 //!   established: accept    invalid: drop          the gates look at first packets only
 //!   related:                 goto gate-errors     an end of a connection may complain of it, and nobody else
@@ -13,6 +14,7 @@
 //!   anything else: drop
 //! ```
 
+use crate::fault::{ALL, Fault};
 use crate::table::{self, Hook, Intervals, Match, Table, Verdict, Way};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,9 @@ pub struct Ruleset {
     pub ends_of: BTreeMap<String, BTreeSet<Ipv4Net>>,
     /// Interfaces without an egress gate: Google's own clients.
     pub trusted: BTreeSet<String>,
+    /// Links with a fault.
+    #[serde(default)]
+    pub faults: BTreeMap<String, Fault>,
     /// The chains by name, each ending with a rule for everything.
     pub chains: BTreeMap<String, Chain>,
 }
@@ -135,10 +140,31 @@ impl Ruleset {
         table
     }
 
+    /// The rules for links with faults.
+    fn faulty(&self) -> Vec<table::Rule> {
+        let mut rules = Vec::new();
+        for (link, fault) in &self.faults {
+            for way in [Way::In, Way::Out] {
+                let over = |condition: Option<Match>| table::Rule {
+                    matches: [Match::Link(way, link.clone())].into_iter().chain(condition).collect(),
+                    verdict: Verdict::Drop,
+                    comment: None,
+                };
+                rules.extend(match fault.loss {
+                    0 => None,
+                    ALL.. => Some(over(None)),
+                    loss => Some(over(Some(Match::Chance(loss)))),
+                });
+                rules.extend(fault.rate.map(|rate| over(Some(Match::Over(rate)))));
+            }
+        }
+        rules
+    }
+
     /// The rules for packets that pass.
     fn forward(&self) -> Vec<table::Rule> {
         let to_gate = || Verdict::Goto(GATE_IN.into());
-        let mut rules = Vec::new();
+        let mut rules = self.faulty();
         if !self.transit {
             rules.push(rule([peering(Way::In), peering(Way::Out)], Verdict::Drop));
         }

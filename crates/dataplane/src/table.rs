@@ -64,7 +64,14 @@ pub enum Match {
     Protocol(u8),
     /// The destination port is in one of these.
     Port(Intervals),
+    /// So many of a million packets, at random.
+    Chance(u32),
+    /// The packet is over this rate of bytes per second, after [`BURST`] bytes that may come at once.
+    Over(u64),
 }
+
+/// How much may come at once where a rate is limited: more than the largest packet that the kernel makes of a stream.
+pub const BURST: u32 = 256 << 10;
 
 /// By which of its interfaces a packet is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +194,8 @@ impl Display for Match {
                 write!(f, "ct {direction} ip saddr {}", addresses.print(print_addresses))
             }
             Match::Protocol(number) => write!(f, "meta l4proto {number}"),
+            Match::Chance(chance) => write!(f, "numgen random mod 1000000 < {chance}"),
+            Match::Over(rate) => write!(f, "limit rate over {rate} bytes/second burst {BURST} bytes"),
             Match::Port(ports) => write!(f, "th dport {}", ports.print(print_ports)),
         }
     }

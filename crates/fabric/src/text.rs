@@ -29,6 +29,8 @@ pub struct Report<'a> {
     pub fixes: &'a [Fix],
     /// What the packets did, where they were asked.
     pub packets: Option<Packets>,
+    /// What somebody has put in their way, each in a line.
+    pub faults: &'a [String],
 }
 
 /// The whole report, with a newline at the end.
@@ -51,6 +53,9 @@ pub fn render(report: &Report) -> String {
             out.push_str(&lost(report));
         }
         (None, None) => {}
+    }
+    for fault in report.faults {
+        let _ = writeln!(out, " fault  {fault}");
     }
     render_fixes(report.fixes, &mut out);
     out.lines().map(|line| wrap(line.trim_end())).collect()

@@ -16,7 +16,7 @@
 mod busy;
 mod writer;
 
-use crate::control::Served;
+use crate::control::{FaultEdit, Served};
 use crate::http::{Answer, Answering, Service};
 use crate::run::state;
 use crate::ssh::Login;
@@ -33,6 +33,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tombolo_agent::Agent;
 use tombolo_api::{Effect, Failure, Outcome, Request, State, answer, methods};
+use tombolo_dataplane::Faults;
 use tombolo_fabric::Owner;
 use tombolo_model::{InstanceKey, Seed, World};
 use writer::{Job, Writer};
@@ -184,9 +185,23 @@ impl Served for Cloud {
     }
 
     fn login(&self, login: Login) -> Result<String, LabError> {
+        self.ask_writer(|reply| Job::Login { login, reply })
+    }
+
+    fn faults(&self, edit: FaultEdit) -> Result<Faults, LabError> {
+        self.ask_writer(|reply| Job::Faults { edit, reply })
+    }
+}
+
+impl Cloud {
+    /// Has the writer do something, and waits for what comes of it.
+    fn ask_writer<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, LabError>>) -> Job,
+    ) -> Result<T, LabError> {
         let (reply, answered) = oneshot::channel();
         let ending = || LabError::Server("the server is ending".into());
-        self.jobs.send(Job::Login { login, reply }).map_err(|_| ending())?;
+        self.jobs.send(job(reply)).map_err(|_| ending())?;
         answered.blocking_recv().map_err(|_| ending())?
     }
 }

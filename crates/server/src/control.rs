@@ -14,6 +14,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
 use tombolo_agent::Conn;
+use tombolo_dataplane::{Fault, Faults, Place};
 use tombolo_model::World;
 
 /// How often servers inside the lab are looked after.
@@ -30,8 +31,21 @@ pub enum Request {
     Api,
     /// Let a key in to an instance.
     Login(Login),
+    /// Tell the faults, once this is done.
+    Faults(FaultEdit),
     /// End the lab.
     Shutdown,
+}
+
+/// What to do about faults.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FaultEdit {
+    /// Nothing.
+    Keep,
+    /// Put one in its place, or take away what is there.
+    Set(Place, Option<Fault>),
+    /// Take all away.
+    Clear,
 }
 
 /// The server's answer.
@@ -51,6 +65,8 @@ pub enum Response {
         /// The instance's public host key, as `known_hosts` has it.
         host_key: String,
     },
+    /// To [`Request::Faults`]: all that there are now.
+    Faults(Vec<(Place, Fault)>),
     /// It could not be done.
     Failed {
         /// Why.
@@ -100,6 +116,8 @@ pub trait Served {
     fn tick(&self) -> std::result::Result<(), LabError>;
     /// Lets a key in to an instance, and returns the instance's host key.
     fn login(&self, login: Login) -> std::result::Result<String, LabError>;
+    /// Does something about faults, and returns those that there are then.
+    fn faults(&self, edit: FaultEdit) -> std::result::Result<Faults, LabError>;
 }
 
 /// Why a server ended.
@@ -193,6 +211,14 @@ fn answer(stream: UnixStream, lab: &impl Served, api: &ApiAddress) -> Option<boo
         Request::Login(login) => {
             let response = match lab.login(login) {
                 Ok(host_key) => Response::Login { host_key },
+                Err(error) => Response::Failed { message: error.to_string() },
+            };
+            conn.send(&response, &[]).ok()?;
+            Some(false)
+        }
+        Request::Faults(edit) => {
+            let response = match lab.faults(edit) {
+                Ok(faults) => Response::Faults(faults.into_iter().collect()),
                 Err(error) => Response::Failed { message: error.to_string() },
             };
             conn.send(&response, &[]).ok()?;

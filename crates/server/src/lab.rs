@@ -15,7 +15,7 @@ use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tombolo_agent::{Agent, AgentError, ConvergeReport, ProcessState, Program, SpawnOptions};
-use tombolo_dataplane::render;
+use tombolo_dataplane::{Fault, Faults, Place, fault, render_with};
 use tombolo_fabric::{Owner, compile};
 use tombolo_memorystore::{Process, Settings, Step, TLS_FILE, Wanted, plan, wanted};
 use tombolo_model::{Change, InstanceKey, RedisKey, Refusal, Timestamp, World};
@@ -76,6 +76,8 @@ pub struct Lab {
     told: Option<World>,
     /// The settings that the redis-servers have.
     redis: RefCell<BTreeMap<RedisKey, Settings>>,
+    /// What somebody has put in the packets' way.
+    faults: Faults,
     /// What answers the VMs on 169.254.169.254.
     guests: Guests,
 }
@@ -92,6 +94,7 @@ impl Lab {
             booted: BTreeMap::new(),
             told: None,
             redis: RefCell::default(),
+            faults: Faults::new(),
             guests: Guests::start()?,
         })
     }
@@ -108,7 +111,7 @@ impl Lab {
 
     /// A view of the lab as it is now.
     pub fn view(&self) -> View<'_> {
-        View::new(self.world.clone(), &self.agent)
+        View { faults: self.faults.clone(), ..View::new(self.world.clone(), &self.agent) }
     }
 
     /// Makes the changes, all or none, and returns when the packets obey.
@@ -129,9 +132,34 @@ impl Lab {
         result
     }
 
+    /// The faults that there are.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Puts a fault in its place, or takes away what is there, and returns when the packets obey.
+    pub fn set_fault(&mut self, place: Place, fault: Option<Fault>) -> Result<(), LabError> {
+        let mut faults = self.faults.clone();
+        match fault {
+            Some(_) if !fault::exists(&place, &compile(&self.world)) => {
+                return Err(LabError::Server(format!("{} is not there", place.short())));
+            }
+            Some(fault) => drop(faults.insert(place, fault)),
+            None => drop(faults.remove(&place)),
+        }
+        let before = std::mem::replace(&mut self.faults, faults);
+        let made = self.converge().map(drop);
+        if made.is_err() {
+            self.faults = before;
+            let _ = self.converge();
+        }
+        made
+    }
+
     /// Makes everything as the World has it: endpoints, packets, servers. Nothing to do, nothing done.
     pub fn converge(&mut self) -> Result<ConvergeReport, LabError> {
-        let desired = render(&compile(&self.world));
+        let fabric = compile(&self.world);
+        let desired = render_with(&fabric, &self.faults);
         self.converge_endpoints()?;
         // A socket keeps its namespace alive: what goes, goes first.
         self.guests.leave(&self.world);
@@ -142,6 +170,8 @@ impl Lab {
         self.guests.serve(&self.world, &self.agent)?;
         self.converge_redis()?;
         self.boot()?;
+        // A fault goes with what it was on.
+        self.faults.retain(|place, _| fault::exists(place, &fabric));
         Ok(report)
     }
 

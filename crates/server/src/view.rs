@@ -1,10 +1,11 @@
 //! Looking at a lab: names resolved, flows traced, packets asked.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use tombolo_agent::{Agent, AgentError};
-use tombolo_dataplane::{Probe, Seen};
+use tombolo_dataplane::{Fault, Faults, Place, Probe, Seen};
 use tombolo_fabric::text::Packets;
-use tombolo_fabric::{Fabric, Flow, METADATA_SERVER, Nic, Owner, Trace, compile, trace};
+use tombolo_fabric::{Fabric, Flow, METADATA_SERVER, Nic, Owner, Trace, Verdict, compile, trace};
 use tombolo_model::{InstanceKey, NetworkKey, Protocol, RedisKey, World};
 
 /// A World, its Fabric, and the agent that has its packets.
@@ -16,6 +17,8 @@ pub struct View<'a> {
     pub fabric: Fabric,
     /// The agent.
     pub agent: &'a Agent,
+    /// What somebody has put in the packets' way.
+    pub faults: Faults,
 }
 
 /// What a name or an address stands for as a destination.
@@ -34,7 +37,7 @@ impl<'a> View<'a> {
     /// A view of a World.
     pub fn new(world: World, agent: &'a Agent) -> Self {
         let fabric = compile(&world);
-        Self { world, fabric, agent }
+        Self { world, fabric, agent, faults: Faults::new() }
     }
 
     /// The instance that a name means: `vm-1`, `zone/vm-1`, `project/zone/vm-1`, or its whole path.
@@ -162,6 +165,43 @@ impl<'a> View<'a> {
     /// What the Fabric says of a flow.
     pub fn trace(&self, flow: &Flow) -> Trace {
         trace(&self.fabric, flow)
+    }
+
+    /// The faults that a flow's packets meet, as far as they get.
+    pub fn faults_on(&self, trace: &Trace) -> Vec<(&Place, &Fault)> {
+        let flow = &trace.flow;
+        let mut places = Vec::new();
+        let mut add_nic = |network: &NetworkKey, address: &Ipv4Addr| {
+            let nic = self.fabric.networks.get(network).and_then(|network| network.nics.get(address));
+            places.extend(nic.map(|nic| Place::nic(&nic.owner, nic.index.into())));
+        };
+        add_nic(&flow.network, &flow.nic);
+        if let Verdict::Delivered { network, nic } | Verdict::Forwarded { network, nic } = &trace.verdict {
+            add_nic(network, nic);
+            places.push(Place::peering(&flow.network, network));
+        }
+        self.faults.iter().filter(|(place, _)| places.contains(place)).collect()
+    }
+
+    /// The peering that a name means, by either side's name.
+    pub fn peering(&self, name: &str) -> Result<Place, String> {
+        let all = || {
+            self.world
+                .networks
+                .iter()
+                .flat_map(|(key, network)| network.peerings.iter().map(move |peering| (key, peering)))
+        };
+        let found = all().filter(|(_, peering)| peering.name == name);
+        let found: BTreeSet<Place> = found.map(|(key, peering)| Place::peering(key, &peering.peer)).collect();
+        let mut found = found.into_iter();
+        match (found.next(), found.next()) {
+            (Some(place), None) => Ok(place),
+            (None, _) => {
+                let known: Vec<_> = all().map(|(_, peering)| peering.name.as_str()).collect();
+                Err(format!("there is no peering '{name}' in the lab (there is: {})", known.join(", ")))
+            }
+            (Some(one), Some(other)) => Err(format!("'{name}' means several peerings: {one}, {other}")),
+        }
     }
 
     /// What the packets say of flows: each is sent once.

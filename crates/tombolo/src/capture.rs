@@ -42,7 +42,7 @@ pub(crate) struct Args {
 }
 
 /// The number of an interface.
-fn nic(text: &str) -> Result<u8, String> {
+pub(crate) fn nic(text: &str) -> Result<u8, String> {
     let number = text.strip_prefix("nic").and_then(|number| number.parse().ok());
     number.filter(|number| *number < 8).ok_or_else(|| "expected nic0 to nic7".into())
 }

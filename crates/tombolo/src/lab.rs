@@ -3,8 +3,9 @@
 use anyhow::{Context, Result, anyhow};
 use std::path::{Path, PathBuf};
 use tombolo_agent::Agent;
+use tombolo_dataplane::Faults;
 use tombolo_model::World;
-use tombolo_server::control::{Request, Response, ask};
+use tombolo_server::control::{FaultEdit, Request, Response, ask};
 use tombolo_server::paths::LabDir;
 use tombolo_server::{Options, View, now};
 use tombolo_ssh::Secret;
@@ -51,6 +52,7 @@ pub(crate) fn read(file: &Path) -> Result<(Topology, World)> {
 
 /// The lab that is up: its World and a connection to its agent.
 pub(crate) struct Running {
+    dir: LabDir,
     world: World,
     agent: Agent,
 }
@@ -61,7 +63,7 @@ impl Running {
         let dir = LabDir::of(&args.lab);
         match ask(&dir, Request::World) {
             Some(Response::World { world, .. }) => {
-                Ok(Self { world: *world, agent: Agent::connect(&dir.agent())? })
+                Ok(Self { world: *world, agent: Agent::connect(&dir.agent())?, dir })
             }
             _ => Err(anyhow!(
                 "no lab is up (looked in {}): `tombolo up FILE` brings one up",
@@ -70,8 +72,22 @@ impl Running {
         }
     }
 
-    /// A view of it.
+    /// A view of it, without its faults.
     pub(crate) fn view(&self) -> View<'_> {
         View::new(self.world.clone(), &self.agent)
+    }
+
+    /// A view of it, with its faults.
+    pub(crate) fn view_with_faults(&self) -> Result<View<'_>> {
+        Ok(View { faults: self.faults(FaultEdit::Keep)?, ..self.view() })
+    }
+
+    /// Does something about faults; those that there are then.
+    pub(crate) fn faults(&self, edit: FaultEdit) -> Result<Faults> {
+        match ask(&self.dir, Request::Faults(edit)) {
+            Some(Response::Faults(faults)) => Ok(faults.into_iter().collect()),
+            Some(Response::Failed { message }) => Err(anyhow!(message)),
+            _ => Err(anyhow!("the lab's server does not answer")),
+        }
     }
 }

@@ -7,6 +7,7 @@ mod check;
 mod clients;
 mod demo;
 mod exec;
+mod fault;
 mod gcloud;
 mod lab;
 mod output;
@@ -98,6 +99,8 @@ enum Verb {
         after_help = "Example:\n  tombolo capture vm-1 --count 10\n  tombolo capture redis-1 -w redis.pcap\n  tombolo capture vm-1 -i nic1 -w - | tcpdump -n -r - port 6379\n\nIt hears both directions, what comes before the firewall's gates on the way out and behind them on the way in, as\ntcpdump would in the VM."
     )]
     Capture(capture::Args),
+    /// Lose packets at an interface or between peered networks, or bound the bandwidth there
+    Fault(fault::Args),
     /// Run the checks of a topology file, in a lab made for them
     #[command(
         after_help = "Example:\n  tombolo check examples/article.yaml\n  tombolo check examples/article.yaml --running\n\nExit status: 0 all as expected, 1 some not, 2 error."
@@ -144,6 +147,7 @@ fn main() -> ExitCode {
         Verb::SerialOutput(args) => serial::run(&args),
         Verb::Trace(args) => trace::run(&args),
         Verb::Capture(args) => capture::run(&args),
+        Verb::Fault(args) => fault::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Agree(args) => agree::run(&args),
         Verb::Schema => schema(),

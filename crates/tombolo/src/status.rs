@@ -19,10 +19,19 @@ pub(crate) struct Args {
 /// Lists what is in the lab.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let running = Running::find(&args.lab)?;
-    let status = status(&running.view())?;
+    let view = running.view_with_faults()?;
+    let status = status(&view)?;
     match args.format {
-        Format::Text => print(&text(&status)),
-        Format::Json => json(&status)?,
+        Format::Text => {
+            let faults = crate::fault::text(&view.faults);
+            let gap = if faults.is_empty() { "" } else { "\n" };
+            print(&format!("{}{gap}{faults}", text(&status)));
+        }
+        Format::Json => {
+            let mut status = serde_json::to_value(&status)?;
+            status["faults"] = crate::fault::as_json(&view.faults);
+            json(&status)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -39,7 +39,7 @@ pub(crate) struct Args {
 /// Traces a flow and asks the packets.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let running = Running::find(&args.lab)?;
-    let view = running.view();
+    let view = running.view_with_faults()?;
     let flow = view.flow(&args.from, &args.to, args.protocol, args.port).map_err(|e| anyhow!(e))?;
     let trace = view.trace(&flow);
     let fixes = fixes(&view.world, &trace, now());
@@ -50,12 +50,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     };
     match args.format {
         Format::Text => print(&text(&view, &trace, &fixes, packets)),
-        Format::Json => json(&as_json(&trace, &fixes, packets))?,
+        Format::Json => json(&as_json(&view, &trace, &fixes, packets))?,
     }
     if let Some(error) = error {
         return Err(error.into()); // the analysis stands, but nobody has tried it
     }
-    Ok(ExitCode::from(u8::from(!got_there(&trace, packets))))
+    let lost = packets.is_some_and(|p| p.delivered == 0) && !view.faults_on(&trace).is_empty();
+    Ok(ExitCode::from(u8::from(lost || !got_there(&trace, packets))))
 }
 
 /// Whether the flow gets there. What a forwarder does with it only the packets know; where none were sent, it counts
@@ -75,15 +76,21 @@ pub(crate) fn explain(view: &View, flow: &Flow, packets: Option<Packets>) -> Str
 
 /// A trace as text.
 fn text(view: &View, trace: &Trace, fixes: &[Fix], packets: Option<Packets>) -> String {
-    render(&Report { world: &view.world, fabric: &view.fabric, trace, fixes, packets })
+    let faults: Vec<_> = view
+        .faults_on(trace)
+        .into_iter()
+        .map(|(place, fault)| format!("{:<28} {fault}", place.short()))
+        .collect();
+    render(&Report { world: &view.world, fabric: &view.fabric, trace, fixes, packets, faults: &faults })
 }
 
 /// A trace with the words of Google's Connectivity Tests (networkmanagement v1, `reachabilityDetails`).
-fn as_json(trace: &Trace, fixes: &[Fix], packets: Option<Packets>) -> serde_json::Value {
+fn as_json(view: &View, trace: &Trace, fixes: &[Fix], packets: Option<Packets>) -> serde_json::Value {
     let result = match trace.verdict {
         Verdict::Dropped(_) => "UNREACHABLE",
         _ => "REACHABLE",
     };
+    let faults = view.faults_on(trace).into_iter().map(|(place, fault)| (place.clone(), *fault)).collect();
     let fixes: Vec<_> = fixes
         .iter()
         .map(|fix| json!({"title": fix.title, "cost": fix.cost, "possible": fix.possible, "changes": fix.changes}))
@@ -96,6 +103,7 @@ fn as_json(trace: &Trace, fixes: &[Fix], packets: Option<Packets>) -> serde_json
         "protocol": Protocol::Number(trace.flow.protocol).to_string(),
         "steps": trace.steps,
         "packets": packets.map(|p| json!({"sent": p.sent, "delivered": p.delivered})),
+        "faults": crate::fault::as_json(&faults),
         "fixes": fixes,
     })
 }

@@ -4,7 +4,7 @@ use crate::support::world;
 use crate::worlds::worlds;
 use proptest::prelude::*;
 use std::{fs, path::PathBuf};
-use tombolo_dataplane::{RouteVia, render};
+use tombolo_dataplane::{Fault, Faults, Place, RouteVia, render, render_with};
 use tombolo_fabric::compile;
 
 /// UPDATE_GOLDEN=1 writes the text: read it before keeping.
@@ -36,6 +36,41 @@ fn the_rules_of_a_network_read_as_they_should() {
         fs::write(&golden, &have).unwrap();
     }
     assert_eq!(have, fs::read_to_string(&golden).unwrap_or_default());
+}
+
+/// A fault is in one router, at one link; one whose place is not there is nowhere.
+#[test]
+fn faults_are_where_they_should_be() {
+    let world = world(
+        "project project-1
+        network vpc-1
+        subnet subnet-1 vpc-1 10.1.0.0/16
+        vm web-1 subnet-1
+        network vpc-2
+        subnet subnet-2 vpc-2 10.2.0.0/16
+        peer p12 vpc-1 vpc-2
+        peer p21 vpc-2 vpc-1",
+    );
+    let fabric = compile(&world);
+    let keys: Vec<_> = fabric.networks.keys().filter(|key| key.name.starts_with("vpc")).collect();
+    let nics = || fabric.networks[keys[0]].nics.values();
+    let owner = &nics().find(|nic| !nic.owner.is_iap()).unwrap().owner;
+    let fault = Fault { loss: 1000, rate: None };
+    for (place, network, letter) in [
+        (Place::nic(owner, 0), 0, 'v'),
+        (Place::peering(keys[1], keys[0]), 0, 'p'),
+        (Place::nic(owner, 1), 9, ' '),
+        (Place::peering(keys[0], keys[0]), 9, ' '),
+    ] {
+        let desired = render_with(&fabric, &Faults::from([(place.clone(), fault)]));
+        for (at, key) in keys.iter().enumerate() {
+            let (with, without) =
+                (&desired.rules[&key.to_string()], &render(&fabric).rules[&key.to_string()]);
+            let links: Vec<_> = with.faults.keys().map(|link| link.chars().next().unwrap()).collect();
+            assert_eq!(links, if at == network { vec![letter] } else { vec![] }, "{place} in {key}");
+            assert_eq!(with.fingerprint() == without.fingerprint(), at != network, "{place} in {key}");
+        }
+    }
 }
 
 proptest! {

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use tombolo_dataplane::Ruleset;
 use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Side};
+use tombolo_dataplane::{Fault, Ruleset};
 use tombolo_model::{L4, PortRange, Protocol};
 
 /// Addresses at the edges, and prefixes of every length.
@@ -55,8 +55,14 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
     let links =
         prop::collection::btree_map(0u8..9, any::<(prop::sample::Index, prop::sample::Index)>(), 0..6);
     let ends = prop::collection::btree_map(0u8..9, prop::collection::btree_set(ranges(), 1..4), 0..4);
-    (egress, ingress, links, ends, any::<bool>(), any::<bool>()).prop_map(
-        |(egress, ingress, links, ends, trusted, transit)| {
+    let fault = (
+        prop_oneof![Just(0), Just(1_000_000), 1u32..1_000_000],
+        prop::option::of(1000u64..u64::from(u32::MAX)),
+    );
+    let fault = fault.prop_map(|(loss, rate)| Fault { loss, rate });
+    let faults = prop::collection::btree_map(0u8..9, fault, 0..3);
+    (egress, ingress, links, ends, faults, any::<bool>(), any::<bool>()).prop_map(
+        |(egress, ingress, links, ends, faults, trusted, transit)| {
             let pick = |chains: &BTreeMap<String, Chain>, at: &prop::sample::Index| {
                 at.get(&chains.keys().collect::<Vec<_>>()).to_string()
             };
@@ -66,6 +72,7 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
                 egress_of: links.iter().map(|(link, (at, _))| (of(link), pick(&egress, at))).collect(),
                 ingress_of: links.iter().map(|(link, (_, at))| (of(link), pick(&ingress, at))).collect(),
                 ends_of: ends.into_iter().map(|(link, own)| (of(&link), own)).collect(),
+                faults: faults.into_iter().map(|(link, fault)| (of(&link), fault)).collect(),
                 trusted: if trusted { BTreeSet::from(["x0".to_owned()]) } else { BTreeSet::new() },
                 chains: egress.into_iter().chain(ingress).collect(),
             }

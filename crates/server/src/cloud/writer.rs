@@ -1,6 +1,7 @@
 //! The thread that owns the lab: one change after the other.
 
 use super::busy::Claim;
+use crate::control::FaultEdit;
 use crate::http::Answer;
 use crate::ssh::Login;
 use crate::store::Store;
@@ -10,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use tombolo_api::{Commit, Failure, Operation, Outcome, Request, State, answer};
+use tombolo_dataplane::Faults;
 use tombolo_model::{Timestamp, World};
 
 /// How often servers inside the lab are looked after.
@@ -33,6 +35,13 @@ pub(super) enum Job {
         login: Login,
         /// Who waits for the instance's host key.
         reply: oneshot::Sender<Result<String, LabError>>,
+    },
+    /// Do something about faults.
+    Faults {
+        /// What.
+        edit: FaultEdit,
+        /// Who waits for those that there are then.
+        reply: oneshot::Sender<Result<Faults, LabError>>,
     },
     /// End the lab.
     End,
@@ -90,6 +99,7 @@ impl Writer {
             match queue.recv_timeout(TICK) {
                 Ok(Job::Request { request, reply, claim }) => self.carry_out(&request, reply, claim),
                 Ok(Job::Login { login, reply }) => drop(reply.send(self.login(&login))),
+                Ok(Job::Faults { edit, reply }) => drop(reply.send(self.faults(edit))),
                 Ok(Job::End) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -197,6 +207,19 @@ impl Writer {
             }
         }
         Ok(host_key)
+    }
+
+    /// Faults are the lab's and end with it: nothing of them is kept.
+    fn faults(&mut self, edit: FaultEdit) -> Result<Faults, LabError> {
+        match edit {
+            FaultEdit::Keep => {}
+            FaultEdit::Set(place, fault) => self.lab.set_fault(place, fault)?,
+            FaultEdit::Clear => {
+                let places: Vec<_> = self.lab.faults().keys().cloned().collect();
+                places.into_iter().try_for_each(|place| self.lab.set_fault(place, None))?;
+            }
+        }
+        Ok(self.lab.faults().clone())
     }
 
     /// Stores the State and shows it to everybody.

@@ -7,6 +7,7 @@ mod check;
 mod clients;
 mod demo;
 mod exec;
+mod fault;
 mod firewall;
 mod gcloud;
 mod guest;

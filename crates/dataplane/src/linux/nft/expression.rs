@@ -4,7 +4,7 @@
 
 use super::message::Attributes;
 use crate::rules::Side;
-use crate::table::{Intervals, Match, Verdict, Way, prefix_of};
+use crate::table::{BURST, Intervals, Match, Verdict, Way, prefix_of};
 
 /// `NFT_REG_VERDICT`
 const TO_VERDICT: u32 = 0;
@@ -18,6 +18,7 @@ pub(super) const NAME_BYTES: usize = 16;
 enum Compare {
     Equal = 0,
     NotEqual = 1,
+    Less = 2,
     AtMost = 3,
     AtLeast = 5,
 }
@@ -76,6 +77,30 @@ pub(super) fn condition(list: &mut Attributes, one: &Match, set: Option<&Lookup>
                 None => addresses.ranges().iter().for_each(|range| within(list, *range)),
             }
         }
+        Match::Chance(chance) => {
+            expression(list, "numgen", |a| {
+                a.number(1, REGISTER); // NFTA_NG_DREG
+                a.number(2, 1_000_000); // NFTA_NG_MODULUS
+                a.number(3, 1); // NFTA_NG_TYPE: NFT_NG_RANDOM
+                a.number(4, 0); // NFTA_NG_OFFSET
+            });
+            // Numbers are compared byte by byte.
+            expression(list, "byteorder", |a| {
+                a.number(1, REGISTER); // NFTA_BYTEORDER_SREG
+                a.number(2, REGISTER); // NFTA_BYTEORDER_DREG
+                a.number(3, 1); // NFTA_BYTEORDER_OP: NFT_BYTEORDER_HTON
+                a.number(4, 4); // NFTA_BYTEORDER_LEN
+                a.number(5, 4); // NFTA_BYTEORDER_SIZE
+            });
+            compare(list, Compare::Less, &chance.to_be_bytes());
+        }
+        Match::Over(rate) => expression(list, "limit", |a| {
+            a.bytes(1, &rate.to_be_bytes()); // NFTA_LIMIT_RATE
+            a.bytes(2, &1_u64.to_be_bytes()); // NFTA_LIMIT_UNIT: a second
+            a.number(3, BURST); // NFTA_LIMIT_BURST
+            a.number(4, 1); // NFTA_LIMIT_TYPE: NFT_LIMIT_PKT_BYTES
+            a.number(5, 1); // NFTA_LIMIT_FLAGS: NFT_LIMIT_F_INV
+        }),
         Match::Port(ports) => {
             // The destination port of every protocol that has ports.
             load_payload(list, Header::Transport, 2, 2);
