@@ -1,5 +1,6 @@
 //! The agent's requests as methods.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -164,9 +165,26 @@ impl Agent {
 
     /// Sends packets and tells where they arrived, in their order.
     pub fn probe(&self, probes: Vec<Probe>) -> Result<Vec<Seen>, AgentError> {
-        match self.request(&Request::Probe { probes })? {
+        self.send_probes(probes, false)
+    }
+
+    /// The same, one packet after the other; it tells of each which rules counted it too.
+    pub fn probe_counted(&self, probes: Vec<Probe>) -> Result<Vec<Seen>, AgentError> {
+        self.send_probes(probes, true)
+    }
+
+    fn send_probes(&self, probes: Vec<Probe>, counted: bool) -> Result<Vec<Seen>, AgentError> {
+        match self.request(&Request::Probe { probes, counted })? {
             Response::Seen(seen) => Ok(seen),
             _ => Err(AgentError::Confused("Probe")),
+        }
+    }
+
+    /// How many packets each router's rules have counted, by router and counter.
+    pub fn counters(&self) -> Result<BTreeMap<String, BTreeMap<String, u64>>, AgentError> {
+        match self.request(&Request::Counters)? {
+            Response::Counters(counters) => Ok(counters),
+            _ => Err(AgentError::Confused("Counters")),
         }
     }
 

@@ -57,7 +57,8 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
         Request::Connect { netns, to, limit } => connect::connect(lab, &netns, to, limit)?,
         Request::Bind { netns, tcp, udp } => bind::bind(lab, &netns, &tcp, &udp)?,
         Request::Capture { netns, link } => capture::capture(lab, &netns, &link)?,
-        Request::Probe { probes } => Response::Seen(lab.dataplane.probe(&probes)?).into(),
+        Request::Probe { probes, counted } => Response::Seen(lab.dataplane.probe(&probes, counted)?).into(),
+        Request::Counters => Response::Counters(lab.dataplane.counters()?).into(),
         Request::StartDetached { vm, log, program, stdin } => {
             done(detached::start(lab, &*lab.vm(&vm)?, log, program, stdin)?)
         }

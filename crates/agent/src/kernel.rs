@@ -2,6 +2,7 @@
 //!
 //! The agent knows nothing of VPCs: it is told the state that is wanted, and makes it so.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -103,9 +104,14 @@ impl Dataplane {
         Ok(ConvergeReport { edits, failures })
     }
 
-    /// Sends probes.
-    pub(crate) fn probe(&self, probes: &[Probe]) -> Result<Vec<Seen>> {
-        let cookie = self.cookie.fetch_add(cookies(probes), Ordering::Relaxed);
-        lock(&self.kernel).probe(probes, cookie).context("send probes")
+    /// Sends probes; with `counted` it looks at the rules' counters after each.
+    pub(crate) fn probe(&self, probes: &[Probe], counted: bool) -> Result<Vec<Seen>> {
+        let cookie = self.cookie.fetch_add(cookies(probes, counted), Ordering::Relaxed);
+        lock(&self.kernel).probe(probes, cookie, counted).context("send probes")
+    }
+
+    /// What the routers' rules have counted.
+    pub(crate) fn counters(&self) -> Result<BTreeMap<String, BTreeMap<String, u64>>> {
+        lock(&self.kernel).counters().context("read the rules' counters")
     }
 }

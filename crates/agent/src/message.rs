@@ -3,6 +3,7 @@
 //! Requests and responses alternate, except after [`Request::Exec`]: that connection is handed to the VM's
 //! init, which sends [`ExecEvent`]s and takes [`ExecControl`]s until the program ends.
 
+use std::collections::BTreeMap;
 use std::fmt::{Debug, Formatter};
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -161,7 +162,11 @@ pub enum Request {
     Probe {
         /// The packets.
         probes: Vec<Probe>,
+        /// Whether to send one after the other, and tell of each which rules counted it.
+        counted: bool,
     },
+    /// How many packets each router's rules have counted.
+    Counters,
     /// Opens a TCP connection from within a network namespace; the response's descriptor is it.
     Connect {
         /// Name of the network namespace in the lab.
@@ -216,6 +221,8 @@ pub enum Response {
     DesiredOtherwise,
     /// To [`Request::Probe`], in the probes' order.
     Seen(Vec<Seen>),
+    /// To [`Request::Counters`]: by router and counter.
+    Counters(BTreeMap<String, BTreeMap<String, u64>>),
     /// To [`Request::Connect`]: there is no connection.
     NotConnected {
         /// What the kernel said.

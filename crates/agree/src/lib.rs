@@ -1,9 +1,12 @@
 //! **agree**: does the kernel do what `trace` says?
 //!
 //! ```text
-//!   seed --worlds--> World --compile--> Fabric --trace--> what should become of each flow  \
-//!                                         \--render--> kernel --probe--> what did          /  compare
+//!   seed --worlds--> World --compile--> Fabric --trace--> what should become of each flow, and why  \
+//!                                         \--render--> kernel --probe--> what did, and what counted /  compare
 //! ```
+//!
+//! The explanation is compared too: every firewall rule has a counter in the kernel, and of each packet the rules that
+//! `trace` names must have counted it, and no others.
 //!
 //! Random worlds, small enough to understand, from generators that look for trouble: equal priorities, addresses at
 //! the edges of ranges, one-sided peerings, chains of peerings, overlapping unrelated networks. A [`Mutant`] breaks
@@ -20,9 +23,11 @@ pub use worlds::world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use tombolo_agent::{Agent, AgentError};
-use tombolo_dataplane::{Probe, Seen, render};
-use tombolo_fabric::{Fabric, Flow, Owner, Trace, Verdict, compile, trace};
-use tombolo_model::{Timestamp, World};
+use tombolo_dataplane::rules::{Side, counter};
+use tombolo_dataplane::{Counted, Probe, Seen, render};
+use tombolo_fabric::route::lookup;
+use tombolo_fabric::{Cause, Fabric, Flow, Owner, State, Step, Trace, Verdict, Via, compile, trace};
+use tombolo_model::{Action, Timestamp, World};
 
 /// After so many worlds the lab begins with new namespaces; until then each world is made from the one before.
 const FRESH_EVERY: u64 = 16;
@@ -71,6 +76,8 @@ pub struct Wanted {
     pub arrived: Option<String>,
     /// Whether a reply comes back; `None` where that is not for the network to say.
     pub replied: Option<bool>,
+    /// The counters of the rules that decide, at each gate that the packet comes to, and no others.
+    pub counted: Vec<Counted>,
 }
 
 impl fmt::Display for Disagreement {
@@ -142,17 +149,21 @@ fn one_world(
     let mut flows = flows(&fabric, &mut rng);
     flows.retain(|flow| is_new(flow, tracked));
     let probes = flows.iter().map(|flow| Probe::of(&fabric, flow)).collect();
-    let seen = agent.probe(probes).map_err(|e: AgentError| e.to_string())?;
+    let seen = agent.probe_counted(probes).map_err(|e: AgentError| e.to_string())?;
+    let open = without_egress_rules(&fabric);
     for (flow, mut seen) in flows.into_iter().zip(seen) {
+        let leaves = leaves(&open, &flow);
         let trace = trace(&fabric, &flow);
-        let wanted = wanted(&fabric, &trace);
+        let wanted = wanted(&fabric, &trace, leaves);
         seen.arrived.sort();
         seen.arrived.dedup();
+        seen.counted.sort();
         report.flows += 1;
         *report.verdicts.entry(verdict_name(&trace)).or_default() += 1;
         let arrived: BTreeSet<_> = wanted.arrived.iter().collect();
         let agree = seen.arrived.iter().collect::<BTreeSet<_>>() == arrived
-            && wanted.replied.is_none_or(|replied| replied == seen.replied);
+            && wanted.replied.is_none_or(|replied| replied == seen.replied)
+            && wanted.counted == seen.counted;
         if !agree {
             report.disagreements.push(Disagreement { seed, trace, seen, wanted });
         }
@@ -178,22 +189,62 @@ fn converge(agent: &Agent, world: &World, mutant: Option<Mutant>) -> Result<(), 
     }
 }
 
+/// The networks as they would be if everything might leave.
+fn without_egress_rules(fabric: &Fabric) -> Fabric {
+    let mut open = fabric.clone();
+    for network in open.networks.values_mut() {
+        network.egress.retain(|rule| rule.implied);
+        network.egress.iter_mut().for_each(|rule| rule.action = Action::Allow);
+    }
+    open
+}
+
+/// Whether the sender's router has a way for the packet, rules aside. Linux looks for it before any rule is asked, so the
+/// egress gate counts no packet that has none; Google's order, and that of `trace`, is the other.
+fn leaves(open: &Fabric, flow: &Flow) -> bool {
+    let Some(network) = open.networks.get(&flow.network) else { return false };
+    let trace = trace(open, flow);
+    let routed = trace.steps.iter().any(|step| step.state == State::ApplyRoute && step.cause.is_none());
+    // A subnetwork is no way to an address that nothing in it has.
+    let own = lookup(&network.routes, flow.destination).is_some_and(|route| route.via == Via::Subnetwork);
+    let nobody = own && trace.cause() == Some(Cause::UnknownInternalAddress);
+    // Identity-Aware Proxy's client has an address, though none of the network's routes lead there.
+    network.nics.contains_key(&flow.destination) || routed && !nobody
+}
+
 /// What a trace means for the packets.
-fn wanted(fabric: &Fabric, trace: &Trace) -> Wanted {
+fn wanted(fabric: &Fabric, trace: &Trace, leaves: bool) -> Wanted {
     let owner = |network, nic| fabric.networks[network].nics[nic].owner.clone();
+    let counted = counted(trace, leaves);
     match &trace.verdict {
-        Verdict::Dropped(_) => Wanted { arrived: None, replied: Some(false) },
-        Verdict::MetadataServer => Wanted { arrived: None, replied: None },
+        Verdict::Dropped(_) => Wanted { arrived: None, replied: Some(false), counted },
+        Verdict::MetadataServer => Wanted { arrived: None, replied: None, counted },
         // A forwarder's own kernel is not asked to forward here.
         Verdict::Forwarded { network, nic } => {
-            Wanted { arrived: Some(owner(network, nic).to_string()), replied: None }
+            Wanted { arrived: Some(owner(network, nic).to_string()), replied: None, counted }
         }
         Verdict::Delivered { network, nic } => {
             let receiver = owner(network, nic);
             let replied = answers(fabric, &trace.flow, &receiver, *nic).then_some(true);
-            Wanted { arrived: Some(receiver.to_string()), replied }
+            Wanted { arrived: Some(receiver.to_string()), replied, counted }
         }
     }
+}
+
+/// The counters that move, if the rules that a trace names are those that decide: each by the one packet.
+fn counted(trace: &Trace, leaves: bool) -> Vec<Counted> {
+    let of = |step: &Step| {
+        let egress = step.state == State::ApplyEgressFirewallRule;
+        if egress && !leaves {
+            return None;
+        }
+        let far = if egress { Side::Destination } else { Side::Source };
+        let counter = counter(far, step.rule.as_ref()?);
+        Some(Counted { router: step.network.to_string(), counter, packets: 1 })
+    };
+    let mut counted: Vec<Counted> = trace.steps.iter().filter_map(of).collect();
+    counted.sort();
+    counted
 }
 
 /// Whether the receiver's kernel answers by the way that the packet came: TCP by a RST, an echo request by its reply.

@@ -51,10 +51,19 @@ pub enum Mutant {
     MissingAlias,
     /// An instance that may forward may yet send only in its own name.
     StrictForwarder,
+    /// Each rule goes by its neighbour's name. As with those that follow, every packet goes where it should: only the
+    /// explanation is another.
+    SwappedNames,
+    /// What a rule denies is counted for the first one that allows.
+    DenyForAllow,
+    /// Of neighbouring rules that do the same, the last one that matches decides.
+    LastOfEquals,
+    /// Neighbouring rules that do the same are made one, which goes by the name of the first.
+    MergedEquals,
 }
 
 /// All mutants and their names.
-pub const ALL: [(&str, Mutant); 19] = [
+pub const ALL: [(&str, Mutant); 23] = [
     ("transitive-leak", Mutant::TransitiveLeak),
     ("swapped-tie-break", Mutant::SwappedTieBreak),
     ("one-gate", Mutant::OneGate),
@@ -74,6 +83,10 @@ pub const ALL: [(&str, Mutant); 19] = [
     ("subnet-falls-through", Mutant::SubnetFallsThrough),
     ("missing-alias", Mutant::MissingAlias),
     ("strict-forwarder", Mutant::StrictForwarder),
+    ("swapped-names", Mutant::SwappedNames),
+    ("deny-for-allow", Mutant::DenyForAllow),
+    ("last-of-equals", Mutant::LastOfEquals),
+    ("merged-equals", Mutant::MergedEquals),
 ];
 
 impl fmt::Display for Mutant {
@@ -158,6 +171,29 @@ impl Mutant {
                 // Routes by it are compiled already.
                 network.nics.values_mut().for_each(|nic| nic.can_ip_forward = false);
             }),
+            Mutant::SwappedNames => edit_rules(fabric, |rules| {
+                for pair in rules.chunks_mut(2) {
+                    if let [one, other] = pair {
+                        let first = one.clone();
+                        go_by(one, other);
+                        go_by(other, &first);
+                    }
+                }
+            }),
+            Mutant::DenyForAllow => edit_rules(fabric, |rules| {
+                let allow = rules.iter().find(|rule| rule.action == Action::Allow).cloned();
+                let denied = rules.iter_mut().filter(|rule| rule.action == Action::Deny);
+                denied.for_each(|rule| allow.iter().for_each(|allow| go_by(rule, allow)));
+            }),
+            Mutant::LastOfEquals => edit_rules(fabric, |rules| {
+                rules.chunk_by_mut(alike).for_each(<[Rule]>::reverse);
+            }),
+            Mutant::MergedEquals => edit_rules(fabric, |rules| {
+                for run in rules.chunk_by_mut(alike) {
+                    let first = run[0].clone();
+                    run.iter_mut().for_each(|rule| go_by(rule, &first));
+                }
+            }),
             Mutant::IgnoredTargets => edit_rules(fabric, |rules| {
                 rules.iter_mut().for_each(|rule| rule.targets = tombolo_fabric::Targets::All);
             }),
@@ -176,6 +212,16 @@ impl Mutant {
             }
         }
     }
+}
+
+/// Whether two rules do the same with what they match.
+fn alike(one: &Rule, other: &Rule) -> bool {
+    one.action == other.action
+}
+
+/// Has a rule go by another's name.
+fn go_by(rule: &mut Rule, other: &Rule) {
+    (rule.name, rule.implied) = (other.name.clone(), other.implied);
 }
 
 /// Renders a Fabric with other rules in it.

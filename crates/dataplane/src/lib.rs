@@ -27,7 +27,7 @@ pub mod table;
 
 pub use fault::{Fault, Faults, Place};
 pub use plan::{Edit, Op, Plan, plan};
-pub use probe::{Probe, Seen};
+pub use probe::{Counted, Probe, Seen};
 pub use render::{render, render_with};
 pub use rules::Ruleset;
 pub use state::{Changes, Desired, Link, Namespace, Neighbour, Route, RouteVia, State};

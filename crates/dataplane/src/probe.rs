@@ -45,6 +45,20 @@ pub struct Seen {
     pub arrived: Vec<String>,
     /// Whether a reply (TCP's SYN-ACK or RST, ICMP's echo reply) came back to the sender.
     pub replied: bool,
+    /// The counters of routers' rules that moved meanwhile, where these are looked at.
+    #[serde(default)]
+    pub counted: Vec<Counted>,
+}
+
+/// A counter that moved.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Counted {
+    /// The router's namespace.
+    pub router: String,
+    /// The counter: see [`crate::rules::counter`].
+    pub counter: String,
+    /// By how many packets.
+    pub packets: u64,
 }
 
 /// A packet as bytes: an IPv4 header without checksum (a raw socket's kernel fills it in) and what follows.

@@ -246,7 +246,7 @@ impl<'r> Classes<'r> {
 /// A rule without its targets, which the chain stands for.
 fn chain_rule(rule: &tombolo_fabric::Rule) -> ChainRule {
     ChainRule {
-        name: rule.name.clone(),
+        name: rule.id(),
         far: rule.far.clone(),
         matches: rule.matches.clone(),
         allow: rule.action == Action::Allow,

@@ -79,7 +79,7 @@ pub enum Allow {
 /// One rule of a gate's chain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ChainRule {
-    /// The firewall rule that it comes from.
+    /// The firewall rule that it comes from. Those that nobody made are `implied/NAME`.
     pub name: String,
     /// The far end's addresses, any of which matches.
     pub far: BTreeSet<Ipv4Net>,
@@ -108,6 +108,9 @@ impl Ruleset {
             maps: maps.into_iter().map(|(name, chains)| (name.to_owned(), chains.clone())).collect(),
             ..Table::default()
         };
+        for chain in self.chains.values() {
+            table.counters.extend(chain.rules.iter().map(|rule| counter(chain.far, &rule.name)));
+        }
         let dhcp = Intervals::new([(DHCP_CLIENT.into(), DHCP_CLIENT.into())]);
         let gate_in = vec![
             rule([Match::Protocol(17), Match::Port(dhcp)], Verdict::Drop),
@@ -147,6 +150,7 @@ impl Ruleset {
             for way in [Way::In, Way::Out] {
                 let over = |condition: Option<Match>| table::Rule {
                     matches: [Match::Link(way, link.clone())].into_iter().chain(condition).collect(),
+                    counter: None,
                     verdict: Verdict::Drop,
                     comment: None,
                 };
@@ -194,6 +198,7 @@ fn ends(own: &BTreeSet<Ipv4Net>) -> Vec<table::Rule> {
     let all = ranges.ranges() == [(0, u32::MAX)];
     let of = |side| table::Rule {
         matches: if all { Vec::new() } else { vec![Match::End(side, ranges.clone())] },
+        counter: None,
         verdict: Verdict::Accept,
         comment: None,
     };
@@ -210,7 +215,14 @@ fn peering(way: Way) -> Match {
 
 /// A rule that comes from no firewall rule.
 fn rule<const N: usize>(matches: [Match; N], verdict: Verdict) -> table::Rule {
-    table::Rule { matches: matches.into(), verdict, comment: None }
+    table::Rule { matches: matches.into(), counter: None, verdict, comment: None }
+}
+
+/// The counter of the packets about which a firewall rule has decided, whichever of its chains and protocols it was.
+/// A rule of each direction may have the same name. `far` is what its chain looks at.
+pub fn counter(far: Side, rule: &str) -> String {
+    let gate = if far == Side::Source { "ingress" } else { "egress" };
+    format!("{gate}/{rule}")
 }
 
 /// A rule as one rule of nf_tables for each protocol that it names.
@@ -223,6 +235,7 @@ fn chain_rule(chain: &Chain, rule: &ChainRule) -> Vec<table::Rule> {
     };
     let one = |l4: &L4| table::Rule {
         matches: far.iter().cloned().chain(l4_match(l4)).collect(),
+        counter: Some(counter(chain.far, &rule.name)),
         verdict: verdict.clone(),
         comment: Some(rule.name.clone()),
     };
@@ -272,15 +285,16 @@ mod tests {
         let lines = [chain_rule(&ingress, &rule), chain_rule(&egress, &denied)].concat();
         let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
         let want = [
-            "ip saddr { 10.0.0.0/8, 192.168.0.1 } meta l4proto 6 th dport { 22, 80-90 } accept comment \"r\"",
-            "ip saddr { 10.0.0.0/8, 192.168.0.1 } meta l4proto 1 accept comment \"r\"",
-            "ip daddr { 10.0.0.0/8, 192.168.0.1 } meta l4proto 6 th dport { 22, 80-90 } drop comment \"r\"",
-            "ip daddr { 10.0.0.0/8, 192.168.0.1 } meta l4proto 1 drop comment \"r\"",
+            "ip saddr { 10.0.0.0/8, 192.168.0.1 } meta l4proto 6 th dport { 22, 80-90 } counter name \"ingress/r\" accept comment \"r\"",
+            "ip saddr { 10.0.0.0/8, 192.168.0.1 } meta l4proto 1 counter name \"ingress/r\" accept comment \"r\"",
+            "ip daddr { 10.0.0.0/8, 192.168.0.1 } meta l4proto 6 th dport { 22, 80-90 } counter name \"egress/r\" drop comment \"r\"",
+            "ip daddr { 10.0.0.0/8, 192.168.0.1 } meta l4proto 1 counter name \"egress/r\" drop comment \"r\"",
         ];
         assert_eq!(lines, want);
         let all = ["0.0.0.0/1", "128.0.0.0/1"].iter().map(|r| r.parse().unwrap()).collect();
         let anybody = ChainRule { far: all, ..rule.clone() };
-        assert_eq!(chain_rule(&ingress, &anybody)[1].to_string(), "meta l4proto 1 accept comment \"r\"");
+        let want = "meta l4proto 1 counter name \"ingress/r\" accept comment \"r\"";
+        assert_eq!(chain_rule(&ingress, &anybody)[1].to_string(), want);
         let nobody = ChainRule { far: BTreeSet::new(), ..rule };
         assert_eq!(chain_rule(&ingress, &nobody), []);
     }

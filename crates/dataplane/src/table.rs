@@ -3,7 +3,7 @@
 //! It knows just what a router's rules need, and both forms are made of it alone, so that they cannot differ unnoticed.
 
 use crate::rules::Side;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter, Write};
 use std::net::Ipv4Addr;
 
@@ -13,6 +13,8 @@ pub const TABLE: &str = "tombolo";
 /// A table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
+    /// Counters, by name. They outlive a change of the rules that count with them.
+    pub counters: BTreeSet<String>,
     /// Maps from interfaces to the chains that decide, by name.
     pub maps: BTreeMap<String, BTreeMap<String, String>>,
     /// Chains, by name.
@@ -42,6 +44,8 @@ pub enum Hook {
 pub struct Rule {
     /// The conditions.
     pub matches: Vec<Match>,
+    /// The counter that counts the packets that it matches.
+    pub counter: Option<String>,
     /// What becomes of the packet.
     pub verdict: Verdict,
     /// The firewall rule that it comes from.
@@ -145,6 +149,9 @@ impl Table {
     /// A script for `nft -f -` that puts this table in the place of whatever table there was, in one transaction.
     pub fn script(&self) -> String {
         let mut out = format!("table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
+        for name in &self.counters {
+            let _ = writeln!(out, " counter {name} {{ }}");
+        }
         for (name, elements) in &self.maps {
             let _ = writeln!(out, " map {name} {{\n  type ifname : verdict");
             if !elements.is_empty() {
@@ -174,6 +181,7 @@ impl Table {
 impl Display for Rule {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.matches.iter().try_for_each(|one| write!(f, "{one} "))?;
+        self.counter.iter().try_for_each(|counter| write!(f, "counter name \"{counter}\" "))?;
         write!(f, "{}", self.verdict)?;
         self.comment.iter().try_for_each(|comment| write!(f, " comment \"{comment}\""))
     }

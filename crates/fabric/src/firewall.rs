@@ -61,6 +61,12 @@ pub struct Packet {
 }
 
 impl Rule {
+    /// What tells it from all other rules of its gate: its name, unless nobody made it. A user's rule may have the name
+    /// of an implied one.
+    pub fn id(&self) -> String {
+        if self.implied { format!("implied/{}", self.name) } else { self.name.clone() }
+    }
+
     /// Whether the rule matches the packet at the interface.
     pub fn matches(&self, nic: Ipv4Addr, packet: &Packet) -> bool {
         self.targets.contains(nic)

@@ -128,6 +128,9 @@ pub struct Step {
     pub what: String,
     /// More about it, for people.
     pub detail: String,
+    /// At a gate, the rule that decides: [`Rule::id`].
+    #[serde(skip)]
+    pub rule: Option<String>,
 }
 
 /// A flow's way through the Fabric.
@@ -386,7 +389,7 @@ fn gate(
     let what = rule.map_or_else(String::new, |r| r.name.clone());
     let detail = rule.map_or_else(String::new, describe);
     let cause = (!allow).then_some(cause);
-    steps.push(Step { state, cause, network: key.clone(), what, detail });
+    steps.push(Step { state, cause, network: key.clone(), what, detail, rule: rule.map(Rule::id) });
     cause.map(Verdict::Dropped)
 }
 
@@ -402,7 +405,7 @@ fn describe(rule: &Rule) -> String {
 
 /// Adds a step that the packet passes.
 fn push(steps: &mut Vec<Step>, state: State, network: &NetworkKey, what: String, detail: String) {
-    steps.push(Step { state, cause: None, network: network.clone(), what, detail });
+    steps.push(Step { state, cause: None, network: network.clone(), what, detail, rule: None });
 }
 
 /// Adds the step that the packet does not pass.
@@ -415,6 +418,6 @@ fn drop(steps: &mut Vec<Step>, flow: &Flow, cause: Cause, what: String, detail: 
         | Cause::NoExternalAddress => State::ApplyRoute,
         _ => State::Drop,
     };
-    steps.push(Step { state, cause: Some(cause), network, what, detail });
+    steps.push(Step { state, cause: Some(cause), network, what, detail, rule: None });
     Verdict::Dropped(cause)
 }

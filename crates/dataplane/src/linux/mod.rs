@@ -59,6 +59,14 @@ pub struct Held {
     watch: Watch,
 }
 
+impl Kernel {
+    /// What has been counted since each rule was made: for each router, how many packets each counter.
+    pub fn counters(&mut self) -> Result<BTreeMap<String, BTreeMap<String, u64>>> {
+        let routers = self.namespaces.iter_mut().filter(|(_, held)| held.router);
+        routers.map(|(name, held)| Ok((name.clone(), held.counters()?))).collect()
+    }
+}
+
 impl Held {
     /// Holds a namespace.
     pub fn new(fd: OwnedFd, router: bool) -> Result<Held> {
@@ -69,6 +77,11 @@ impl Held {
     /// Holds a namespace in which `watch` was opened.
     fn watched(fd: OwnedFd, router: bool, watch: Watch) -> Held {
         Held { fd: Arc::new(fd), router, rules: None, nft: None, seen: None, watch }
+    }
+
+    /// How many packets each counter of its rules has counted.
+    fn counters(&mut self) -> Result<BTreeMap<String, u64>> {
+        self.with_nft(Nft::counters)
     }
 
     /// Does something with its rules. What fails leaves no connection: there may be answers to it.

@@ -1,7 +1,8 @@
 //! Sending probes and listening for them, in any number of namespaces from one thread.
 
+use super::nft::Nft;
 use super::{Held, Kernel, netns};
-use crate::probe::{Found, Probe, Seen, icmp, packet, read};
+use crate::probe::{Counted, Found, Probe, Seen, icmp, packet, read};
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,9 +29,10 @@ struct Ears {
 }
 
 impl Kernel {
-    /// Sends the probes, and tells of each where it arrived. `cookie` is the first of as many numbers as [`cookies`]
-    /// says, which should not have been used lately.
-    pub fn probe(&self, probes: &[Probe], cookie: u32) -> Result<Vec<Seen>> {
+    /// Sends the probes, and tells of each where it arrived; and which counters of routers' rules it moved, if that is
+    /// asked, for which they are sent one at a time. `cookie` is the first of as many numbers as [`cookies`] says,
+    /// which should not have been used lately.
+    pub fn probe(&self, probes: &[Probe], cookie: u32, counted: bool) -> Result<Vec<Seen>> {
         let endpoints: BTreeMap<&str, &Held> = self
             .namespaces
             .iter()
@@ -45,6 +47,9 @@ impl Kernel {
             let work = scope.spawn(|| {
                 pin()?;
                 let mut run = Run::new(&endpoints)?;
+                if counted {
+                    run.meters = self.meters()?;
+                }
                 let seen = run.all(probes, cookie);
                 // Closing a packet socket waits for every processor, some 10 ms each: not before the answer.
                 let ears: Vec<Ears> = run.ears.into_values().collect();
@@ -54,12 +59,49 @@ impl Kernel {
             work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
+
+    /// The counters of every router's rules.
+    fn meters(&self) -> Result<Vec<Meter>> {
+        let routers = self.namespaces.iter().filter(|(_, held)| held.router);
+        let open = |(name, held): (&String, &Held)| {
+            let mut nft = netns::with(&*held.fd, Nft::open)??;
+            Ok(Meter { router: name.clone(), counts: nft.counters()?, nft })
+        };
+        routers.map(open).collect()
+    }
+}
+
+/// The counters of a router's rules.
+struct Meter {
+    router: String,
+    nft: Nft,
+    /// What they said last.
+    counts: BTreeMap<String, u64>,
+}
+
+impl Meter {
+    /// What has moved since they were looked at.
+    fn moved(&mut self) -> Result<Vec<Counted>> {
+        let before = std::mem::replace(&mut self.counts, self.nft.counters()?);
+        let moved = self.counts.iter().map(|(counter, packets)| Counted {
+            router: self.router.clone(),
+            counter: counter.clone(),
+            packets: packets.saturating_sub(before.get(counter).copied().unwrap_or_default()),
+        });
+        Ok(moved.filter(|counted| counted.packets > 0).collect())
+    }
+}
+
+/// How many probes are sent before it is waited for them.
+fn chunk(counted: bool) -> usize {
+    if counted { 1 } else { CHUNK }
 }
 
 /// How many numbers the probes and their barriers use at most.
-pub fn cookies(probes: &[Probe]) -> u32 {
+pub fn cookies(probes: &[Probe], counted: bool) -> u32 {
     let senders: BTreeSet<&str> = probes.iter().map(|probe| probe.from.as_str()).collect();
-    let barriers = probes.len().div_ceil(CHUNK) * senders.len() * ROUNDS as usize;
+    let senders = senders.len().min(chunk(counted));
+    let barriers = probes.len().div_ceil(chunk(counted)) * senders * ROUNDS as usize;
     (probes.len() + barriers) as u32
 }
 
@@ -77,6 +119,8 @@ struct Run<'k> {
     /// The barriers that are awaited, and who sent each.
     barriers: BTreeMap<u32, String>,
     next_barrier: u32,
+    /// What counts, where that is asked.
+    meters: Vec<Meter>,
 }
 
 impl<'k> Run<'k> {
@@ -84,15 +128,23 @@ impl<'k> Run<'k> {
     fn new(endpoints: &BTreeMap<&'k str, &Held>) -> Result<Self> {
         let open = |(name, held): (&&'k str, &&Held)| Ok((*name, netns::with(&*held.fd, listen)??));
         let ears = endpoints.iter().map(open).collect::<Result<_>>()?;
-        Ok(Self { ears, seen: BTreeMap::new(), barriers: BTreeMap::new(), next_barrier: 0 })
+        Ok(Self {
+            ears,
+            seen: BTreeMap::new(),
+            barriers: BTreeMap::new(),
+            next_barrier: 0,
+            meters: Vec::new(),
+        })
     }
 
     /// Sends all probes in chunks, with barriers after each.
     fn all(&mut self, probes: &[Probe], cookie: u32) -> Result<Vec<Seen>> {
         self.next_barrier = cookie.wrapping_add(probes.len() as u32);
         let mut cookies = (0..probes.len() as u32).map(|i| cookie.wrapping_add(i));
-        for chunk in probes.chunks(CHUNK) {
+        for chunk in probes.chunks(chunk(!self.meters.is_empty())) {
+            let mut last = cookie;
             for (probe, cookie) in chunk.iter().zip(&mut cookies) {
+                last = cookie;
                 self.seen.insert(cookie, Seen::default());
                 send(&self.ears[probe.from.as_str()].raw, probe.destination, &packet(probe, cookie));
             }
@@ -100,6 +152,10 @@ impl<'k> Run<'k> {
                 chunk.iter().map(|p| (p.from.as_str(), p.destination)).collect();
             for _ in 0..ROUNDS {
                 self.barrier(senders.keys().copied())?;
+            }
+            for meter in &mut self.meters {
+                let moved = meter.moved()?;
+                self.seen.entry(last).and_modify(|seen| seen.counted.extend(moved));
             }
         }
         Ok((0..probes.len() as u32)

@@ -1,6 +1,8 @@
 //! A network namespace, our connection to its rules, and the `nft` program in it.
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -32,6 +34,22 @@ impl Space {
 
     pub(crate) fn generation(&self) -> u32 {
         netns::with(&self.0, || Nft::open()?.generation()).expect("to be inside").expect("a generation")
+    }
+
+    /// What has been counted.
+    pub(crate) fn counters(&self) -> BTreeMap<String, u64> {
+        netns::with(&self.0, || Nft::open()?.counters()).expect("to be inside").expect("counters")
+    }
+
+    /// Sends datagrams over the loopback interface.
+    pub(crate) fn send_to_itself(&self, datagrams: usize) {
+        let send = || {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            for _ in 0..datagrams {
+                socket.send_to(b"it", "127.0.0.1:9").expect("to send");
+            }
+        };
+        netns::with(&self.0, send).expect("to be inside");
     }
 
     /// Runs a script by `nft`.

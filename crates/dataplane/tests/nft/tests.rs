@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Side};
-use tombolo_dataplane::table::{Rule, Verdict};
+use tombolo_dataplane::table::{Match, Rule, Verdict};
 use tombolo_dataplane::{Ruleset, Table, render};
 use tombolo_fabric::compile;
 use tombolo_model::{L4, PortRange, Protocol, World};
@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("what_others_changed_is_replaced", what_others_changed_is_replaced),
     ("what_is_refused_leaves_the_rules_as_they_were", what_is_refused_leaves_the_rules_as_they_were),
     ("a_thousand_rules", a_thousand_rules),
+    ("counters_count_and_outlive_changes", counters_count_and_outlive_changes),
 ];
 
 /// No limit of ours.
@@ -135,8 +136,8 @@ fn what_is_refused_leaves_the_rules_as_they_were() {
     let mut bad = small();
     bad.chains.insert("i-9".into(), chain(vec![rule("more", "10.9.0.0/16", 9)]));
     let mut bad = bad.table();
-    let nowhere =
-        Rule { matches: Vec::new(), verdict: Verdict::Goto("nowhere".into()), comment: Some("lost".into()) };
+    let (matches, verdict) = (Vec::new(), Verdict::Goto("nowhere".into()));
+    let nowhere = Rule { matches, counter: None, verdict, comment: Some("lost".into()) };
     bad.chains.get_mut("input-hook").unwrap().rules.push(nowhere);
     for known in [None, Some((&good, generation))] {
         let error = space.load(known, &bad, ALL).unwrap_err().to_string();
@@ -152,6 +153,39 @@ fn what_is_refused_leaves_the_rules_as_they_were() {
     let error = space.load(None, &bad.table(), ALL).unwrap_err().to_string();
     assert!(error.ends_with(" in chain i-9: too long for nf_tables"), "{error}");
     assert_eq!((space.generation(), space.list()), (generation, before));
+}
+
+/// A rule counts what it matches, and goes on where it was when others come and go.
+fn counters_count_and_outlive_changes() {
+    let counted = |number, name: &str| Rule {
+        matches: vec![Match::Protocol(number)],
+        counter: Some(name.into()),
+        verdict: Verdict::Drop,
+        comment: None,
+    };
+    let table = |rules: Vec<Rule>| {
+        let mut table = small().table();
+        table.counters.extend(rules.iter().filter_map(|rule| rule.counter.clone()));
+        table.chains.get_mut("input-hook").unwrap().rules.splice(..0, rules);
+        table
+    };
+    let space = Space::new();
+    let one = table(vec![counted(6, "ingress/tcp"), counted(17, "ingress/udp"), counted(17, "ingress/late")]);
+    let generation = space.load(None, &one, ALL).unwrap();
+    assert_eq!(space.counters()["ingress/udp"], 0);
+    space.send_to_itself(3);
+    let all = space.counters();
+    let moved: Vec<_> = all.iter().filter(|(_, packets)| **packets > 0).collect();
+    assert_eq!(moved, [(&"ingress/udp".to_owned(), &3)]);
+    assert_eq!(all.len(), one.counters.len());
+    let other = table(vec![counted(17, "ingress/first"), counted(17, "ingress/udp")]);
+    let generation = space.load(Some((&one, generation)), &other, ALL).unwrap();
+    space.send_to_itself(2);
+    let all = space.counters();
+    assert_eq!((all["ingress/udp"], all["ingress/first"]), (3, 2));
+    assert!(!all.contains_key("ingress/tcp"));
+    space.load(Some((&other, generation)), &table(Vec::new()), ALL).unwrap();
+    assert!(!space.counters().contains_key("ingress/udp"));
 }
 
 /// More than one datagram carries: the gates are closed meanwhile. Then one more rule, and one less.

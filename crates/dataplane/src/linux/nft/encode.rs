@@ -10,7 +10,8 @@
 //! fit, or a large table is made from nothing, the table is first made with gates that are closed.
 
 use super::expression::{
-    Lookup, MAP_NAME, NAME_BYTES, Numbers, SET_NAME, condition, in_set, name_bytes, verdict, verdict_data,
+    COUNTER, Lookup, MAP_NAME, NAME_BYTES, Numbers, SET_NAME, condition, count, in_set, name_bytes, verdict,
+    verdict_data,
 };
 use super::message::{APPEND, Attributes, CREATE, Message, TooLong};
 use crate::table::{Chain, Intervals, Rule, TABLE, Table, Verdict};
@@ -28,6 +29,8 @@ mod kind {
     pub(super) const DELETE_SET: u16 = 11;
     pub(super) const NEW_ELEMENTS: u16 = 12;
     pub(super) const DELETE_ELEMENTS: u16 = 14;
+    pub(super) const NEW_OBJECT: u16 = 18;
+    pub(super) const DELETE_OBJECT: u16 = 20;
 }
 
 /// `enum nft_set_flags`
@@ -129,7 +132,10 @@ impl Change {
         let mut encoder = Encoder::default();
         let mut change = Change::default();
         let is_new = |name: &String| !before.chains.contains_key(name);
-        // Chains first: rules and elements name them.
+        // Counters and chains first: rules and elements name them.
+        for name in after.counters.difference(&before.counters) {
+            change.apart.push(vec![counter(kind::NEW_OBJECT, CREATE, name)?]);
+        }
         for (name, chain) in after.chains.iter().filter(|(name, _)| is_new(name)) {
             let message = new_chain(name, chain)?;
             match chain.hook {
@@ -217,7 +223,21 @@ fn removed(before: &Table, after: &Table) -> Result<Unit, TooLong> {
         });
         all.push(Message::new(kind::DELETE_CHAIN, 0, format!("chain {name}"), attributes)?);
     }
+    for name in before.counters.difference(&after.counters) {
+        all.push(counter(kind::DELETE_OBJECT, 0, name)?);
+    }
     Ok(all)
+}
+
+/// A counter that comes, with nothing counted, or goes.
+fn counter(kind: u16, flags: u16, name: &str) -> Result<Message, TooLong> {
+    let attributes = Attributes::of(|a| {
+        a.text(1, TABLE); // NFTA_OBJ_TABLE
+        a.text(2, name); // NFTA_OBJ_NAME
+        a.number(3, COUNTER); // NFTA_OBJ_TYPE
+        a.nested(4, |_| {}); // NFTA_OBJ_DATA
+    });
+    Message::new(kind, flags, format!("counter {name}"), attributes)
 }
 
 /// A chain without its rules.
@@ -362,6 +382,7 @@ impl Encoder {
             a.nested(4, |list| {
                 // NFTA_RULE_EXPRESSIONS
                 rule.matches.iter().zip(&sets).for_each(|(one, set)| condition(list, one, set.as_ref()));
+                rule.counter.iter().for_each(|counter| count(list, counter));
                 verdict(list, &rule.verdict, states.as_ref());
             });
             if let Some(comment) = &rule.comment {

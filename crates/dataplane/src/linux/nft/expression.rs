@@ -126,6 +126,17 @@ pub(super) fn in_set(one: &Match) -> Option<(&Intervals, Numbers)> {
     }
 }
 
+/// `NFT_OBJECT_COUNTER`
+pub(super) const COUNTER: u32 = 1;
+
+/// Appends that a packet is counted, where all conditions before hold.
+pub(super) fn count(list: &mut Attributes, counter: &str) {
+    expression(list, "objref", |a| {
+        a.number(1, COUNTER); // NFTA_OBJREF_IMM_TYPE
+        a.text(2, counter); // NFTA_OBJREF_IMM_NAME
+    });
+}
+
 /// What numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Numbers {

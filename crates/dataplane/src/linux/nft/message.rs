@@ -20,7 +20,7 @@ pub(super) const APPEND: u16 = 0x800;
 /// `NFNL_SUBSYS_NFTABLES`
 pub(super) const SUBSYSTEM: u16 = 10;
 /// `NFPROTO_INET`
-const INET: u8 = 1;
+pub(super) const INET: u8 = 1;
 /// `NLA_F_NESTED`
 const NESTED: u16 = 0x8000;
 

@@ -10,10 +10,12 @@ mod message;
 pub use encode::{Transaction, encode};
 pub use message::{Message, TooLong};
 
-use crate::table::Table;
-use message::{Attributes, HEAD, SUBSYSTEM};
+use crate::table::{TABLE, Table};
+use expression::COUNTER;
+use message::{Attributes, HEAD, INET, SUBSYSTEM};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use nix::sys::socket::{MsgFlags, getsockopt, setsockopt, sockopt};
+use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -163,24 +165,71 @@ impl Nft {
         let found = attribute(attributes, ID).and_then(|value| value.try_into().ok());
         found.map(u32::from_be_bytes).ok_or_else(|| Error::other("nf_tables told no generation"))
     }
+
+    /// How many packets each of the table's counters has counted.
+    pub fn counters(&mut self) -> Result<BTreeMap<String, u64>> {
+        const GET_OBJECT: u16 = 19; // NFT_MSG_GETOBJ, linux/netfilter/nf_tables.h
+        const DUMP: u16 = 0x300; // NLM_F_DUMP
+        const DONE: u16 = 3; // NLMSG_DONE
+        let wanted = Attributes::of(|a| {
+            a.text(1, TABLE); // NFTA_OBJ_TABLE
+            a.number(3, COUNTER); // NFTA_OBJ_TYPE
+        });
+        let request = message::bytes(SUBSYSTEM << 8 | GET_OBJECT, DUMP, INET, 0, &wanted.into_bytes());
+        self.socket.send(&request, 0)?;
+        let mut counters = BTreeMap::new();
+        let mut bytes = Vec::with_capacity(1 << 16);
+        loop {
+            bytes.clear();
+            self.socket.recv(&mut bytes, 0)?;
+            for (kind, message) in messages(&bytes) {
+                match kind {
+                    DONE => return Ok(counters),
+                    ANSWER => {
+                        let code = message.get(16..20).and_then(|code| code.try_into().ok());
+                        return Err(Error::from_raw_os_error(
+                            code.map_or(0, i32::from_ne_bytes).wrapping_neg(),
+                        ));
+                    }
+                    _ => counters.extend(message.get(HEAD..).and_then(counted)),
+                }
+            }
+        }
+    }
 }
 
-/// The answers in a datagram: to which message, and a negative error or 0.
-fn answers(mut bytes: &[u8]) -> Vec<(u32, i32)> {
+/// A counter's name and its packets.
+fn counted(object: &[u8]) -> Option<(String, u64)> {
+    let name = attribute(object, 2)?; // NFTA_OBJ_NAME
+    let name = String::from_utf8_lossy(name.strip_suffix(&[0])?).into_owned();
+    let packets = attribute(attribute(object, 4)?, 2)?; // NFTA_OBJ_DATA, NFTA_COUNTER_PACKETS
+    Some((name, u64::from_be_bytes(packets.try_into().ok()?)))
+}
+
+/// The messages in a datagram, each with its kind.
+pub(super) fn messages(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     let mut found = Vec::new();
-    let word = |bytes: &[u8], at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    while let (Some(length), Some(kind)) = (word(bytes, 0), bytes.get(4..6)) {
-        if kind == ANSWER.to_ne_bytes() {
-            // The header, the error, the header of what is answered.
-            found.extend(word(bytes, 8).zip(word(bytes, 16).map(|code| code as i32)));
-        }
-        bytes = bytes.get((length as usize).next_multiple_of(4).max(16)..).unwrap_or_default();
+    while let Some(length) = bytes.get(..4).and_then(|length| length.try_into().ok()) {
+        let length = u32::from_ne_bytes(length) as usize;
+        let (Some(message), true) = (bytes.get(..length), length >= 16) else { break };
+        found.push((u16::from_ne_bytes([message[4], message[5]]), message));
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     found
 }
 
+/// The answers in a datagram: to which message, and a negative error or 0.
+fn answers(bytes: &[u8]) -> Vec<(u32, i32)> {
+    let word = |bytes: &[u8], at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let answers = messages(bytes).into_iter().filter(|(kind, _)| *kind == ANSWER);
+    // The header, the error, the header of what is answered.
+    answers
+        .filter_map(|(_, message)| word(message, 8).zip(word(message, 16).map(|code| code as i32)))
+        .collect()
+}
+
 /// The value of the first attribute of a kind.
-fn attribute(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
+pub(super) fn attribute(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
     loop {
         let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
         let value = bytes.get(4..length)?;
