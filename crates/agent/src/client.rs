@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use tombolo_dataplane::{Desired, Probe, Seen};
 
+use crate::hits::Hits;
 use crate::kernel::ConvergeReport;
 use crate::message::{ExecEvent, LogText, ProcessInfo, Program, Request, Response, VmSpec, WinSize};
 use crate::proto::{Conn, ProtoError};
@@ -185,6 +186,14 @@ impl Agent {
         match self.request(&Request::Counters)? {
             Response::Counters(counters) => Ok(counters),
             _ => Err(AgentError::Confused("Counters")),
+        }
+    }
+
+    /// What firewall rules have logged, from the hit of this number on.
+    pub fn hits(&self, since: u64) -> Result<Hits, AgentError> {
+        match self.request(&Request::Hits { since })? {
+            Response::Hits(hits) => Ok(hits),
+            _ => Err(AgentError::Confused("Hits")),
         }
     }
 

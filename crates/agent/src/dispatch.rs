@@ -10,6 +10,7 @@ use crate::bind;
 use crate::capture;
 use crate::connect;
 use crate::detached;
+use crate::hits;
 use crate::kernel::ConvergeReport;
 use crate::lab::Lab;
 use crate::message::{Request, Response};
@@ -46,11 +47,13 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
         Request::MakeNetns { name } => done(lab.dataplane.make_netns(&name)?),
         Request::Converge { desired } => {
             let report = lab.dataplane.converge(desired)?;
+            hits::listen(lab)?;
             ssh::listen(lab)?;
             converged(report)
         }
         Request::ConvergeChanges { since, changes } => {
             let report = lab.dataplane.converge_changes(since, changes)?;
+            hits::listen(lab)?;
             ssh::listen(lab)?;
             report.map_or(Response::DesiredOtherwise.into(), converged)
         }
@@ -58,6 +61,7 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
         Request::Bind { netns, tcp, udp } => bind::bind(lab, &netns, &tcp, &udp)?,
         Request::Capture { netns, link } => capture::capture(lab, &netns, &link)?,
         Request::Probe { probes, counted } => Response::Seen(lab.dataplane.probe(&probes, counted)?).into(),
+        Request::Hits { since } => Response::Hits(hits::since(lab, since)).into(),
         Request::Counters => Response::Counters(lab.dataplane.counters()?).into(),
         Request::StartDetached { vm, log, program, stdin } => {
             done(detached::start(lab, &*lab.vm(&vm)?, log, program, stdin)?)

@@ -16,6 +16,7 @@ use tombolo_dataplane::linux::probe::cookies;
 use tombolo_dataplane::linux::{Held, Kernel};
 use tombolo_dataplane::{Changes, Desired, Probe, Seen, plan};
 
+use crate::hits::Logging;
 use crate::lab::lock;
 
 /// What a convergence took.
@@ -108,6 +109,20 @@ impl Dataplane {
     pub(crate) fn probe(&self, probes: &[Probe], counted: bool) -> Result<Vec<Seen>> {
         let cookie = self.cookie.fetch_add(cookies(probes, counted), Ordering::Relaxed);
         lock(&self.kernel).probe(probes, cookie, counted).context("send probes")
+    }
+
+    /// The routers whose rules log.
+    pub(crate) fn logging(&self) -> Vec<Logging> {
+        let last = lock(&self.desired);
+        let kernel = lock(&self.kernel);
+        let logging = |(router, held): (&String, &Held)| {
+            let log = Arc::clone(held.log.as_ref()?);
+            let links = last.desired.state.namespaces.get(router).map(|namespace| &namespace.links);
+            let links = links.into_iter().flatten();
+            let peers = links.filter_map(|(link, it)| Some((link.clone(), it.peer.clone()?.0)));
+            Some(Logging { router: router.clone(), log, endpoints: peers.collect() })
+        };
+        kernel.namespaces.iter().filter_map(logging).collect()
     }
 
     /// What the routers' rules have counted.

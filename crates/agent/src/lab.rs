@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result, bail};
 use tombolo_dataplane::linux::guests::Guests;
 
+use crate::hits;
 use crate::kernel::Dataplane;
 use crate::message::VmSpec;
 use crate::ssh::Listeners;
@@ -25,6 +26,8 @@ pub struct Lab {
     vms: Mutex<BTreeMap<String, Arc<Vm>>>,
     /// Who waits for ssh connections.
     pub(crate) listeners: Listeners,
+    /// What firewall rules log.
+    pub(crate) hits: hits::Listeners,
     /// One [`Lab::set_vms`] at a time.
     changing: Mutex<()>,
 }
@@ -38,6 +41,7 @@ impl Lab {
             guests,
             vms: Mutex::default(),
             listeners: Listeners::default(),
+            hits: hits::Listeners::default(),
             changing: Mutex::default(),
         }
     }

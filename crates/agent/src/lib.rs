@@ -21,6 +21,7 @@ mod connect;
 mod detached;
 mod dispatch;
 mod fd;
+pub mod hits;
 mod init;
 mod kernel;
 mod lab;
@@ -40,6 +41,7 @@ use std::process::ExitCode;
 pub use bootstrap::{LabError, enter_lab};
 pub use capture::dropped;
 pub use client::own_stdio;
+pub use hits::{Hit, Hits};
 pub use kernel::ConvergeReport;
 pub use lab::Lab;
 pub use message::{

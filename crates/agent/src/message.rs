@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tombolo_dataplane::{Changes, Desired, Probe, Seen};
 
+use crate::hits::Hits;
 use crate::kernel::ConvergeReport;
 
 /// A VM as the agent needs to know it. Nothing runs and nothing is mounted for it until a program does.
@@ -167,6 +168,11 @@ pub enum Request {
     },
     /// How many packets each router's rules have counted.
     Counters,
+    /// What firewall rules have logged.
+    Hits {
+        /// The number of the first one that is wanted.
+        since: u64,
+    },
     /// Opens a TCP connection from within a network namespace; the response's descriptor is it.
     Connect {
         /// Name of the network namespace in the lab.
@@ -223,6 +229,8 @@ pub enum Response {
     Seen(Vec<Seen>),
     /// To [`Request::Counters`]: by router and counter.
     Counters(BTreeMap<String, BTreeMap<String, u64>>),
+    /// To [`Request::Hits`].
+    Hits(Hits),
     /// To [`Request::Connect`]: there is no connection.
     NotConnected {
         /// What the kernel said.

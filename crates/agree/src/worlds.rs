@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use tombolo_model::{
     Action, AddressKey, AddressSpec, AliasSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange,
-    FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey, NetworkSpec, NextHop, NicSpec,
-    PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier, Reserve, RouteKey, RouteSpec,
+    FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, LogMetadata, NetworkKey, NetworkSpec, NextHop,
+    NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier, Reserve, RouteKey, RouteSpec,
     ServiceAccount, SubnetworkKey, SubnetworkSpec, World, connection, project, range,
 };
 
@@ -244,6 +244,7 @@ impl Maker<'_> {
             spec.priority = self.pick(&PRIORITIES);
             spec.matches = (0..self.rng.usize(1..=2)).map(|_| self.l4()).collect();
             spec.disabled = self.chance(5);
+            spec.logging = if self.chance(20) { Some(LogMetadata::IncludeAllMetadata) } else { None };
             // A rule has tags or service accounts, never both.
             let by_account = self.chance(30);
             if self.chance(30) {

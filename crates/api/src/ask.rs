@@ -138,6 +138,9 @@ fn firewall(spec: &FirewallSpec) -> Value {
     if spec.disabled {
         body.insert("disabled".into(), json!(true));
     }
+    if let Some(metadata) = spec.logging {
+        body.insert("logConfig".into(), json!({ "enable": true, "metadata": metadata.as_str() }));
+    }
     for (field, values) in [
         ("sourceRanges", json!(spec.source_ranges)),
         ("destinationRanges", json!(spec.destination_ranges)),

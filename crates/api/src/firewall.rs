@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::str::FromStr;
 use tombolo_model::{
-    Action, Change, Direction, Firewall, FirewallKey, FirewallSpec, L4, NetworkKey, Refusal, World,
+    Action, Change, Direction, Firewall, FirewallKey, FirewallSpec, L4, LogMetadata, NetworkKey, Refusal,
+    World,
 };
 
 pub(crate) const HANDLERS: Handlers = &[
@@ -20,13 +21,14 @@ pub(crate) const HANDLERS: Handlers = &[
     ("compute.firewalls.update", update),
 ];
 
-const SAID: &[&str] = &["description", "logConfig"];
+const SAID: &[&str] = &["description"];
 const DERIVED: &[&str] = &[
     "allowed",
     "denied",
     "destinationRanges",
     "direction",
     "disabled",
+    "logConfig",
     "name",
     "network",
     "priority",
@@ -152,7 +154,29 @@ fn spec(project: &str, key: FirewallKey, body: Option<&Map<String, Value>>) -> R
     spec.source_service_accounts = set(body, "sourceServiceAccounts", "a service account")?;
     spec.target_service_accounts = set(body, "targetServiceAccounts", "a service account")?;
     spec.disabled = body.get("disabled").and_then(Value::as_bool) == Some(true);
+    spec.logging = logging(body)?;
     Ok(spec)
+}
+
+/// What `logConfig` says.
+fn logging(body: &Map<String, Value>) -> Result<Option<LogMetadata>, Failure> {
+    let Some(config) = body.get("logConfig").and_then(Value::as_object) else { return Ok(None) };
+    let unknown = |name: &&String| !["enable", "metadata"].contains(&name.as_str());
+    if let Some(name) = config.keys().find(unknown) {
+        return Err(Failure::unsupported(format_args!("the field 'logConfig.{name}' of a firewall rule")));
+    }
+    let metadata = config.get("metadata").and_then(Value::as_str);
+    let wrong = |expected: &str| {
+        Failure::from(Refusal::invalid("logConfig.metadata", metadata.unwrap_or_default(), expected))
+    };
+    let enabled = config.get("enable").and_then(Value::as_bool) == Some(true);
+    match (enabled, metadata) {
+        (false, None) => Ok(None),
+        (false, Some(_)) => Err(wrong("Can only be specified if logging is enabled.")),
+        (true, None | Some("INCLUDE_ALL_METADATA")) => Ok(Some(LogMetadata::IncludeAllMetadata)),
+        (true, Some("EXCLUDE_ALL_METADATA")) => Ok(Some(LogMetadata::ExcludeAllMetadata)),
+        (true, Some(_)) => Err(wrong("Must be INCLUDE_ALL_METADATA or EXCLUDE_ALL_METADATA.")),
+    }
 }
 
 /// The values of a list, each of which must be one of its kind. A lone address is a range of one.
@@ -231,9 +255,13 @@ pub(crate) fn wire(world: &World, key: &FirewallKey, found: &Firewall) -> Value 
         .collect();
     wire[if found.action == Action::Allow { "allowed" } else { "denied" }] = Value::Array(entries);
     wire["direction"] = json!(if found.direction == Direction::Ingress { "INGRESS" } else { "EGRESS" });
-    wire["logConfig"] = json!({ "enable": false });
     wire["disabled"] = json!(found.disabled);
     wire["selfLink"] = json!(links::link(key));
     details::add(world, &key.to_string(), &mut wire);
+    // After what was said: earlier versions kept it there.
+    wire["logConfig"] = match found.logging {
+        None => json!({ "enable": false }),
+        Some(metadata) => json!({ "enable": true, "metadata": metadata.as_str() }),
+    };
     wire
 }

@@ -103,3 +103,32 @@ fn an_instance_has_at_most_one_account() {
     let found = cloud.get(&format!("{instances}/vm-1"));
     assert_eq!(found["serviceAccounts"], json!([{ "email": email, "scopes": ["a"] }]));
 }
+
+/// `logConfig` is the rule's own: a patch of something else leaves it, and what it says is checked.
+#[test]
+fn a_rule_that_logs() {
+    let mut cloud = cloud();
+    let (rules, r) = (format!("{P}/global/firewalls"), format!("{P}/global/firewalls/r"));
+    let all = json!({ "enable": true, "metadata": "INCLUDE_ALL_METADATA" });
+    let none = json!({ "enable": true, "metadata": "EXCLUDE_ALL_METADATA" });
+    cloud.post(&rules, rule(json!({ "logConfig": { "enable": true } })));
+    assert_eq!(cloud.get(&r)["logConfig"], all, "as it is unless something else is said");
+    cloud.patch(&r, json!({ "logConfig": none }));
+    cloud.patch(&r, json!({ "priority": 7, "description": "d" }));
+    let found = cloud.get(&r);
+    assert_eq!((&found["logConfig"], &found["priority"]), (&none, &json!(7)));
+    let idle = json!({ "logConfig": { "enable": false, "metadata": "EXCLUDE_ALL_METADATA" } });
+    let refused = cloud.refused("PATCH", &r, idle);
+    check(
+        &refused,
+        400,
+        "Invalid value for field 'resource.logConfig.metadata': 'EXCLUDE_ALL_METADATA'. Can only be specified if \
+         logging is enabled.",
+    );
+    cloud.patch(&r, json!({ "logConfig": { "enable": false } }));
+    assert_eq!(cloud.get(&r)["logConfig"], json!({ "enable": false }));
+    cloud.good("PUT", &r, rule(json!({ "logConfig": { "enable": true } })));
+    assert_eq!(cloud.get(&r)["logConfig"], all);
+    cloud.good("PUT", &r, rule(json!({})));
+    assert_eq!(cloud.get(&r)["logConfig"], json!({ "enable": false }), "a PUT says all");
+}

@@ -16,6 +16,7 @@
 //!
 //! The host's own namespaces are never touched: all this happens inside the agent's.
 
+pub mod connection;
 pub mod fault;
 pub mod linux;
 pub mod plan;
@@ -25,6 +26,7 @@ pub mod rules;
 pub mod state;
 pub mod table;
 
+pub use connection::Connection;
 pub use fault::{Fault, Faults, Place};
 pub use plan::{Edit, Op, Plan, plan};
 pub use probe::{Counted, Probe, Seen};

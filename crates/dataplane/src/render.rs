@@ -250,5 +250,6 @@ fn chain_rule(rule: &tombolo_fabric::Rule) -> ChainRule {
         far: rule.far.clone(),
         matches: rule.matches.clone(),
         allow: rule.action == Action::Allow,
+        log: rule.log,
     }
 }

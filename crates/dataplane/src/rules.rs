@@ -87,6 +87,10 @@ pub struct ChainRule {
     pub matches: Vec<L4>,
     /// Through the gate, or dropped.
     pub allow: bool,
+    /// Whether its hits are logged. As in Google's cloud, of TCP and UDP only (documentation of VPC firewall rules
+    /// logging, "Specifications").
+    #[serde(default)]
+    pub log: bool,
 }
 
 impl Ruleset {
@@ -94,6 +98,11 @@ impl Ruleset {
     pub fn fingerprint(&self) -> String {
         let digest = Sha256::digest(self.script());
         digest.iter().take(16).map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// Whether any of them logs.
+    pub fn log(&self) -> bool {
+        self.chains.values().flat_map(|chain| &chain.rules).any(|rule| rule.log)
     }
 
     /// A script for `nft -f -` that replaces whatever rules there were, in one transaction.
@@ -151,6 +160,7 @@ impl Ruleset {
                 let over = |condition: Option<Match>| table::Rule {
                     matches: [Match::Link(way, link.clone())].into_iter().chain(condition).collect(),
                     counter: None,
+                    log: None,
                     verdict: Verdict::Drop,
                     comment: None,
                 };
@@ -199,6 +209,7 @@ fn ends(own: &BTreeSet<Ipv4Net>) -> Vec<table::Rule> {
     let of = |side| table::Rule {
         matches: if all { Vec::new() } else { vec![Match::End(side, ranges.clone())] },
         counter: None,
+        log: None,
         verdict: Verdict::Accept,
         comment: None,
     };
@@ -215,7 +226,7 @@ fn peering(way: Way) -> Match {
 
 /// A rule that comes from no firewall rule.
 fn rule<const N: usize>(matches: [Match; N], verdict: Verdict) -> table::Rule {
-    table::Rule { matches: matches.into(), counter: None, verdict, comment: None }
+    table::Rule { matches: matches.into(), counter: None, log: None, verdict, comment: None }
 }
 
 /// The counter of the packets about which a firewall rule has decided, whichever of its chains and protocols it was.
@@ -225,7 +236,18 @@ pub fn counter(far: Side, rule: &str) -> String {
     format!("{gate}/{rule}")
 }
 
-/// A rule as one rule of nf_tables for each protocol that it names.
+/// What a counter's chain looks at, and its rule: the other way round.
+pub fn counted_by(counter: &str) -> Option<(Side, &str)> {
+    let (gate, rule) = counter.split_once('/')?;
+    match gate {
+        "ingress" => Some((Side::Source, rule)),
+        "egress" => Some((Side::Destination, rule)),
+        _ => None,
+    }
+}
+
+/// A rule as one rule of nf_tables for each protocol that it names; if it logs every protocol, after one for each that is
+/// logged.
 fn chain_rule(chain: &Chain, rule: &ChainRule) -> Vec<table::Rule> {
     let Some(far) = far_match(chain.far, &rule.far) else { return Vec::new() };
     let verdict = match (rule.allow, chain.allow) {
@@ -233,14 +255,48 @@ fn chain_rule(chain: &Chain, rule: &ChainRule) -> Vec<table::Rule> {
         (true, Allow::ToIngressGate) => Verdict::Goto(GATE_IN.into()),
         (true, Allow::Deliver) => Verdict::Accept,
     };
+    let name = counter(chain.far, &rule.name);
+    let prefix = format!("{name} {}", if rule.allow { ALLOWED } else { DENIED });
+    let logged = |protocol| rule.log && LOGGED.contains(&protocol);
     let one = |l4: &L4| table::Rule {
         matches: far.iter().cloned().chain(l4_match(l4)).collect(),
-        counter: Some(counter(chain.far, &rule.name)),
+        counter: Some(name.clone()),
+        log: logged(l4.protocol).then(|| prefix.clone()),
         verdict: verdict.clone(),
         comment: Some(rule.name.clone()),
     };
-    rule.matches.iter().map(one).collect()
+    let only_log = |protocol: &Protocol| table::Rule {
+        counter: None,
+        log: Some(prefix.clone()),
+        verdict: Verdict::Next,
+        ..one(&L4::all_of(*protocol))
+    };
+    let mut all = Vec::new();
+    for l4 in &rule.matches {
+        if rule.log && l4.protocol == Protocol::All {
+            all.extend(LOGGED.iter().map(only_log));
+        }
+        all.push(one(l4));
+    }
+    all
 }
+
+/// What a rule that lets through writes before what it logs, after its counter.
+const ALLOWED: &str = "allowed";
+/// The same of one that drops.
+const DENIED: &str = "denied";
+
+/// What is written before a logged packet: the rule's counter, and whether the packet was allowed.
+pub fn read_prefix(prefix: &str) -> Option<(&str, bool)> {
+    match prefix.split_once(' ')? {
+        (counter, ALLOWED) => Some((counter, true)),
+        (counter, DENIED) => Some((counter, false)),
+        _ => None,
+    }
+}
+
+/// The protocols whose connections are logged.
+const LOGGED: [Protocol; 2] = [Protocol::TCP, Protocol::UDP];
 
 /// Nothing where every address matches, `None` where no address can.
 fn far_match(side: Side, far: &BTreeSet<Ipv4Net>) -> Option<Option<Match>> {
@@ -278,7 +334,7 @@ mod tests {
         let matches = vec![L4::new(Protocol::TCP, ports(&["22", "80-90"])), L4::all_of(Protocol::ICMP)];
         let far =
             ["10.0.0.0/9", "10.128.0.0/9", "192.168.0.1/32"].iter().map(|r| r.parse().unwrap()).collect();
-        let rule = ChainRule { name: "r".into(), far, matches, allow: true };
+        let rule = ChainRule { name: "r".into(), far, matches, allow: true, log: false };
         let ingress = Chain { far: Side::Source, allow: Allow::Deliver, rules: Vec::new() };
         let egress = Chain { far: Side::Destination, allow: Allow::ToIngressGate, rules: Vec::new() };
         let denied = ChainRule { allow: false, ..rule.clone() };
@@ -295,6 +351,19 @@ mod tests {
         let anybody = ChainRule { far: all, ..rule.clone() };
         let want = "meta l4proto 1 counter name \"ingress/r\" accept comment \"r\"";
         assert_eq!(chain_rule(&ingress, &anybody)[1].to_string(), want);
+        let all = L4::all_of(Protocol::All);
+        let logs = ChainRule { log: true, matches: vec![rule.matches[1].clone(), all], ..anybody.clone() };
+        let lines: Vec<String> = chain_rule(&egress, &logs).iter().map(ToString::to_string).collect();
+        let want = [
+            "meta l4proto 1 counter name \"egress/r\" goto gate-in comment \"r\"",
+            "meta l4proto 6 log prefix \"egress/r allowed\" group 1 snaplen 64 continue comment \"r\"",
+            "meta l4proto 17 log prefix \"egress/r allowed\" group 1 snaplen 64 continue comment \"r\"",
+            "counter name \"egress/r\" goto gate-in comment \"r\"",
+        ];
+        assert_eq!(lines, want);
+        assert_eq!(read_prefix("egress/r allowed"), Some(("egress/r", true)));
+        assert_eq!(read_prefix("egress/r denied"), Some(("egress/r", false)));
+        assert_eq!(counted_by("egress/r"), Some((Side::Destination, "r")));
         let nobody = ChainRule { far: BTreeSet::new(), ..rule };
         assert_eq!(chain_rule(&ingress, &nobody), []);
     }

@@ -10,6 +10,12 @@ use std::net::Ipv4Addr;
 /// The name of every router's table, of the family `inet`.
 pub const TABLE: &str = "tombolo";
 
+/// Which of its namespace's groups of listeners a router's rules log to.
+pub const LOG_GROUP: u16 = 1;
+
+/// How many bytes of a packet are logged: the longest IPv4 header (RFC 791, 3.1), and the ports after it.
+pub const LOG_BYTES: u32 = 64;
+
 /// A table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
@@ -46,6 +52,8 @@ pub struct Rule {
     pub matches: Vec<Match>,
     /// The counter that counts the packets that it matches.
     pub counter: Option<String>,
+    /// What is written before the packets that it matches, which are logged.
+    pub log: Option<String>,
     /// What becomes of the packet.
     pub verdict: Verdict,
     /// The firewall rule that it comes from.
@@ -93,6 +101,8 @@ pub enum Verdict {
     Accept,
     /// It is dropped.
     Drop,
+    /// The next rule decides.
+    Next,
     /// Another chain decides.
     Goto(String),
     /// The chain decides that a map has for its interface; where it has none, the next rule.
@@ -182,6 +192,9 @@ impl Display for Rule {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.matches.iter().try_for_each(|one| write!(f, "{one} "))?;
         self.counter.iter().try_for_each(|counter| write!(f, "counter name \"{counter}\" "))?;
+        self.log.iter().try_for_each(|prefix| {
+            write!(f, "log prefix \"{prefix}\" group {LOG_GROUP} snaplen {LOG_BYTES} ")
+        })?;
         write!(f, "{}", self.verdict)?;
         self.comment.iter().try_for_each(|comment| write!(f, " comment \"{comment}\""))
     }
@@ -220,6 +233,7 @@ impl Display for Verdict {
         match self {
             Verdict::Accept => f.write_str("accept"),
             Verdict::Drop => f.write_str("drop"),
+            Verdict::Next => f.write_str("continue"),
             Verdict::Goto(chain) => write!(f, "goto {chain}"),
             Verdict::ByLink(way, map) => write!(f, "{way} vmap @{map}"),
             Verdict::ByState(related) => {

@@ -215,6 +215,7 @@ fn resolve(world: &World, key: &FirewallKey, firewall: &Firewall) -> Rule {
         matches: firewall.matches.clone(),
         far: ranges.iter().copied().chain(sources).collect(),
         targets,
+        log: firewall.logging.is_some(),
     }
 }
 
@@ -257,5 +258,6 @@ fn managed(name: &str, priority: u16, action: Action, l4: L4, far: Ipv4Net) -> R
         matches: vec![l4],
         far: BTreeSet::from([far]),
         targets: Targets::All,
+        log: false,
     }
 }

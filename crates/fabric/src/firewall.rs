@@ -28,6 +28,8 @@ pub struct Rule {
     pub far: BTreeSet<Ipv4Net>,
     /// The interfaces that it acts at.
     pub targets: Targets,
+    /// Whether its hits are logged.
+    pub log: bool,
 }
 
 /// The interfaces that a rule acts at.

@@ -185,6 +185,27 @@ pub enum Action {
     Allow,
 }
 
+/// What is told of a connection that a logged rule has decided about, beside the connection and the rule. The names are
+/// Google's (compute v1, `Firewall.logConfig.metadata`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum LogMetadata {
+    /// The instances and networks at both ends, and what the rule matches.
+    IncludeAllMetadata,
+    /// Nothing.
+    ExcludeAllMetadata,
+}
+
+impl LogMetadata {
+    /// Google's spelling: `INCLUDE_ALL_METADATA`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogMetadata::IncludeAllMetadata => "INCLUDE_ALL_METADATA",
+            LogMetadata::ExcludeAllMetadata => "EXCLUDE_ALL_METADATA",
+        }
+    }
+}
+
 /// A firewall rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -219,6 +240,9 @@ pub struct Firewall {
     pub target_service_accounts: BTreeSet<String>,
     /// A disabled rule does nothing.
     pub disabled: bool,
+    /// Whether its hits are logged, and how much of them.
+    #[serde(default)]
+    pub logging: Option<LogMetadata>,
 }
 
 /// What a user says of a new rule. Omitted ranges mean `0.0.0.0/0`.
@@ -253,6 +277,9 @@ pub struct FirewallSpec {
     pub target_service_accounts: BTreeSet<String>,
     /// See [`Firewall`].
     pub disabled: bool,
+    /// See [`Firewall`].
+    #[serde(default)]
+    pub logging: Option<LogMetadata>,
 }
 
 impl FirewallSpec {
@@ -272,6 +299,7 @@ impl FirewallSpec {
             target_tags: BTreeSet::new(),
             target_service_accounts: BTreeSet::new(),
             disabled: false,
+            logging: None,
         }
     }
 }
@@ -345,6 +373,7 @@ fn rule(spec: &FirewallSpec, id: u64, creation_timestamp: Timestamp) -> Firewall
         target_tags: spec.target_tags.clone(),
         target_service_accounts: spec.target_service_accounts.clone(),
         disabled: spec.disabled,
+        logging: spec.logging,
     }
 }
 

@@ -37,7 +37,7 @@ pub use address::{Address, AddressKey, AddressSpec, Reserve, Reserved};
 pub use change::Change;
 pub use connection::{Connection, ConnectionSpec};
 pub use details::Details;
-pub use firewall::{Action, Direction, Firewall, FirewallSpec, L4, PortRange, Protocol};
+pub use firewall::{Action, Direction, Firewall, FirewallSpec, L4, LogMetadata, PortRange, Protocol};
 pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec, ServiceAccount};
 pub use key::{FirewallKey, InstanceKey, ManagedZoneKey, NetworkKey, RedisKey, RouteKey, SubnetworkKey};
 pub use managed_zone::{ManagedZone, ManagedZoneSpec, RecordChange, RecordSet};

@@ -7,6 +7,7 @@
 pub mod checks;
 pub mod cloud;
 pub mod control;
+pub mod firewall_log;
 pub mod guest;
 pub mod http;
 pub mod lab;

@@ -10,6 +10,7 @@ mod exec;
 mod fault;
 mod gcloud;
 mod lab;
+mod logs;
 mod output;
 mod serial;
 mod serve;
@@ -89,6 +90,8 @@ enum Verb {
     /// Print what a VM's startup script, or a redis instance's server, printed last
     #[command(after_help = "Example:\n  tombolo serial-output redis-proxy")]
     SerialOutput(serial::Args),
+    /// Print what firewall rules have logged, or how often each has decided
+    Logs(logs::Args),
     /// Say what happens to a packet, step by step, and what would get it there
     #[command(
         after_help = "Example:\n  tombolo trace vm-1 redis-1:6379\n  tombolo trace vm-1 10.2.0.2 --protocol icmp\n  tombolo trace iap vm-1:22\n\n`iap` is the client of Identity-Aware Proxy in the destination's network, by which one reaches a VM without an\nexternal address. Exit status: 0 reachable, 1 not, 2 error."
@@ -145,6 +148,7 @@ fn main() -> ExitCode {
         Verb::Exec(args) => exec::run(args),
         Verb::Shell(args) => exec::shell(args),
         Verb::SerialOutput(args) => serial::run(&args),
+        Verb::Logs(args) => logs::run(&args),
         Verb::Trace(args) => trace::run(&args),
         Verb::Capture(args) => capture::run(&args),
         Verb::Fault(args) => fault::run(&args),

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
-    Action, Change, ConnectMode, Direction, Exchange, Firewall, Instance, Network, NetworkKey, NextHop,
-    Route, RouteKey, Timestamp, World, network::DEFAULT_MTU,
+    Action, Change, ConnectMode, Direction, Exchange, Firewall, Instance, LogMetadata, Network, NetworkKey,
+    NextHop, Route, RouteKey, Timestamp, World, network::DEFAULT_MTU,
 };
 
 /// A World as text.
@@ -222,6 +222,13 @@ fn firewall(name: &str, rule: &Firewall) -> Value {
     put(&mut map, "destinationRanges", json!(rule.destination_ranges));
     if rule.disabled {
         put(&mut map, "disabled", true);
+    }
+    match rule.logging {
+        Some(LogMetadata::IncludeAllMetadata) => put(&mut map, "logConfig", json!({ "enable": true })),
+        Some(metadata) => {
+            put(&mut map, "logConfig", json!({ "enable": true, "metadata": metadata.as_str() }));
+        }
+        None => {}
     }
     Value::Object(map)
 }

@@ -11,7 +11,7 @@ use crate::value::{
 use ipnet::Ipv4Net;
 use serde_json::json;
 use std::net::Ipv4Addr;
-use tombolo_model::{Direction, PortRange, Protocol, RedisTier};
+use tombolo_model::{Direction, LogMetadata, PortRange, Protocol, RedisTier};
 
 form! {
     /// A topology file of Tombolo: projects, networks, instances, Redis instances and checks of what reaches what.
@@ -149,8 +149,20 @@ form! {
         "destinationRanges" destination_ranges: Vec<Ipv4Net>,
         /// Whether the rule does nothing.
         "disabled" disabled: Option<bool>,
+        /// Whether connections that it decides about are logged: see `tombolo logs firewall`.
+        "logConfig" log_config: Option<LogConfig>,
     }
     exactly_one { "allowed", "denied" }
+}
+
+form! {
+    /// What a firewall rule logs.
+    part LogConfig {
+        /// Whether it logs.
+        "enable" enable: bool,
+        /// INCLUDE_ALL_METADATA (when left out), or EXCLUDE_ALL_METADATA for the connection and the rule alone.
+        "metadata" metadata: Option<Word<LogMetadata>>,
+    }
 }
 
 form! {

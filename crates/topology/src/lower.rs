@@ -13,9 +13,9 @@ use crate::{Check, Located};
 use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
     Action, AddressKey, AddressSpec, Change, ConnectMode, ConnectionSpec, Exchange, FirewallKey,
-    FirewallSpec, InstanceKey, InstanceSpec, NetworkKey, NetworkSpec, NextHop, NicSpec, PeeringSpec,
-    RedisKey, RedisSpec, Reserve, RouteKey, RouteSpec, ServiceAccount, SubnetworkKey, SubnetworkSpec,
-    region::Region,
+    FirewallSpec, InstanceKey, InstanceSpec, LogMetadata, NetworkKey, NetworkSpec, NextHop, NicSpec,
+    PeeringSpec, RedisKey, RedisSpec, Reserve, RouteKey, RouteSpec, ServiceAccount, SubnetworkKey,
+    SubnetworkSpec, region::Region,
 };
 
 /// The four rules of the network `default`, which must go before it can.
@@ -390,6 +390,9 @@ fn firewall_spec(firewall: &Firewall, network: &NetworkKey) -> FirewallSpec {
     spec.source_service_accounts = plain(&firewall.source_service_accounts);
     spec.target_service_accounts = plain(&firewall.target_service_accounts);
     spec.disabled = firewall.disabled.unwrap_or(false);
+    let logging = firewall.log_config.as_ref().filter(|config| config.enable);
+    spec.logging =
+        logging.map(|config| config.metadata.map_or(LogMetadata::IncludeAllMetadata, |metadata| metadata.0));
     spec
 }
 

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use tombolo_model::{
-    Direction, PortRange, Protocol, RedisTier, Refusal,
+    Direction, LogMetadata, PortRange, Protocol, RedisTier, Refusal,
     key::{check_name, check_project_id},
     project::{COMPUTE, OTHERS, REDIS},
     region::{REGIONS, Region},
@@ -292,6 +292,13 @@ impl<T: Words> Text for Word<T> {
     fn format() -> Value {
         json!({"enum": T::TABLE.iter().map(|(word, _)| *word).collect::<Vec<_>>()})
     }
+}
+
+impl Words for LogMetadata {
+    const TABLE: &'static [(&'static str, Self)] = &[
+        ("INCLUDE_ALL_METADATA", LogMetadata::IncludeAllMetadata),
+        ("EXCLUDE_ALL_METADATA", LogMetadata::ExcludeAllMetadata),
+    ];
 }
 
 impl Words for Direction {

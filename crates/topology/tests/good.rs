@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 use tombolo_model::{
-    Action, Change, Direction, FirewallSpec, InstanceKey, NetworkKey, NextHop, RedisKey, RedisTier,
-    SubnetworkKey, Timestamp,
+    Action, Change, Direction, FirewallSpec, InstanceKey, LogMetadata, NetworkKey, NextHop, RedisKey,
+    RedisTier, SubnetworkKey, Timestamp,
 };
-use tombolo_topology::{CheckKind, Probe, Target, Topology, parse};
+use tombolo_topology::{CheckKind, Probe, Target, Topology, export, parse};
 
 const BASE: &str = "\
 projects: [{projectId: project-1}]
@@ -119,6 +119,24 @@ fn firewall_rules_have_googles_defaults() {
     );
     assert_eq!((rule.direction, rule.action, rule.priority), (Direction::Egress, Action::Deny, 0));
     assert!(rule.disabled && rule.target_tags.contains("web") && rule.destination_ranges.len() == 1);
+}
+
+/// What is exported of it reads as the same.
+#[test]
+fn a_rule_logs_if_it_says_so() {
+    for (config, want) in [
+        ("{enable: true}", Some(LogMetadata::IncludeAllMetadata)),
+        ("{enable: true, metadata: EXCLUDE_ALL_METADATA}", Some(LogMetadata::ExcludeAllMetadata)),
+        ("{enable: false}", None),
+    ] {
+        let rule = format!("{{name: r, allowed: [{{IPProtocol: tcp}}], logConfig: {config}}}");
+        assert_eq!(firewall(&rule).logging, want);
+        let world = good(&format!("{BASE}    firewalls:\n      - {rule}\n")).world(Timestamp(0)).unwrap();
+        let exported = export(&world);
+        assert_eq!(exported.lost, [""; 0]);
+        let again = good(&exported.text).world(Timestamp(0)).unwrap();
+        assert_eq!(again.firewalls.values().next().unwrap().logging, want, "{}", exported.text);
+    }
 }
 
 #[test]

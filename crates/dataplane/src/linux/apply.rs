@@ -108,6 +108,7 @@ impl Kernel {
                 let missing = || Error::other(format!("there is no namespace {namespace}"));
                 let held = self.namespaces.get_mut(namespace).ok_or_else(missing)?;
                 let table = rules.table();
+                held.listen(rules.log())?;
                 // Until they are loaded nothing is known of them: a part of them may be.
                 let before = held.rules.take();
                 let known = before.as_ref().map(|known| (&known.table, known.generation));

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod guests;
+pub mod log;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
@@ -12,6 +13,7 @@ mod watch;
 use crate::state::Namespace;
 use crate::table::Table;
 use guests::Guests;
+use log::Log;
 use nft::Nft;
 use std::collections::BTreeMap;
 use std::io::Result;
@@ -53,6 +55,8 @@ pub struct Held {
     rules: Option<Rules>,
     /// The connection to its rules, if there is one.
     nft: Option<Nft>,
+    /// What its rules log, where any do.
+    pub log: Option<Arc<Log>>,
     /// What was seen in it last, but for the rules.
     seen: Option<Namespace>,
     /// Whether it may be otherwise now.
@@ -76,7 +80,17 @@ impl Held {
 
     /// Holds a namespace in which `watch` was opened.
     fn watched(fd: OwnedFd, router: bool, watch: Watch) -> Held {
-        Held { fd: Arc::new(fd), router, rules: None, nft: None, seen: None, watch }
+        Held { fd: Arc::new(fd), router, rules: None, nft: None, log: None, seen: None, watch }
+    }
+
+    /// Listens to what its rules log from before they do, and as long as they do.
+    fn listen(&mut self, logs: bool) -> Result<()> {
+        match (&self.log, logs) {
+            (None, true) => self.log = Some(Arc::new(netns::with(&*self.fd, Log::open)??)),
+            (Some(_), false) => self.log = None,
+            _ => {}
+        }
+        Ok(())
     }
 
     /// How many packets each counter of its rules has counted.

@@ -137,7 +137,7 @@ fn what_is_refused_leaves_the_rules_as_they_were() {
     bad.chains.insert("i-9".into(), chain(vec![rule("more", "10.9.0.0/16", 9)]));
     let mut bad = bad.table();
     let (matches, verdict) = (Vec::new(), Verdict::Goto("nowhere".into()));
-    let nowhere = Rule { matches, counter: None, verdict, comment: Some("lost".into()) };
+    let nowhere = Rule { matches, counter: None, log: None, verdict, comment: Some("lost".into()) };
     bad.chains.get_mut("input-hook").unwrap().rules.push(nowhere);
     for known in [None, Some((&good, generation))] {
         let error = space.load(known, &bad, ALL).unwrap_err().to_string();
@@ -160,6 +160,7 @@ fn counters_count_and_outlive_changes() {
     let counted = |number, name: &str| Rule {
         matches: vec![Match::Protocol(number)],
         counter: Some(name.into()),
+        log: None,
         verdict: Verdict::Drop,
         comment: None,
     };
@@ -232,7 +233,13 @@ fn by_nft_in_parts(table: &Table) -> Vec<String> {
 fn rule(name: &str, far: &str, port: u16) -> ChainRule {
     let ports = vec![PortRange { first: port, last: port }];
     let far = BTreeSet::from([far.parse().unwrap()]);
-    ChainRule { name: name.into(), far, matches: vec![L4::new(Protocol::TCP, ports)], allow: true }
+    ChainRule {
+        name: name.into(),
+        far,
+        matches: vec![L4::new(Protocol::TCP, ports)],
+        allow: true,
+        log: false,
+    }
 }
 
 fn chain(rules: Vec<ChainRule>) -> Chain {

@@ -70,9 +70,26 @@ struct Fields {
     disabled: bool,
     #[arg(long, hide = true)]
     no_disabled: bool,
+    /// Connections that it decides about are logged: see `tombolo logs firewall`
+    #[arg(long, conflicts_with = "no_enable_logging")]
+    enable_logging: bool,
+    #[arg(long, hide = true)]
+    no_enable_logging: bool,
+    /// What is logged beside the connection and the rule
+    #[arg(long, value_enum, ignore_case = true, requires = "enable_logging")]
+    logging_metadata: Option<Metadata>,
     /// What it is for
     #[arg(long)]
     description: Option<String>,
+}
+
+/// How much a rule logs.
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+enum Metadata {
+    /// Instances, networks, and what the rule matches
+    IncludeAll,
+    /// Nothing else
+    ExcludeAll,
 }
 
 /// What a rule does with what it matches.
@@ -197,7 +214,18 @@ impl Fields {
             .maybe("targetServiceAccounts", self.target_service_accounts.as_ref())
             .maybe("destinationRanges", self.destination_ranges.as_ref())
             .maybe("disabled", either(self.disabled, self.no_disabled))
+            .maybe("logConfig", self.log_config())
             .maybe("description", self.description.as_deref())
+    }
+
+    fn log_config(&self) -> Option<Value> {
+        let enable = either(self.enable_logging, self.no_enable_logging)?;
+        let mut config = json!({ "enable": enable });
+        if let Some(metadata) = self.logging_metadata {
+            let all = if metadata == Metadata::IncludeAll { "INCLUDE_ALL" } else { "EXCLUDE_ALL" };
+            config["metadata"] = json!(format!("{all}_METADATA"));
+        }
+        Some(config)
     }
 }
 

@@ -14,6 +14,7 @@ mod guest;
 mod host;
 mod kill;
 mod life;
+mod logs;
 mod packets;
 mod scope;
 mod serve;

@@ -10,8 +10,8 @@
 //! fit, or a large table is made from nothing, the table is first made with gates that are closed.
 
 use super::expression::{
-    COUNTER, Lookup, MAP_NAME, NAME_BYTES, Numbers, SET_NAME, condition, count, in_set, name_bytes, verdict,
-    verdict_data,
+    COUNTER, Lookup, MAP_NAME, NAME_BYTES, Numbers, SET_NAME, condition, count, in_set, log, name_bytes,
+    verdict, verdict_data,
 };
 use super::message::{APPEND, Attributes, CREATE, Message, TooLong};
 use crate::table::{Chain, Intervals, Rule, TABLE, Table, Verdict};
@@ -383,13 +383,15 @@ impl Encoder {
                 // NFTA_RULE_EXPRESSIONS
                 rule.matches.iter().zip(&sets).for_each(|(one, set)| condition(list, one, set.as_ref()));
                 rule.counter.iter().for_each(|counter| count(list, counter));
+                rule.log.iter().for_each(|prefix| log(list, prefix));
                 verdict(list, &rule.verdict, states.as_ref());
             });
             if let Some(comment) = &rule.comment {
                 a.bytes(7, &comment_bytes(comment)); // NFTA_RULE_USERDATA
             }
         });
-        if rule.comment.as_ref().is_some_and(|comment| comment.len() > COMMENT) {
+        let long = |text: &Option<String>, most| text.as_ref().is_some_and(|text| text.len() > most);
+        if long(&rule.comment, COMMENT) || long(&rule.log, PREFIX) {
             return Err(TooLong { what: what() });
         }
         unit.push(Message::new(kind::NEW_RULE, CREATE | APPEND, what(), attributes)?);
@@ -401,6 +403,9 @@ impl Encoder {
         Lookup { id: self.sets, name }
     }
 }
+
+/// Bytes of what is written before a logged packet: `NF_LOG_PREFIXLEN`, with a NUL.
+const PREFIX: usize = 127;
 
 /// Bytes of a comment at most, as for `nft`.
 const COMMENT: usize = 128;

@@ -4,7 +4,7 @@
 
 use super::message::Attributes;
 use crate::rules::Side;
-use crate::table::{BURST, Intervals, Match, Verdict, Way, prefix_of};
+use crate::table::{BURST, Intervals, LOG_BYTES, LOG_GROUP, Match, Verdict, Way, prefix_of};
 
 /// `NFT_REG_VERDICT`
 const TO_VERDICT: u32 = 0;
@@ -137,6 +137,15 @@ pub(super) fn count(list: &mut Attributes, counter: &str) {
     });
 }
 
+/// Appends that a packet is logged.
+pub(super) fn log(list: &mut Attributes, prefix: &str) {
+    expression(list, "log", |a| {
+        a.bytes(1, &LOG_GROUP.to_be_bytes()); // NFTA_LOG_GROUP
+        a.text(2, prefix); // NFTA_LOG_PREFIX
+        a.number(3, LOG_BYTES); // NFTA_LOG_SNAPLEN
+    });
+}
+
 /// What numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Numbers {
@@ -179,18 +188,22 @@ pub(super) fn verdict(list: &mut Attributes, verdict: &Verdict, states: Option<&
             let Some(map) = states else { return };
             look_up(list, map.name, Some(map.id), Some(TO_VERDICT));
         }
-        Verdict::Accept | Verdict::Drop | Verdict::Goto(_) => expression(list, "immediate", |a| {
-            a.number(1, TO_VERDICT); // NFTA_IMMEDIATE_DREG
-            a.nested(2, |a| verdict_data(a, verdict)); // NFTA_IMMEDIATE_DATA
-        }),
+        Verdict::Accept | Verdict::Drop | Verdict::Next | Verdict::Goto(_) => {
+            expression(list, "immediate", |a| {
+                a.number(1, TO_VERDICT); // NFTA_IMMEDIATE_DREG
+                a.nested(2, |a| verdict_data(a, verdict)); // NFTA_IMMEDIATE_DATA
+            })
+        }
     }
 }
 
 /// A verdict as data: of an immediate expression, or of an element of a map.
 pub(super) fn verdict_data(data: &mut Attributes, verdict: &Verdict) {
+    const NFT_CONTINUE: i32 = -1;
     const NFT_GOTO: i32 = -4;
     let (code, chain) = match verdict {
         Verdict::Accept => (libc::NF_ACCEPT, None),
+        Verdict::Next => (NFT_CONTINUE, None),
         Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
         // The others are no data, and nothing passes by mistake.
         Verdict::Drop | Verdict::ByLink(..) | Verdict::ByState(_) => (libc::NF_DROP, None),

@@ -25,7 +25,7 @@ pub(super) const INET: u8 = 1;
 const NESTED: u16 = 0x8000;
 
 /// Bytes of the headers before the attributes.
-pub(super) const HEAD: usize = 20;
+pub(in crate::linux) const HEAD: usize = 20;
 
 /// Something that an attribute has no room for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Message {
 }
 
 /// A message's bytes, with the sequence number 0.
-pub(super) fn bytes(kind: u16, flags: u16, family: u8, id: u16, attributes: &[u8]) -> Vec<u8> {
+pub(in crate::linux) fn bytes(kind: u16, flags: u16, family: u8, id: u16, attributes: &[u8]) -> Vec<u8> {
     let length = HEAD + attributes.len();
     let mut bytes = Vec::with_capacity(length);
     bytes.extend((length as u32).to_ne_bytes());
@@ -103,31 +103,31 @@ pub(super) fn bytes(kind: u16, flags: u16, family: u8, id: u16, attributes: &[u8
 
 /// Attributes, one after the other.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Attributes {
+pub(in crate::linux) struct Attributes {
     bytes: Vec<u8>,
     overflow: bool,
 }
 
 impl Attributes {
     /// With these in it.
-    pub(super) fn of(fill: impl FnOnce(&mut Attributes)) -> Attributes {
+    pub(in crate::linux) fn of(fill: impl FnOnce(&mut Attributes)) -> Attributes {
         let mut attributes = Attributes::default();
         fill(&mut attributes);
         attributes
     }
 
     /// Their bytes.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(in crate::linux) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
     /// Bytes as they are.
-    pub(super) fn bytes(&mut self, kind: u16, value: &[u8]) {
+    pub(in crate::linux) fn bytes(&mut self, kind: u16, value: &[u8]) {
         self.with_length(kind, |bytes| bytes.extend_from_slice(value));
     }
 
     /// A text, which ends with a NUL.
-    pub(super) fn text(&mut self, kind: u16, value: &str) {
+    pub(in crate::linux) fn text(&mut self, kind: u16, value: &str) {
         self.with_length(kind, |bytes| {
             bytes.extend_from_slice(value.as_bytes());
             bytes.push(0);
@@ -135,12 +135,12 @@ impl Attributes {
     }
 
     /// A number, in network order as everything in nf_tables.
-    pub(super) fn number(&mut self, kind: u16, value: u32) {
+    pub(in crate::linux) fn number(&mut self, kind: u16, value: u32) {
         self.bytes(kind, &value.to_be_bytes());
     }
 
     /// Attributes in an attribute.
-    pub(super) fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Attributes)) {
+    pub(in crate::linux) fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Attributes)) {
         let start = self.bytes.len();
         self.bytes.extend([0; 4]);
         fill(self);

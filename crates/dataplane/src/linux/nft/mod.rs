@@ -5,7 +5,7 @@
 
 mod encode;
 mod expression;
-mod message;
+pub(super) mod message;
 
 pub use encode::{Transaction, encode};
 pub use message::{Message, TooLong};
@@ -219,7 +219,7 @@ pub(super) fn messages(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
 }
 
 /// The answers in a datagram: to which message, and a negative error or 0.
-fn answers(bytes: &[u8]) -> Vec<(u32, i32)> {
+pub(super) fn answers(bytes: &[u8]) -> Vec<(u32, i32)> {
     let word = |bytes: &[u8], at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let answers = messages(bytes).into_iter().filter(|(kind, _)| *kind == ANSWER);
     // The header, the error, the header of what is answered.

@@ -1,0 +1,73 @@
+//! The connection that a packet begins. Pure.
+
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+
+/// A connection: what Google's logs call a 5-tuple.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Where its first packet comes from.
+    pub source: Ipv4Addr,
+    /// Where its first packet goes.
+    pub destination: Ipv4Addr,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// 0 where the protocol has no ports.
+    pub source_port: u16,
+    /// 0 where the protocol has no ports.
+    pub destination_port: u16,
+}
+
+impl Connection {
+    /// That of an IPv4 packet's first bytes: the header (RFC 791, 3.1) and, of TCP, UDP and SCTP, the ports.
+    pub fn of(packet: &[u8]) -> Option<Connection> {
+        let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?));
+        let first = packet.first()?;
+        if first >> 4 != 4 {
+            return None;
+        }
+        let header = usize::from(first & 0x0f) * 4;
+        let protocol = *packet.get(9)?;
+        let port = |at: usize| match protocol {
+            6 | 17 | 132 => {
+                Some(u16::from_be_bytes(packet.get(header + at..header + at + 2)?.try_into().ok()?))
+            }
+            _ => Some(0),
+        };
+        Some(Connection {
+            source: address(12)?,
+            destination: address(16)?,
+            protocol,
+            source_port: port(0)?,
+            destination_port: port(2)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_read_from_a_packet() {
+        let mut packet = vec![0x46, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 0, 2, 10, 2, 0, 3];
+        packet.extend([1, 1, 1, 1]); // an option
+        packet.extend([0x13, 0x88, 0, 53]);
+        let want = Connection {
+            source: Ipv4Addr::new(10, 1, 0, 2),
+            destination: Ipv4Addr::new(10, 2, 0, 3),
+            protocol: 17,
+            source_port: 5000,
+            destination_port: 53,
+        };
+        assert_eq!(Connection::of(&packet), Some(want));
+        (0..packet.len()).for_each(|cut| assert_eq!(Connection::of(&packet[..cut]), None, "{cut}"));
+        packet[9] = 50;
+        assert_eq!(
+            Connection::of(&packet),
+            Some(Connection { protocol: 50, source_port: 0, destination_port: 0, ..want })
+        );
+        packet[0] = 0x66;
+        assert_eq!(Connection::of(&packet), None);
+    }
+}

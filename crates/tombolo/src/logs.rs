@@ -1,0 +1,164 @@
+//! `tombolo logs`.
+
+use crate::lab::{LabArgs, Running};
+use crate::output::{Format, bold, json, print, table};
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+use std::time::Duration;
+use tombolo_agent::Hits;
+use tombolo_server::firewall_log::{Count, Record, counts};
+
+/// How often `--follow` looks for more.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Arguments of `logs`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    of: Of,
+}
+
+/// Of what.
+#[derive(Debug, clap::Subcommand)]
+enum Of {
+    /// Print the connections about which firewall rules that log have decided, or how often each rule has
+    #[command(
+        after_help = "Example:\n  tombolo compute firewall-rules update vpc-1-allow-ssh --enable-logging\n  tombolo logs firewall --rule vpc-1-allow-ssh --follow\n  tombolo logs firewall --counts\n\nAs in Google's cloud, connections of TCP and UDP are logged, at their first packet. The last 10,000 of a lab are kept,\nuntil it ends. Every rule counts, whether it logs or not, packets of every protocol that begin a connection or are\ndenied."
+    )]
+    Firewall(Firewall),
+}
+
+/// Arguments of `logs firewall`.
+#[derive(Debug, clap::Args)]
+struct Firewall {
+    /// Of this rule only
+    #[arg(long)]
+    rule: Option<String>,
+    /// Of rules that acted at this VM only
+    #[arg(long)]
+    vm: Option<String>,
+    /// Go on with what is logged from now on (Ctrl-C ends it)
+    #[arg(long)]
+    follow: bool,
+    /// How often each rule has decided
+    #[arg(long, conflicts_with_all = ["vm", "follow"])]
+    counts: bool,
+    /// Text for people or JSON for programs: Google's log entries; with --follow one on a line
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    lab: LabArgs,
+}
+
+/// Prints what was logged.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let Of::Firewall(firewall) = &args.of;
+    match firewall.counts {
+        true => firewall.print_counts(),
+        false => firewall.print_hits(),
+    }
+}
+
+impl Firewall {
+    fn print_counts(&self) -> Result<ExitCode> {
+        let running = Running::find(&self.lab)?;
+        let view = running.view();
+        let mut all = counts(&view.world, &view.agent.counters()?);
+        if let Some(name) = &self.rule {
+            all.retain(|count| count.rule == *name);
+            if all.is_empty() {
+                bail!("there is no firewall rule '{name}' in the lab that is not disabled");
+            }
+        }
+        match self.format {
+            Format::Json => json(&all)?,
+            Format::Text => print(&count_table(&all)),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn print_hits(&self) -> Result<ExitCode> {
+        let mut running = Running::find(&self.lab)?;
+        let endpoint = match &self.vm {
+            Some(name) => Some(running.view().instance(name).map_err(anyhow::Error::msg)?.clone()),
+            None => None,
+        };
+        let mut hits = running.view().agent.hits(0)?;
+        let known = |rule: &str, hits: &Hits| {
+            let world = &running.view().world;
+            let logged = hits.hits.iter().filter_map(Record::new).any(|record| record.rule == rule);
+            logged || world.firewalls.keys().any(|key| key.name == rule)
+        };
+        if let Some(rule) = self.rule.as_deref().filter(|rule| !known(rule, &hits)) {
+            bail!("there is no firewall rule '{rule}' in the lab");
+        }
+        let mut overruns = 0;
+        loop {
+            if hits.overruns > overruns {
+                overruns = hits.overruns;
+                eprintln!("tombolo: some hits came faster than they could be read, and are not here");
+            }
+            let records = hits.hits.iter().filter_map(Record::new);
+            let records: Vec<Record<'_>> = records
+                .filter(|record| self.rule.as_ref().is_none_or(|rule| *rule == record.rule))
+                .filter(|record| endpoint.is_none() || record.instance == endpoint)
+                .collect();
+            self.print_records(&running, &records)?;
+            if !self.follow {
+                return Ok(ExitCode::SUCCESS);
+            }
+            std::thread::sleep(PAUSE);
+            let next = hits.next;
+            hits = running.view().agent.hits(next)?;
+            if !hits.hits.is_empty() {
+                // What is told of rules and instances is of now.
+                running = Running::find(&self.lab)?;
+            }
+        }
+    }
+
+    fn print_records(&self, running: &Running, records: &[Record<'_>]) -> Result<()> {
+        let view = running.view();
+        match (self.format, self.follow) {
+            (Format::Json, false) => {
+                json(&records.iter().map(|record| record.entry(&view.world)).collect::<Vec<_>>())
+            }
+            (Format::Json, true) => {
+                let lines = records.iter().map(|record| format!("{}\n", record.entry(&view.world)));
+                print(&lines.collect::<String>());
+                Ok(())
+            }
+            (Format::Text, _) => {
+                print(&records.iter().map(line).collect::<String>());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// `2026-01-01T10:00:00.000000Z  DENIED   INGRESS  vpc-1/no-telnet  vm-1  10.1.0.2:40000 -> 10.1.0.3:23 tcp`
+fn line(record: &Record<'_>) -> String {
+    let instance = record.instance.as_ref().map_or("-", |key| &key.name);
+    let rule = format!("{}/{}", record.network.name, record.rule);
+    let (at, disposition, direction) = (record.timestamp(), record.disposition(), record.direction_name());
+    format!("{at}  {disposition:<7}  {direction:<7}  {rule}  {instance}  {}\n", record.connection())
+}
+
+fn count_table(counts: &[Count]) -> String {
+    let heading = ["NETWORK", "RULE", "DIRECTION", "ACTION", "PRIORITY", "HITS"].map(str::to_owned);
+    let row = |count: &Count| {
+        let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        [
+            count.network.clone(),
+            if count.implied { format!("{} (implied)", count.rule) } else { count.rule.clone() },
+            word(serde_json::json!(count.direction)),
+            word(serde_json::json!(count.action)),
+            count.priority.to_string(),
+            count.hits.to_string(),
+        ]
+    };
+    let rows: Vec<_> = std::iter::once(heading).chain(counts.iter().map(row)).collect();
+    let text = table(&rows);
+    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    format!("{}\n{rest}", bold(first))
+}
