@@ -9,7 +9,7 @@ use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tombolo_dataplane::{Changes, Desired, Probe, Seen};
+use tombolo_dataplane::{Changes, Desired, Probe, Seen, Tracked};
 
 use crate::hits::Hits;
 use crate::kernel::ConvergeReport;
@@ -198,6 +198,11 @@ pub enum Request {
         /// Name of the interface there.
         link: String,
     },
+    /// The connections that a router knows. What passes of them is counted from the first such request on.
+    Connections {
+        /// Name of the router's network namespace in the lab.
+        netns: String,
+    },
     /// Ends the lab.
     Shutdown,
 }
@@ -236,6 +241,8 @@ pub enum Response {
         /// What the kernel said.
         errno: i32,
     },
+    /// To [`Request::Connections`].
+    Connections(Vec<Tracked>),
     /// It could not be done.
     Failed {
         /// Why.

@@ -26,7 +26,7 @@ pub mod rules;
 pub mod state;
 pub mod table;
 
-pub use connection::Connection;
+pub use connection::{Connection, Tracked, Volume};
 pub use fault::{Fault, Faults, Place};
 pub use plan::{Edit, Op, Plan, plan};
 pub use probe::{Counted, Probe, Seen};

@@ -5,6 +5,7 @@
 //!                                                          \-- failure --> the old World is made real again
 //! ```
 
+use crate::flow_log::{self, FlowLogs};
 use crate::guest::Guests;
 use crate::run::{run_fed, state};
 use crate::view::View;
@@ -13,7 +14,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tombolo_agent::{Agent, AgentError, ConvergeReport, ProcessState, Program, SpawnOptions};
 use tombolo_dataplane::{Fault, Faults, Place, fault, render_with};
 use tombolo_fabric::{Owner, compile};
@@ -78,6 +79,8 @@ pub struct Lab {
     redis: RefCell<BTreeMap<RedisKey, Settings>>,
     /// What somebody has put in the packets' way.
     faults: Faults,
+    /// What has passed of connections.
+    flows: FlowLogs,
     /// What answers the VMs on 169.254.169.254.
     guests: Guests,
 }
@@ -95,6 +98,7 @@ impl Lab {
             told: None,
             redis: RefCell::default(),
             faults: Faults::new(),
+            flows: FlowLogs::default(),
             guests: Guests::start()?,
         })
     }
@@ -224,6 +228,21 @@ impl Lab {
         let running = self.world.instances.iter().filter(|(_, instance)| instance.running);
         let anew = running.filter(|(_, instance)| before(&instance.id, instance.starts));
         anew.map(|(key, _)| Owner::Instance(key.clone()).to_string()).collect()
+    }
+
+    /// Logs what has passed in the networks whose flows are logged and whose interval is over.
+    pub fn log_flows(&mut self) -> Result<(), LabError> {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+        for network in self.flows.due(&self.world, now()) {
+            let all = self.agent.connections(&network.to_string())?;
+            self.flows.add(&self.world, &network, &all, now());
+        }
+        Ok(())
+    }
+
+    /// The flows that were logged, from this number on.
+    pub fn flows(&self, since: u64) -> flow_log::Logged {
+        self.flows.since(since)
     }
 
     /// Starts redis-servers that should run and do not, and tells those that run what has changed.

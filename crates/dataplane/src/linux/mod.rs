@@ -1,6 +1,7 @@
 //! The kernel: observing it and editing it, by netlink, in namespaces held by descriptor.
 
 pub mod apply;
+mod conntrack;
 pub mod guests;
 pub mod log;
 pub mod netlink;
