@@ -172,6 +172,9 @@ fn route(spec: &RouteSpec) -> Value {
         NextHop::Address(address) => ("nextHopIp", address.to_string()),
     };
     body[field] = json!(hop);
+    if !spec.tags.is_empty() {
+        body["tags"] = json!(spec.tags);
+    }
     body
 }
 

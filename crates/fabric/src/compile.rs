@@ -7,7 +7,6 @@ use crate::{IAP_CLIENT, METADATA_SERVER};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use tombolo_model::firewall::IMPLIED_PRIORITY;
 use tombolo_model::{
     Action, Direction, Firewall, FirewallKey, Instance, InstanceKey, L4, NetworkKey, NextHop, PortRange,
@@ -31,6 +30,7 @@ pub fn compile(world: &World) -> Fabric {
                     priority: 0,
                     via: Via::Subnetwork,
                     name: key.name.clone(),
+                    targets: Targets::All,
                 });
             }
         }
@@ -123,7 +123,8 @@ fn add_peers(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
             let name = route::peering_name(world, key, peer);
             let mut add = |kind, destination, priority| {
                 let (via, name) = (Via::Peer(peer.clone()), name.clone());
-                network.routes.push(Route { kind, destination, priority, via, name });
+                let targets = Targets::All;
+                network.routes.push(Route { kind, destination, priority, via, name, targets });
             };
             for (_, range) in peering::imported_ranges(world, key, peer) {
                 add(Kind::PeeringSubnet, range, 0);
@@ -144,9 +145,23 @@ fn add_routes(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
             NextHop::Address(address) => forwarder(network, |nic| nic.address == *address),
             NextHop::Instance(instance) => forwarder(network, |nic| belongs_to(nic, instance)),
         };
+        let targets = match route.tags.is_empty() {
+            true => Targets::All,
+            false => Targets::Nics(nics_with(world, &route.network, |_, i| !i.tags.is_disjoint(&route.tags))),
+        };
         let (kind, destination, priority) = (Kind::Static, route.dest_range, route.priority);
-        network.routes.push(Route { kind, destination, priority, via, name: key.name.clone() });
+        network.routes.push(Route { kind, destination, priority, via, name: key.name.clone(), targets });
     }
+}
+
+/// The addresses in a network of the instances of a kind.
+fn nics_with(
+    world: &World,
+    network: &NetworkKey,
+    is: impl Fn(&InstanceKey, &Instance) -> bool,
+) -> BTreeSet<Ipv4Addr> {
+    let nics = world.instances.iter().filter(|(key, i)| is(key, i)).flat_map(|(_, instance)| &instance.nics);
+    nics.filter(|nic| nic.network == *network).map(|nic| nic.address).collect()
 }
 
 /// Whether the interface is one of the instance.
@@ -191,9 +206,7 @@ fn resolve(world: &World, key: &FirewallKey, firewall: &Firewall) -> Rule {
             let email = instance.account_email(world, &key.project);
             !accounts.is_empty() && email.is_some_and(|email| accounts.contains(&email))
         };
-        let is = |(key, i): &(&InstanceKey, &Arc<Instance>)| !i.tags.is_disjoint(tags) || acts_as(key, i);
-        let nics = world.instances.iter().filter(is).flat_map(|(_, instance)| &instance.nics);
-        nics.filter(|nic| nic.network == firewall.network).map(|nic| nic.address).collect()
+        nics_with(world, &firewall.network, |key, i| !i.tags.is_disjoint(tags) || acts_as(key, i))
     };
     let sources = named(&firewall.source_tags, &firewall.source_service_accounts);
     let sources = sources.into_iter().map(|address| Ipv4Net::new_assert(address, 32));

@@ -24,7 +24,7 @@ pub use fabric::{Fabric, Network, Nic, Owner};
 pub use firewall::{Rule, Rules, Targets};
 pub use fixes::{Fix, fixes};
 pub use flow::Flow;
-pub use route::{Route, Via};
+pub use route::{Route, Via, candidates, table};
 pub use trace::{Cause, DHCP_CLIENT, State, Step, Trace, Verdict, trace};
 
 /// Google's link-local server of metadata, DNS and NTP: every instance may always talk to it.

@@ -43,8 +43,16 @@ pub fn render(report: &Report) -> String {
             explain(report, &mut out);
         }
     }
+    for other in &trace.others {
+        out.push_str(" or, as the connection's hash has it\n");
+        // Up to the route both ways are the same.
+        let differs = other.steps.iter().zip(&trace.steps).position(|(a, b)| a != b).unwrap_or_default();
+        for (i, step) in other.steps.iter().enumerate().skip(differs) {
+            let _ = writeln!(out, "{:>2} {}", i + 1, step_line(step));
+        }
+    }
     let packets = report.packets.map(|p| format!("packets: {} sent, {} delivered", p.sent, p.delivered));
-    match (trace.cause(), packets) {
+    match (trace.ways().find_map(Trace::cause), packets) {
         (Some(cause), packets) => {
             let _ = writeln!(out, " cause  {:<36} {}", cause.as_str(), packets.unwrap_or_default());
         }
@@ -101,6 +109,7 @@ fn lost(report: &Report) -> String {
 fn headline(fabric: &Fabric, trace: &Trace) -> String {
     let flow = &trace.flow;
     let result = match trace.verdict {
+        _ if trace.ambiguous() => "AMBIGUOUS",
         Verdict::Delivered { .. } | Verdict::MetadataServer => "REACHABLE",
         Verdict::Forwarded { .. } => "FORWARDED",
         Verdict::Dropped(_) => "UNREACHABLE",

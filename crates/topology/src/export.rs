@@ -247,6 +247,7 @@ fn route(name: &str, route: &Route) -> Value {
         }
         NextHop::Address(address) => put(&mut map, "nextHopIp", json!(address)),
     }
+    put(&mut map, "tags", json!(route.tags));
     Value::Object(map)
 }
 

@@ -190,6 +190,8 @@ form! {
         "nextHopIp" next_hop_ip: Option<Ipv4Addr>,
         /// `default-internet-gateway`.
         "nextHopGateway" next_hop_gateway: Option<Plain>,
+        /// Of which instances' packets: those with one of these tags; of everybody's when left out.
+        "tags" tags: Vec<Name>,
     }
     exactly_one { "nextHopInstance", "nextHopIp", "nextHopGateway" }
 }

@@ -254,6 +254,7 @@ impl<'f> Lower<'f> {
                     dest_range: route.dest_range,
                     priority: route.priority.map_or(1000, |p| p.short()),
                     next_hop,
+                    tags: route.tags.iter().map(|tag| tag.0.clone()).collect(),
                 };
                 self.change(&path, Change::RouteInsert(spec));
             }

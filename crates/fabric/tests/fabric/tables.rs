@@ -8,7 +8,7 @@
 
 use crate::support::*;
 use std::net::Ipv4Addr;
-use tombolo_fabric::{Cause, Fabric, Flow, Owner, Verdict, compile, trace};
+use tombolo_fabric::{Cause, Fabric, Flow, Owner, Trace, Verdict, compile, trace};
 use tombolo_model::Protocol;
 
 /// The flow of `vm-1 -> 10.2.0.2 tcp/80`.
@@ -37,9 +37,13 @@ pub(crate) fn flow(fabric: &Fabric, text: &str) -> Flow {
     }
 }
 
-/// `DELIVERED vm-2`, `FORWARDED router`, `DROP NO_ROUTE`, `DROP FIREWALL_RULE rule-x`.
+/// `DELIVERED vm-2`, `FORWARDED router`, `DROP NO_ROUTE`, `DROP FIREWALL_RULE rule-x`; what may happen instead after an `or`.
 fn outcome(fabric: &Fabric, flow: &Flow) -> String {
-    let trace = trace(fabric, flow);
+    let ways: Vec<String> = trace(fabric, flow).ways().map(|way| outcome_of(fabric, way)).collect();
+    ways.join(" or ")
+}
+
+fn outcome_of(fabric: &Fabric, trace: &Trace) -> String {
     let name = |network, nic: &Ipv4Addr| {
         let network: &tombolo_fabric::Network = &fabric.networks[network];
         network.nics[nic].owner.name().to_owned()
@@ -447,6 +451,64 @@ fn without_a_route() {
     for text in ["vm-1 -> 10.9.0.1 tcp/80", "vm-1 -> 8.8.8.8 tcp/80", "vm-1 -> redis-1 tcp/6379"] {
         assert_eq!(outcome(&fabric, &flow(&fabric, text)), "DROP NO_ROUTE", "{text}");
     }
+}
+
+#[test]
+fn routes_with_tags_are_for_instances_that_have_one() {
+    let routers = "vm nat subnet-1 forward
+        route out vpc-1 0.0.0.0/0 nat priority=900 tags=private,other
+        route far vpc-1 192.168.0.0/16 nat tags=private
+        route near vpc-1 192.168.0.0/16 gateway
+        tags vm-1 private";
+    table(
+        &[OPEN, PEERED, routers],
+        "vm-1 -> 8.8.8.8 tcp/80 : FORWARDED nat
+         vm-1b -> 8.8.8.8 tcp/80 : DROP NO_EXTERNAL_ADDRESS
+         nat -> 8.8.8.8 tcp/80 : DROP NO_EXTERNAL_ADDRESS
+         vm-1 -> 192.168.0.9 tcp/80 : FORWARDED nat
+         vm-1b -> 192.168.0.9 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET
+         vm-1 -> 10.1.0.3 tcp/80 : DELIVERED vm-1b
+         vm-1 -> 10.2.0.2 tcp/80 : DELIVERED vm-2
+         iap:vpc-1 -> 192.168.0.9 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET",
+    );
+    // A peer gets none of them, whatever both sides say.
+    let exchange = "exchange p12 vpc-1 export\nexchange p21 vpc-2 import";
+    table(
+        &[OPEN, PEERED, routers, exchange],
+        "vm-2 -> 192.168.0.9 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET
+         vm-2 -> 8.8.8.8 tcp/80 : DROP NO_EXTERNAL_ADDRESS",
+    );
+}
+
+#[test]
+fn equal_routes_are_alternatives() {
+    let routers = "vm r-1 subnet-1 forward
+        vm r-2 subnet-1 forward tags=closed
+        vm r-3 subnet-1 forward
+        deny no vpc-1 tcp:81 targets=closed priority=10
+        route a vpc-1 192.168.0.0/16 r-1
+        route b vpc-1 192.168.0.0/16 r-2
+        route c vpc-1 192.168.0.0/16 r-3 priority=2000
+        route d vpc-1 192.168.0.0/16 gateway
+        route e vpc-1 192.168.0.0/16 10.1.0.4";
+    table(
+        &[OPEN, PEERED, routers],
+        "vm-1 -> 192.168.0.9 tcp/80 : FORWARDED r-1 or FORWARDED r-2
+         vm-1 -> 192.168.0.9 tcp/81 : FORWARDED r-1 or DROP FIREWALL_RULE no",
+    );
+    // One whose next hop is gone is passed over; when all are, the packet is dropped and no wider route asked.
+    for (lines, want) in [
+        ("stop r-1", "FORWARDED r-2"),
+        ("delete vm r-1\nstop r-2\ndelete route d", "FORWARDED r-3"),
+        ("stop r-1\nstop r-2", "DROP PRIVATE_TRAFFIC_TO_INTERNET"),
+        ("stop r-1\nstop r-2\nstop r-3\ndelete route d", "DROP ROUTE_BLACKHOLE"),
+    ] {
+        let flow = format!("vm-1 -> 192.168.0.9 tcp/80 : {want}");
+        table(&[OPEN, PEERED, routers, "route wide vpc-1 192.0.0.0/8 r-3", lines], &flow);
+    }
+    // A peer that imports them sees one route: this network spreads what comes by it.
+    let exchange = "exchange p12 vpc-1 export\nexchange p21 vpc-2 import";
+    table(&[OPEN, PEERED, routers, exchange], "vm-2 -> 192.168.0.9 tcp/80 : FORWARDED r-1 or FORWARDED r-2");
 }
 
 #[test]
