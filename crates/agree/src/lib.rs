@@ -26,9 +26,9 @@ use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::rules::{Side, counter};
 use tombolo_dataplane::{Counted, Probe, Seen, render};
 use tombolo_fabric::{
-    Cause, Fabric, Flow, Owner, State, Step, Trace, Verdict, Via, candidates, compile, trace,
+    Cause, Fabric, Flow, Owner, State, Step, Trace, Verdict, Via, candidates, compile, internet, trace,
 };
-use tombolo_model::{Action, Timestamp, World};
+use tombolo_model::{Action, Timestamp, World, range};
 
 /// After so many worlds the lab begins with new namespaces; until then each world is made from the one before.
 const FRESH_EVERY: u64 = 16;
@@ -173,6 +173,8 @@ fn one_world(
         let wanted: Vec<Wanted> = trace.ways().map(|way| wanted(&fabric, way, leaves)).collect();
         seen.arrived.sort();
         seen.arrived.dedup();
+        // Nobody made the rules of the internet.
+        seen.counted.retain(|counted| counted.router != internet().to_string());
         seen.counted.sort();
         report.flows += 1;
         *report.verdicts.entry(verdict_name(&trace)).or_default() += 1;
@@ -215,12 +217,16 @@ fn without_egress_rules(fabric: &Fabric) -> Fabric {
 /// egress gate counts no packet that has none; Google's order, and that of `trace`, is the other.
 fn leaves(open: &Fabric, flow: &Flow) -> bool {
     let Some(network) = open.networks.get(&flow.network) else { return false };
+    // Only on its way out is an interface asked for its external address.
+    let chosen = candidates(&network.routes, flow.destination, Some(flow.nic));
+    let external = network.nics.values().any(|nic| nic.external.is_some());
+    if external && chosen.iter().any(|route| route.via == Via::Internet) {
+        return !range::is_private(flow.destination);
+    }
     let trace = trace(open, flow);
     let routed = trace.steps.iter().any(|step| step.state == State::ApplyRoute && step.cause.is_none());
     // A subnetwork is no way to an address that nothing in it has.
-    let own = candidates(&network.routes, flow.destination, Some(flow.nic))
-        .first()
-        .is_some_and(|route| route.via == Via::Subnetwork);
+    let own = chosen.first().is_some_and(|route| route.via == Via::Subnetwork);
     let nobody = own && trace.cause() == Some(Cause::UnknownInternalAddress);
     // Identity-Aware Proxy's client has an address, though none of the network's routes lead there.
     network.nics.contains_key(&flow.destination) || routed && !nobody
@@ -266,15 +272,21 @@ fn answers(fabric: &Fabric, trace: &Trace, receiver: &Owner, nic: std::net::Ipv4
     let flow = &trace.flow;
     let sender = fabric.networks.get(&flow.network).and_then(|network| network.nics.get(&flow.nic));
     let genuine = sender.is_some_and(|nic| nic.has(flow.source));
-    let same_way = fabric.nic_towards(receiver, flow.source).is_some_and(|(_, back)| back.address == nic);
-    // A route with tags may lead the answer elsewhere.
-    let goes_back = trace.ways().all(|way| match &way.verdict {
-        Verdict::Delivered { network, nic } => {
+    let outside = trace.steps.iter().any(|step| step.state == State::Nat);
+    let source = sender.and_then(|nic| nic.external).filter(|_| outside).unwrap_or(flow.source);
+    let same_way = fabric.nic_towards(receiver, source).is_some_and(|(_, back)| back.address == nic);
+    // A route with tags may lead the answer elsewhere, and without one to the internet it does not get there.
+    let goes_back = match &trace.verdict {
+        Verdict::Delivered { network, nic } if *receiver != Owner::Internet => {
             let routes = &fabric.networks[network].routes;
-            candidates(routes, flow.source, Some(*nic)) == candidates(routes, flow.source, None)
+            let back = candidates(routes, source, Some(*nic));
+            match outside {
+                true => back.iter().any(|route| route.via == Via::Internet),
+                false => back == candidates(routes, source, None),
+            }
         }
         _ => true,
-    });
+    };
     genuine && same_way && goes_back && [1, 6].contains(&flow.protocol)
 }
 

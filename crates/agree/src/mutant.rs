@@ -68,10 +68,14 @@ pub enum Mutant {
     UnequalCost,
     /// A route whose next hop is gone keeps its packets from the next one.
     DeadHopWins,
+    /// An interface without an external address has its neighbour's.
+    SharedExternal,
+    /// External addresses stand for each other's interfaces.
+    SwappedExternal,
 }
 
 /// All mutants and their names.
-pub const ALL: [(&str, Mutant); 27] = [
+pub const ALL: [(&str, Mutant); 29] = [
     ("transitive-leak", Mutant::TransitiveLeak),
     ("swapped-tie-break", Mutant::SwappedTieBreak),
     ("one-gate", Mutant::OneGate),
@@ -99,6 +103,8 @@ pub const ALL: [(&str, Mutant); 27] = [
     ("missing-tagged-routes", Mutant::MissingTaggedRoutes),
     ("unequal-cost", Mutant::UnequalCost),
     ("dead-hop-wins", Mutant::DeadHopWins),
+    ("shared-external", Mutant::SharedExternal),
+    ("swapped-external", Mutant::SwappedExternal),
 ];
 
 impl fmt::Display for Mutant {
@@ -228,6 +234,17 @@ impl Mutant {
                     route.via != Via::Blackhole && dead.iter().any(before)
                 };
                 network.routes.retain(|route| !behind(route));
+            }),
+            Mutant::SharedExternal => edit_networks(fabric, |network| {
+                let external = network.nics.values().find_map(|nic| nic.external);
+                let users = network.nics.values_mut().filter(|nic| !nic.owner.is_iap());
+                users.for_each(|nic| nic.external = nic.external.or(external));
+            }),
+            Mutant::SwappedExternal => edit_networks(fabric, |network| {
+                let mut external: Vec<_> = network.nics.values().filter_map(|nic| nic.external).collect();
+                external.reverse();
+                let users = network.nics.values_mut().filter(|nic| nic.external.is_some());
+                users.zip(external).for_each(|(nic, address)| nic.external = Some(address));
             }),
             Mutant::IgnoredTargets => edit_rules(fabric, |rules| {
                 rules.iter_mut().for_each(|rule| rule.targets = Targets::All);

@@ -42,7 +42,8 @@ pub(crate) const PORTS: [u16; 12] = [21, 22, 23, 25, 68, 79, 80, 90, 91, 6378, 6
 
 /// A random world.
 pub fn world(rng: &mut Rng) -> World {
-    let mut maker = Maker { world: World::default(), rng };
+    let external = rng.u8(..100) < 60;
+    let mut maker = Maker { external, world: World::default(), rng };
     maker.project();
     let networks: Vec<NetworkKey> = (0..maker.rng.usize(2..=6)).map(|i| maker.network(i)).collect();
     let instances = maker.rng.usize(2..=9);
@@ -59,6 +60,8 @@ pub fn world(rng: &mut Rng) -> World {
 }
 
 struct Maker<'r> {
+    /// Whether some instances have external addresses.
+    external: bool,
     world: World,
     rng: &'r mut Rng,
 }
@@ -164,6 +167,11 @@ impl Maker<'_> {
         };
         let instance = spec.key.clone();
         self.try_change(&Change::InstanceInsert(spec));
+        if self.external && self.chance(50) {
+            let nic = self.rng.usize(..2); // the second is refused where there is none
+            let (instance, name) = (instance.clone(), "External NAT".to_owned());
+            self.try_change(&Change::AccessConfigAdd { instance, nic, name, address: None });
+        }
         // Of the primary range, of the secondary one, or of both; where there is none the World refuses.
         let alias = |prefix_len, secondary: Option<&str>| AliasSpec {
             base: None,

@@ -4,14 +4,16 @@
 //! hash of the peer, of the Identity-Aware Proxy client's `x0`. The rules tell them apart by the first letter.
 
 use crate::fault::{self, Faults};
-use crate::rules::{Allow, Chain, ChainRule, Ruleset, Side};
+use crate::rules::{Allow, Chain, ChainRule, INTERNET, Ruleset, Side};
 use crate::state::{Desired, Link, Lookup, Mac, Namespace, Neighbour, Route, RouteVia};
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use tombolo_fabric::{Fabric, METADATA_SERVER, Network, Nic, Owner, Rules, Targets, Via, table};
-use tombolo_model::{Action, NetworkKey, instance::mac_of};
+use tombolo_fabric::{
+    Fabric, INTERNET_CLIENT, METADATA_SERVER, Network, Nic, Owner, Rules, Targets, Via, internet, table,
+};
+use tombolo_model::{Action, NetworkKey, address::EXTERNAL, instance::mac_of, range::PRIVATE};
 
 /// What a router calls the next router; the same on every peering, since a permanent neighbour answers for it.
 const PEER_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 1);
@@ -19,7 +21,7 @@ const PEER_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 1);
 /// Where our tables' numbers begin: above all that the kernel gives a meaning to.
 const FIRST_TABLE: u32 = 1000;
 
-/// The router's interface for its Identity-Aware Proxy client.
+/// The router's interface for its Identity-Aware Proxy client, or, in the internet, for the client there.
 const IAP_LINK: &str = "x0";
 
 /// The kernel state that the Fabric means.
@@ -33,6 +35,8 @@ pub fn render_with(fabric: &Fabric, faults: &Faults) -> Desired {
     for (key, network) in &fabric.networks {
         let mut rules = ruleset(network);
         rules.faults = fault::of_router(faults, key, network);
+        // The internet knows addresses, not peers: whoever has one may talk to whoever has another.
+        rules.transit = *key == internet();
         let router = router(fabric, key, network, rules.fingerprint());
         desired.state.namespaces.insert(key.to_string(), router);
         desired.rules.insert(key.to_string(), rules);
@@ -41,13 +45,48 @@ pub fn render_with(fabric: &Fabric, faults: &Faults) -> Desired {
             add_endpoint_nic(namespace, key, network, nic);
         }
     }
+    if let Some((key, network)) = fabric.networks.get_key_value(&internet()) {
+        add_external(&mut desired, fabric, key, network);
+    }
     desired
+}
+
+/// Links the internet's router to those of networks that have external addresses. Each has its own side of the link here:
+/// the internet's knows where every external address is, and takes no other source from there.
+fn add_external(desired: &mut Desired, fabric: &Fabric, key: &NetworkKey, outside: &Network) {
+    for (peer, network) in &fabric.networks {
+        let external: Vec<Ipv4Addr> = network.nics.values().filter_map(|nic| nic.external).collect();
+        if external.is_empty() {
+            continue;
+        }
+        let name = peering_link(peer);
+        let mtu = network.mtu.min(outside.mtu).into();
+        let ends =
+            [(key, name.clone(), peer, INTERNET.to_owned()), (peer, INTERNET.to_owned(), key, name.clone())];
+        for (here, link, there, other) in ends {
+            let router = desired.state.namespaces.entry(here.to_string()).or_default();
+            let end = Link {
+                mac: peering_mac(here, there),
+                mtu,
+                strict_source: link != INTERNET,
+                peer: Some((there.to_string(), other)),
+            };
+            router.links.insert(link.clone(), end);
+            let mac = peering_mac(there, here);
+            router.neighbours.insert(Neighbour { link, address: PEER_GATEWAY, mac });
+        }
+        let router = desired.state.namespaces.entry(key.to_string()).or_default();
+        for address in external {
+            let destination = Ipv4Net::new_assert(address, 32);
+            router.routes.insert(Route::new(destination, RouteVia::Gateway(name.clone(), PEER_GATEWAY)));
+        }
+    }
 }
 
 /// The name of the router's end of an interface's link.
 pub fn link_of(nic: &Nic) -> String {
     match nic.owner {
-        Owner::Iap(_) => IAP_LINK.into(),
+        Owner::Iap(_) | Owner::Internet => IAP_LINK.into(),
         _ => format!("v{:08x}", u32::from(nic.address)),
     }
 }
@@ -200,6 +239,11 @@ fn table_number(names: &[&str]) -> u32 {
     FIRST_TABLE + (u32::from_be_bytes([0, digest[0], digest[1], digest[2]]))
 }
 
+/// Whether a network has a link to the internet.
+fn has_internet(network: &Network) -> bool {
+    network.nics.values().any(|nic| nic.external.is_some())
+}
+
 /// Where a network sends packets of an interface, or, with `None`, of a peering, by destination.
 fn wide_routes(network: &Network, nic: Option<Ipv4Addr>) -> BTreeMap<Ipv4Net, RouteVia> {
     let hop = |address: &Ipv4Addr| network.nics.get(address).map(|nic| (link_of(nic), nic.address));
@@ -217,9 +261,29 @@ fn wide_routes(network: &Network, nic: Option<Ipv4Addr>) -> BTreeMap<Ipv4Net, Ro
                 (Some(first), false) => RouteVia::Gateways(hops.into_iter().chain([first]).collect()),
             }
         }
+        Some(Via::Internet) if has_internet(network) => RouteVia::Gateway(INTERNET.into(), PEER_GATEWAY),
         Some(Via::Subnetwork | Via::Internet | Via::Blackhole) | None => RouteVia::Blackhole,
     };
-    table(&network.routes, nic).into_iter().map(|(destination, routes)| (destination, via(routes))).collect()
+    let chosen = table(&network.routes, nic).into_iter();
+    let mut chosen: BTreeMap<_, _> = chosen.map(|(destination, routes)| (destination, via(routes))).collect();
+    keep_private(&mut chosen);
+    chosen
+}
+
+/// Has nothing private leave for the internet.
+fn keep_private(chosen: &mut BTreeMap<Ipv4Net, RouteVia>) {
+    let leaves = |via: &RouteVia| matches!(via, RouteVia::Gateway(link, _) if link == INTERNET);
+    for range in PRIVATE {
+        let inside =
+            chosen.iter_mut().filter(|(destination, via)| range.contains(*destination) && leaves(via));
+        inside.for_each(|(_, via)| *via = RouteVia::Blackhole);
+        // The route of what no other is for in the range.
+        let around = chosen.iter().filter(|(destination, _)| destination.contains(&range));
+        let longest = around.max_by_key(|(destination, _)| destination.prefix_len());
+        if longest.is_some_and(|(_, via)| leaves(via)) {
+            chosen.insert(range, RouteVia::Blackhole);
+        }
+    }
 }
 
 /// A network's two gates. Interfaces at which the same rules act share a chain.
@@ -241,8 +305,14 @@ fn ruleset(network: &Network) -> Ruleset {
             let own = nic.aliases.iter().copied().chain([Ipv4Net::new_assert(nic.address, 32)]);
             rules.ends_of.insert(link_of(nic), own.collect());
         }
+        rules.external.extend(nic.external.map(|external| (link_of(nic), (nic.address, external))));
         rules.egress_of.insert(link_of(nic), egress.of(nic.address));
         rules.ingress_of.insert(link_of(nic), ingress.of(nic.address));
+    }
+    if has_internet(network) {
+        // What anybody there says of a connection is about one with the internet.
+        let outside = [Ipv4Net::from(INTERNET_CLIENT), EXTERNAL];
+        rules.ends_of.insert(INTERNET.into(), outside.into());
     }
     rules.chains.extend(egress.chains(Side::Destination, Allow::ToIngressGate));
     rules.chains.extend(ingress.chains(Side::Source, Allow::Deliver));

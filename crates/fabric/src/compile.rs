@@ -1,9 +1,9 @@
 //! World to Fabric. The only place where tags become addresses and peerings become routes.
 
-use crate::fabric::{Fabric, Network, Nic, Owner};
+use crate::fabric::{Fabric, Network, Nic, Owner, internet};
 use crate::firewall::{Rule, Rules, Targets};
 use crate::route::{self, Kind, Route, Via};
-use crate::{IAP_CLIENT, METADATA_SERVER};
+use crate::{IAP_CLIENT, INTERNET_CLIENT, METADATA_SERVER};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -39,6 +39,7 @@ pub fn compile(world: &World) -> Fabric {
     add_routes(world, &mut networks);
     add_rules(world, &mut networks);
     networks.values_mut().for_each(|n| route::sort(&mut n.routes));
+    add_internet(&mut networks);
     Fabric { networks }
 }
 
@@ -72,6 +73,7 @@ fn add_instances(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
                 aliases: nic.aliases.iter().map(|alias| alias.range).collect(),
                 gateway: subnetwork.gateway(),
                 can_ip_forward: instance.can_ip_forward,
+                external: nic.access.as_ref().map(|access| access.address),
             };
             network.nics.insert(nic.address, compiled);
         }
@@ -92,6 +94,7 @@ fn add_redis(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
             aliases: Vec::new(),
             gateway: range::gateway(range),
             can_ip_forward: false,
+            external: None,
         };
         network.nics.insert(redis.host, nic);
         network.services.insert(redis.host, redis.port);
@@ -110,9 +113,42 @@ fn add_iap_clients(networks: &mut BTreeMap<NetworkKey, Network>) {
             aliases: Vec::new(),
             gateway: METADATA_SERVER,
             can_ip_forward: false,
+            external: None,
         };
         network.nics.entry(IAP_CLIENT).or_insert(nic);
     }
+}
+
+/// Where there are external addresses there is an internet, with one client that nothing is kept from.
+fn add_internet(networks: &mut BTreeMap<NetworkKey, Network>) {
+    let nics = networks.values().flat_map(|network| network.nics.values());
+    if nics.into_iter().all(|nic| nic.external.is_none()) {
+        return;
+    }
+    let range = Ipv4Net::new_assert(INTERNET_CLIENT, 24).trunc();
+    let client = Nic {
+        owner: Owner::Internet,
+        index: 0,
+        address: INTERNET_CLIENT,
+        range,
+        subnetwork: "internet".into(),
+        aliases: Vec::new(),
+        gateway: range::gateway(range),
+        can_ip_forward: false,
+        external: None,
+    };
+    let network = Network {
+        google_managed: true,
+        mtu: 1500,
+        nics: BTreeMap::from([(INTERNET_CLIENT, client)]),
+        services: BTreeMap::new(),
+        ranges: BTreeSet::new(),
+        peers: BTreeSet::new(),
+        routes: Vec::new(),
+        egress: vec![implied("internet", Action::Allow)],
+        ingress: vec![implied("internet", Action::Allow)],
+    };
+    networks.insert(internet(), network);
 }
 
 /// Active peerings: the peer's own routes that cross, and nothing that the peer learnt elsewhere.

@@ -3,16 +3,16 @@
 //! The order of checks: the source address, the egress gate, the route, and then in the destination's network the
 //! ingress gate. The first that fails ends the trace with Google's cause (networkmanagement v1, `DropInfo.cause`).
 
-use crate::fabric::{Fabric, Network, Nic, Owner};
+use crate::fabric::{Fabric, Network, Nic, Owner, internet};
 use crate::firewall::{Packet, Rule, decide};
 use crate::route::{Kind, Route, Via, candidates};
-use crate::{Flow, METADATA_SERVER};
+use crate::{Flow, INTERNET_CLIENT, METADATA_SERVER};
 use serde::Serialize;
 use std::net::Ipv4Addr;
 use tombolo_model::{Action, NetworkKey, Protocol, range};
 
 /// The TCP port of mail servers: nothing goes there at an external address.
-const SMTP: u16 = 25;
+pub const SMTP: u16 = 25;
 
 /// The UDP port of DHCP clients: no interface is sent anything there but by Google's own server.
 pub const DHCP_CLIENT: u16 = 68;
@@ -28,10 +28,12 @@ pub enum State {
     StartFromInstance,
     StartFromRedisInstance,
     StartFromPrivateNetwork,
+    StartFromInternet,
     ApplyEgressFirewallRule,
     ApplyRoute,
     ApplyIngressFirewallRule,
     ArriveAtInstance,
+    Nat,
     Deliver,
     Forward,
     Drop,
@@ -60,6 +62,8 @@ pub enum Cause {
     NoExternalAddress,
     /// The destination is in a subnetwork's range but no interface has it.
     UnknownInternalAddress,
+    /// Nothing in the lab's internet has the destination address.
+    UnknownExternalAddress,
     /// A Redis instance listens on another port.
     RedisInstanceUnsupportedPort,
     /// A Redis instance is reached by TCP only.
@@ -82,6 +86,7 @@ impl Cause {
             Cause::PrivateTrafficToInternet => "PRIVATE_TRAFFIC_TO_INTERNET",
             Cause::NoExternalAddress => "NO_EXTERNAL_ADDRESS",
             Cause::UnknownInternalAddress => "UNKNOWN_INTERNAL_ADDRESS",
+            Cause::UnknownExternalAddress => "UNKNOWN_EXTERNAL_ADDRESS",
             Cause::RedisInstanceUnsupportedPort => "REDIS_INSTANCE_UNSUPPORTED_PORT",
             Cause::RedisInstanceUnsupportedProtocol => "REDIS_INSTANCE_UNSUPPORTED_PROTOCOL",
             Cause::DroppedInsideGoogleManagedService => "DROPPED_INSIDE_GOOGLE_MANAGED_SERVICE",
@@ -239,6 +244,9 @@ fn walk(fabric: &Fabric, flow: &Flow, way: &mut Way) -> Verdict {
     if let Some(verdict) = egress(network, nic, flow, way) {
         return verdict;
     }
+    if nic.owner == Owner::Internet {
+        return outside(fabric, flow, flow.source, way);
+    }
     match way.pick(&candidates(&network.routes, flow.destination, Some(flow.nic))) {
         None => {
             let what = format!("no route to {} in {}", flow.destination, flow.network.name);
@@ -264,12 +272,13 @@ fn start_state(owner: &Owner) -> State {
         Owner::Instance(_) => State::StartFromInstance,
         Owner::Redis(_) => State::StartFromRedisInstance,
         Owner::Iap(_) => State::StartFromPrivateNetwork,
+        Owner::Internet => State::StartFromInternet,
     }
 }
 
 /// The sender's gate. Google's own proxy has none.
 fn egress(network: &Network, nic: &Nic, flow: &Flow, way: &mut Way) -> Option<Verdict> {
-    if nic.owner.is_iap() {
+    if nic.owner.is_iap() || nic.owner == Owner::Internet {
         return None;
     }
     let packet = Packet { far: flow.destination, protocol: flow.protocol, port: flow.port };
@@ -286,6 +295,15 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, way: &
             if !private && Protocol::Number(flow.protocol) == Protocol::TCP && flow.port == SMTP {
                 let what = format!("no mail (tcp:25) is sent to {}", flow.destination);
                 return drop(way, flow, Cause::TrafficTypeBlocked, what, "an external address".into());
+            }
+            let own = network.nics.get(&flow.nic).filter(|nic| nic.address == flow.source);
+            if let Some(external) = own.and_then(|nic| nic.external).filter(|_| !private) {
+                push(way, State::ApplyRoute, &flow.network, routed, "next hop internet gateway".into());
+                if is_dhcp(flow) {
+                    return no_dhcp(way, flow);
+                }
+                push(way, State::Nat, &flow.network, external.to_string(), format!("for {}", flow.source));
+                return outside(fabric, flow, external, way);
             }
             let cause = if private { Cause::PrivateTrafficToInternet } else { Cause::NoExternalAddress };
             let only = "but the default route";
@@ -316,6 +334,33 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, way: &
             cross(fabric, peer, flow, way)
         }
     }
+}
+
+/// What becomes in the internet of a packet that has this source there.
+fn outside(fabric: &Fabric, flow: &Flow, source: Ipv4Addr, way: &mut Way) -> Verdict {
+    let key = internet();
+    if flow.destination == INTERNET_CLIENT && fabric.networks.contains_key(&key) {
+        push(way, State::Deliver, &key, "internet".into(), format!("from {source}"));
+        return Verdict::Delivered { network: key, nic: INTERNET_CLIENT };
+    }
+    let Some((key, network, nic)) = fabric.with_external(flow.destination) else {
+        let what = format!("nothing in the lab's internet has {}", flow.destination);
+        return drop(way, flow, Cause::UnknownExternalAddress, what, String::new());
+    };
+    push(way, State::Nat, key, flow.destination.to_string(), format!("to {}", nic.address));
+    let inside = Flow { source, destination: nic.address, ..flow.clone() };
+    arrive(key, network, nic, &inside, way, false)
+}
+
+/// Whether it is what DHCP servers send.
+fn is_dhcp(flow: &Flow) -> bool {
+    Protocol::Number(flow.protocol) == Protocol::UDP && flow.port == DHCP_CLIENT
+}
+
+/// Which nobody but Google's own may.
+fn no_dhcp(way: &mut Way, flow: &Flow) -> Verdict {
+    let what = "DHCP's offers (udp:68) come from Google's server alone".to_owned();
+    drop(way, flow, Cause::TrafficTypeBlocked, what, String::new())
 }
 
 /// Whether the network's client of Identity-Aware Proxy has the address.
@@ -381,9 +426,8 @@ fn arrive(
     way: &mut Way,
     forwards: bool,
 ) -> Verdict {
-    if Protocol::Number(flow.protocol) == Protocol::UDP && flow.port == DHCP_CLIENT {
-        let what = "DHCP's offers (udp:68) come from Google's server alone".to_owned();
-        return drop(way, flow, Cause::TrafficTypeBlocked, what, String::new());
+    if is_dhcp(flow) {
+        return no_dhcp(way, flow);
     }
     let packet = Packet { far: flow.source, protocol: flow.protocol, port: flow.port };
     let rule = decide(&network.ingress, nic.address, &packet);
@@ -407,7 +451,7 @@ fn arrive(
 /// Why a receiver's gate would be closed: a managed service has causes of its own.
 fn ingress_cause(nic: &Nic, network: &Network, flow: &Flow) -> Cause {
     match &nic.owner {
-        Owner::Instance(_) | Owner::Iap(_) => Cause::FirewallRule,
+        Owner::Instance(_) | Owner::Iap(_) | Owner::Internet => Cause::FirewallRule,
         Owner::Redis(_) if Protocol::Number(flow.protocol) != Protocol::TCP => {
             Cause::RedisInstanceUnsupportedProtocol
         }

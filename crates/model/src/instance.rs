@@ -89,7 +89,7 @@ impl Nic {
     }
 }
 
-/// An interface's external address. The lab has no internet yet: it is shown and kept, and no packet comes by it.
+/// An interface's external address: what its own address becomes on the way to the lab's internet, and the reverse.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AccessConfig {

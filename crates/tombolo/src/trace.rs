@@ -16,9 +16,9 @@ const PACKETS: u32 = 3;
 /// Arguments of `trace`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The VM that sends, or `iap`
+    /// The VM that sends, or `iap`, or `internet`
     from: String,
-    /// A VM, a redis instance or an address, with a port where it matters: redis-1:6379
+    /// A VM, a redis instance, `internet` or an address, with a port where it matters: redis-1:6379
     to: String,
     /// tcp, udp, icmp or a number; tcp where there is a port, else icmp
     #[arg(long)]

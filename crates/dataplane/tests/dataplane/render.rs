@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::{fs, path::PathBuf};
 use tombolo_dataplane::{Fault, Faults, Place, RouteVia, render, render_with};
-use tombolo_fabric::compile;
+use tombolo_fabric::{compile, internet};
 
 /// UPDATE_GOLDEN=1 writes the text: read it before keeping.
 #[test]
@@ -118,7 +118,7 @@ proptest! {
                 prop_assert!(namespace.routes.iter().any(|route| route.table == Some(lookup.table)));
             }
             if let Some(rules) = desired.rules.get(name) {
-                prop_assert!(!rules.transit);
+                prop_assert_eq!(rules.transit, *name == internet().to_string());
                 let chains = rules.egress_of.values().chain(rules.ingress_of.values());
                 for chain in chains {
                     prop_assert!(rules.chains.contains_key(chain), "{chain}");

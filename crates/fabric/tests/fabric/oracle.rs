@@ -5,7 +5,9 @@ use crate::support::*;
 use crate::worlds::{AnyFlow, flows, worlds, worlds_of_routes, worlds_of_rules};
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
-use tombolo_fabric::{Cause, Flow, IAP_CLIENT, METADATA_SERVER, Verdict, compile, trace};
+use tombolo_fabric::{
+    Cause, Flow, IAP_CLIENT, INTERNET_CLIENT, METADATA_SERVER, Verdict, compile, internet, trace,
+};
 use tombolo_model::*;
 
 /// Something that has an address in a network.
@@ -21,6 +23,7 @@ enum Kind {
     Vm,
     Redis,
     Iap,
+    Internet,
 }
 
 /// What has the address in the network.
@@ -41,6 +44,10 @@ fn end<'w>(world: &'w World, network: &NetworkKey, address: Ipv4Addr) -> Option<
     let plain = |kind| Some(End { tags: Vec::new(), account: None, forwards: false, kind });
     if world.redis.values().any(|r| r.tenant_network == *network && r.host == address) {
         return plain(Kind::Redis);
+    }
+    let external = world.instances.values().any(|i| i.running && i.nics.iter().any(|n| n.access.is_some()));
+    if external && (network, address) == (&internet(), INTERNET_CLIENT) {
+        return plain(Kind::Internet);
     }
     let user = world.networks.get(network).is_some_and(|n| !n.google_managed);
     if user && address == IAP_CLIENT { plain(Kind::Iap) } else { None }
@@ -120,6 +127,9 @@ enum Way {
 /// Where a network sends packets to an address that come from an instance with these tags, or, with `None`, by a
 /// peering: nowhere, one way, or any of several next hops.
 fn ways(world: &World, network: &NetworkKey, to: Ipv4Addr, tags: Option<&[&str]>) -> Vec<Way> {
+    if !world.networks.contains_key(network) {
+        return Vec::new(); // the internet's
+    }
     // Prefix (longer is better), kind (own, peer, static), priority, name.
     let mut offers: Vec<((u8, u8, u16, String), Way)> = Vec::new();
     let mut offer = |rank: (u8, u8, u16, String), way: Way| offers.push((rank, way));
@@ -240,12 +250,15 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
         return dropped(Cause::TrafficTypeBlocked);
     }
     let out = match sender.kind {
-        Kind::Iap => true,
+        Kind::Iap | Kind::Internet => true,
         Kind::Redis => false,
         Kind::Vm => allows(world, Direction::Egress, flow, &flow.network, &sender, flow.destination),
     };
     if !out {
         return dropped(Cause::FirewallRule);
+    }
+    if sender.kind == Kind::Internet {
+        return outside(world, flow, flow.source);
     }
     let (network, forwarder) = match way {
         None => return dropped(Cause::NoRoute),
@@ -255,7 +268,17 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
         Some(Way::Internet) if (flow.protocol, flow.port) == (6, 25) => {
             return dropped(Cause::TrafficTypeBlocked);
         }
-        Some(Way::Internet) => return dropped(Cause::NoExternalAddress),
+        Some(Way::Internet) => {
+            // Only the interface's own address is known outside, by another one.
+            let own =
+                |n: &&Nic| n.network == flow.network && n.address == flow.nic && flow.source == flow.nic;
+            let nics = world.instances.values().flat_map(|i| &i.nics);
+            return match nics.into_iter().find(own).and_then(|nic| nic.access.as_ref()) {
+                Some(_) if (flow.protocol, flow.port) == (17, 68) => dropped(Cause::TrafficTypeBlocked),
+                Some(access) => outside(world, flow, access.address),
+                None => dropped(Cause::NoExternalAddress),
+            };
+        }
         Some(Way::Hop(None)) => return dropped(Cause::RouteBlackhole),
         // The special way back to Identity-Aware Proxy beats a static route, and takes only replies.
         Some(Way::Hop(Some(_)) | Way::Peer(_))
@@ -309,6 +332,26 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
     }
 }
 
+/// What becomes of a packet in the internet, where it comes from `source`.
+fn outside(world: &World, flow: &Flow, source: Ipv4Addr) -> Verdict {
+    if flow.destination == INTERNET_CLIENT {
+        return Verdict::Delivered { network: internet(), nic: INTERNET_CLIENT };
+    }
+    let nics = world.instances.values().filter(|i| i.running).flat_map(|i| &i.nics);
+    let has = |nic: &&Nic| nic.access.as_ref().is_some_and(|access| access.address == flow.destination);
+    let Some(nic) = nics.into_iter().find(has) else {
+        return Verdict::Dropped(Cause::UnknownExternalAddress);
+    };
+    if (flow.protocol, flow.port) == (17, 68) {
+        return Verdict::Dropped(Cause::TrafficTypeBlocked);
+    }
+    let receiver = end(world, &nic.network, nic.address).unwrap();
+    match allows(world, Direction::Ingress, flow, &nic.network, &receiver, source) {
+        true => Verdict::Delivered { network: nic.network.clone(), nic: nic.address },
+        false => Verdict::Dropped(Cause::FirewallRule),
+    }
+}
+
 /// Compares trace and oracle on flows in a world.
 fn compare(world: &World, flows: &[AnyFlow]) -> Result<(), TestCaseError> {
     let fabric = compile(world);
@@ -359,7 +402,7 @@ fn the_generator_finds_every_verdict() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let strategy = (prop_oneof![worlds(), worlds_of_routes()], prop::collection::vec(flows(), 30));
     let mut seen = std::collections::BTreeMap::<String, u32>::new();
-    for _ in 0..800 {
+    for _ in 0..1200 {
         let (world, flows) = strategy.new_tree(&mut runner).unwrap().current();
         for flow in flows {
             let verdicts = oracle(&world, &flow.place(&compile(&world)));
@@ -374,7 +417,7 @@ fn the_generator_finds_every_verdict() {
         }
     }
     // SOURCE_ENDPOINT_NOT_FOUND is what `nowhere` is for.
-    assert_eq!(seen.len(), 15, "{seen:#?}");
+    assert_eq!(seen.len(), 16, "{seen:#?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //!   vm-1 -> 10.2.0.2 tcp/80 : DROP FIREWALL_RULE rule-x     from vm-1's nic0
 //!   vm-1@10.9.9.9 -> …                                      with another source address
 //!   iap:vpc-1 -> …    redis:redis-1 -> …                    from Google's own clients and services
+//!   internet -> …                                           from the internet's client
 //! ```
 
 use crate::support::*;
@@ -18,6 +19,7 @@ pub(crate) fn flow(fabric: &Fabric, text: &str) -> Flow {
     let (from, source) = from.split_once('@').map_or((*from, None), |(f, s)| (f, Some(s.parse().unwrap())));
     let owner = match from.split_once(':') {
         Some(("iap", name)) => Owner::Iap(network(name)),
+        None if from == "internet" => Owner::Internet,
         Some(("redis", name)) => Owner::Redis(redis(name)),
         _ => Owner::Instance(vm(from)),
     };
@@ -509,6 +511,46 @@ fn equal_routes_are_alternatives() {
     // A peer that imports them sees one route: this network spreads what comes by it.
     let exchange = "exchange p12 vpc-1 export\nexchange p21 vpc-2 import";
     table(&[OPEN, PEERED, routers, exchange], "vm-2 -> 192.168.0.9 tcp/80 : FORWARDED r-1 or FORWARDED r-2");
+}
+
+#[test]
+fn the_internet_knows_external_addresses_alone() {
+    // 198.18.0.2 is vm-1's, 198.18.0.3 is vm-2's.
+    let external = "nat vm-1\nnat vm-2\nallow web vpc-1 tcp:80 sources=203.0.113.2/32 targets=web
+        allow friend vpc-1 tcp:81 sources=198.18.0.3/32\nallow inside vpc-1 tcp:82 sources=10.0.0.0/8
+        vm nat subnet-1 forward\nroute far vpc-1 9.0.0.0/8 gateway";
+    table(
+        &[PEERED, external],
+        "internet -> 198.18.0.2 tcp/80 : DELIVERED vm-1
+         internet -> 198.18.0.2 tcp/82 : DROP FIREWALL_RULE default-deny-ingress
+         internet -> 198.18.0.3 tcp/80 : DROP FIREWALL_RULE default-deny-ingress
+         internet -> 198.18.0.4 tcp/80 : DROP UNKNOWN_EXTERNAL_ADDRESS
+         internet -> 10.1.0.2 tcp/80 : DROP UNKNOWN_EXTERNAL_ADDRESS
+         internet@10.1.0.3 -> 198.18.0.2 tcp/82 : DROP FOREIGN_IP_DISALLOWED
+         vm-1 -> 203.0.113.2 tcp/80 : DELIVERED internet
+         vm-1 -> 203.0.113.2 tcp/25 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 203.0.113.2 udp/68 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 9.9.9.9 tcp/80 : DROP UNKNOWN_EXTERNAL_ADDRESS
+         vm-1b -> 203.0.113.2 tcp/80 : DROP NO_EXTERNAL_ADDRESS
+         nat@10.1.0.2 -> 203.0.113.2 tcp/80 : DROP NO_EXTERNAL_ADDRESS
+         vm-2 -> 198.18.0.2 tcp/81 : DELIVERED vm-1
+         vm-2 -> 198.18.0.2 tcp/82 : DROP FIREWALL_RULE default-deny-ingress
+         vm-2b -> 198.18.0.2 tcp/81 : DROP NO_EXTERNAL_ADDRESS
+         vm-1 -> 198.18.0.2 tcp/81 : DROP FIREWALL_RULE default-deny-ingress
+         iap:vpc-1 -> 203.0.113.2 tcp/80 : DROP NO_EXTERNAL_ADDRESS",
+    );
+    // A stopped VM keeps its address, and nobody is there.
+    table(&[external, "stop vm-1"], "internet -> 198.18.0.2 tcp/80 : DROP UNKNOWN_EXTERNAL_ADDRESS");
+    // Where no route leads out nothing goes out; what comes in needs none.
+    let mut world = world(&format!("{BASE}\n{external}"));
+    let default = world.routes.iter().find(|(_, r)| r.network == network("vpc-1")).unwrap().0.name.clone();
+    world = then(&world, &format!("delete route {default}"), 0);
+    let fabric = compile(&world);
+    for (text, want) in
+        [("vm-1 -> 203.0.113.2 tcp/80", "DROP NO_ROUTE"), ("internet -> 198.18.0.2 tcp/80", "DELIVERED vm-1")]
+    {
+        assert_eq!(outcome(&fabric, &flow(&fabric, text)), want, "{text}");
+    }
 }
 
 #[test]

@@ -105,6 +105,8 @@ fn line() -> impl Strategy<Value = String> {
         3 => (name(), network(), range()).prop_map(|(s, n, r)| format!("subnet {s} {n} {r}")),
         5 => vm.prop_map(|(v, s, more, forward, tags)| format!("vm {v} {s}{more} {forward} {tags}")),
         1 => name().prop_map(|v| format!("delete vm {v}")),
+        3 => name().prop_map(|v| format!("nat {v}")),
+        1 => name().prop_map(|v| format!("unnat {v}")),
         2 => (name(), select(&["pods=10.8.0.0/24", "pods=10.9.0.0/29", "pods=9.9.9.0/28", ""][..]))
             .prop_map(|(s, ranges)| format!("secondary {s} {ranges}")),
         3 => (name(), select(&["pods=10.8.0.32/28", "pods=/30", "=10.1.0.77/32", "=/32", ""][..]))
@@ -173,6 +175,7 @@ pub(crate) fn worlds_of_routes() -> impl Strategy<Value = World> {
     let start = [
         "vm g a tags=x",
         "vm h b=10.2.0.3 forward tags=x",
+        "vm j b=10.2.0.5 forward",
         "allow web-1 vpc-1 tcp:80 priority=900",
         "allow web-2 vpc-2 tcp:80 priority=900",
         "exchange vpc-1-to-vpc-2 vpc-1 export import",
@@ -182,7 +185,7 @@ pub(crate) fn worlds_of_routes() -> impl Strategy<Value = World> {
     let route = (
         select(&["a", "b", "c", "d", "e", "f", "g", "h", "i"][..]),
         select(&["vpc-1 10.0.0.0/8", "vpc-1 192.168.0.0/16", "vpc-1 0.0.0.0/0", "vpc-2 192.168.0.0/16"][..]),
-        select(&["gateway", "a", "f", "10.1.0.2", "10.1.0.77", "b", "h", "10.2.0.3"][..]),
+        select(&["gateway", "a", "a", "f", "f", "10.1.0.3", "10.1.0.77", "b", "h", "h", "10.2.0.5"][..]),
         select(&["", "", "priority=0", "priority=2000"][..]),
         select(&["", "", "tags=x", "tags=y"][..]),
     );
@@ -248,6 +251,11 @@ impl AnyFlow {
             "192.168.200.1",
             "10.77.0.1",
             "8.8.8.8",
+            "203.0.113.2",
+            "203.0.113.2",
+            "198.18.0.2",
+            "198.18.0.3",
+            "198.18.0.4",
             "232.226.106.154",
             "169.254.169.254",
         ];

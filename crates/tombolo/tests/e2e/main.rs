@@ -12,6 +12,7 @@ mod firewall;
 mod gcloud;
 mod guest;
 mod host;
+mod internet;
 mod kill;
 mod life;
 mod logs;

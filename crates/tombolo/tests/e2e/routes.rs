@@ -11,6 +11,7 @@ networks:
     routes:
       - {name: to-2, destRange: 10.2.0.0/24, nextHopInstance: router, tags: [routed]}
       - {name: far-1, destRange: 192.168.0.0/16, nextHopInstance: hop-1, tags: [routed]}
+      - {name: nobody, destRange: 0.0.0.0/5, nextHopInstance: hop-2, tags: [routed]}
       - {name: far-2, destRange: 192.168.0.0/16, nextHopIp: 10.1.0.12, tags: [routed]}
   - name: vpc-2
     subnetworks: [{name: subnet-2, region: us-central1, ipCidrRange: 10.2.0.0/24}]
@@ -76,8 +77,12 @@ fn connections_are_spread_over_equal_next_hops_and_stay_on_theirs() {
         home.sh("plain", &one).exits(0);
         home.run(&["compute", "instances", "stop", "hop-1", "--zone", "us-central1-a"]).exits(0);
         let before = strays(home, "hop-2");
-        home.sh("vm-1", &format!("bash -c '{many}'")).exits(0);
-        eventually("all have arrived", || strays(home, "hop-2") == before + 60);
+        // Network 0 is nobody's, whatever a route says.
+        home.sh("vm-1", &format!("bash -c 'echo >/dev/udp/0.1.2.3/9; {many}'")).exits(0);
+        eventually("all have arrived", || strays(home, "hop-2") >= before + 60);
+        assert_eq!(strays(home, "hop-2"), before + 60);
+        home.sh("vm-1", "bash -c 'echo >/dev/udp/1.1.2.3/9'").exits(0);
+        eventually("and its neighbour is somebody's", || strays(home, "hop-2") == before + 61);
         home.down();
     });
 }
