@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use tombolo_agent::VmSpec;
-use tombolo_fabric::{METADATA_SERVER, Owner};
+use tombolo_fabric::{INTERNET_CLIENT, METADATA_SERVER, Owner};
 use tombolo_guest::metadata::HOST;
 use tombolo_guest::names;
 use tombolo_model::{Instance, InstanceKey, World};
@@ -10,7 +10,7 @@ use tombolo_ssh::Secret;
 
 use crate::ssh;
 
-/// All endpoints of a World that can run programs: instances that run, and Redis instances. Nobody can log in to them
+/// All endpoints of a World that can run programs: instances that run, Redis instances, and the internet's client. Nobody can log in to them
 /// without the `secret` that their host keys are made from.
 pub fn vms(world: &World, bin: &[PathBuf], secret: Option<&Secret>) -> Vec<VmSpec> {
     let running = world.instances.iter().filter(|(_, instance)| instance.running);
@@ -28,7 +28,24 @@ pub fn vms(world: &World, bin: &[PathBuf], secret: Option<&Secret>) -> Vec<VmSpe
             ssh: None,
         }
     });
-    instances.chain(redis).collect()
+    let nics = world.instances.values().filter(|instance| instance.running).flat_map(|i| &i.nics);
+    let internet = nics.into_iter().any(|nic| nic.access.is_some()).then(|| client(bin));
+    instances.chain(redis).chain(internet).collect()
+}
+
+/// The internet's client, which knows nobody's name.
+fn client(bin: &[PathBuf]) -> VmSpec {
+    let endpoint = Owner::Internet.to_string();
+    VmSpec {
+        key: endpoint.clone(),
+        netns: endpoint.clone(),
+        hostname: endpoint.clone(),
+        hosts: format!("127.0.0.1 localhost\n{INTERNET_CLIENT} {endpoint}\n"),
+        resolv_conf: String::new(),
+        bin: bin.to_vec(),
+        env: Vec::new(),
+        ssh: None,
+    }
 }
 
 /// A user's VM, with the names that Google's guest environment gives it.

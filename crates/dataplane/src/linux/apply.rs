@@ -2,9 +2,9 @@
 //! next observation shows what is still missing.
 
 use super::netlink::{Mode, Route as Netlink};
-use super::{Held, Kernel, RT_TABLE_LOCAL, Rules, Watch, netns};
+use super::{Held, Kernel, LOOKUP_PRIORITY, RT_TABLE_LOCAL, Rules, Watch, netns};
 use crate::plan::{Edit, Op, Plan};
-use crate::state::{Link, Neighbour, Route, RouteVia};
+use crate::state::{Link, Lookup, Neighbour, Route, RouteVia};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
@@ -13,8 +13,10 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags,
+    RouteProtocol, RouteScope, RouteType,
 };
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -33,13 +35,15 @@ pub struct Failure {
 }
 
 /// Settings of a router, made before it has any link but `lo`.
-const ROUTER_SYSCTLS: [(&str, &str); 11] = [
+const ROUTER_SYSCTLS: [(&str, &str); 12] = [
     ("ipv4/ip_forward", "1"),
     ("ipv4/conf/all/rp_filter", "0"), // the kernel takes the larger of `all` and the link's own
     ("ipv4/conf/default/rp_filter", "1"),
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
     ("ipv4/conf/default/accept_redirects", "0"),
+    // Of equal next hops a connection has one by its addresses, protocol and ports, and keeps it.
+    ("ipv4/fib_multipath_hash_policy", "1"),
     // Google forgets an idle connection after ten minutes, of whatever protocol (documentation of VPC firewall rules,
     // "Connection tracking"). Until then it outlives the rule that let it in.
     ("netfilter/nf_conntrack_tcp_timeout_established", "600"),
@@ -165,7 +169,9 @@ fn small(op: &Op) -> Option<&str> {
         | Op::DeleteAddress { namespace, .. }
         | Op::AddAddress { namespace, .. }
         | Op::AddNeighbour { namespace, .. }
-        | Op::AddRoute { namespace, .. } => Some(namespace),
+        | Op::AddRoute { namespace, .. }
+        | Op::DeleteLookup { namespace, .. }
+        | Op::AddLookup { namespace, .. } => Some(namespace),
         _ => None,
     }
 }
@@ -257,6 +263,8 @@ fn request(op: &Op) -> Result<(Mode, Message)> {
         }
         Op::DeleteRoute { route, .. } => (Mode::Change, Message::DelRoute(route_message(route)?)),
         Op::AddRoute { route, .. } => (Mode::Replace, Message::NewRoute(route_message(route)?)),
+        Op::DeleteLookup { lookup, .. } => (Mode::Change, Message::DelRule(lookup_message(lookup))),
+        Op::AddLookup { lookup, .. } => (Mode::Create, Message::NewRule(lookup_message(lookup))),
         _ => return Err(Error::other("not an edit of this kind")),
     })
 }
@@ -284,33 +292,62 @@ fn neighbour_message(neighbour: &Neighbour) -> Result<NeighbourMessage> {
     Ok(message)
 }
 
-/// A route of the main table, or of the local one.
+/// A rule that has packets that come in by an interface looked up in a table first.
+fn lookup_message(lookup: &Lookup) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.action = RuleAction::ToTable;
+    message.attributes.push(RuleAttribute::Priority(LOOKUP_PRIORITY));
+    message.attributes.push(RuleAttribute::Iifname(lookup.link.clone()));
+    message.attributes.push(RuleAttribute::Table(lookup.table));
+    message
+}
+
+/// A route of the main table, of the local one or of one of our own.
 fn route_message(route: &Route) -> Result<RouteMessage> {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet;
     message.header.destination_prefix_length = route.destination.prefix_len();
     let local = matches!(route.via, RouteVia::Local(_));
     message.header.table = if local { RT_TABLE_LOCAL } else { RouteHeader::RT_TABLE_MAIN };
+    if let Some(table) = route.table {
+        message.header.table = RouteHeader::RT_TABLE_UNSPEC; // it has no room for the number
+        message.attributes.push(RouteAttribute::Table(table));
+    }
     message.header.protocol = RouteProtocol::Static;
     message.header.scope = RouteScope::Universe;
     message.header.kind = match route.via {
         RouteVia::Blackhole => RouteType::BlackHole,
+        RouteVia::Throw => RouteType::Throw,
         RouteVia::Local(_) => RouteType::Local,
-        RouteVia::Link(_) | RouteVia::Gateway(..) => RouteType::Unicast,
+        RouteVia::Link(_) | RouteVia::Gateway(..) | RouteVia::Gateways(_) => RouteType::Unicast,
     };
     let destination = RouteAddress::Inet(route.destination.network());
     message.attributes.push(RouteAttribute::Destination(destination));
-    if let Some(link) = route.via.link() {
+    if let RouteVia::Link(link) | RouteVia::Gateway(link, _) | RouteVia::Local(link) = &route.via {
         message.attributes.push(RouteAttribute::Oif(index_of(link)?));
     }
-    match route.via {
+    match &route.via {
         RouteVia::Gateway(_, gateway) => {
             message.header.flags = RouteFlags::Onlink;
-            message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+            message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(*gateway)));
+        }
+        RouteVia::Gateways(gateways) => {
+            let hops = gateways.iter().map(|(link, gateway)| next_hop(link, *gateway));
+            message.attributes.push(RouteAttribute::MultiPath(hops.collect::<Result<_>>()?));
         }
         RouteVia::Link(_) => message.header.scope = RouteScope::Link,
         RouteVia::Local(_) => message.header.scope = RouteScope::Host,
-        RouteVia::Blackhole => {}
+        RouteVia::Blackhole | RouteVia::Throw => {}
     }
     Ok(message)
+}
+
+/// One of several next hops.
+fn next_hop(link: &str, gateway: Ipv4Addr) -> Result<RouteNextHop> {
+    let mut hop = RouteNextHop::default();
+    hop.flags = RouteNextHopFlags::Onlink;
+    hop.interface_index = index_of(link)?;
+    hop.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+    Ok(hop)
 }
