@@ -54,14 +54,9 @@ fn dump() -> Result<Vec<Tracked>> {
     }
 }
 
-/// Reads an entry. `None` where it lacks something.
+/// Reads an entry. `None` where it lacks something. Its other end is as it answers, whatever its address outside is.
 fn tracked(entry: &[u8]) -> Option<Tracked> {
-    let tuple = attribute(entry, 1)?; // CTA_TUPLE_ORIG
-    let (ip, protocol) = (attribute(tuple, 1)?, attribute(tuple, 2)?); // CTA_TUPLE_IP, CTA_TUPLE_PROTO
-    let address = |kind| Some(<[u8; 4]>::try_from(attribute(ip, kind)?).ok()?.into());
-    let port = |kind| {
-        attribute(protocol, kind).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes)
-    };
+    let (here, there) = (tuple(attribute(entry, 1)?)?, tuple(attribute(entry, 2)?)?); // CTA_TUPLE_ORIG, CTA_TUPLE_REPLY
     let number =
         |bytes: Option<&[u8]>| bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
     let volume = |kind| {
@@ -69,15 +64,25 @@ fn tracked(entry: &[u8]) -> Option<Tracked> {
         Volume { packets: number(attribute(counters, 1)), bytes: number(attribute(counters, 2)) }
     };
     Some(Tracked {
-        connection: Connection {
-            source: address(1)?,                         // CTA_IP_V4_SRC
-            destination: address(2)?,                    // CTA_IP_V4_DST
-            protocol: *attribute(protocol, 1)?.first()?, // CTA_PROTO_NUM
-            source_port: port(2),                        // CTA_PROTO_SRC_PORT
-            destination_port: port(3),                   // CTA_PROTO_DST_PORT
-        },
+        connection: Connection { destination: there.source, destination_port: there.source_port, ..here },
         id: u32::from_be_bytes(attribute(entry, 12)?.try_into().ok()?), // CTA_ID
         sent: volume(9),                                                // CTA_COUNTERS_ORIG
         answered: volume(10),                                           // CTA_COUNTERS_REPLY
+    })
+}
+
+/// Reads one direction of a connection.
+fn tuple(tuple: &[u8]) -> Option<Connection> {
+    let (ip, protocol) = (attribute(tuple, 1)?, attribute(tuple, 2)?); // CTA_TUPLE_IP, CTA_TUPLE_PROTO
+    let address = |kind| Some(<[u8; 4]>::try_from(attribute(ip, kind)?).ok()?.into());
+    let port = |kind| {
+        attribute(protocol, kind).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes)
+    };
+    Some(Connection {
+        source: address(1)?,                         // CTA_IP_V4_SRC
+        destination: address(2)?,                    // CTA_IP_V4_DST
+        protocol: *attribute(protocol, 1)?.first()?, // CTA_PROTO_NUM
+        source_port: port(2),                        // CTA_PROTO_SRC_PORT
+        destination_port: port(3),                   // CTA_PROTO_DST_PORT
     })
 }
