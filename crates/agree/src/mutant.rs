@@ -51,6 +51,12 @@ pub enum Mutant {
     MissingAlias,
     /// An instance that may forward may yet send only in its own name.
     StrictForwarder,
+    /// What a firewall policy's rule leaves to what comes after the policy is let through.
+    GotoNextAllows,
+    /// What a firewall policy's rule leaves to what comes after the policy is asked of the policy's other rules.
+    GotoNextStays,
+    /// A network's firewall policy is on the other side of its own rules.
+    SwappedLevels,
     /// Each rule goes by its neighbour's name. As with those that follow, every packet goes where it should: only the
     /// explanation is another.
     SwappedNames,
@@ -75,7 +81,7 @@ pub enum Mutant {
 }
 
 /// All mutants and their names.
-pub const ALL: [(&str, Mutant); 29] = [
+pub const ALL: [(&str, Mutant); 32] = [
     ("transitive-leak", Mutant::TransitiveLeak),
     ("swapped-tie-break", Mutant::SwappedTieBreak),
     ("one-gate", Mutant::OneGate),
@@ -95,6 +101,9 @@ pub const ALL: [(&str, Mutant); 29] = [
     ("subnet-falls-through", Mutant::SubnetFallsThrough),
     ("missing-alias", Mutant::MissingAlias),
     ("strict-forwarder", Mutant::StrictForwarder),
+    ("goto-next-allows", Mutant::GotoNextAllows),
+    ("goto-next-stays", Mutant::GotoNextStays),
+    ("swapped-levels", Mutant::SwappedLevels),
     ("swapped-names", Mutant::SwappedNames),
     ("deny-for-allow", Mutant::DenyForAllow),
     ("last-of-equals", Mutant::LastOfEquals),
@@ -129,16 +138,15 @@ impl Mutant {
             Mutant::TransitiveLeak => leak(fabric),
             Mutant::SwappedTieBreak => edit_rules(fabric, |rules| {
                 // The implied rule stays last.
-                rules.sort_by_key(|rule| {
-                    (rule.implied, rule.priority, Reverse(rule.action), rule.name.clone())
-                });
+                rules
+                    .sort_by_key(|rule| (rule.level, rule.priority, Reverse(rule.action), rule.name.clone()));
             }),
             Mutant::OffByOnePort => edit_rules(fabric, |rules| {
                 let ports = rules.iter_mut().flat_map(|rule| &mut rule.matches).flat_map(|l4| &mut l4.ports);
                 ports.for_each(|range| range.last = range.last.saturating_add(1));
             }),
             Mutant::IgnoredPriority => edit_rules(fabric, |rules| {
-                rules.sort_by_key(|rule| (rule.implied, rule.name.clone()));
+                rules.sort_by_key(|rule| (rule.level, rule.name.clone()));
             }),
             Mutant::WidePrefix => edit_rules(fabric, |rules| {
                 for rule in rules.iter_mut() {
@@ -188,6 +196,19 @@ impl Mutant {
             Mutant::StrictForwarder => edit_networks(fabric, |network| {
                 // Routes by it are compiled already.
                 network.nics.values_mut().for_each(|nic| nic.can_ip_forward = false);
+            }),
+            Mutant::GotoNextAllows => edit_rules(fabric, |rules| {
+                let next = rules.iter_mut().filter(|rule| rule.action == Action::GotoNext);
+                next.for_each(|rule| rule.action = Action::Allow);
+            }),
+            Mutant::GotoNextStays => edit_rules(fabric, |rules| {
+                rules.retain(|rule| rule.action != Action::GotoNext);
+            }),
+            Mutant::SwappedLevels => edit_rules(fabric, |rules| {
+                let highest = rules.iter().filter(|rule| !rule.implied).map(|rule| rule.level).max();
+                rules.sort_by_key(|rule| (rule.implied, Reverse(rule.level)));
+                let turn = |rule: &mut Rule| rule.level = highest.unwrap_or_default() - rule.level;
+                rules.iter_mut().filter(|rule| !rule.implied).for_each(turn);
             }),
             Mutant::SwappedNames => edit_rules(fabric, |rules| {
                 for pair in rules.chunks_mut(2) {
@@ -266,9 +287,9 @@ impl Mutant {
     }
 }
 
-/// Whether two rules do the same with what they match.
+/// Whether two rules of a level do the same with what they match.
 fn alike(one: &Rule, other: &Rule) -> bool {
-    one.action == other.action
+    (one.level, one.action) == (other.level, other.action)
 }
 
 /// Has a rule go by another's name.

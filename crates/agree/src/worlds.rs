@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use tombolo_model::{
     Action, AddressKey, AddressSpec, AliasSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange,
-    FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, LogMetadata, NetworkKey, NetworkSpec, NextHop,
-    NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier, Reserve, RouteKey, RouteSpec,
-    ServiceAccount, SubnetworkKey, SubnetworkSpec, World, connection, project, range,
+    FirewallKey, FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, L4, LogMetadata, NetworkKey,
+    NetworkSpec, NextHop, NicSpec, PeeringSpec, PolicyRule, PortRange, Protocol, RedisKey, RedisSpec,
+    RedisTier, Reserve, RouteKey, RouteSpec, ServiceAccount, SubnetworkKey, SubnetworkSpec, World,
+    connection, project, range,
 };
 
 const PROJECT: &str = "project-1";
@@ -52,6 +53,7 @@ pub fn world(rng: &mut Rng) -> World {
     (0..instances).for_each(|i| maker.instance(i, crowd));
     maker.peerings(&networks);
     networks.iter().for_each(|network| maker.rules(network));
+    networks.iter().for_each(|network| maker.policy(network));
     networks.iter().for_each(|network| maker.routes(network));
     if maker.rng.u8(..3) == 0 {
         maker.redis(&networks);
@@ -280,6 +282,42 @@ impl Maker<'_> {
             }
             self.try_change(&Change::FirewallInsert(spec));
         }
+    }
+
+    /// A firewall policy in half of the networks, before or after their own rules, now and then that of another one.
+    fn policy(&mut self, network: &NetworkKey) {
+        if self.chance(50) {
+            return;
+        }
+        let policy = FirewallPolicyKey::new(PROJECT, format!("{}-policy", network.name));
+        let first = self.chance(50);
+        self.try_changes(&[
+            Change::FirewallPolicyInsert(policy.clone()),
+            Change::NetworkSetPolicyFirst { network: network.clone(), first },
+        ]);
+        for priority in 0..self.rng.u32(1..=6) {
+            let rule = PolicyRule {
+                name: String::new(),
+                description: String::new(),
+                action: self.pick(&[Action::Allow, Action::Deny, Action::GotoNext]),
+                direction: if self.chance(70) { Direction::Ingress } else { Direction::Egress },
+                matches: (0..self.rng.usize(1..=2)).map(|_| self.l4()).collect(),
+                ranges: (0..self.rng.usize(1..=2)).map(|_| self.far_range()).collect(),
+                target_service_accounts: if self.chance(30) { self.accounts(50) } else { BTreeSet::new() },
+                disabled: self.chance(5),
+                logging: self.chance(20),
+            };
+            let policy = policy.clone();
+            self.try_change(&Change::PolicyRuleSet { policy, priority, rule, replace: false });
+        }
+        let policies: Vec<FirewallPolicyKey> = self.world.firewall_policies.keys().cloned().collect();
+        let policy = if self.chance(20) { self.pick(&policies) } else { policy };
+        self.try_change(&Change::PolicyAssociate {
+            policy,
+            name: format!("at-{}", network.name),
+            network: network.clone(),
+            replace: false,
+        });
     }
 
     /// A protocol, perhaps with ports.

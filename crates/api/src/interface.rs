@@ -181,12 +181,16 @@ fn update(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Commit::compute(call, instance::scope(call), "updateNetworkInterface", key, changes))
 }
 
-/// The rules that act in an interface's network. There are no policies yet, so they are its own.
+/// The rules that act in an interface's network: its own, and those of its firewall policy.
 fn effective_firewalls(call: &Call<'_>) -> Result<Outcome, Failure> {
     project::require_compute(call)?;
     let nic = index(call)?;
     let network = &instance::find(call.world(), &instance::key(call))?.nics[nic].network;
-    Ok(Outcome::Reply(json!({ "firewalls": firewall::of_network(call.world(), network) })))
+    let mut wire = json!({ "firewalls": firewall::of_network(call.world(), network) });
+    if let Some(policy) = crate::firewall_policy::effective(call.world(), network) {
+        wire["firewallPolicys"] = json!([policy]);
+    }
+    Ok(Outcome::Reply(wire))
 }
 
 /// The interfaces of an instance on the wire.

@@ -32,6 +32,7 @@ mod details;
 mod disk;
 mod filter;
 mod firewall;
+mod firewall_policy;
 mod image;
 mod instance;
 mod interface;
@@ -78,6 +79,7 @@ const NOUNS: &[Handlers] = &[
     connection::HANDLERS,
     disk::HANDLERS,
     firewall::HANDLERS,
+    firewall_policy::HANDLERS,
     image::HANDLERS,
     instance::HANDLERS,
     interface::HANDLERS,

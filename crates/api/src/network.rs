@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, details, firewall, links, list, peering};
+use crate::{Call, Handlers, details, firewall, firewall_policy, links, list, peering};
 use serde_json::{Value, json};
 use tombolo_model::{Change, Details, Network, NetworkKey, NetworkSpec, World};
 
@@ -17,12 +17,15 @@ pub(crate) const HANDLERS: Handlers = &[
 ];
 
 /// Fields that are kept as they were said.
-const SAID: &[&str] = &["description", "networkFirewallPolicyEnforcementOrder", ROUTING];
+const SAID: &[&str] = &["description", ROUTING];
 /// How routes are made known: no packet depends on it, as there are no dynamic routes yet.
 const ROUTING: &str = "routingConfig";
 
 /// Fields that the World has, or that Google makes up.
-const DERIVED: &[&str] = &["autoCreateSubnetworks", "mtu", "name"];
+const DERIVED: &[&str] = &["autoCreateSubnetworks", "mtu", "name", ORDER];
+/// Whether its firewall policy comes before its own rules.
+const ORDER: &str = "networkFirewallPolicyEnforcementOrder";
+const BEFORE: &str = "BEFORE_CLASSIC_FIREWALL";
 
 /// The network that a call's path names.
 pub(crate) fn key(call: &Call<'_>) -> NetworkKey {
@@ -67,7 +70,9 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     };
     let mut details = details::read(call, SAID, DERIVED)?;
     merge_routing(&mut details, &json!({ "routingMode": "REGIONAL" }));
-    let changes = vec![Change::NetworkInsert(spec), Change::Describe { resource: key.to_string(), details }];
+    let mut changes =
+        vec![Change::NetworkInsert(spec), Change::Describe { resource: key.to_string(), details }];
+    changes.extend(order(call, &key));
     Ok(Commit::compute(call, Scope::Global, "insert", key, changes))
 }
 
@@ -75,11 +80,18 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = wire(call.world(), &key, find(call.world(), &key)?);
-    let mut change = details::patch(call, &key, &present, SAID, DERIVED, &[])?;
+    let mut change = details::patch(call, &key, &present, SAID, DERIVED, &[ORDER])?;
     if let Change::Describe { details, .. } = &mut change {
         merge_routing(details, &present[ROUTING]);
     }
-    Ok(Commit::compute(call, Scope::Global, "patch", key, vec![change]))
+    let changes = [change].into_iter().chain(order(call, &key)).collect();
+    Ok(Commit::compute(call, Scope::Global, "patch", key, changes))
+}
+
+/// The change of the order in which firewall policy and rules come, if the body says it.
+fn order(call: &Call<'_>, key: &NetworkKey) -> Option<Change> {
+    let first = call.text(ORDER)? == BEFORE;
+    Some(Change::NetworkSetPolicyFirst { network: key.clone(), first })
 }
 
 /// Fields of the routing configuration that are said replace the present ones, or, by a flag, take one back.
@@ -93,11 +105,15 @@ fn merge_routing(details: &mut Details, present: &Value) {
     details.insert(ROUTING.to_owned(), Value::Object(merged));
 }
 
-/// The rules that act in a network. There are no policies yet, so they are its own.
+/// The rules that act in a network: its own, and those of its firewall policy.
 fn effective_firewalls(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     find(call.world(), &key)?;
-    Ok(Outcome::Reply(json!({ "firewalls": firewall::of_network(call.world(), &key) })))
+    let mut wire = json!({ "firewalls": firewall::of_network(call.world(), &key) });
+    if let Some(policy) = firewall_policy::effective(call.world(), &key) {
+        wire["firewallPolicys"] = json!([policy]);
+    }
+    Ok(Outcome::Reply(wire))
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -117,7 +133,6 @@ pub(crate) fn wire(world: &World, key: &NetworkKey, network: &Network) -> Value 
         "autoCreateSubnetworks": network.auto_create_subnetworks,
         "mtu": network.mtu,
         "routingConfig": { "routingMode": "REGIONAL" },
-        "networkFirewallPolicyEnforcementOrder": "AFTER_CLASSIC_FIREWALL",
     });
     let own = world.subnetworks.iter().filter(|(_, subnetwork)| subnetwork.network == *key);
     let subnetworks: Vec<Value> = own.map(|(key, _)| json!(links::link(key))).collect();
@@ -129,6 +144,11 @@ pub(crate) fn wire(world: &World, key: &NetworkKey, network: &Network) -> Value 
     if !peerings.is_empty() {
         wire["peerings"] = Value::Array(peerings);
     }
+    if let Some((policy, _)) = tombolo_model::firewall_policy::of_network(world, key) {
+        wire["firewallPolicy"] = json!(links::link(policy));
+    }
     details::add(world, &key.to_string(), &mut wire);
+    // After what was said: earlier versions kept it there.
+    wire[ORDER] = json!(if network.policy_first { BEFORE } else { "AFTER_CLASSIC_FIREWALL" });
     wire
 }

@@ -51,6 +51,7 @@ fn every_method_is_answered_or_says_that_it_is_not() {
     projects(&mut walk);
     what_every_project_has(&mut walk);
     networks(&mut walk);
+    firewall_policies(&mut walk);
     instances(&mut walk);
     addresses(&mut walk);
     shared_vpc(&mut walk);
@@ -475,4 +476,28 @@ fn the_end(walk: &mut Walk) {
     walk.delete(&format!("{C}/global/networks/vpc-2"));
     walk.delete("/cloudresourcemanager/v1/projects/project-3");
     walk.delete("/cloudresourcemanager/v3/projects/project-4");
+}
+
+fn firewall_policies(walk: &mut Walk) {
+    let policies = format!("{C}/global/firewallPolicies");
+    walk.post(&policies, json!({ "name": "policy-1" }));
+    let policy = format!("{policies}/policy-1");
+    walk.patch(&policy, json!({ "description": "all" }));
+    let rule = json!({
+        "priority": 1,
+        "action": "goto_next",
+        "direction": "INGRESS",
+        "match": { "srcIpRanges": ["10.0.0.0/8"], "layer4Configs": [{ "ipProtocol": "tcp", "ports": ["22"] }] },
+    });
+    walk.post(&format!("{policy}/addRule"), rule);
+    walk.post(&format!("{policy}/patchRule?priority=1"), json!({ "description": "ssh" }));
+    walk.get(&format!("{policy}/getRule?priority=1"));
+    walk.post(&format!("{policy}/removeRule?priority=1"), Value::Null);
+    let at = json!({ "name": "at", "attachmentTarget": "global/networks/vpc-1" });
+    walk.post(&format!("{policy}/addAssociation"), at);
+    walk.get(&format!("{policy}/getAssociation?name=at"));
+    walk.get(&policy);
+    walk.get(&policies);
+    walk.post(&format!("{policy}/removeAssociation?name=at"), Value::Null);
+    walk.delete(&policy);
 }

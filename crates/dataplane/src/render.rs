@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 use tombolo_fabric::{
     Fabric, INTERNET_CLIENT, METADATA_SERVER, Network, Nic, Owner, Rules, Targets, Via, internet, table,
 };
-use tombolo_model::{Action, NetworkKey, address::EXTERNAL, instance::mac_of, range::PRIVATE};
+use tombolo_model::{Action, L4, NetworkKey, Protocol, address::EXTERNAL, instance::mac_of, range::PRIVATE};
 
 /// What a router calls the next router; the same on every peering, since a permanent neighbour answers for it.
 const PEER_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 1);
@@ -366,12 +366,39 @@ impl<'r> Classes<'r> {
         self.names.get(&self.acting(nic)).cloned().unwrap_or_default()
     }
 
-    /// All chains.
+    /// All chains: one for each class; where a rule leaves it to the next level, one for each level of the class.
     fn chains(self, far: Side, allow: Allow) -> impl Iterator<Item = (String, Chain)> {
-        self.names.into_iter().map(move |(acting, name)| {
-            let rules = acting.into_iter().map(|i| chain_rule(&self.rules[i])).collect();
-            (name, Chain { far, allow, rules })
+        let rules = self.rules;
+        self.names.into_iter().flat_map(move |(acting, name)| {
+            let of = |acting: &[usize]| acting.iter().map(|i| chain_rule(&rules[*i])).collect::<Vec<_>>();
+            if acting.iter().all(|i| rules[*i].action != Action::GotoNext) {
+                return vec![(name, Chain { far, allow, rules: of(&acting) })];
+            }
+            let levels: Vec<&[usize]> = acting.chunk_by(|a, b| rules[*a].level == rules[*b].level).collect();
+            let name_of = |level: usize| if level == 0 { name.clone() } else { format!("{name}-{level}") };
+            let chain = |(level, acting): (usize, &&[usize])| {
+                let next = Some(name_of(level + 1)).filter(|_| level + 1 < levels.len());
+                let mut rules = of(acting);
+                for (rule, i) in rules.iter_mut().zip(acting.iter()) {
+                    rule.next = next.clone().filter(|_| self.rules[*i].action == Action::GotoNext);
+                }
+                rules.extend(next.map(otherwise));
+                (name_of(level), Chain { far, allow, rules })
+            };
+            levels.iter().enumerate().map(chain).collect()
         })
+    }
+}
+
+/// What no rule of a level matches is for the next one.
+fn otherwise(next: String) -> ChainRule {
+    ChainRule {
+        name: "otherwise".into(),
+        far: BTreeSet::from([Ipv4Net::default()]),
+        matches: vec![L4::all_of(Protocol::All)],
+        allow: false,
+        next: Some(next),
+        log: false,
     }
 }
 
@@ -382,6 +409,7 @@ fn chain_rule(rule: &tombolo_fabric::Rule) -> ChainRule {
         far: rule.far.clone(),
         matches: rule.matches.clone(),
         allow: rule.action == Action::Allow,
+        next: None,
         log: rule.log,
     }
 }

@@ -95,6 +95,9 @@ pub struct ChainRule {
     pub matches: Vec<L4>,
     /// Through the gate, or dropped.
     pub allow: bool,
+    /// The chain that decides instead, where the rule leaves it to the next level. Then it neither counts nor logs.
+    #[serde(default)]
+    pub next: Option<String>,
     /// Whether its hits are logged. As in Google's cloud, of TCP and UDP only (documentation of VPC firewall rules
     /// logging, "Specifications").
     #[serde(default)]
@@ -126,7 +129,8 @@ impl Ruleset {
             ..Table::default()
         };
         for chain in self.chains.values() {
-            table.counters.extend(chain.rules.iter().map(|rule| counter(chain.far, &rule.name)));
+            let deciding = chain.rules.iter().filter(|rule| rule.next.is_none());
+            table.counters.extend(deciding.map(|rule| counter(chain.far, &rule.name)));
         }
         let dhcp = Intervals::new([(DHCP_CLIENT.into(), DHCP_CLIENT.into())]);
         let mut gate_in = vec![
@@ -310,16 +314,18 @@ pub fn counted_by(counter: &str) -> Option<(Side, &str)> {
 fn chain_rule(chain: &Chain, rule: &ChainRule) -> Vec<table::Rule> {
     let Some(far) = far_match(chain.far, &rule.far) else { return Vec::new() };
     let verdict = match (rule.allow, chain.allow) {
+        _ if rule.next.is_some() => Verdict::Goto(rule.next.clone().unwrap_or_default()),
         (false, _) => Verdict::Drop,
         (true, Allow::ToIngressGate) => Verdict::Goto(GATE_IN.into()),
         (true, Allow::Deliver) => Verdict::Accept,
     };
     let name = counter(chain.far, &rule.name);
     let prefix = format!("{name} {}", if rule.allow { ALLOWED } else { DENIED });
-    let logged = |protocol| rule.log && LOGGED.contains(&protocol);
+    let log = rule.log && rule.next.is_none();
+    let logged = |protocol| log && LOGGED.contains(&protocol);
     let one = |l4: &L4| table::Rule {
         matches: far.iter().cloned().chain(l4_match(l4)).collect(),
-        counter: Some(name.clone()),
+        counter: rule.next.is_none().then(|| name.clone()),
         log: logged(l4.protocol).then(|| prefix.clone()),
         verdict: verdict.clone(),
         comment: Some(rule.name.clone()),
@@ -332,7 +338,7 @@ fn chain_rule(chain: &Chain, rule: &ChainRule) -> Vec<table::Rule> {
     };
     let mut all = Vec::new();
     for l4 in &rule.matches {
-        if rule.log && l4.protocol == Protocol::All {
+        if log && l4.protocol == Protocol::All {
             all.extend(LOGGED.iter().map(only_log));
         }
         all.push(one(l4));
@@ -393,7 +399,7 @@ mod tests {
         let matches = vec![L4::new(Protocol::TCP, ports(&["22", "80-90"])), L4::all_of(Protocol::ICMP)];
         let far =
             ["10.0.0.0/9", "10.128.0.0/9", "192.168.0.1/32"].iter().map(|r| r.parse().unwrap()).collect();
-        let rule = ChainRule { name: "r".into(), far, matches, allow: true, log: false };
+        let rule = ChainRule { name: "r".into(), far, matches, allow: true, next: None, log: false };
         let ingress = Chain { far: Side::Source, allow: Allow::Deliver, rules: Vec::new() };
         let egress = Chain { far: Side::Destination, allow: Allow::ToIngressGate, rules: Vec::new() };
         let denied = ChainRule { allow: false, ..rule.clone() };

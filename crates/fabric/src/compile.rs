@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use tombolo_model::firewall::IMPLIED_PRIORITY;
 use tombolo_model::{
-    Action, Direction, Firewall, FirewallKey, Instance, InstanceKey, L4, NetworkKey, NextHop, PortRange,
-    Protocol, World, peering, range, redis,
+    Action, Direction, Firewall, FirewallKey, FirewallPolicyKey, Instance, InstanceKey, L4, NetworkKey,
+    NextHop, PolicyRule, PortRange, Protocol, World, peering, range, redis,
 };
 
 /// The network that the World means.
@@ -211,6 +211,11 @@ fn forwarder(network: &Network, wanted: impl Fn(&Nic) -> bool) -> Via {
     found.map_or(Via::Blackhole, |nic| Via::Nic(nic.address))
 }
 
+/// The level of a network's own rules; its policy is before or after.
+const CLASSIC: u8 = 2;
+/// The level of the rules that nobody made.
+const IMPLIED: u8 = 9;
+
 /// Rules, tags resolved, in the order in which they win.
 fn add_rules(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
     for (key, firewall) in world.firewalls.iter().filter(|(_, f)| !f.disabled) {
@@ -221,11 +226,25 @@ fn add_rules(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
             Direction::Egress => network.egress.push(rule),
         }
     }
+    for (key, policy) in &world.firewall_policies {
+        for at in policy.associations.values() {
+            let Some(network) = networks.get_mut(at) else { continue };
+            let first = world.networks.get(at).is_some_and(|network| network.policy_first);
+            let level = if first { CLASSIC - 1 } else { CLASSIC + 1 };
+            for (priority, rule) in policy.rules.iter().filter(|(_, rule)| !rule.disabled) {
+                let compiled = resolve_policy(world, at, (key, *priority, level), rule);
+                match rule.direction {
+                    Direction::Ingress => network.ingress.push(compiled),
+                    Direction::Egress => network.egress.push(compiled),
+                }
+            }
+        }
+    }
     for network in networks.values_mut() {
         if network.google_managed {
             (network.egress, network.ingress) = managed_rules(&network.services);
         }
-        let order = |rule: &Rule| (rule.priority, rule.action, rule.name.clone());
+        let order = |rule: &Rule| (rule.level, rule.priority, rule.action, rule.name.clone());
         network.egress.sort_by_key(order);
         network.ingress.sort_by_key(order);
         network.egress.push(implied("default-allow-egress", Action::Allow));
@@ -237,13 +256,7 @@ fn add_rules(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
 /// sources they stand for the interfaces' own addresses, not for their alias ranges, as in Google's cloud
 /// (documentation of alias IP ranges).
 fn resolve(world: &World, key: &FirewallKey, firewall: &Firewall) -> Rule {
-    let named = |tags: &BTreeSet<String>, accounts: &BTreeSet<String>| -> BTreeSet<Ipv4Addr> {
-        let acts_as = |key: &InstanceKey, instance: &Instance| {
-            let email = instance.account_email(world, &key.project);
-            !accounts.is_empty() && email.is_some_and(|email| accounts.contains(&email))
-        };
-        nics_with(world, &firewall.network, |key, i| !i.tags.is_disjoint(tags) || acts_as(key, i))
-    };
+    let named = |tags, accounts| named(world, &firewall.network, tags, accounts);
     let sources = named(&firewall.source_tags, &firewall.source_service_accounts);
     let sources = sources.into_iter().map(|address| Ipv4Net::new_assert(address, 32));
     let ranges = match firewall.direction {
@@ -259,7 +272,8 @@ fn resolve(world: &World, key: &FirewallKey, firewall: &Firewall) -> Rule {
     Rule {
         name: key.name.clone(),
         implied: false,
-        priority: firewall.priority,
+        level: CLASSIC,
+        priority: firewall.priority.into(),
         action: firewall.action,
         matches: firewall.matches.clone(),
         far: ranges.iter().copied().chain(sources).collect(),
@@ -268,10 +282,50 @@ fn resolve(world: &World, key: &FirewallKey, firewall: &Firewall) -> Rule {
     }
 }
 
+/// A rule of a firewall policy, which is known by the policy and its priority.
+fn resolve_policy(
+    world: &World,
+    network: &NetworkKey,
+    (policy, priority, level): (&FirewallPolicyKey, u32, u8),
+    rule: &PolicyRule,
+) -> Rule {
+    let accounts = &rule.target_service_accounts;
+    let targets = match accounts.is_empty() {
+        true => Targets::All,
+        false => Targets::Nics(named(world, network, &BTreeSet::new(), accounts)),
+    };
+    Rule {
+        name: format!("{}/{priority}", policy.name),
+        implied: false,
+        level,
+        priority,
+        action: rule.action,
+        matches: rule.matches.clone(),
+        far: rule.ranges.clone(),
+        targets,
+        log: rule.logging,
+    }
+}
+
+/// The addresses of a network's instances that have one of the tags or service accounts.
+fn named(
+    world: &World,
+    network: &NetworkKey,
+    tags: &BTreeSet<String>,
+    accounts: &BTreeSet<String>,
+) -> BTreeSet<Ipv4Addr> {
+    let acts_as = |key: &InstanceKey, instance: &Instance| {
+        let email = instance.account_email(world, &key.project);
+        !accounts.is_empty() && email.is_some_and(|email| accounts.contains(&email))
+    };
+    nics_with(world, network, |key, i| !i.tags.is_disjoint(tags) || acts_as(key, i))
+}
+
 /// A rule that matches everything, last.
 fn implied(name: &str, action: Action) -> Rule {
     Rule {
         implied: true,
+        level: IMPLIED,
         ..managed(name, IMPLIED_PRIORITY, action, L4::all_of(Protocol::All), Ipv4Net::default())
     }
 }
@@ -302,7 +356,8 @@ fn managed(name: &str, priority: u16, action: Action, l4: L4, far: Ipv4Net) -> R
     Rule {
         name: name.into(),
         implied: false,
-        priority,
+        level: CLASSIC,
+        priority: priority.into(),
         action,
         matches: vec![l4],
         far: BTreeSet::from([far]),

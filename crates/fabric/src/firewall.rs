@@ -1,8 +1,11 @@
 //! The two gates: how a packet's rule is found.
 //!
 //! A packet passes an egress gate where it is sent and an ingress gate where it is received, and both must let it
-//! through. At each the first rule in order (priority, deny before allow, name; the implied rule last) that acts at
-//! the interface and matches the packet decides.
+//! through. At each the first rule in order (level, priority, deny before allow, name; the implied rule last) that acts
+//! at the interface and matches the packet decides, unless it leaves that to the next level.
+//!
+//! The levels are the network's own rules and its firewall policy, in the order that the network says, and the implied
+//! rules. Source: Google's documentation of Cloud NGFW, "Policy and rule evaluation order".
 
 use ipnet::Ipv4Net;
 use std::{collections::BTreeSet, net::Ipv4Addr};
@@ -18,9 +21,11 @@ pub struct Rule {
     pub name: String,
     /// True for the two rules that every network has though nobody made them.
     pub implied: bool,
-    /// 0 to 65535.
-    pub priority: u16,
-    /// Allow or deny.
+    /// Rules of a lower level come first.
+    pub level: u8,
+    /// 0 to 65535; of a policy's rule, to 2147483647.
+    pub priority: u32,
+    /// Allow, deny, or leave it to the next level.
     pub action: Action,
     /// Protocols and destination ports.
     pub matches: Vec<L4>,
@@ -85,5 +90,12 @@ fn l4_matches(l4: &L4, packet: &Packet) -> bool {
 
 /// The rule that decides about a packet at an interface; `None` only where the implied rule is missing.
 pub fn decide<'r>(rules: &'r Rules, nic: Ipv4Addr, packet: &Packet) -> Option<&'r Rule> {
-    rules.iter().find(|rule| rule.matches(nic, packet))
+    let mut left = None;
+    rules.iter().find(|rule| {
+        let asked = left != Some(rule.level) && rule.matches(nic, packet);
+        if asked && rule.action == Action::GotoNext {
+            left = Some(rule.level);
+        }
+        asked && rule.action != Action::GotoNext
+    })
 }

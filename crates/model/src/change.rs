@@ -1,9 +1,10 @@
 //! Every mutation of a World, as one enum: what an API request, a line of a topology file or a fix becomes.
 
 use crate::{
-    AddressKey, AddressSpec, AliasSpec, ConnectionSpec, Details, Exchange, FirewallKey, FirewallSpec,
-    InstanceKey, InstanceSpec, ManagedZoneKey, ManagedZoneSpec, NetworkKey, NetworkSpec, PeeringSpec,
-    RecordSet, RedisKey, RedisSpec, RouteKey, RouteSpec, ServiceAccount, SubnetworkKey, SubnetworkSpec,
+    AddressKey, AddressSpec, AliasSpec, ConnectionSpec, Details, Exchange, FirewallKey, FirewallPolicyKey,
+    FirewallSpec, InstanceKey, InstanceSpec, ManagedZoneKey, ManagedZoneSpec, NetworkKey, NetworkSpec,
+    PeeringSpec, PolicyRule, RecordSet, RedisKey, RedisSpec, RouteKey, RouteSpec, ServiceAccount,
+    SubnetworkKey, SubnetworkSpec,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -143,6 +144,53 @@ pub enum Change {
     FirewallUpdate(FirewallSpec),
     /// Delete a firewall rule.
     FirewallDelete(FirewallKey),
+    /// Create a firewall policy without rules.
+    FirewallPolicyInsert(FirewallPolicyKey),
+    /// Delete a firewall policy.
+    FirewallPolicyDelete(FirewallPolicyKey),
+    /// Add a rule to a firewall policy, or replace one.
+    PolicyRuleSet {
+        /// The policy.
+        policy: FirewallPolicyKey,
+        /// The rule's priority, which no other rule of the policy has.
+        priority: u32,
+        /// The rule.
+        rule: PolicyRule,
+        /// Whether there is a rule of this priority, which goes.
+        replace: bool,
+    },
+    /// Take a rule out of a firewall policy.
+    PolicyRuleRemove {
+        /// The policy.
+        policy: FirewallPolicyKey,
+        /// The rule's priority.
+        priority: u32,
+    },
+    /// Have a firewall policy act in a network.
+    PolicyAssociate {
+        /// The policy.
+        policy: FirewallPolicyKey,
+        /// The association's name.
+        name: String,
+        /// The network.
+        network: NetworkKey,
+        /// Whether a policy that acts there goes.
+        replace: bool,
+    },
+    /// End a firewall policy's acting in a network.
+    PolicyDissociate {
+        /// The policy.
+        policy: FirewallPolicyKey,
+        /// The association's name.
+        name: String,
+    },
+    /// Say whether a network's firewall policy comes before its own rules.
+    NetworkSetPolicyFirst {
+        /// The network.
+        network: NetworkKey,
+        /// Before, or after.
+        first: bool,
+    },
     /// Create a static route.
     RouteInsert(RouteSpec),
     /// Delete a route.
@@ -233,6 +281,7 @@ impl Change {
                 | Self::AddressDelete(_)
                 | Self::InstanceDelete(_)
                 | Self::FirewallDelete(_)
+                | Self::FirewallPolicyDelete(_)
                 | Self::RouteDelete(_)
                 | Self::ManagedZoneDelete(_)
                 | Self::RedisDelete(_)
@@ -289,6 +338,23 @@ impl fmt::Display for Change {
             Self::FirewallInsert(s) => write!(f, "create firewall rule {}", s.key.name),
             Self::FirewallUpdate(s) => write!(f, "update firewall rule {}", s.key.name),
             Self::FirewallDelete(k) => write!(f, "delete firewall rule {}", k.name),
+            Self::FirewallPolicyInsert(k) => write!(f, "create firewall policy {}", k.name),
+            Self::FirewallPolicyDelete(k) => write!(f, "delete firewall policy {}", k.name),
+            Self::PolicyRuleSet { policy, priority, .. } => {
+                write!(f, "set rule {priority} of firewall policy {}", policy.name)
+            }
+            Self::PolicyRuleRemove { policy, priority } => {
+                write!(f, "remove rule {priority} of firewall policy {}", policy.name)
+            }
+            Self::PolicyAssociate { policy, network, .. } => {
+                write!(f, "associate firewall policy {} with {}", policy.name, network.name)
+            }
+            Self::PolicyDissociate { policy, name } => {
+                write!(f, "remove association {name} of firewall policy {}", policy.name)
+            }
+            Self::NetworkSetPolicyFirst { network, .. } => {
+                write!(f, "set the firewall policy order of {}", network.name)
+            }
             Self::RouteInsert(s) => write!(f, "create route {} to {}", s.key.name, s.dest_range),
             Self::RouteDelete(k) => write!(f, "delete route {}", k.name),
             Self::PeeringAdd(s) => {

@@ -183,6 +183,9 @@ pub enum Action {
     Deny,
     /// Let through this gate.
     Allow,
+    /// Of a firewall policy's rules only: what comes after the policy decides.
+    #[serde(rename = "GOTO_NEXT")]
+    GotoNext,
 }
 
 /// What is told of a connection that a logged rule has decided about, beside the connection and the rule. The names are
@@ -379,6 +382,13 @@ fn rule(spec: &FirewallSpec, id: u64, creation_timestamp: Timestamp) -> Firewall
 
 /// Checks what a rule says of itself.
 fn check(spec: &FirewallSpec) -> Result<(), Refusal> {
+    if spec.action == Action::GotoNext {
+        return Err(Refusal::invalid(
+            "action",
+            "goto_next",
+            "Only a firewall policy's rule can have this action.",
+        ));
+    }
     let entries = if spec.action == Action::Allow { "allowed" } else { "denied" };
     if spec.matches.is_empty() {
         return Err(Refusal::invalid(entries, "", "At least one protocol must be specified."));

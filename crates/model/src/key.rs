@@ -73,6 +73,10 @@ key!(
     FirewallKey { project, name } "projects/{project}/global/firewalls/{name}"
 );
 key!(
+    /// A network firewall policy, global.
+    FirewallPolicyKey { project, name } "projects/{project}/global/firewallPolicies/{name}"
+);
+key!(
     /// A route, global.
     RouteKey { project, name } "projects/{project}/global/routes/{name}"
 );

@@ -16,6 +16,7 @@ pub mod change;
 pub mod connection;
 pub mod details;
 pub mod firewall;
+pub mod firewall_policy;
 pub mod flow_log;
 pub mod instance;
 pub mod key;
@@ -39,8 +40,12 @@ pub use change::Change;
 pub use connection::{Connection, ConnectionSpec};
 pub use details::Details;
 pub use firewall::{Action, Direction, Firewall, FirewallSpec, L4, LogMetadata, PortRange, Protocol};
+pub use firewall_policy::{FirewallPolicy, PolicyRule};
 pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec, ServiceAccount};
-pub use key::{FirewallKey, InstanceKey, ManagedZoneKey, NetworkKey, RedisKey, RouteKey, SubnetworkKey};
+pub use key::{
+    FirewallKey, FirewallPolicyKey, InstanceKey, ManagedZoneKey, NetworkKey, RedisKey, RouteKey,
+    SubnetworkKey,
+};
 pub use managed_zone::{ManagedZone, ManagedZoneSpec, RecordChange, RecordSet};
 pub use network::{Network, NetworkSpec};
 pub use peering::{Exchange, Peering, PeeringSpec, PeeringState};

@@ -28,6 +28,10 @@ pub struct Network {
     pub peerings: Vec<Peering>,
     /// True for the hidden network of a managed service: in a project that no user sees, with rules of its own.
     pub google_managed: bool,
+    /// Whether its firewall policy comes before its own rules. Google calls it `BEFORE_CLASSIC_FIREWALL`, and the usual
+    /// order `AFTER_CLASSIC_FIREWALL`.
+    #[serde(default)]
+    pub policy_first: bool,
 }
 
 /// What a user says of a new network.
@@ -60,6 +64,7 @@ pub(crate) fn insert(world: &mut World, spec: &NetworkSpec, now: Timestamp) -> R
         mtu,
         peerings: Vec::new(),
         google_managed: false,
+        policy_first: false,
     };
     let id = network.id;
     world.networks.insert(spec.key.clone(), Arc::new(network));
@@ -119,11 +124,23 @@ pub(crate) fn create_default(world: &mut World, project: &str, now: Timestamp) -
     Ok(())
 }
 
+/// Says whether a network's firewall policy comes before its own rules.
+pub(crate) fn set_policy_first(world: &mut World, key: &NetworkKey, first: bool) -> Result<(), Refusal> {
+    project::require(world, &key.project, project::COMPUTE)?;
+    let mut network = Network::clone(get_user(world, key)?);
+    network.policy_first = first;
+    world.networks.insert(key.clone(), Arc::new(network));
+    Ok(())
+}
+
 /// Deletes a network that nothing uses any more.
 pub(crate) fn delete(world: &mut World, key: &NetworkKey) -> Result<(), Refusal> {
     project::require(world, &key.project, project::COMPUTE)?;
     let network = get_user(world, key)?;
     if let Some((user, _)) = world.firewalls.iter().find(|(_, f)| f.network == *key) {
+        return Err(Refusal::in_use("network", key, user));
+    }
+    if let Some((user, _)) = crate::firewall_policy::of_network(world, key) {
         return Err(Refusal::in_use("network", key, user));
     }
     if let Some((user, _)) = world.instances.iter().find(|(_, i)| i.nics.iter().any(|n| n.network == *key)) {

@@ -127,6 +127,9 @@ pub(crate) fn delete(world: &mut World, id: &str) -> Result<(), Refusal> {
     if let Some(user) = world.addresses.keys().find(|key| own(&key.project)) {
         return Err(Refusal::in_use("project", format!("projects/{id}"), user));
     }
+    if let Some(user) = world.firewall_policies.keys().find(|key| own(&key.project)) {
+        return Err(Refusal::in_use("project", format!("projects/{id}"), user));
+    }
     if let Some(user) = world.managed_zones.keys().find(|key| own(&key.project)) {
         return Err(Refusal::in_use("project", format!("projects/{id}"), user));
     }

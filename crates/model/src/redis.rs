@@ -264,6 +264,7 @@ pub(crate) fn ensure_network(world: &mut World, tenant: &NetworkKey, now: Timest
             mtu: network::DEFAULT_MTU,
             peerings: Vec::new(),
             google_managed: true,
+            policy_first: false,
         };
         world.networks.insert(tenant.clone(), Arc::new(network));
     }

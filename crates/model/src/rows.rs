@@ -42,6 +42,7 @@ impl World {
             subnetworks,
             instances,
             firewalls,
+            firewall_policies,
             routes,
             addresses,
             managed_zones,
@@ -57,6 +58,7 @@ impl World {
         differ("subnetworks", &before.subnetworks, subnetworks, &mut rows)?;
         differ("instances", &before.instances, instances, &mut rows)?;
         differ("firewalls", &before.firewalls, firewalls, &mut rows)?;
+        differ("firewallPolicies", &before.firewall_policies, firewall_policies, &mut rows)?;
         differ("routes", &before.routes, routes, &mut rows)?;
         differ("addresses", &before.addresses, addresses, &mut rows)?;
         differ("managedZones", &before.managed_zones, managed_zones, &mut rows)?;

@@ -1,10 +1,11 @@
 //! The World itself: an immutable snapshot, and how a change makes the next one.
 
 use crate::{
-    Address, AddressKey, Change, Connection, Details, Firewall, FirewallKey, Instance, InstanceKey,
-    ManagedZone, ManagedZoneKey, Network, NetworkKey, PeeringState, Project, Redis, RedisKey, Refusal, Route,
-    RouteKey, Seed, Subnetwork, SubnetworkKey, Timestamp, address, connection, details, firewall, instance,
-    managed_zone, network, peering, project, redis, route, subnetwork,
+    Address, AddressKey, Change, Connection, Details, Firewall, FirewallKey, FirewallPolicy,
+    FirewallPolicyKey, Instance, InstanceKey, ManagedZone, ManagedZoneKey, Network, NetworkKey, PeeringState,
+    Project, Redis, RedisKey, Refusal, Route, RouteKey, Seed, Subnetwork, SubnetworkKey, Timestamp, address,
+    connection, details, firewall, firewall_policy, instance, managed_zone, network, peering, project, redis,
+    route, subnetwork,
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ pub struct World {
     pub instances: OrdMap<InstanceKey, Arc<Instance>>,
     /// Firewall rules; the implied ones are not resources.
     pub firewalls: OrdMap<FirewallKey, Arc<Firewall>>,
+    /// Network firewall policies.
+    #[serde(default)]
+    pub firewall_policies: OrdMap<FirewallPolicyKey, Arc<FirewallPolicy>>,
     /// Default and static routes.
     pub routes: OrdMap<RouteKey, Arc<Route>>,
     /// Reserved addresses.
@@ -104,6 +108,21 @@ impl World {
             Change::FirewallInsert(spec) => firewall::insert(self, spec, now),
             Change::FirewallUpdate(spec) => firewall::update(self, spec),
             Change::FirewallDelete(key) => firewall::delete(self, key),
+            Change::FirewallPolicyInsert(key) => firewall_policy::insert(self, key, now),
+            Change::FirewallPolicyDelete(key) => firewall_policy::delete(self, key),
+            Change::PolicyRuleSet { policy, priority, rule, replace } => {
+                firewall_policy::set_rule(self, policy, *priority, rule, *replace)
+            }
+            Change::PolicyRuleRemove { policy, priority } => {
+                firewall_policy::remove_rule(self, policy, *priority)
+            }
+            Change::PolicyAssociate { policy, name, network, replace } => {
+                firewall_policy::associate(self, policy, name, network, *replace)
+            }
+            Change::PolicyDissociate { policy, name } => firewall_policy::dissociate(self, policy, name),
+            Change::NetworkSetPolicyFirst { network, first } => {
+                network::set_policy_first(self, network, *first)
+            }
             Change::RouteInsert(spec) => route::insert(self, spec, now),
             Change::RouteDelete(key) => route::delete(self, key),
             Change::PeeringAdd(spec) => peering::add(self, spec, now),
@@ -148,6 +167,7 @@ impl World {
             .or_else(|| at(&self.subnetworks, path, |subnetwork| subnetwork.id))
             .or_else(|| at(&self.instances, path, |instance| instance.id))
             .or_else(|| at(&self.firewalls, path, |firewall| firewall.id))
+            .or_else(|| at(&self.firewall_policies, path, |policy| policy.id))
             .or_else(|| at(&self.routes, path, |route| route.id))
             .or_else(|| at(&self.addresses, path, |address| address.id))
             .or_else(|| at(&self.managed_zones, path, |zone| zone.id))

@@ -117,6 +117,10 @@ impl<'a> Record<'a> {
             "action": if self.hit.allowed { "ALLOW" } else { "DENY" },
             "direction": self.direction_name(),
         });
+        if let Some((policy, priority)) = self.rule.split_once('/') {
+            details["reference"] = json!(format!("network:{}/firewallPolicy:{policy}", self.network.name));
+            details["priority"] = json!(priority.parse::<u32>().unwrap_or_default());
+        }
         let Some(rule) = rule else { return details };
         details["priority"] = json!(rule.priority);
         details["ip_port_info"] = rule.matches.iter().map(ip_port_info).collect();
@@ -213,8 +217,8 @@ pub struct Count {
     pub direction: Direction,
     /// `ALLOW` or `DENY`.
     pub action: Action,
-    /// 0 to 65535.
-    pub priority: u16,
+    /// 0 to 65535; of a firewall policy's rule, to 2147483647.
+    pub priority: u32,
     /// Packets that began a connection, or were denied; of every protocol.
     pub hits: u64,
 }
@@ -235,7 +239,7 @@ pub fn counts(world: &World, counters: &BTreeMap<String, BTreeMap<String, u64>>)
                     implied: rule.implied,
                     direction: direction(side),
                     action: rule.action,
-                    priority: if rule.implied { IMPLIED_PRIORITY } else { rule.priority },
+                    priority: if rule.implied { IMPLIED_PRIORITY.into() } else { rule.priority },
                     // One that acts nowhere has no counter.
                     hits: hits.copied().unwrap_or_default(),
                 }

@@ -30,7 +30,7 @@ fn rules() -> impl Strategy<Value = ChainRule> {
     let far = prop::collection::btree_set(ranges(), 0..4);
     let matches = prop::collection::vec(l4s(), 1..3);
     (0..40u32, far, matches, any::<bool>(), any::<bool>()).prop_map(|(name, far, matches, allow, log)| {
-        ChainRule { name: format!("rule-{name}"), far, matches, allow, log }
+        ChainRule { name: format!("rule-{name}"), far, matches, allow, next: None, log }
     })
 }
 

@@ -241,6 +241,7 @@ fn rule(name: &str, far: &str, port: u16) -> ChainRule {
         far,
         matches: vec![L4::new(Protocol::TCP, ports)],
         allow: true,
+        next: None,
         log: false,
     }
 }

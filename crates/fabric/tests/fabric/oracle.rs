@@ -112,7 +112,45 @@ fn allows(
             }
         }
     }
-    verdict.map_or(direction == Direction::Egress, |(_, action)| action == Action::Allow)
+    let classic = verdict.map(|(_, action)| action == Action::Allow);
+    let policy = policy_allows(world, direction, flow, network, at, far);
+    let first = world.networks[network].policy_first;
+    let [one, other] = if first { [policy, classic] } else { [classic, policy] };
+    one.or(other).unwrap_or(direction == Direction::Egress)
+}
+
+/// What the network's firewall policy says, if anything.
+fn policy_allows(
+    world: &World,
+    direction: Direction,
+    flow: &Flow,
+    network: &NetworkKey,
+    at: &End,
+    far: Ipv4Addr,
+) -> Option<bool> {
+    let acts = |policy: &&std::sync::Arc<FirewallPolicy>| policy.associations.values().any(|n| n == network);
+    let policy = world.firewall_policies.values().find(acts)?;
+    let mut priorities: Vec<u32> = policy.rules.keys().copied().collect();
+    priorities.sort();
+    for priority in priorities {
+        let rule = &policy.rules[&priority];
+        let accounts = &rule.target_service_accounts;
+        let target = accounts.is_empty() || at.account.as_ref().is_some_and(|a| accounts.contains(a));
+        let packet = rule.matches.iter().any(|l4| {
+            (l4.protocol == Protocol::All || l4.protocol == Protocol::Number(flow.protocol))
+                && (l4.ports.is_empty()
+                    || l4.ports.iter().any(|p| p.first <= flow.port && flow.port <= p.last))
+        });
+        let near = rule.ranges.iter().any(|range| range.contains(&far));
+        if !rule.disabled && rule.direction == direction && target && packet && near {
+            return match rule.action {
+                Action::Allow => Some(true),
+                Action::Deny => Some(false),
+                Action::GotoNext => None,
+            };
+        }
+    }
+    None
 }
 
 /// Where a network sends a packet.

@@ -72,6 +72,30 @@ fn rule(networks: &'static [&'static str]) -> impl Strategy<Value = String> {
         })
 }
 
+/// A line about firewall policies.
+fn policy() -> impl Strategy<Value = String> {
+    let name = || select(&["p", "q"][..]);
+    let far = || prop::collection::vec(select(FAR), 1..3).prop_map(|ranges| ranges.join(","));
+    let rule = (
+        name(),
+        select(&["0", "1", "2", "3"][..]),
+        select(&["allow", "deny", "next", "next"][..]),
+        select(PORTS),
+        far(),
+        select(&["", "", "egress"][..]),
+        select(&["", "", "", "accounts=web", "accounts=web,db", "disabled"][..]),
+    );
+    prop_oneof![
+        6 => rule.prop_map(|(p, at, action, ports, far, side, more)| {
+            format!("policy-rule {p} {at} {action} {ports} ranges={far} {side} {more}")
+        }),
+        2 => (name(), select(NETWORKS)).prop_map(|(p, n)| format!("associate {p} at-{n} {n} replace")),
+        1 => select(NETWORKS).prop_map(|n| format!("policy-first {n}")),
+        1 => select(NETWORKS).prop_map(|n| format!("policy-last {n}")),
+        1 => (name(), select(&["0", "1", "2", "3"][..])).prop_map(|(p, at)| format!("policy-remove {p} {at}")),
+    ]
+}
+
 /// A line of the table language of changes.
 fn line() -> impl Strategy<Value = String> {
     let (network, name, range) = (|| select(NETWORKS), || select(NAMES), || select(RANGES));
@@ -111,6 +135,7 @@ fn line() -> impl Strategy<Value = String> {
             .prop_map(|(s, ranges)| format!("secondary {s} {ranges}")),
         3 => (name(), select(&["pods=10.8.0.32/28", "pods=/30", "=10.1.0.77/32", "=/32", ""][..]))
             .prop_map(|(v, aliases)| format!("alias {v} {aliases}")),
+        5 => policy(),
         9 => rule(&["vpc-1", "vpc-1", "vpc-2", "vpc-3", "vpc-4"]),
         5 => (of_route, select(&["vpc-1", "vpc-1", "vpc-2", "vpc-3", "vpc-4"][..]), dest, hop)
             .prop_map(|((r, priority, tags), n, d, hop)| format!("route {r} {n} {d} {hop} {priority} {tags}")),
@@ -131,6 +156,7 @@ fn build(lines: &[String]) -> World {
         network vpc-3\nsubnet c vpc-3 10.3.0.0/24\nvm c c
         network vpc-4\nsubnet d vpc-4 10.1.0.0/16\nvm d d
         allow open-1 vpc-1 all priority=65534\nallow open-2 vpc-2 all priority=65534
+        policy p\npolicy q\nassociate p at-vpc-1 vpc-1
         allow web-3 vpc-3 tcp:80\nallow open-4 vpc-4 udp,icmp
         redis r vpc-3\nsubnet e vpc-3 172.17.0.0/24\nvm e e
         secondary a pods=10.8.0.0/24\nalias a pods=10.8.0.16/28
@@ -166,7 +192,7 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
 pub(crate) fn worlds_of_rules() -> impl Strategy<Value = World> {
     let start = ["vm i a tags=y account=web", "vm g a tags=x,y account=default", "vm h a account=db"]
         .map(String::from);
-    let rules = prop::collection::vec(rule(&["vpc-1"]), 4..10);
+    let rules = prop::collection::vec(prop_oneof![2 => rule(&["vpc-1"]), 1 => policy()], 4..14);
     rules.prop_map(move |rules| build(&[&start[..], &rules].concat()))
 }
 

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod connections;
+mod firewall_policies;
 mod managed_zones;
 mod networks;
 mod peerings;

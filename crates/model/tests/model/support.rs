@@ -9,6 +9,10 @@
 //!   tags vm-1 a,b      account vm-1 [web]      stop|start vm-1       (web is web@project-1.iam.gserviceaccount.com)
 //!   allow|deny rule-1 vpc-1 tcp:80,udp [egress] [priority=N] [sources=…] [destinations=…] [source-tags=…] [targets=…]
 //!       [source-accounts=web,…] [accounts=web,…] [disabled]
+//!   policy p-1                            policy-first|policy-last vpc-1
+//!   policy-rule|policy-replace p-1 PRIORITY allow|deny|next tcp:80,udp ranges=… [egress] [accounts=web,…] [disabled]
+//!       [logging]                         policy-remove p-1 PRIORITY
+//!   associate p-1 NAME vpc-1 [replace]    dissociate p-1 NAME
 //!   route r-1 vpc-1 192.168.0.0/16 gateway|vm-1|10.1.0.9 [priority=N] [tags=a,b]
 //!   peer a-to-b vpc-a vpc-b [export] [import] [import-public] [no-export-public]
 //!   exchange a-to-b vpc-a [export] …      unpeer a-to-b vpc-a
@@ -95,6 +99,11 @@ fn firewall(text: &str) -> FirewallKey {
     FirewallKey::new(project, name)
 }
 
+fn policy(text: &str) -> FirewallPolicyKey {
+    let (project, name) = place(text);
+    FirewallPolicyKey::new(project, name)
+}
+
 fn route(text: &str) -> RouteKey {
     let (project, name) = place(text);
     RouteKey::new(project, name)
@@ -132,6 +141,24 @@ pub(crate) fn change(line: &str) -> Change {
         "start" => Change::InstanceStart(vm(w.nth(1))),
         "stop" => Change::InstanceStop(vm(w.nth(1))),
         "allow" | "deny" => Change::FirewallInsert(rule(&w)),
+        "policy" => Change::FirewallPolicyInsert(policy(w.nth(1))),
+        "policy-rule" | "policy-replace" => Change::PolicyRuleSet {
+            policy: policy(w.nth(1)),
+            priority: parse(w.nth(2)),
+            rule: policy_rule(&w),
+            replace: w.nth(0) == "policy-replace",
+        },
+        "policy-remove" => Change::PolicyRuleRemove { policy: policy(w.nth(1)), priority: parse(w.nth(2)) },
+        "associate" => Change::PolicyAssociate {
+            policy: policy(w.nth(1)),
+            name: w.nth(2).into(),
+            network: network(w.nth(3)),
+            replace: w.has("replace"),
+        },
+        "dissociate" => Change::PolicyDissociate { policy: policy(w.nth(1)), name: w.nth(2).into() },
+        "policy-first" | "policy-last" => {
+            Change::NetworkSetPolicyFirst { network: network(w.nth(1)), first: w.nth(0) == "policy-first" }
+        }
         "route" => Change::RouteInsert(RouteSpec {
             key: route(w.nth(1)),
             network: network(w.nth(2)),
@@ -294,12 +321,37 @@ fn rule(w: &Words) -> FirewallSpec {
     rule
 }
 
+fn policy_rule(w: &Words) -> PolicyRule {
+    let l4 = |text: &str| {
+        let mut parts = text.split(':');
+        let protocol = parse(parts.next().unwrap_or_default());
+        L4::new(protocol, parts.map(parse).collect())
+    };
+    PolicyRule {
+        name: String::new(),
+        description: String::new(),
+        action: match w.nth(3) {
+            "allow" => Action::Allow,
+            "deny" => Action::Deny,
+            "next" => Action::GotoNext,
+            other => panic!("what is {other}?"),
+        },
+        direction: if w.has("egress") { Direction::Egress } else { Direction::Ingress },
+        matches: if w.nth(4) == "nothing" { Vec::new() } else { w.nth(4).split(',').map(l4).collect() },
+        ranges: w.list("ranges").into_iter().map(parse).collect(),
+        target_service_accounts: w.list("accounts").into_iter().map(email).collect(),
+        disabled: w.has("disabled"),
+        logging: w.has("logging"),
+    }
+}
+
 fn delete(kind: &str, name: &str) -> Change {
     match kind {
         "network" => Change::NetworkDelete(network(name)),
         "subnet" => Change::SubnetworkDelete(subnet(name)),
         "vm" => Change::InstanceDelete(vm(name)),
         "rule" => Change::FirewallDelete(firewall(name)),
+        "policy" => Change::FirewallPolicyDelete(policy(name)),
         "route" => Change::RouteDelete(route(name)),
         "redis" => Change::RedisDelete(redis(name)),
         "address" => Change::AddressDelete(address(name)),

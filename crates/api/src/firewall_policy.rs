@@ -1,0 +1,380 @@
+//! Global network firewall policies: `compute.networkFirewallPolicies.*`.
+//!
+//! A rule's match is a range of the far end, protocols and ports. What else Google's rules can match (secure tags, names,
+//! countries, threat intelligence, address groups, the near end's range) is refused by the field's name.
+
+use crate::failure::Failure;
+use crate::operation::Scope;
+use crate::outcome::{Commit, Outcome};
+use crate::{Call, Handlers, details, firewall, links, list, project};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use tombolo_model::firewall_policy::LAST_PRIORITY;
+use tombolo_model::{
+    Action, Change, Direction, FirewallPolicy, FirewallPolicyKey, L4, NetworkKey, PolicyRule, Protocol,
+    Refusal, World,
+};
+
+pub(crate) const HANDLERS: Handlers = &[
+    ("compute.networkFirewallPolicies.addAssociation", add_association),
+    ("compute.networkFirewallPolicies.addRule", add_rule),
+    ("compute.networkFirewallPolicies.delete", delete),
+    ("compute.networkFirewallPolicies.get", get),
+    ("compute.networkFirewallPolicies.getAssociation", get_association),
+    ("compute.networkFirewallPolicies.getRule", get_rule),
+    ("compute.networkFirewallPolicies.insert", insert),
+    ("compute.networkFirewallPolicies.list", list),
+    ("compute.networkFirewallPolicies.patch", patch),
+    ("compute.networkFirewallPolicies.patchRule", patch_rule),
+    ("compute.networkFirewallPolicies.removeAssociation", remove_association),
+    ("compute.networkFirewallPolicies.removeRule", remove_rule),
+];
+
+const SAID: &[&str] = &["description"];
+const DERIVED: &[&str] = &["name"];
+
+/// The rules that every policy ends with, which leave everything to what comes after it: direction and range.
+const LAST_RULES: [(Direction, &str); 4] = [
+    (Direction::Egress, "::/0"),
+    (Direction::Ingress, "::/0"),
+    (Direction::Egress, "0.0.0.0/0"),
+    (Direction::Ingress, "0.0.0.0/0"),
+];
+
+fn key(call: &Call<'_>) -> FirewallPolicyKey {
+    FirewallPolicyKey::new(call.project(), call.param("firewallPolicy"))
+}
+
+fn find<'w>(world: &'w World, key: &FirewallPolicyKey) -> Result<&'w FirewallPolicy, Failure> {
+    let found = world.firewall_policies.get(key).map(|found| &**found);
+    found.ok_or_else(|| Refusal::not_found(key).into())
+}
+
+fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    let key = key(call);
+    find(call.world(), &key).map(|found| Outcome::Reply(wire(call.world(), &key, found)))
+}
+
+fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    let own = call.world().firewall_policies.iter().filter(|(key, _)| key.project == call.project());
+    let items = own.map(|(key, found)| wire(call.world(), key, found)).collect();
+    let path = format!("projects/{}/global/firewallPolicies", call.project());
+    let mut outcome = list::compute(call, "compute#firewallPolicyList", &path, items)?;
+    if let Outcome::Reply(Value::Object(list)) = &mut outcome {
+        // Unlike other lists.
+        list.shift_remove("selfLink");
+    }
+    Ok(outcome)
+}
+
+fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let name = call.text("name").ok_or_else(|| Failure::required("name"))?;
+    let key = FirewallPolicyKey::new(call.project(), name);
+    let details = details::read(call, SAID, DERIVED)?;
+    let changes = vec![
+        Change::FirewallPolicyInsert(key.clone()),
+        Change::Describe { resource: key.to_string(), details },
+    ];
+    Ok(Commit::compute(call, Scope::Global, "insert", key, changes))
+}
+
+/// PATCH: the description. Rules and associations have methods of their own.
+fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    let present = wire(call.world(), &key, find(call.world(), &key)?);
+    let change = details::patch(call, &key, &present, SAID, DERIVED, &[])?;
+    Ok(Commit::compute(call, Scope::Global, "patch", key, vec![change]))
+}
+
+fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = key(call);
+    Ok(Commit::compute(call, Scope::Global, "delete", &key, vec![Change::FirewallPolicyDelete(key.clone())]))
+}
+
+fn add_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
+    for name in ["minPriority", "maxPriority"] {
+        if call.query(name).is_some() {
+            return Err(Failure::unsupported(format_args!("the parameter '{name}' of '{}'", call.method.id)));
+        }
+    }
+    let body = call.body.as_object().cloned().unwrap_or_default();
+    let at = body.get("priority").and_then(Value::as_i64).ok_or_else(|| Failure::required("priority"))?;
+    set_rule(call, "addRule", priority(at)?, &body, false)
+}
+
+/// Fields that are said replace the present ones.
+fn patch_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let (key, at) = (key(call), priority_of(call)?);
+    let present = rule_at(call.world(), &key, at)?;
+    let mut merged = present.as_object().cloned().unwrap_or_default();
+    let said = call.body.as_object().cloned().unwrap_or_default();
+    if said.get("priority").and_then(Value::as_u64).is_some_and(|said| said != u64::from(at)) {
+        return Err(Failure::unsupported("a change of a rule's priority"));
+    }
+    // Of a match, too, what is not said stays.
+    let mut matched = present["match"].as_object().cloned().unwrap_or_default();
+    if let Some(said) = said.get("match").and_then(Value::as_object) {
+        matched.extend(said.clone());
+    }
+    merged.extend(said);
+    merged.insert("match".into(), Value::Object(matched));
+    set_rule(call, "patchRule", at, &merged, true)
+}
+
+fn remove_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let (policy, priority) = (key(call), priority_of(call)?);
+    let change = Change::PolicyRuleRemove { policy: policy.clone(), priority };
+    Ok(Commit::compute(call, Scope::Global, "removeRule", policy, vec![change]))
+}
+
+fn get_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    rule_at(call.world(), &key(call), priority_of(call)?).map(Outcome::Reply)
+}
+
+fn set_rule(
+    call: &Call<'_>,
+    kind: &str,
+    priority: u32,
+    body: &Map<String, Value>,
+    replace: bool,
+) -> Result<Outcome, Failure> {
+    let policy = key(call);
+    let change = Change::PolicyRuleSet { policy: policy.clone(), priority, rule: rule(body)?, replace };
+    Ok(Commit::compute(call, Scope::Global, kind, policy, vec![change]))
+}
+
+/// The priority that the query names.
+fn priority_of(call: &Call<'_>) -> Result<u32, Failure> {
+    let said = call.query("priority").ok_or_else(|| Failure::required("priority"))?;
+    let number = said.parse().map_err(|_| Refusal::invalid("priority", said, "Must be a number."))?;
+    priority(number)
+}
+
+fn priority(said: i64) -> Result<u32, Failure> {
+    let expected = || format!("Must be between 0 and {LAST_PRIORITY}.");
+    u32::try_from(said).map_err(|_| Refusal::invalid("priority", said, expected()).into())
+}
+
+/// A rule on the wire, one of those that every policy ends with among them.
+fn rule_at(world: &World, key: &FirewallPolicyKey, priority: u32) -> Result<Value, Failure> {
+    let rules = rules(find(world, key)?);
+    let found = rules.into_iter().find(|rule| rule["priority"] == priority);
+    let expected = "The firewall policy does not contain a rule at this priority.";
+    found.ok_or_else(|| Refusal::invalid("priority", priority, expected).into())
+}
+
+fn add_association(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let policy = key(call);
+    details::read(call, &[], &["attachmentTarget", "name", "firewallPolicyId", "displayName"])?;
+    let target = call.text("attachmentTarget").ok_or_else(|| Failure::required("attachmentTarget"))?;
+    let network = links::network(call.project(), target)
+        .ok_or_else(|| Refusal::invalid("attachmentTarget", target, "The URL is malformed."))?;
+    let name = call.text("name").ok_or_else(|| Failure::required("name"))?.to_owned();
+    let replace = call.flag("replaceExistingAssociation");
+    let change = Change::PolicyAssociate { policy: policy.clone(), name, network, replace };
+    Ok(Commit::compute(call, Scope::Global, "addAssociation", policy, vec![change]))
+}
+
+fn remove_association(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let policy = key(call);
+    let name = call.query("name").ok_or_else(|| Failure::required("name"))?.to_owned();
+    let change = Change::PolicyDissociate { policy: policy.clone(), name };
+    Ok(Commit::compute(call, Scope::Global, "removeAssociation", policy, vec![change]))
+}
+
+fn get_association(call: &Call<'_>) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    let key = key(call);
+    let name = call.query("name").ok_or_else(|| Failure::required("name"))?;
+    let found = find(call.world(), &key)?;
+    let network = found.associations.get(name);
+    let network = network.ok_or_else(|| Refusal::not_found(format!("{key}/associations/{name}")))?;
+    Ok(Outcome::Reply(association(found, &key, name, network)))
+}
+
+/// The rule that a body says.
+fn rule(body: &Map<String, Value>) -> Result<PolicyRule, Failure> {
+    const KNOWN: [&str; 11] = [
+        "action",
+        "description",
+        "direction",
+        "disabled",
+        "enableLogging",
+        "kind",
+        "match",
+        "priority",
+        "ruleName",
+        "ruleTupleCount",
+        "targetServiceAccounts",
+    ];
+    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let flag = |name: &str| body.get(name).and_then(Value::as_bool) == Some(true);
+    only(body, &KNOWN, "")?;
+    let direction = match text("direction").as_str() {
+        "" | "INGRESS" => Direction::Ingress,
+        _ => Direction::Egress,
+    };
+    let action = match text("action").as_str() {
+        "allow" => Action::Allow,
+        "deny" => Action::Deny,
+        "goto_next" => Action::GotoNext,
+        other => {
+            let expected = "Must be allow, deny or goto_next.";
+            return Err(Refusal::invalid("action", other, expected).into());
+        }
+    };
+    let empty = Map::new();
+    let matched = body.get("match").and_then(Value::as_object).unwrap_or(&empty);
+    let far = if direction == Direction::Ingress { "srcIpRanges" } else { "destIpRanges" };
+    only(matched, &["layer4Configs", far], "match.")?;
+    let accounts = body.get("targetServiceAccounts").and_then(Value::as_array).into_iter().flatten();
+    Ok(PolicyRule {
+        name: text("ruleName"),
+        description: text("description"),
+        action,
+        direction,
+        matches: layer4(matched)?,
+        ranges: firewall::set(matched, far, "an IPv4 CIDR range such as 10.0.0.0/8")?,
+        target_service_accounts: accounts
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>(),
+        disabled: flag("disabled"),
+        logging: flag("enableLogging"),
+    })
+}
+
+/// Refuses fields of a message that are not done, unless they say nothing.
+fn only(message: &Map<String, Value>, known: &[&str], within: &str) -> Result<(), Failure> {
+    let unknown =
+        |(name, value): &(&String, &Value)| !known.contains(&name.as_str()) && !details::is_empty(value);
+    match message.iter().find(unknown) {
+        Some((name, _)) => {
+            Err(Failure::unsupported(format_args!("the field '{within}{name}' of a firewall policy's rule")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn layer4(matched: &Map<String, Value>) -> Result<Vec<L4>, Failure> {
+    let items = matched.get("layer4Configs").and_then(Value::as_array).into_iter().flatten();
+    let one = |(index, item): (usize, &Value)| {
+        let wrong = |name: &str, value: &str, expected: String| {
+            let field = format!("match.layer4Configs[{index}].{name}");
+            Failure::from(Refusal::invalid(&field, value, expected))
+        };
+        let protocol = item["ipProtocol"].as_str().unwrap_or_default();
+        let parsed: Protocol = protocol.parse().map_err(|error| wrong("ipProtocol", protocol, error))?;
+        let ports = item["ports"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let ports = ports.map(|port| port.parse().map_err(|error| wrong("ports", port, error)));
+        Ok(L4::new(parsed, ports.collect::<Result<_, _>>()?))
+    };
+    items.enumerate().map(one).collect()
+}
+
+/// A policy's rules on the wire, and those that every policy ends with.
+fn rules(policy: &FirewallPolicy) -> Vec<Value> {
+    let own = policy.rules.iter().map(|(priority, rule)| rule_wire(*priority, rule));
+    let last = LAST_RULES.iter().zip(1..).map(|((direction, range), after)| {
+        let far = if *direction == Direction::Ingress { "srcIpRanges" } else { "destIpRanges" };
+        json!({
+            "kind": "compute#firewallPolicyRule",
+            "priority": LAST_PRIORITY + after,
+            "description": "",
+            "action": "goto_next",
+            "direction": if *direction == Direction::Ingress { "INGRESS" } else { "EGRESS" },
+            "match": { far: [range], "layer4Configs": [{ "ipProtocol": "all" }] },
+            "enableLogging": false,
+            "ruleTupleCount": 2,
+        })
+    });
+    own.chain(last).collect()
+}
+
+fn rule_wire(priority: u32, rule: &PolicyRule) -> Value {
+    let configs = rule.matches.iter().map(|l4| {
+        let mut config = json!({ "ipProtocol": l4.protocol.to_string() });
+        if !l4.ports.is_empty() {
+            config["ports"] = l4.ports.iter().map(|ports| json!(ports.to_string())).collect();
+        }
+        config
+    });
+    let ingress = rule.direction == Direction::Ingress;
+    let far = if ingress { "srcIpRanges" } else { "destIpRanges" };
+    let mut wire = json!({
+        "kind": "compute#firewallPolicyRule",
+        "priority": priority,
+        "description": rule.description,
+        "action": match rule.action {
+            Action::Allow => "allow",
+            Action::Deny => "deny",
+            Action::GotoNext => "goto_next",
+        },
+        "direction": if ingress { "INGRESS" } else { "EGRESS" },
+        "match": { far: rule.ranges, "layer4Configs": configs.collect::<Value>() },
+        "enableLogging": rule.logging,
+        "disabled": rule.disabled,
+        "ruleTupleCount": tuples(rule),
+    });
+    if !rule.name.is_empty() {
+        wire["ruleName"] = json!(rule.name);
+    }
+    if !rule.target_service_accounts.is_empty() {
+        wire["targetServiceAccounts"] = json!(rule.target_service_accounts);
+    }
+    wire
+}
+
+/// How much a rule says: ranges, protocols with their ports, and targets. Source: Google's documentation of firewall
+/// policies, "Rule attribute counts".
+fn tuples(rule: &PolicyRule) -> usize {
+    let ports = rule.matches.iter().map(|l4| l4.ports.len().max(1)).sum::<usize>();
+    rule.ranges.len() + ports + rule.target_service_accounts.len()
+}
+
+fn association(policy: &FirewallPolicy, key: &FirewallPolicyKey, name: &str, network: &NetworkKey) -> Value {
+    json!({
+        "name": name,
+        "attachmentTarget": links::link(network),
+        "firewallPolicyId": links::id(policy.id),
+        "shortName": key.name,
+    })
+}
+
+/// A policy on the wire.
+pub(crate) fn wire(world: &World, key: &FirewallPolicyKey, policy: &FirewallPolicy) -> Value {
+    let mut wire = json!({
+        "kind": "compute#firewallPolicy",
+        "id": links::id(policy.id),
+        "creationTimestamp": policy.creation_timestamp.to_string(),
+        "name": key.name,
+        "description": "",
+        "rules": rules(policy),
+        "fingerprint": links::fingerprint(&policy),
+        "selfLink": links::link(key),
+        "selfLinkWithId":
+            links::link(format!("projects/{}/global/firewallPolicies/{}", key.project, links::id(policy.id))),
+        "ruleTupleCount": policy.rules.values().map(tuples).sum::<usize>() + 2 * LAST_RULES.len(),
+    });
+    let associations = policy.associations.iter();
+    let associations: Vec<Value> =
+        associations.map(|(name, network)| association(policy, key, name, network)).collect();
+    if !associations.is_empty() {
+        wire["associations"] = Value::Array(associations);
+    }
+    details::add(world, &key.to_string(), &mut wire);
+    wire
+}
+
+/// The policy that acts in a network, as `getEffectiveFirewalls` tells it.
+pub(crate) fn effective(world: &World, network: &NetworkKey) -> Option<Value> {
+    let (key, policy) = tombolo_model::firewall_policy::of_network(world, network)?;
+    Some(json!({
+        "name": key.name,
+        "type": "NETWORK",
+        "rules": rules(policy),
+    }))
+}
