@@ -2,7 +2,8 @@
 
 use super::session::Session;
 use super::{
-    Globals, Noun, addresses, firewall_rules, instances, networks, operations, places, routes, shared_vpc,
+    Globals, Noun, addresses, firewall_rules, instances, network_firewall_policies, networks, operations,
+    places, routes, shared_vpc,
 };
 use crate::ssh;
 use anyhow::Result;
@@ -25,6 +26,9 @@ enum ComputeNoun {
     /// Firewall rules
     #[command(subcommand)]
     FirewallRules(firewall_rules::Verb),
+    /// Network firewall policies
+    #[command(subcommand)]
+    NetworkFirewallPolicies(network_firewall_policies::Verb),
     /// Routes
     #[command(subcommand)]
     Routes(routes::Verb),
@@ -78,6 +82,7 @@ impl Noun for Compute {
         match &self.noun {
             ComputeNoun::Networks(verb) => verb.run(session),
             ComputeNoun::FirewallRules(verb) => verb.run(session),
+            ComputeNoun::NetworkFirewallPolicies(verb) => verb.run(session),
             ComputeNoun::Routes(verb) => verb.run(session),
             ComputeNoun::Addresses(verb) => verb.run(session),
             ComputeNoun::Instances(verb) => verb.run(session),

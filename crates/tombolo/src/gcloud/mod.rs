@@ -15,6 +15,7 @@ mod client;
 mod compute;
 mod firewall_rules;
 mod instances;
+mod network_firewall_policies;
 mod networks;
 mod operations;
 mod peerings;

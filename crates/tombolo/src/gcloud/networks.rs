@@ -47,6 +47,29 @@ enum RoutingMode {
     Global,
 }
 
+/// The field that says when a network's firewall policy is asked.
+const ORDER: &str = "networkFirewallPolicyEnforcementOrder";
+
+/// When a network's firewall policy is asked.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Order {
+    /// Before the network's own rules
+    #[value(name = "BEFORE_CLASSIC_FIREWALL")]
+    Before,
+    /// After them
+    #[value(name = "AFTER_CLASSIC_FIREWALL")]
+    After,
+}
+
+impl Order {
+    fn wire(self) -> &'static str {
+        match self {
+            Self::Before => "BEFORE_CLASSIC_FIREWALL",
+            Self::After => "AFTER_CLASSIC_FIREWALL",
+        }
+    }
+}
+
 /// Whether a network has a subnetwork in every region by itself.
 #[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
 enum SubnetMode {
@@ -67,6 +90,9 @@ pub(crate) struct Create {
     /// Bytes of its largest packets: 1300 to 8896
     #[arg(long, value_name = "BYTES")]
     mtu: Option<u16>,
+    /// Whether its firewall policy comes before or after its own rules
+    #[arg(long, value_enum, ignore_case = true)]
+    network_firewall_policy_enforcement_order: Option<Order>,
     /// What it is for
     #[arg(long)]
     description: Option<String>,
@@ -82,6 +108,9 @@ pub(crate) struct Update {
     /// Bytes of its largest packets: 1300 to 8896
     #[arg(long, value_name = "BYTES", conflicts_with = "switch_to_custom_subnet_mode")]
     mtu: Option<u16>,
+    /// Whether its firewall policy comes before or after its own rules
+    #[arg(long, value_enum, ignore_case = true, conflicts_with = "switch_to_custom_subnet_mode")]
+    network_firewall_policy_enforcement_order: Option<Order>,
     /// Keep its subnetworks, and make no further ones by itself
     #[arg(long, conflicts_with = "bgp_routing_mode")]
     switch_to_custom_subnet_mode: bool,
@@ -131,6 +160,7 @@ impl Create {
             .with("autoCreateSubnetworks", self.subnet_mode == SubnetMode::Auto)
             .with("routingConfig", self.bgp_routing_mode.wire())
             .maybe("mtu", self.mtu)
+            .maybe(ORDER, self.network_firewall_policy_enforcement_order.map(Order::wire))
             .maybe("description", self.description.as_deref())
             .json()
     }
@@ -139,7 +169,8 @@ impl Create {
 impl Update {
     fn body(&self) -> Value {
         let mode = self.bgp_routing_mode.map(RoutingMode::wire);
-        Body::default().maybe("routingConfig", mode).maybe("mtu", self.mtu).json()
+        let order = self.network_firewall_policy_enforcement_order.map(Order::wire);
+        Body::default().maybe("routingConfig", mode).maybe("mtu", self.mtu).maybe(ORDER, order).json()
     }
 }
 

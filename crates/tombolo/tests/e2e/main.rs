@@ -17,6 +17,7 @@ mod kill;
 mod life;
 mod logs;
 mod packets;
+mod policies;
 mod routes;
 mod scope;
 mod serve;

@@ -1,0 +1,339 @@
+//! `compute network-firewall-policies`: global policies.
+
+use super::args::{AllNamed, Body, List, Listed, Named, either};
+use super::client::encode;
+use super::session::{Session, Usage, last};
+use anyhow::Result;
+use hyper::Method;
+use serde_json::{Value, json};
+
+const TABLE: &str = "table(name, description)";
+
+/// What to do with network firewall policies.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    /// Create a policy, which has no rules and acts nowhere yet
+    #[command(after_help = "Example:\n  tombolo compute network-firewall-policies create policy-1 --global")]
+    Create(Create),
+    /// List policies
+    #[command(after_help = "Example:\n  tombolo compute network-firewall-policies list --global")]
+    List(ListAll),
+    /// Show a policy with its rules
+    #[command(
+        after_help = "Example:\n  tombolo compute network-firewall-policies describe policy-1 --global"
+    )]
+    Describe(One),
+    /// Delete policies
+    #[command(after_help = "Example:\n  tombolo compute network-firewall-policies delete policy-1 --global")]
+    Delete(All),
+    /// The rules of a policy
+    #[command(subcommand)]
+    Rules(Rules),
+    /// The networks in which a policy acts
+    #[command(subcommand)]
+    Associations(Associations),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Create {
+    /// Its name
+    name: String,
+    /// It is a global one; there are no others here
+    #[arg(long)]
+    global: bool,
+    /// What it is for
+    #[arg(long)]
+    description: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListAll {
+    /// The global ones; there are no others here
+    #[arg(long)]
+    global: bool,
+    #[command(flatten)]
+    listed: Listed,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct One {
+    #[command(flatten)]
+    named: Named,
+    /// It is a global one; there are no others here
+    #[arg(long)]
+    global: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct All {
+    #[command(flatten)]
+    named: AllNamed,
+    /// They are global ones; there are no others here
+    #[arg(long)]
+    global: bool,
+}
+
+/// What to do with rules.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Rules {
+    /// Add a rule
+    #[command(
+        after_help = "Example:\n  tombolo compute network-firewall-policies rules create 1000 --firewall-policy policy-1 --global-firewall-policy --direction INGRESS --action goto_next --src-ip-ranges 10.0.0.0/8 --layer4-configs tcp:22,icmp"
+    )]
+    Create(Rule),
+    /// Change a rule; what is not said stays
+    #[command(
+        after_help = "Example:\n  tombolo compute network-firewall-policies rules update 1000 --firewall-policy policy-1 --global-firewall-policy --action deny"
+    )]
+    Update(Rule),
+    /// Show a rule
+    #[command(
+        after_help = "Example:\n  tombolo compute network-firewall-policies rules describe 1000 --firewall-policy policy-1 --global-firewall-policy"
+    )]
+    Describe(At),
+    /// Delete a rule
+    #[command(
+        after_help = "Example:\n  tombolo compute network-firewall-policies rules delete 1000 --firewall-policy policy-1 --global-firewall-policy"
+    )]
+    Delete(At),
+}
+
+/// A rule of a policy.
+#[derive(Debug, clap::Args)]
+pub(crate) struct At {
+    /// Its priority
+    priority: u32,
+    #[command(flatten)]
+    of: Of,
+}
+
+/// A policy.
+#[derive(Debug, clap::Args)]
+struct Of {
+    /// The policy
+    #[arg(long)]
+    firewall_policy: String,
+    /// It is a global one; there are no others here
+    #[arg(long)]
+    global_firewall_policy: bool,
+}
+
+/// What a rule does with what it matches.
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+enum Action {
+    Allow,
+    Deny,
+    /// What comes after the policy decides
+    #[value(name = "goto_next")]
+    GotoNext,
+}
+
+/// Where a rule acts.
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+enum Direction {
+    /// Where packets are received
+    Ingress,
+    /// Where packets are sent
+    Egress,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rule {
+    #[command(flatten)]
+    at: At,
+    /// What it does
+    #[arg(long, value_enum, ignore_case = true)]
+    action: Option<Action>,
+    /// Where it acts
+    #[arg(long, value_enum, ignore_case = true)]
+    direction: Option<Direction>,
+    /// INGRESS: the sources
+    #[arg(long, value_name = "RANGES")]
+    src_ip_ranges: Option<List>,
+    /// EGRESS: the destinations
+    #[arg(long, value_name = "RANGES")]
+    dest_ip_ranges: Option<List>,
+    /// Protocols, with ports: tcp:22,udp:5000-6000,icmp or all
+    #[arg(long, value_name = "PROTOCOL[:PORT[-PORT]],…")]
+    layer4_configs: Option<List>,
+    /// The instances that it acts at, by service account
+    #[arg(long, value_name = "EMAILS")]
+    target_service_accounts: Option<List>,
+    /// Connections that it decides about are logged: see `tombolo logs firewall`
+    #[arg(long, conflicts_with = "no_enable_logging")]
+    enable_logging: bool,
+    #[arg(long, hide = true)]
+    no_enable_logging: bool,
+    /// It does nothing
+    #[arg(long, conflicts_with = "no_disabled")]
+    disabled: bool,
+    #[arg(long, hide = true)]
+    no_disabled: bool,
+    /// What it is for
+    #[arg(long)]
+    description: Option<String>,
+}
+
+/// What to do with associations.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Associations {
+    /// Have a policy act in a network
+    #[command(
+        after_help = "Example:\n  tombolo compute network-firewall-policies associations create --firewall-policy policy-1 --global-firewall-policy --network vpc-1"
+    )]
+    Create(Associate),
+    /// End a policy's acting in a network
+    #[command(
+        after_help = "Example:\n  tombolo compute network-firewall-policies associations delete --name network-vpc-1 --firewall-policy policy-1 --global-firewall-policy"
+    )]
+    Delete(Dissociate),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Associate {
+    #[command(flatten)]
+    of: Of,
+    /// The network
+    #[arg(long)]
+    network: String,
+    /// The association's name [default: network-NETWORK]
+    #[arg(long)]
+    name: Option<String>,
+    /// A policy that acts there goes
+    #[arg(long)]
+    replace_association_on_target: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Dissociate {
+    #[command(flatten)]
+    of: Of,
+    /// The association's name
+    #[arg(long)]
+    name: String,
+}
+
+impl Verb {
+    pub(crate) fn run(&self, session: &Session<'_>) -> Result<()> {
+        let collection = session.compute("global/firewallPolicies")?;
+        match self {
+            Verb::Create(Create { name, description, global }) => {
+                global_only(*global, "--global")?;
+                let body = Body::default()
+                    .with("name", name.as_str())
+                    .maybe("description", description.as_deref())
+                    .json();
+                session.show_all(session.create(&collection, vec![body])?, TABLE)
+            }
+            Verb::List(ListAll { listed, .. }) => {
+                session.show_list(session.list(&collection, "items", listed)?, listed, TABLE)
+            }
+            Verb::Describe(One { named, global }) => {
+                global_only(*global, "--global")?;
+                session.show(session.client.get(&format!("{collection}/{}", encode(&named.name)))?)
+            }
+            Verb::Delete(All { named, global }) => {
+                global_only(*global, "--global")?;
+                session.delete("firewall policies", &collection, &named.names)
+            }
+            Verb::Rules(rules) => rules.run(session, &collection),
+            Verb::Associations(associations) => associations.run(session, &collection),
+        }
+    }
+}
+
+/// gcloud wants to be told whether a policy is global or regional.
+fn global_only(said: bool, flag: &str) -> Result<()> {
+    match said {
+        true => Ok(()),
+        false => {
+            Err(Usage(format!("argument {flag}: Must be specified: regional policies are not supported."))
+                .into())
+        }
+    }
+}
+
+impl Of {
+    /// A method of the policy.
+    fn path(&self, collection: &str, method: &str) -> Result<String> {
+        global_only(self.global_firewall_policy, "--global-firewall-policy")?;
+        Ok(format!("{collection}/{}/{method}", encode(last(&self.firewall_policy))))
+    }
+}
+
+impl Rules {
+    fn run(&self, session: &Session<'_>, collection: &str) -> Result<()> {
+        let path = |At { priority, of }: &At, method: &str| -> Result<String> {
+            Ok(format!("{}?priority={priority}", of.path(collection, method)?))
+        };
+        match self {
+            Rules::Create(rule) => {
+                let body = Body::default().with("priority", rule.at.priority);
+                let body = rule.add(body)?.json();
+                session.update(Method::POST, &rule.at.of.path(collection, "addRule")?, Some(body)).map(drop)
+            }
+            Rules::Update(rule) => {
+                let body = rule.add(Body::default())?;
+                if body.is_empty() {
+                    return Err(Usage("At least one property must be modified.".into()).into());
+                }
+                session.update(Method::POST, &path(&rule.at, "patchRule")?, Some(body.json())).map(drop)
+            }
+            Rules::Describe(at) => session.show(session.client.get(&path(at, "getRule")?)?),
+            Rules::Delete(at) => session.update(Method::POST, &path(at, "removeRule")?, None).map(drop),
+        }
+    }
+}
+
+impl Rule {
+    fn add(&self, body: Body) -> Result<Body> {
+        let action = self.action.map(|action| match action {
+            Action::Allow => "allow",
+            Action::Deny => "deny",
+            Action::GotoNext => "goto_next",
+        });
+        let direction = self.direction.map(|at| if at == Direction::Ingress { "INGRESS" } else { "EGRESS" });
+        let configs = self.layer4_configs.as_ref().map(|list| list.0.iter().map(config).collect::<Vec<_>>());
+        let matched = Body::default()
+            .maybe("srcIpRanges", self.src_ip_ranges.as_ref())
+            .maybe("destIpRanges", self.dest_ip_ranges.as_ref())
+            .maybe("layer4Configs", configs);
+        let matched = (!matched.is_empty()).then(|| matched.json());
+        Ok(body
+            .maybe("action", action)
+            .maybe("direction", direction)
+            .maybe("match", matched)
+            .maybe("targetServiceAccounts", self.target_service_accounts.as_ref())
+            .maybe("enableLogging", either(self.enable_logging, self.no_enable_logging))
+            .maybe("disabled", either(self.disabled, self.no_disabled))
+            .maybe("description", self.description.as_deref()))
+    }
+}
+
+/// `tcp:22` and the like as gcloud sends it.
+fn config(text: &String) -> Value {
+    match text.split_once(':') {
+        Some((protocol, ports)) => json!({ "ipProtocol": protocol, "ports": [ports] }),
+        None => json!({ "ipProtocol": text }),
+    }
+}
+
+impl Associations {
+    fn run(&self, session: &Session<'_>, collection: &str) -> Result<()> {
+        match self {
+            Associations::Create(Associate { of, network, name, replace_association_on_target }) => {
+                let target = session.network(network)?;
+                let name = name.clone().unwrap_or_else(|| format!("network-{}", last(network)));
+                let body = Body::default().with("name", name).with("attachmentTarget", target).json();
+                let replace =
+                    if *replace_association_on_target { "?replaceExistingAssociation=true" } else { "" };
+                let path = format!("{}{replace}", of.path(collection, "addAssociation")?);
+                session.update(Method::POST, &path, Some(body)).map(drop)
+            }
+            Associations::Delete(Dissociate { of, name }) => {
+                let path = format!("{}?name={}", of.path(collection, "removeAssociation")?, encode(name));
+                session.update(Method::POST, &path, None).map(drop)
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! A network firewall policy, with packets, `trace` and the log.
+
+use crate::support::{Home, as_each_user};
+
+const LAB: &str = "
+projects: [{projectId: project-1}]
+networks:
+  - name: vpc-1
+    subnetworks: [{name: subnet-1, region: us-central1, ipCidrRange: 10.1.0.0/24}]
+    firewalls: [{name: ping, allowed: [{IPProtocol: icmp}]}]
+instances:
+  - name: vm-1
+    zone: us-central1-a
+    networkInterfaces: [{subnetwork: subnet-1, networkIP: 10.1.0.2}]
+  - name: vm-2
+    zone: us-central1-a
+    networkInterfaces: [{subnetwork: subnet-1, networkIP: 10.1.0.3}]
+";
+
+/// Whether a ping from vm-1 to vm-2 is answered; `trace` must say the same, and name the rule.
+#[track_caller]
+fn pings(home: &Home, rule: &str) -> bool {
+    let answered = home.sh("vm-1", "ping -c1 -W1 10.1.0.3").code == 0;
+    let trace = home.run(&["trace", "vm-1", "vm-2", "--protocol", "icmp"]);
+    assert_eq!(trace.code == 0, answered, "{trace:?}");
+    assert!(trace.out.contains(&format!("INGRESS {rule} ")), "{rule}: {}", trace.out);
+    answered
+}
+
+fn compute(home: &Home, words: &str) -> String {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    home.run(&[&["compute"], &words[..], &["--project", "project-1", "--quiet"]].concat()).exits(0)
+}
+
+#[test]
+fn a_policy_decides_in_its_turn() {
+    as_each_user(|home| {
+        home.up(&home.write("lab.yaml", LAB));
+        let policies = |words: &str| compute(home, &format!("network-firewall-policies {words}"));
+        let of = "--firewall-policy p --global-firewall-policy";
+        assert!(pings(home, "ping"));
+        policies("create p --global");
+        let icmp = "--direction INGRESS --src-ip-ranges 10.0.0.0/8 --layer4-configs icmp";
+        policies(&format!("rules create 10 {of} --action deny {icmp}"));
+        policies(&format!("rules create 20 {of} --action deny --enable-logging {icmp}"));
+        policies(&format!("associations create {of} --network vpc-1"));
+        assert!(pings(home, "ping"), "the network's own rules come first");
+        compute(home, "firewall-rules update ping --disabled");
+        assert!(!pings(home, "p/10"), "now nothing comes before it");
+        compute(home, "firewall-rules update ping --no-disabled");
+        compute(
+            home,
+            "networks update vpc-1 --network-firewall-policy-enforcement-order BEFORE_CLASSIC_FIREWALL",
+        );
+        assert!(!pings(home, "p/10"));
+        policies(&format!("rules update 10 {of} --action goto_next"));
+        assert!(pings(home, "ping"), "it is left to the network's own rules, not to the policy's other ones");
+        policies(&format!("rules delete 10 {of}"));
+        assert!(!pings(home, "p/20"));
+        policies(&format!("rules update 20 {of} --layer4-configs all"));
+        home.sh("vm-1", "timeout 0.3 bash -c '</dev/tcp/10.1.0.3/80'");
+        let log = home.run(&["logs", "firewall", "--format", "json"]).json(0);
+        let details = &log[0]["jsonPayload"]["rule_details"];
+        assert_eq!(details["reference"], "network:vpc-1/firewallPolicy:p", "{log}");
+        assert_eq!(details["priority"], 20);
+        let counts =
+            home.run(&["logs", "firewall", "--counts", "--rule", "p/20", "--format", "json"]).json(0);
+        assert!(counts[0]["hits"].as_u64() >= Some(2), "{counts}");
+        let lost = home.run(&["export"]);
+        assert!(lost.err.contains("firewallPolicies/p"), "{lost:?}");
+        policies(&format!("associations delete {of} --name network-vpc-1"));
+        policies("delete p --global");
+        assert!(pings(home, "ping"));
+        home.down();
+    });
+}
