@@ -34,8 +34,8 @@ pub fn flows(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
     let mut flows = Vec::new();
     while flows.len() < FLOWS {
         let owner = senders[rng.usize(..senders.len())];
-        let destination = match rng.u8(..26) {
-            24.. => outside[rng.usize(..outside.len())],
+        let destination = match rng.u8(..28) {
+            26.. => outside[rng.usize(..outside.len())],
             20.. if !far.is_empty() => far[rng.usize(..far.len())],
             0 => edges[rng.usize(..edges.len())],
             1 => Ipv4Addr::from(u32::from(addresses[rng.usize(..addresses.len())]).wrapping_add(1)),

@@ -14,12 +14,14 @@
 
 mod flows;
 mod mutant;
+mod routers;
 mod worlds;
 
 pub use flows::flows;
 pub use mutant::{ALL as MUTANTS, Mutant};
 pub use worlds::world;
 
+use routers::{MOST, Routers, onward};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use tombolo_agent::{Agent, AgentError};
@@ -73,8 +75,8 @@ pub struct Disagreement {
 /// What the packets should do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// The endpoint in which the packet arrives, and no other.
-    pub arrived: Option<String>,
+    /// The endpoints in which the packet arrives, and no others: the receiver, and routers on the way.
+    pub arrived: BTreeSet<String>,
     /// Whether a reply comes back; `None` where that is not for the network to say.
     pub replied: Option<bool>,
     /// The counters of the rules that decide, at each gate that the packet comes to, and no others.
@@ -84,8 +86,7 @@ pub struct Wanted {
 impl Wanted {
     /// Whether the packets did it.
     fn is(&self, seen: &Seen) -> bool {
-        let arrived: BTreeSet<_> = self.arrived.iter().collect();
-        seen.arrived.iter().collect::<BTreeSet<_>>() == arrived
+        seen.arrived.iter().collect::<BTreeSet<_>>() == self.arrived.iter().collect()
             && self.replied.is_none_or(|replied| replied == seen.replied)
             && self.counted == seen.counted
     }
@@ -121,13 +122,15 @@ impl fmt::Display for Disagreement {
 pub fn agree(agent: &Agent, options: &Options, mut progress: impl FnMut(&Report)) -> Result<Report, String> {
     let mut report = Report::default();
     let mut tracked = Tracked::new();
+    let mut routers = Routers::default();
     for i in 0..options.worlds {
         if i % FRESH_EVERY == 0 {
+            Routers::leave(agent).map_err(|e| e.to_string())?;
             converge(agent, &World::default(), None)?;
             tracked.clear();
         }
         let seed = options.seed.wrapping_add(i);
-        one_world(agent, seed, options.mutant, &mut tracked, &mut report)
+        one_world(agent, seed, options.mutant, &mut tracked, &mut routers, &mut report)
             .map_err(|e| format!("seed {seed}: {e}"))?;
         report.worlds += 1;
         progress(&report);
@@ -156,21 +159,23 @@ fn one_world(
     seed: u64,
     mutant: Option<Mutant>,
     tracked: &mut Tracked,
+    routers: &mut Routers,
     report: &mut Report,
 ) -> Result<(), String> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let world = world(&mut rng);
     let fabric = compile(&world);
+    Routers::leave(agent).map_err(|e| e.to_string())?;
     converge(agent, &world, mutant)?;
+    routers.set(agent, &fabric)?;
     let mut flows = flows(&fabric, &mut rng);
-    flows.retain(|flow| is_new(flow, tracked));
+    let open = without_egress_rules(&fabric);
+    flows.retain(|flow| outcomes(&fabric, &open, flow, MOST).is_some() && is_new(flow, tracked));
     let probes = flows.iter().map(|flow| Probe::of(&fabric, flow)).collect();
     let seen = agent.probe_counted(probes).map_err(|e: AgentError| e.to_string())?;
-    let open = without_egress_rules(&fabric);
     for (flow, mut seen) in flows.into_iter().zip(seen) {
-        let leaves = leaves(&open, &flow);
         let trace = trace(&fabric, &flow);
-        let wanted: Vec<Wanted> = trace.ways().map(|way| wanted(&fabric, way, leaves)).collect();
+        let wanted = outcomes(&fabric, &open, &flow, MOST).unwrap_or_default();
         seen.arrived.sort();
         seen.arrived.dedup();
         // Nobody made the rules of the internet.
@@ -232,21 +237,58 @@ fn leaves(open: &Fabric, flow: &Flow) -> bool {
     network.nics.contains_key(&flow.destination) || routed && !nobody
 }
 
+/// What may become of a flow's packet, routers' forwarding included; `None` if it is forwarded more than `most` times.
+fn outcomes(fabric: &Fabric, open: &Fabric, flow: &Flow, most: usize) -> Option<Vec<Wanted>> {
+    let leaves = leaves(open, flow);
+    let mut outcomes = Vec::new();
+    for way in trace(fabric, flow).ways() {
+        let first = wanted(fabric, way, leaves);
+        let router = match &way.verdict {
+            Verdict::Forwarded { network, nic } => Some(&fabric.networks[network].nics[nic].owner),
+            _ => None,
+        };
+        let Some(onward) = router.and_then(|router| onward(fabric, flow, router)) else {
+            outcomes.push(first);
+            continue;
+        };
+        for next in self::outcomes(fabric, open, &onward, most.checked_sub(1)?)? {
+            // By which way a reply goes back, if one does, is not for the trace to say.
+            let arrived = first.arrived.union(&next.arrived).cloned().collect();
+            let counted = summed(first.counted.iter().chain(&next.counted));
+            outcomes.push(Wanted { arrived, replied: None, counted });
+        }
+    }
+    Some(outcomes)
+}
+
+/// What counters have counted, each once.
+fn summed<'c>(all: impl Iterator<Item = &'c Counted>) -> Vec<Counted> {
+    let mut sums: Vec<Counted> = Vec::new();
+    for one in all {
+        match sums.iter_mut().find(|sum| (&sum.router, &sum.counter) == (&one.router, &one.counter)) {
+            Some(sum) => sum.packets += one.packets,
+            None => sums.push(one.clone()),
+        }
+    }
+    sums.sort();
+    sums
+}
+
 /// What a trace means for the packets.
 fn wanted(fabric: &Fabric, trace: &Trace, leaves: bool) -> Wanted {
     let owner = |network, nic| fabric.networks[network].nics[nic].owner.clone();
     let counted = counted(trace, leaves);
+    let at = |owner: &Owner| BTreeSet::from([owner.to_string()]);
     match &trace.verdict {
-        Verdict::Dropped(_) => Wanted { arrived: None, replied: Some(false), counted },
-        Verdict::MetadataServer => Wanted { arrived: None, replied: None, counted },
-        // A forwarder's own kernel is not asked to forward here.
+        Verdict::Dropped(_) => Wanted { arrived: BTreeSet::new(), replied: Some(false), counted },
+        Verdict::MetadataServer => Wanted { arrived: BTreeSet::new(), replied: None, counted },
         Verdict::Forwarded { network, nic } => {
-            Wanted { arrived: Some(owner(network, nic).to_string()), replied: None, counted }
+            Wanted { arrived: at(&owner(network, nic)), replied: None, counted }
         }
         Verdict::Delivered { network, nic } => {
             let receiver = owner(network, nic);
             let replied = answers(fabric, trace, &receiver, *nic).then_some(true);
-            Wanted { arrived: Some(receiver.to_string()), replied, counted }
+            Wanted { arrived: at(&receiver), replied, counted }
         }
     }
 }

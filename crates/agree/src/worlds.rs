@@ -54,7 +54,7 @@ pub fn world(rng: &mut Rng) -> World {
     maker.peerings(&networks);
     networks.iter().for_each(|network| maker.rules(network));
     networks.iter().for_each(|network| maker.policy(network));
-    networks.iter().for_each(|network| maker.routes(network));
+    networks.iter().for_each(|network| maker.routes(network, crowd == Some(network)));
     if maker.rng.u8(..3) == 0 {
         maker.redis(&networks);
     }
@@ -147,7 +147,7 @@ impl Maker<'_> {
         if subnetworks.is_empty() {
             return;
         }
-        let count = if self.chance(12) { 2 } else { 1 };
+        let count = if self.chance(18) { 2 } else { 1 };
         let nics = (0..count)
             .map(|_| {
                 let (subnetwork, range) = self.pick(&subnetworks);
@@ -366,7 +366,7 @@ impl Maker<'_> {
     }
 
     /// The default route may go; static routes may come, to other networks' ranges and to nowhere.
-    fn routes(&mut self, network: &NetworkKey) {
+    fn routes(&mut self, network: &NetworkKey, crowd: bool) {
         if self.chance(25) {
             let default =
                 self.world.routes.iter().find(|(_, r)| r.network == *network).map(|(k, _)| k.clone());
@@ -383,7 +383,8 @@ impl Maker<'_> {
             .collect();
         // Some stop once they are next hops.
         let mut stopped = Vec::new();
-        for i in 0..self.rng.usize(..=5) {
+        let count = if crowd { self.rng.usize(3..=7) } else { self.rng.usize(..=4) };
+        for i in 0..count {
             if nics.is_empty() {
                 break;
             }
@@ -397,7 +398,7 @@ impl Maker<'_> {
                 1 => NextHop::Address(address),
                 _ => NextHop::InternetGateway,
             };
-            // Few, so that several have the same.
+            // Where they crowd, few: several are to have the same.
             let destinations = [
                 "10.0.0.0/8",
                 "10.0.0.0/23",
@@ -412,7 +413,10 @@ impl Maker<'_> {
             let spec = RouteSpec {
                 key: RouteKey::new(PROJECT, format!("{}-route-{i}", network.name)),
                 network: network.clone(),
-                dest_range: self.pick(&destinations).parse().unwrap_or_default(),
+                dest_range: self
+                    .pick(if crowd { &destinations[3..7] } else { &destinations })
+                    .parse()
+                    .unwrap_or_default(),
                 priority: self.pick(&[0, 1000, 1000, 2000]),
                 next_hop,
                 tags: if self.chance(35) { self.tags(50) } else { BTreeSet::new() },
@@ -421,7 +425,7 @@ impl Maker<'_> {
                 NextHop::Instance(instance) => Some(instance.clone()),
                 _ => None,
             };
-            if self.try_change(&Change::RouteInsert(spec)) && self.chance(8) {
+            if self.try_change(&Change::RouteInsert(spec)) && self.chance(12) {
                 stopped.extend(hop);
             }
         }

@@ -212,6 +212,22 @@ fn routes_have_three_kinds_of_next_hops() {
 }
 
 #[test]
+fn interfaces_may_have_external_addresses() {
+    for (said, want) in [("{}", "External NAT"), ("{name: outside}", "outside")] {
+        let vm = VM.replace("subnet-1}", &format!("subnet-1, accessConfigs: [{said}]}}"));
+        let topology = good(&format!("{BASE}{vm}"));
+        let Some(Change::AccessConfigAdd { nic, name, address, .. }) =
+            topology.changes.last().map(|c| &c.value)
+        else {
+            panic!("{:?}", topology.changes.last())
+        };
+        assert_eq!((*nic, name.as_str(), *address), (0, want, None));
+        let world = topology.world(Timestamp(0)).unwrap();
+        assert_eq!(tombolo_topology::export(&world).lost, Vec::<String>::new());
+    }
+}
+
+#[test]
 fn redis_has_defaults_and_enables_itself() {
     let redis = "redis: [{name: r, region: us-central1, authorizedNetwork: vpc-1}]\n";
     let topology = good(&format!("{BASE}{redis}"));

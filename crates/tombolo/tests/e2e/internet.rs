@@ -93,3 +93,40 @@ fn where_nothing_has_an_external_address_there_is_no_internet() {
         home.down();
     });
 }
+
+/// What is there without Cloud NAT: a VM that forwards and has an external address is the way out of those with a tag.
+const GATEWAY: &str = r#"
+projects: [{projectId: project-1}]
+networks:
+  - name: vpc-1
+    subnetworks: [{name: subnet-1, region: us-central1, ipCidrRange: 10.1.0.0/24}]
+    firewalls: [{name: inside, allowed: [{IPProtocol: all}], sourceRanges: [10.1.0.0/24]}]
+    routes:
+      - {name: out, destRange: 0.0.0.0/0, priority: 900, nextHopInstance: nat, tags: [private]}
+instances:
+  - name: nat
+    zone: us-central1-a
+    canIpForward: true
+    networkInterfaces: [{subnetwork: subnet-1, accessConfigs: [{}]}]
+  - {name: private, zone: us-central1-a, tags: [private], networkInterfaces: [{subnetwork: subnet-1}]}
+  - {name: other, zone: us-central1-a, networkInterfaces: [{subnetwork: subnet-1}]}
+"#;
+
+#[test]
+fn a_vm_may_be_the_way_out_of_others() {
+    as_each_user(|home| {
+        home.up(&home.write("gateway.yaml", GATEWAY));
+        let ping = |from: &str| home.sh(from, "ping -n -c1 -W1 203.0.113.2").code;
+        home.sh("nat", "sysctl -qw net.ipv4.ip_forward=1").exits(0);
+        assert_ne!(ping("private"), 0, "nobody outside knows its address, nor would the gateway send it");
+        let rules = "add table ip out; add chain ip out post { type nat hook postrouting priority srcnat; }; \
+                     add rule ip out post oifname eth0 masquerade";
+        home.sh("nat", &format!("nft '{rules}'")).exits(0);
+        assert_eq!(ping("private"), 0);
+        assert_ne!(ping("other"), 0, "the route is for instances with the tag");
+        assert_eq!(home.sh("private", "ping -n -c1 -W1 10.1.0.4").code, 0, "and for what is not inside");
+        let trace = home.run(&["trace", "private", "internet"]).exits(0);
+        assert!(trace.contains("FORWARD nat nic0") && trace.contains("3 delivered"), "{trace}");
+        home.down();
+    });
+}
