@@ -2,7 +2,7 @@
 //! anybody's are.
 
 use crate::links::link;
-use crate::{Failure, Outcome, Request, State, Verb, answer};
+use crate::{Failure, Outcome, Request, State, Verb, answer, firewall_policy};
 use serde_json::{Map, Value, json};
 use tombolo_model::project::SERVICE_NETWORKING;
 use tombolo_model::{
@@ -63,6 +63,22 @@ pub fn ask(change: &Change) -> Option<Request> {
             compute(Verb::Post, format!("projects/{}/global/firewalls", spec.key.project), firewall(spec))
         }
         Change::FirewallDelete(key) => compute(Verb::Delete, key.to_string(), Value::Null),
+        Change::FirewallPolicyInsert(key) => {
+            let path = format!("projects/{}/global/firewallPolicies", key.project);
+            compute(Verb::Post, path, json!({ "name": key.name }))
+        }
+        Change::PolicyRuleSet { policy, priority, rule, replace: false } => {
+            compute(Verb::Post, format!("{policy}/addRule"), firewall_policy::said(*priority, rule))
+        }
+        Change::PolicyAssociate { policy, name, network, replace: false } => {
+            let body = json!({ "name": name, "attachmentTarget": link(network) });
+            compute(Verb::Post, format!("{policy}/addAssociation"), body)
+        }
+        Change::NetworkSetPolicyFirst { network, first } => {
+            let order = if *first { "BEFORE_CLASSIC_FIREWALL" } else { "AFTER_CLASSIC_FIREWALL" };
+            let body = json!({ "networkFirewallPolicyEnforcementOrder": order });
+            compute(Verb::Patch, network.to_string(), body)
+        }
         Change::RouteInsert(spec) => {
             compute(Verb::Post, format!("projects/{}/global/routes", spec.key.project), route(spec))
         }

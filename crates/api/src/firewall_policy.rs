@@ -294,6 +294,15 @@ fn rules(policy: &FirewallPolicy) -> Vec<Value> {
     own.chain(last).collect()
 }
 
+/// A rule as one says it.
+pub(crate) fn said(priority: u32, rule: &PolicyRule) -> Value {
+    let mut said = rule_wire(priority, rule);
+    for derived in ["kind", "ruleTupleCount"] {
+        said.as_object_mut().map(|said| said.shift_remove(derived));
+    }
+    said
+}
+
 fn rule_wire(priority: u32, rule: &PolicyRule) -> Value {
     let configs = rule.matches.iter().map(|l4| {
         let mut config = json!({ "ipProtocol": l4.protocol.to_string() });

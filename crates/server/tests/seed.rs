@@ -52,7 +52,13 @@ fn essence(world: &World) -> BTreeMap<(String, String), Value> {
 
 #[test]
 fn examples_are_requests() {
-    for name in ["article.yaml", "missing-firewall-rule.yaml", "one-sided-peering.yaml", "single-vpc.yaml"] {
+    for name in [
+        "article.yaml",
+        "missing-firewall-rule.yaml",
+        "one-sided-peering.yaml",
+        "single-vpc.yaml",
+        "firewall-policy.yaml",
+    ] {
         let world = by_requests(&example(name)).world;
         let exported = export(&world);
         assert_eq!(exported.lost, Vec::<String>::new(), "{name}");

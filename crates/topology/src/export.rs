@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
-    Action, Change, ConnectMode, Direction, Exchange, Firewall, Instance, LogMetadata, Network, NetworkKey,
-    NextHop, Route, RouteKey, Timestamp, World, network::DEFAULT_MTU,
+    Action, Change, ConnectMode, Direction, Exchange, Firewall, FirewallPolicy, FirewallPolicyKey, Instance,
+    L4, LogMetadata, Network, NetworkKey, NextHop, Route, RouteKey, Timestamp, World, network::DEFAULT_MTU,
 };
 
 /// A World as text.
@@ -114,6 +114,8 @@ fn file(world: &World) -> Value {
     let mut map = Map::new();
     put(&mut map, "projects", projects.collect::<Value>());
     put(&mut map, "networks", networks.collect::<Value>());
+    let policies = world.firewall_policies.iter().map(|(key, found)| policy(key, found));
+    put(&mut map, "firewallPolicies", policies.collect::<Value>());
     let instances = world.instances.iter().map(|(key, found)| instance(key, found));
     put(&mut map, "instances", instances.collect::<Value>());
     put(&mut map, "redis", redis.collect::<Value>());
@@ -152,6 +154,9 @@ fn network(world: &World, key: &NetworkKey, found: &Network) -> Value {
     }
     if found.mtu != DEFAULT_MTU {
         put(&mut map, "mtu", found.mtu);
+    }
+    if found.policy_first {
+        put(&mut map, "networkFirewallPolicyEnforcementOrder", "BEFORE_CLASSIC_FIREWALL");
     }
     let own = world.subnetworks.iter().filter(|(_, subnetwork)| subnetwork.network == *key);
     // Those of an auto-mode network come with it.
@@ -197,6 +202,54 @@ fn is_default(key: &RouteKey, network: &Network) -> bool {
     key.name == format!("default-route-{:016x}", network.id)
 }
 
+fn policy(key: &FirewallPolicyKey, found: &FirewallPolicy) -> Value {
+    let rules = found.rules.iter().map(|(priority, rule)| {
+        let mut map = Map::new();
+        put(&mut map, "priority", *priority);
+        for (field, text) in [("ruleName", &rule.name), ("description", &rule.description)] {
+            put(&mut map, field, Some(text).filter(|text| !text.is_empty()).cloned());
+        }
+        let ingress = rule.direction == Direction::Ingress;
+        put(&mut map, "direction", if ingress { "INGRESS" } else { "EGRESS" });
+        let action = match rule.action {
+            Action::Allow => "allow",
+            Action::Deny => "deny",
+            Action::GotoNext => "goto_next",
+        };
+        put(&mut map, "action", action);
+        let mut matched = Map::new();
+        put(&mut matched, if ingress { "srcIpRanges" } else { "destIpRanges" }, json!(rule.ranges));
+        put(
+            &mut matched,
+            "layer4Configs",
+            rule.matches.iter().map(|l4| entry("ipProtocol", l4)).collect::<Value>(),
+        );
+        put(&mut map, "match", matched);
+        put(&mut map, "targetServiceAccounts", json!(rule.target_service_accounts));
+        for (field, said) in [("disabled", rule.disabled), ("enableLogging", rule.logging)] {
+            put(&mut map, field, said.then_some(true));
+        }
+        Value::Object(map)
+    });
+    let associations = found.associations.iter().map(|(name, network)| {
+        json!({ "name": name, "attachmentTarget": format!("{}/{}", network.project, network.name) })
+    });
+    let mut map = Map::new();
+    put(&mut map, "name", key.name.as_str());
+    put(&mut map, "project", key.project.as_str());
+    put(&mut map, "rules", rules.collect::<Value>());
+    put(&mut map, "associations", associations.collect::<Value>());
+    Value::Object(map)
+}
+
+/// A protocol, with ports where it has them.
+fn entry(field: &str, l4: &L4) -> Value {
+    let mut map = Map::new();
+    put(&mut map, field, l4.protocol.to_string());
+    put(&mut map, "ports", l4.ports.iter().map(|ports| json!(ports.to_string())).collect::<Value>());
+    Value::Object(map)
+}
+
 fn firewall(name: &str, rule: &Firewall) -> Value {
     let mut map = Map::new();
     put(&mut map, "name", name);
@@ -206,12 +259,7 @@ fn firewall(name: &str, rule: &Firewall) -> Value {
     if rule.priority != 1000 {
         put(&mut map, "priority", rule.priority);
     }
-    let entries = rule.matches.iter().map(|l4| {
-        let mut entry = Map::new();
-        put(&mut entry, "IPProtocol", l4.protocol.to_string());
-        put(&mut entry, "ports", l4.ports.iter().map(|ports| json!(ports.to_string())).collect::<Value>());
-        Value::Object(entry)
-    });
+    let entries = rule.matches.iter().map(|l4| entry("IPProtocol", l4));
     let action = if rule.action == Action::Allow { "allowed" } else { "denied" };
     put(&mut map, action, entries.collect::<Value>());
     put(&mut map, "sourceRanges", json!(rule.source_ranges));

@@ -5,13 +5,13 @@
 use crate::form::{Defs, Form, Reader, form};
 use crate::node::{Kind, Node};
 use crate::value::{
-    Int, Loose, Mode, Name, Plain, Port, ProbeProtocol, ProjectId, RangeOrName, RegionName, Seconds, Service,
-    Status, TransitEncryption, Word, ZoneName,
+    Int, Loose, Mode, Name, Plain, PolicyOrder, Port, ProbeProtocol, ProjectId, RangeOrName, RegionName,
+    Seconds, Service, Status, TransitEncryption, Word, ZoneName,
 };
 use ipnet::Ipv4Net;
 use serde_json::json;
 use std::net::Ipv4Addr;
-use tombolo_model::{Direction, LogMetadata, PortRange, Protocol, RedisTier};
+use tombolo_model::{Action, Direction, LogMetadata, PortRange, Protocol, RedisTier};
 
 form! {
     /// A topology file of Tombolo: projects, networks, instances, Redis instances and checks of what reaches what.
@@ -20,6 +20,8 @@ form! {
         "projects" projects: Required<Project>,
         /// The VPC networks, with what belongs to them.
         "networks" networks: Vec<Network>,
+        /// The global network firewall policies.
+        "firewallPolicies" firewall_policies: Vec<FirewallPolicy>,
         /// The VM instances.
         "instances" instances: Vec<Instance>,
         /// The Memorystore for Redis instances.
@@ -56,6 +58,8 @@ form! {
         "autoCreateSubnetworks" auto_create_subnetworks: Option<bool>,
         /// Maximum transmission unit in bytes; 1460 when left out.
         "mtu" mtu: Option<Int<1300, 8896>>,
+        /// Whether the network's firewall policy comes before its own rules; AFTER_CLASSIC_FIREWALL when left out.
+        "networkFirewallPolicyEnforcementOrder" policy_order: Option<Word<PolicyOrder>>,
         /// Its subnetworks.
         "subnetworks" subnetworks: Vec<Subnetwork>,
         /// Its side of its peerings. A peering is ACTIVE only when the other network has one too.
@@ -172,6 +176,76 @@ form! {
         "IPProtocol" ip_protocol: Protocol,
         /// Ports and ranges of ports, such as `22` and `8000-8999`; every port when left out.
         "ports" ports: Vec<PortRange>,
+    }
+}
+
+form! {
+    /// A global network firewall policy: rules that act in the networks that it is associated with.
+    resource FirewallPolicy {
+        /// The policy's name.
+        "name" name: Name,
+        /// The project that it is in. May be left out when the file has one project.
+        "project" project: Option<ProjectId>,
+        /// Its rules. What none of them matches is left to what comes after the policy.
+        "rules" rules: Vec<PolicyRule>,
+        /// The networks in which it acts, of its own project; each has one policy at most.
+        "associations" associations: Vec<Association>,
+    }
+}
+
+form! {
+    /// A rule of a firewall policy.
+    part PolicyRule {
+        /// 0 (first) to 2147483643 (last), unique in the policy.
+        "priority" priority: Int<0, 2_147_483_643>,
+        /// What people call it.
+        "ruleName" rule_name: Option<Plain>,
+        /// What it is for.
+        "description" description: Option<Plain>,
+        /// INGRESS (when left out) acts where packets are received, EGRESS where they are sent.
+        "direction" direction: Option<Word<Direction>>,
+        /// `allow`, `deny`, or `goto_next`, which leaves it to what comes after the policy.
+        "action" action: Word<Action>,
+        /// What the rule matches.
+        "match" matched: PolicyMatch,
+        /// The instances that the rule acts at, by service account; all of the networks when left out.
+        "targetServiceAccounts" target_service_accounts: Vec<Plain>,
+        /// Whether the rule does nothing.
+        "disabled" disabled: Option<bool>,
+        /// Whether connections that it decides about are logged: see `tombolo logs firewall`.
+        "enableLogging" enable_logging: Option<bool>,
+    }
+}
+
+form! {
+    /// What a rule of a firewall policy matches.
+    part PolicyMatch {
+        /// INGRESS: the sources.
+        "srcIpRanges" src_ip_ranges: Vec<Ipv4Net>,
+        /// EGRESS: the destinations.
+        "destIpRanges" dest_ip_ranges: Vec<Ipv4Net>,
+        /// The protocols and ports.
+        "layer4Configs" layer4_configs: Required<Layer4Config>,
+    }
+}
+
+form! {
+    /// A protocol, with ports where it has them.
+    part Layer4Config {
+        /// `tcp`, `udp`, `icmp`, `esp`, `ah`, `sctp`, `ipip`, `all` or a protocol number.
+        "ipProtocol" ip_protocol: Protocol,
+        /// Ports and ranges of ports, such as `22` and `8000-8999`; every port when left out.
+        "ports" ports: Vec<PortRange>,
+    }
+}
+
+form! {
+    /// That a firewall policy acts in a network.
+    resource Association {
+        /// The association's name, unique in its policy.
+        "name" name: Name,
+        /// The network, by name, path or URL.
+        "attachmentTarget" attachment_target: Plain,
     }
 }
 

@@ -1,21 +1,21 @@
 //! From the file as written to changes, in the order in which they can be made:
-//! projects, services, Shared VPCs, networks, subnetworks, instances, firewalls, routes, peerings, allocated ranges,
+//! projects, services, Shared VPCs, networks, subnetworks, instances, firewalls, firewall policies, routes, peerings, allocated ranges,
 //! connections to Google's services, redis.
 
 use crate::diagnostic::{Diagnostic, Source};
-use crate::file::{File, Firewall, Instance, L4, Network, Project, Redis, Route};
+use crate::file::{File, Firewall, Instance, L4, Network, PolicyRule, Project, Redis, Route};
 use crate::form::MAX_ERRORS;
 use crate::names::Names;
 use crate::node::Node;
 use crate::owners::Owners;
-use crate::value::{Mode, RangeOrName, Status, unknown};
+use crate::value::{Mode, Plain, PolicyOrder, RangeOrName, Status, unknown};
 use crate::{Check, Located};
 use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
-    Action, AddressKey, AddressSpec, Change, ConnectMode, ConnectionSpec, Exchange, FirewallKey,
-    FirewallSpec, InstanceKey, InstanceSpec, LogMetadata, NetworkKey, NetworkSpec, NextHop, NicSpec,
-    PeeringSpec, RedisKey, RedisSpec, Reserve, RouteKey, RouteSpec, ServiceAccount, SubnetworkKey,
-    SubnetworkSpec, region::Region,
+    Action, AddressKey, AddressSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange, FirewallKey,
+    FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, LogMetadata, NetworkKey, NetworkSpec,
+    NextHop, NicSpec, PeeringSpec, RedisKey, RedisSpec, Reserve, RouteKey, RouteSpec, ServiceAccount,
+    SubnetworkKey, SubnetworkSpec, region::Region,
 };
 
 /// The four rules of the network `default`, which must go before it can.
@@ -52,6 +52,7 @@ pub(crate) fn lower(file: &File, source: &Source, root: &Node) -> Result<Lowered
     lower.subnetworks(&owners);
     lower.instances(&owners);
     lower.firewalls(&owners);
+    lower.policies(&owners);
     lower.routes(&owners);
     lower.peerings(&owners);
     lower.connections(&owners);
@@ -251,6 +252,38 @@ impl<'f> Lower<'f> {
         }
     }
 
+    /// Firewall policies, and in which networks they come before these networks' own rules.
+    fn policies(&mut self, owners: &Owners) {
+        let policies = &self.file.firewall_policies;
+        for (i, (said, project)) in policies.iter().zip(&owners.policies).enumerate() {
+            let (path, policy) =
+                (format!("firewallPolicies[{i}]"), FirewallPolicyKey::new(project, &said.name.0));
+            self.change(&path, Change::FirewallPolicyInsert(policy.clone()));
+            for (at, rule) in said.rules.iter().enumerate() {
+                let path = format!("{path}.rules[{at}]");
+                let rule_said = policy_rule(rule);
+                let Some(rule_said) = self.noted(rule_said, &format!("{path}.match")) else { continue };
+                let (policy, priority) = (policy.clone(), rule.priority.0);
+                self.change(
+                    &path,
+                    Change::PolicyRuleSet { policy, priority, rule: rule_said, replace: false },
+                );
+            }
+            for (at, association) in said.associations.iter().enumerate() {
+                let path = format!("{path}.associations[{at}]");
+                let found = self.names.network(&association.attachment_target.0, Some(project));
+                let Some(network) = self.noted(found, &format!("{path}.attachmentTarget")) else { continue };
+                let (policy, name) = (policy.clone(), association.name.0.clone());
+                self.change(&path, Change::PolicyAssociate { policy, name, network, replace: false });
+            }
+        }
+        for (said, network, path) in self.each_network(owners) {
+            if said.policy_order.is_some_and(|order| order.0 == PolicyOrder::Before) {
+                self.change(&path, Change::NetworkSetPolicyFirst { network, first: true });
+            }
+        }
+    }
+
     fn routes(&mut self, owners: &Owners) {
         for (network, key, path) in self.each_network(owners) {
             for (i, route) in network.routes.iter().enumerate() {
@@ -406,6 +439,33 @@ fn firewall_spec(firewall: &Firewall, network: &NetworkKey) -> FirewallSpec {
     spec.logging =
         logging.map(|config| config.metadata.map_or(LogMetadata::IncludeAllMetadata, |metadata| metadata.0));
     spec
+}
+
+/// A firewall policy's rule with the defaults of those keys that were left out.
+fn policy_rule(said: &PolicyRule) -> Result<tombolo_model::PolicyRule, String> {
+    let direction = said.direction.map_or(Direction::Ingress, |direction| direction.0);
+    let (far, near) = (&said.matched.src_ip_ranges, &said.matched.dest_ip_ranges);
+    let (ranges, others, name) = match direction {
+        Direction::Ingress => (far, near, "destIpRanges"),
+        Direction::Egress => (near, far, "srcIpRanges"),
+    };
+    if !others.is_empty() {
+        let way = if direction == Direction::Ingress { "INGRESS" } else { "EGRESS" };
+        return Err(format!("{name} is not supported in a rule whose direction is {way}"));
+    }
+    let text = |text: &Option<Plain>| text.as_ref().map(|text| text.0.clone()).unwrap_or_default();
+    let configs = said.matched.layer4_configs.0.iter();
+    Ok(tombolo_model::PolicyRule {
+        name: text(&said.rule_name),
+        description: text(&said.description),
+        action: said.action.0,
+        direction,
+        matches: configs.map(|it| tombolo_model::L4::new(it.ip_protocol, it.ports.clone())).collect(),
+        ranges: ranges.iter().copied().collect(),
+        target_service_accounts: said.target_service_accounts.iter().map(|it| it.0.clone()).collect(),
+        disabled: said.disabled.unwrap_or(false),
+        logging: said.enable_logging.unwrap_or(false),
+    })
 }
 
 /// A Redis instance with the defaults of those keys that were left out.

@@ -6,9 +6,10 @@ use crate::value::{ProjectId, unknown};
 use std::collections::BTreeSet;
 use tombolo_model::{InstanceKey, NetworkKey, RedisKey, SubnetworkKey};
 
-/// The project of each network, instance and Redis instance.
+/// The project of each network, firewall policy, instance and Redis instance.
 pub(crate) struct Owners {
     pub(crate) networks: Vec<String>,
+    pub(crate) policies: Vec<String>,
     pub(crate) instances: Vec<String>,
     pub(crate) redis: Vec<String>,
     /// The projects with a network that has private services access.
@@ -27,6 +28,7 @@ impl Lower<'_> {
         self.names.projects = file.projects.0.iter().map(|p| p.project_id.0.clone()).collect();
         let mut owners = Owners {
             networks: Vec::new(),
+            policies: Vec::new(),
             instances: Vec::new(),
             redis: Vec::new(),
             with_connection: BTreeSet::new(),
@@ -44,6 +46,10 @@ impl Lower<'_> {
                 owners.with_connection.insert(owner.clone());
             }
             owners.networks.push(owner);
+        }
+        for (i, policy) in file.firewall_policies.iter().enumerate() {
+            let owner = of(self, policy.project.as_ref(), "firewallPolicies", i);
+            owners.policies.push(owner);
         }
         for (i, instance) in file.instances.iter().enumerate() {
             let owner = of(self, instance.project.as_ref(), "instances", i);

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use tombolo_model::{
-    Direction, LogMetadata, PortRange, Protocol, RedisTier, Refusal,
+    Action, Direction, LogMetadata, PortRange, Protocol, RedisTier, Refusal,
     key::{check_name, check_project_id},
     project::{COMPUTE, OTHERS, REDIS},
     region::{REGIONS, Region},
@@ -304,6 +304,23 @@ impl Words for LogMetadata {
 impl Words for Direction {
     const TABLE: &'static [(&'static str, Self)] =
         &[("INGRESS", Direction::Ingress), ("EGRESS", Direction::Egress)];
+}
+
+impl Words for Action {
+    const TABLE: &'static [(&'static str, Self)] =
+        &[("allow", Action::Allow), ("deny", Action::Deny), ("goto_next", Action::GotoNext)];
+}
+
+/// Whether a network's firewall policy comes before its own rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PolicyOrder {
+    After,
+    Before,
+}
+
+impl Words for PolicyOrder {
+    const TABLE: &'static [(&'static str, Self)] =
+        &[("AFTER_CLASSIC_FIREWALL", Self::After), ("BEFORE_CLASSIC_FIREWALL", Self::Before)];
 }
 
 impl Words for RedisTier {

@@ -271,3 +271,48 @@ fn a_command_is_a_text_for_the_shell_or_a_list() {
         assert_eq!(have.timeout, Duration::from_secs_f64(seconds));
     }
 }
+
+#[test]
+fn firewall_policies() {
+    let text = format!(
+        "{BASE}    networkFirewallPolicyEnforcementOrder: BEFORE_CLASSIC_FIREWALL
+firewallPolicies:
+  - name: guard
+    rules:
+      - {{priority: 7, action: goto_next, match: {{srcIpRanges: [10.0.0.0/8], layer4Configs: [{{ipProtocol: tcp, ports: ['80-90']}}]}}}}
+      - priority: 9
+        action: deny
+        direction: EGRESS
+        ruleName: out
+        match: {{destIpRanges: [0.0.0.0/0], layer4Configs: [{{ipProtocol: all}}]}}
+        enableLogging: true
+    associations: [{{name: here, attachmentTarget: vpc-1}}]
+"
+    );
+    assert_eq!(
+        lines(&text)[2..],
+        [
+            "firewallPolicies[0]: create firewall policy guard",
+            "firewallPolicies[0].rules[0]: set rule 7 of firewall policy guard",
+            "firewallPolicies[0].rules[1]: set rule 9 of firewall policy guard",
+            "firewallPolicies[0].associations[0]: associate firewall policy guard with vpc-1",
+            "networks[0]: set the firewall policy order of vpc-1",
+        ]
+    );
+    let world = good(&text).world(Timestamp(0)).unwrap();
+    let again = export(&world);
+    assert_eq!(again.lost, [""; 0]);
+    let second = good(&again.text).world(Timestamp(0)).unwrap();
+    assert_eq!(
+        second.firewall_policies.values().next().map(|policy| &policy.rules),
+        world.firewall_policies.values().next().map(|policy| &policy.rules)
+    );
+
+    let wrong = text.replace("direction: EGRESS\n", "direction: INGRESS\n");
+    let errors = parse("lab.yaml", &wrong).unwrap_err();
+    let error = errors[0].to_string();
+    assert!(
+        error.contains("firewallPolicies[0].rules[1].match") && error.contains("destIpRanges"),
+        "{error}"
+    );
+}
