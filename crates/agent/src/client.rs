@@ -54,6 +54,11 @@ impl Agent {
         self.done("SetVms", &Request::SetVms { vms })
     }
 
+    /// Declares some VMs, new or otherwise, and that others are gone; the rest stays.
+    pub fn change_vms(&self, gone: Vec<String>, vms: Vec<VmSpec>) -> Result<(), AgentError> {
+        self.done("ChangeVms", &Request::ChangeVms { gone, vms })
+    }
+
     /// An empty network namespace with `lo` up.
     pub fn make_netns(&self, name: &str) -> Result<(), AgentError> {
         self.done("MakeNetns", &Request::MakeNetns { name: name.into() })

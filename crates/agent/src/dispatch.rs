@@ -44,6 +44,10 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
             lab.set_vms(vms)?;
             done(ssh::listen(lab)?)
         }
+        Request::ChangeVms { gone, vms } => {
+            lab.change_vms(&gone, vms);
+            done(ssh::listen(lab)?)
+        }
         Request::MakeNetns { name } => done(lab.dataplane.make_netns(&name)?),
         Request::Converge { desired } => {
             let report = lab.dataplane.converge(desired)?;

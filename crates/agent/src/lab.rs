@@ -28,7 +28,7 @@ pub struct Lab {
     pub(crate) listeners: Listeners,
     /// What firewall rules log.
     pub(crate) hits: hits::Listeners,
-    /// One [`Lab::set_vms`] at a time.
+    /// One declaration of VMs at a time.
     changing: Mutex<()>,
 }
 
@@ -76,6 +76,21 @@ impl Lab {
             BTreeMap::into_values(gone).collect()
         };
         gone.iter().for_each(|vm| vm.remove());
+        self.declare(specs);
+        Ok(())
+    }
+
+    /// Declares some VMs, and that others are gone. As [`Lab::set_vms`]; what is not named stays.
+    pub(crate) fn change_vms(&self, gone: &[String], specs: Vec<VmSpec>) {
+        let _changing = lock(&self.changing);
+        for key in gone {
+            let known = lock(&self.vms).remove(key);
+            known.iter().for_each(|vm| vm.remove());
+        }
+        self.declare(specs);
+    }
+
+    fn declare(&self, specs: Vec<VmSpec>) {
         for spec in specs {
             let known = lock(&self.vms).get(&spec.key).cloned();
             match known {
@@ -83,7 +98,6 @@ impl Lab {
                 None => drop(lock(&self.vms).insert(spec.key.clone(), Arc::new(Vm::new(spec)))),
             }
         }
-        Ok(())
     }
 
     /// Ends whatever runs in a VM, for example before its network namespace is replaced. It starts anew with

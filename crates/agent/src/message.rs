@@ -101,6 +101,13 @@ pub enum Request {
         /// All of them.
         vms: Vec<VmSpec>,
     },
+    /// The same for some VMs: the others stay as they were declared.
+    ChangeVms {
+        /// Keys of those that are no longer there.
+        gone: Vec<String>,
+        /// Those that are new or otherwise.
+        vms: Vec<VmSpec>,
+    },
     /// Runs a program; takes the connection over. Three descriptors (stdin, stdout, stderr) unless `tty`.
     Exec {
         /// Key of the VM.

@@ -175,29 +175,22 @@ impl Lab {
         Ok(report)
     }
 
-    /// Tells the agent which endpoints there are, unless it knows: they are many, and each knows the names of all others.
+    /// Tells the agent what it does not know yet of the endpoints: they are many.
     fn converge_endpoints(&mut self) -> Result<(), LabError> {
-        let same = |told: &World| {
-            told.instances == self.world.instances
-                && told.redis == self.world.redis
-                // What projects say of who may log in.
-                && self.world.projects.keys().all(|project| {
-                    let path = format!("projects/{project}");
-                    told.details.get(&path) == self.world.details.get(&path)
-                })
-        };
+        let (bin, secret) = (&self.options.bin, self.options.ssh.as_ref());
         let anew = self.started_anew();
-        if anew.is_empty() && self.told.as_ref().is_some_and(same) {
-            return Ok(());
-        }
-        // Should this fail, they are told again.
-        self.told = None;
-        let vms = vms::vms(&self.world, &self.options.bin, self.options.ssh.as_ref());
+        // Should this fail, they are all told again.
+        let told = self.told.take();
         if !anew.is_empty() {
             // A VM that is gone for a moment has lost its programs, as after a reset.
-            self.agent.set_vms(vms.iter().filter(|vm| !anew.contains(&vm.key)).cloned().collect())?;
+            self.agent.change_vms(anew.into_iter().collect(), Vec::new())?;
         }
-        self.agent.set_vms(vms)?;
+        match told.and_then(|told| vms::changed(&told, &self.world, bin, secret)) {
+            // One that was started anew is otherwise, so it is among them.
+            Some((gone, changed)) if gone.is_empty() && changed.is_empty() => {}
+            Some((gone, changed)) => self.agent.change_vms(gone, changed)?,
+            None => self.agent.set_vms(vms::vms(&self.world, bin, secret))?,
+        }
         self.told = Some(self.world.clone());
         Ok(())
     }
