@@ -25,13 +25,13 @@ use crate::proto::{Conn, ProtoError};
 /// Serves until the lease closes or somebody asks for the end. The caller must then end the process, which
 /// ends everything in the lab.
 pub(crate) fn run(lease: &Conn, listen: Option<PathBuf>) -> Result<()> {
-    // While there is one thread.
-    let guests = Guests::start().context("make the guests' user namespace")?;
-    end_on_sigterm()?;
-    // One descriptor per VM and network, and then some.
+    // A few descriptors per VM and network, and then some; for the guests' process too.
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
+    // While there is one thread.
+    let guests = Guests::start().context("make the guests' user namespace")?;
+    end_on_sigterm()?;
     let lab = Arc::new(Lab::new(guests));
     if let Some(path) = &listen {
         let listener = bind(path).with_context(|| format!("listen on {}", path.display()))?;

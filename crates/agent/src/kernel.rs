@@ -10,10 +10,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use tombolo_dataplane::linux::Kernel;
 use tombolo_dataplane::linux::apply::Failure;
 use tombolo_dataplane::linux::guests::Guests;
 use tombolo_dataplane::linux::probe::cookies;
-use tombolo_dataplane::linux::{Held, Kernel};
 use tombolo_dataplane::{Changes, Desired, Probe, Seen, plan};
 
 use crate::hits::Logging;
@@ -66,8 +66,7 @@ impl Dataplane {
     pub(crate) fn make_netns(&self, name: &str) -> Result<()> {
         let mut kernel = lock(&self.kernel);
         if !kernel.namespaces.contains_key(name) {
-            let made = kernel.create(false).and_then(|made| Held::new(made, false));
-            let made = made.with_context(|| format!("make network namespace {name}"))?;
+            let made = kernel.create(false).with_context(|| format!("make network namespace {name}"))?;
             kernel.namespaces.insert(name.to_owned(), made);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! What the kernel has: the same data that a plan is made of.
 
-use super::{Held, Kernel, RT_TABLE_LOCAL, netlink, netns};
+use super::{Held, Kernel, RT_TABLE_LOCAL, netlink};
 use crate::state::{Link, Namespace, Neighbour, Route, RouteVia, State};
 use ipnet::Ipv4Net;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -34,16 +34,18 @@ fn observe(held: &mut Held) -> Result<Namespace> {
     let quiet = held.watch.is_quiet();
     let mut seen = match held.seen.take().filter(|_| quiet) {
         Some(seen) => seen,
-        None => netns::with(&*held.fd, || observe_here(held.router))??,
+        None => {
+            let router = held.router;
+            held.with_route(|route| read(route, router))?
+        }
     };
     held.seen = Some(seen.clone());
     seen.rules = known_rules(held)?;
     Ok(seen)
 }
 
-/// The state of the calling thread's namespace, but for the rules.
-fn observe_here(router: bool) -> Result<Namespace> {
-    let mut route = netlink::Route::open()?;
+/// The state of a namespace, but for the rules.
+fn read(route: &mut netlink::Route, router: bool) -> Result<Namespace> {
     let mut seen = Namespace { router, ..Namespace::default() };
     let mut names = BTreeMap::new();
     for message in route.dump(Message::GetLink(LinkMessage::default()))? {

@@ -6,6 +6,7 @@
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io::{ErrorKind, Result};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 /// What is told of: `enum rtnetlink_groups`, linux/rtnetlink.h
 const GROUPS: [u32; 5] = [
@@ -26,9 +27,14 @@ impl Watch {
     /// Listens in the calling thread's namespace.
     pub(super) fn open() -> Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind(&SocketAddr::new(0, 0))?;
-        GROUPS.iter().try_for_each(|group| socket.add_membership(*group))?;
+        socket.bind(&SocketAddr::new(0, GROUPS.iter().fold(0, |groups, group| groups | 1 << (group - 1))))?;
         Ok(Self { socket })
+    }
+
+    /// One that somebody else has opened.
+    pub(super) fn adopt(socket: OwnedFd) -> Self {
+        // SAFETY: the descriptor is given away here, and belongs to nobody else.
+        Self { socket: unsafe { Socket::from_raw_fd(socket.into_raw_fd()) } }
     }
 
     /// Whether nothing has changed since it was last asked.
@@ -47,5 +53,11 @@ impl Watch {
                 Err(_) => return false,
             }
         }
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
