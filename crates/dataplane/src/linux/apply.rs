@@ -1,9 +1,9 @@
 //! A plan's edits, made. Failures are data: an edit that fails does not keep the others from being tried, and the
 //! next observation shows what is still missing.
 
-use super::guests::Order;
+use super::guests::{Guests, Order};
 use super::netlink::{Mode, Route as Netlink};
-use super::settings::Sysctls;
+use super::settings::Settings;
 use super::{Held, Kernel, RT_TABLE_LOCAL, Rules, netns};
 use crate::plan::{Edit, Op, Plan};
 use crate::state::{Link, Neighbour, Route, RouteVia};
@@ -19,7 +19,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Error, Result};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -40,27 +40,45 @@ impl Kernel {
         let mut failures = Vec::new();
         let mut edits = plan.edits.as_slice();
         let mut indexes = Indexes::default();
-        // Endpoints' namespaces are made by a process of their own, while this one makes routers.
         let guests = self.guests.clone();
-        let endpoints = edits.iter().filter(|edit| is_endpoint(&edit.op)).count();
-        let mut order = guests.as_ref().filter(|_| endpoints > 0).map(|guests| guests.order(endpoints));
+        let mut making = Making::new(guests.as_deref(), plan);
         while let Some(first) = edits.first() {
             // What is asked of one namespace by netlink goes to the kernel together.
             let together = |edit: &&Edit| run_of(&edit.op).is_some() && run_of(&edit.op) == run_of(&first.op);
             let (now, later) = edits.split_at(edits.iter().take_while(together).count().max(1));
             edits = later;
+            for name in now.iter().flat_map(|edit| namespaces_of(&edit.op)).flatten() {
+                failures.extend(self.await_made(Some(name), &mut making));
+            }
             let results = match run_of(&first.op) {
                 Some((Run::Links, namespace)) => self.create_links(namespace, now, &mut indexes),
                 Some((Run::Small, namespace)) => self.apply_small(namespace, now, &mut indexes),
-                None => vec![self.apply_big(&first.op, order.as_mut())],
+                None => vec![self.apply_big(&first.op, &mut making)],
             };
             failures.extend(now.iter().zip(results).filter_map(|(edit, result)| {
                 let error = result.err().filter(|error| !went_by_itself(&edit.op, error))?;
                 Some(Failure { edit: edit.op.to_string(), error: error.to_string() })
             }));
         }
+        failures.extend(self.await_made(None, &mut making));
         // Endpoints are many, and seldom changed: they would cost a descriptor each.
         self.namespaces.values_mut().filter(|held| !held.router).for_each(|held| held.route = None);
+        failures
+    }
+
+    /// Takes in namespaces that are being made until there is one of this name, or all of them; what failed.
+    fn await_made(&mut self, name: Option<&str>, making: &mut Making<'_>) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        while name.is_none_or(|name| !self.namespaces.contains_key(name)) {
+            match making.next() {
+                None => break,
+                Some((name, Ok(held))) => drop(self.namespaces.insert(name, held)),
+                Some((name, Err(error))) => {
+                    let edit = Op::CreateNamespace { namespace: name, router: false }.to_string();
+                    failures.push(Failure { edit, error: error.to_string() });
+                }
+            }
+        }
         failures
     }
 
@@ -72,17 +90,17 @@ impl Kernel {
     }
 
     /// Makes an edit that is not a netlink request inside one namespace.
-    fn apply_big(&mut self, op: &Op, order: Option<&mut Order<'_>>) -> Result<()> {
+    fn apply_big(&mut self, op: &Op, making: &mut Making<'_>) -> Result<()> {
         match op {
             Op::DeleteNamespace { namespace } => {
                 self.namespaces.remove(namespace);
                 Ok(())
             }
             Op::CreateNamespace { namespace, router } => {
-                let held = match order.filter(|_| !router) {
-                    Some(order) => Held::of(order.next()?, false),
-                    None => self.create(*router)?,
-                };
+                if making.begin(op) {
+                    return Ok(());
+                }
+                let held = self.create(*router)?;
                 self.namespaces.insert(namespace.clone(), held);
                 Ok(())
             }
@@ -100,7 +118,7 @@ impl Kernel {
             Op::SetStrictSource { namespace, link, strict } => {
                 let value = if *strict { "1" } else { "0" };
                 netns::with(&*self.held(namespace)?.fd, || {
-                    Sysctls::default().set(&format!("ipv4/conf/{link}/rp_filter"), value)
+                    Settings::default().set(&format!("ipv4/conf/{link}/rp_filter"), value)
                 })?
             }
             _ => Err(Error::other("not an edit of this kind")),
@@ -257,9 +275,50 @@ fn went_by_itself(op: &Op, error: &Error) -> bool {
     matches!(op, Op::DeleteLink { .. }) && error.raw_os_error() == Some(libc::ENODEV)
 }
 
-/// Whether an edit makes an endpoint's namespace.
-fn is_endpoint(op: &Op) -> bool {
-    matches!(op, Op::CreateNamespace { router: false, .. })
+/// Endpoints' namespaces of a plan, which the guests' process makes while the plan goes on, until somebody needs them.
+#[derive(Debug)]
+struct Making<'g> {
+    order: Option<Order<'g>>,
+    /// Those that the plan has come to, in its order.
+    begun: VecDeque<String>,
+}
+
+impl<'g> Making<'g> {
+    fn new(guests: Option<&'g Guests>, plan: &Plan) -> Self {
+        let count = plan.edits.iter().filter(|edit| endpoint(&edit.op).is_some()).count();
+        Self { order: guests.filter(|_| count > 0).map(|guests| guests.order(count)), begun: VecDeque::new() }
+    }
+
+    /// Counts the namespace of an edit among those that are being made, if it is one of them.
+    fn begin(&mut self, op: &Op) -> bool {
+        let name = endpoint(op).filter(|_| self.order.is_some());
+        self.begun.extend(name.map(str::to_owned));
+        name.is_some()
+    }
+
+    /// The next one, once it is made.
+    fn next(&mut self) -> Option<(String, Result<Held>)> {
+        let name = self.begun.pop_front()?;
+        let made = self.order.as_mut()?.next();
+        Some((name, made.map(|made| Held::of(made, false))))
+    }
+}
+
+/// The name of the endpoint whose namespace an edit makes.
+fn endpoint(op: &Op) -> Option<&str> {
+    match op {
+        Op::CreateNamespace { namespace, router: false } => Some(namespace),
+        _ => None,
+    }
+}
+
+/// The namespaces that must be there for an edit.
+fn namespaces_of(op: &Op) -> [Option<&str>; 2] {
+    match op {
+        Op::CreateLink { a, b } => [Some(&a.0), Some(&b.0)],
+        Op::SetStrictSource { namespace, .. } => [Some(namespace), None],
+        op => [run_of(op).map(|(_, namespace)| namespace), None],
+    }
 }
 
 /// Edits that can go to the kernel together.

@@ -13,7 +13,7 @@
 
 use super::New;
 use super::netlink::Route;
-use super::watch::Watch;
+use super::settings::{NAMESPACES_PER_PROC, Proc};
 use nix::cmsg_space;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
@@ -28,8 +28,9 @@ use std::io::{Error, IoSlice, IoSliceMut, Result};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What is said between here and the process: a byte each way. From there it is an error's number if it is not this, and
-/// with a new namespace come its descriptors.
+/// What is said between here and the process: a byte each way. There goes a mount of `/proc` with some, for the
+/// namespaces from then on. From there it is an error's number if it is not this, and with a new namespace come its
+/// descriptors.
 const DONE: u8 = 0;
 
 /// The namespaces that the process may be ahead: descriptors on their way count against a limit of their user's.
@@ -76,7 +77,7 @@ impl Guests {
     /// something else, and handed out one by one.
     pub(super) fn order(&self, count: usize) -> Order<'_> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut order = Order { socket, unasked: count, awaited: 0 };
+        let mut order = Order { socket, unasked: count, awaited: 0, asked: 0 };
         order.ask();
         order
     }
@@ -90,14 +91,20 @@ pub(super) struct Order<'g> {
     unasked: usize,
     /// How many have been asked for and have not come.
     awaited: usize,
+    /// How many have been asked for.
+    asked: usize,
 }
 
 impl Order<'_> {
     /// Keeps the process at work. A broken socket is noticed by who listens for the answer.
     fn ask(&mut self) {
         while self.unasked > 0 && self.awaited < AHEAD {
-            let _ = say(&self.socket, DONE, &[]);
-            (self.unasked, self.awaited) = (self.unasked - 1, self.awaited + 1);
+            // The process cannot mount one itself. Without it settings are found as well, if more slowly.
+            let proc = Some(self.asked).filter(|asked| asked % NAMESPACES_PER_PROC == 0);
+            let proc = proc.and_then(|_| Proc::new().ok());
+            let with: Vec<_> = proc.iter().map(AsFd::as_fd).collect();
+            let _ = say(&self.socket, DONE, &with);
+            (self.unasked, self.awaited, self.asked) = (self.unasked - 1, self.awaited + 1, self.asked + 1);
         }
     }
 
@@ -109,11 +116,9 @@ impl Order<'_> {
         self.awaited -= 1;
         let heard = hear(&self.socket);
         self.ask();
-        match <[OwnedFd; 3]>::try_from(heard?) {
-            Ok([netns, watch, route]) => {
-                Ok(New { netns, watch: Watch::adopt(watch), route: Route::adopt(route) })
-            }
-            Err(_) => Err(Error::other("a guest's network namespace came without its sockets")),
+        match <[OwnedFd; 2]>::try_from(heard?) {
+            Ok([netns, route]) => Ok(New { netns, route: Route::adopt(route) }),
+            Err(_) => Err(Error::other("a guest's network namespace came without its connection")),
         }
     }
 }
@@ -169,10 +174,13 @@ fn serve(socket: &OwnedFd) -> Result<()> {
     // when nobody needs it any more.
     unshare(CloneFlags::CLONE_NEWNET)?;
     say(socket, DONE, &[])?;
+    let mut proc = None;
     loop {
-        hear(socket)?;
-        match New::make(false) {
-            Ok(made) => say(socket, DONE, &[made.netns.as_fd(), made.watch.as_fd(), made.route.as_fd()])?,
+        if let Some(mount) = hear(socket)?.pop() {
+            proc = Some(Proc::adopt(mount));
+        }
+        match New::make(false, proc.as_ref()) {
+            Ok(made) => say(socket, DONE, &[made.netns.as_fd(), made.route.as_fd()])?,
             // Never 0, so never taken for a success.
             Err(error) => {
                 let code = error.raw_os_error().and_then(|code| u8::try_from(code).ok());
@@ -200,7 +208,7 @@ fn say(socket: &OwnedFd, byte: u8, with: &[BorrowedFd<'_>]) -> Result<()> {
 /// The descriptors that came with a byte. An error's number is an error, and so is the end of the socket.
 fn hear(socket: &OwnedFd) -> Result<Vec<OwnedFd>> {
     let mut byte = [0];
-    let mut space = cmsg_space!([RawFd; 3]);
+    let mut space = cmsg_space!([RawFd; 2]);
     let mut parts = [IoSliceMut::new(&mut byte)];
     let message =
         recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;

@@ -17,6 +17,7 @@ use guests::Guests;
 use log::Log;
 use netlink::Route;
 use nft::Nft;
+use settings::{Proc, Settings};
 use std::collections::BTreeMap;
 use std::io::Result;
 use std::os::fd::OwnedFd;
@@ -41,26 +42,29 @@ impl Kernel {
     pub fn create(&self, router: bool) -> Result<Held> {
         let made = match &self.guests {
             Some(guests) if !router => guests.order(1).next()?,
-            _ => New::make(router)?,
+            _ => New::make(router, None)?,
         };
         Ok(Held::of(made, router))
     }
 }
 
-/// A new namespace with `lo` up and settled, and what whoever made it has opened in it.
+/// A new namespace with `lo` up and settled, and a connection to it.
 #[derive(Debug)]
 struct New {
     netns: OwnedFd,
-    watch: Watch,
     route: Route,
 }
 
 impl New {
-    /// Makes one that belongs to the user namespace of the calling thread.
-    fn make(router: bool) -> Result<New> {
-        let open = || Ok((Watch::open()?, Route::open()?));
-        let (netns, (watch, route)) = netns::create_with(|| settings::prepare(router).and_then(|()| open()))?;
-        Ok(New { netns, watch, route })
+    /// Makes one that belongs to the user namespace of the calling thread, with settings as this mount of `/proc` has
+    /// them, if there is one.
+    fn make(router: bool, proc: Option<&Proc>) -> Result<New> {
+        let settle = || {
+            settings::prepare(router, &mut Settings::through(proc))?;
+            Route::open()
+        };
+        let (netns, route) = netns::create_with(settle)?;
+        Ok(New { netns, route })
     }
 }
 
@@ -81,8 +85,9 @@ pub struct Held {
     route: Option<Route>,
     /// What was seen in it last, but for the rules.
     seen: Option<Namespace>,
-    /// Whether it may be otherwise now.
-    watch: Watch,
+    /// Whether it may be otherwise now. Not before it is looked at for the first time: every listener costs all
+    /// namespaces, for the kernel asks each one of each event whether it wants to hear of it.
+    watch: Option<Watch>,
 }
 
 impl Kernel {
@@ -96,7 +101,7 @@ impl Kernel {
 impl Held {
     /// Holds a new namespace.
     fn of(made: New, router: bool) -> Held {
-        let New { netns, watch, route } = made;
+        let New { netns, route } = made;
         Held {
             fd: Arc::new(netns),
             router,
@@ -105,7 +110,7 @@ impl Held {
             log: None,
             route: Some(route),
             seen: None,
-            watch,
+            watch: None,
         }
     }
 

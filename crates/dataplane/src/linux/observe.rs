@@ -1,6 +1,6 @@
 //! What the kernel has: the same data that a plan is made of.
 
-use super::{Held, Kernel, RT_TABLE_LOCAL, netlink};
+use super::{Held, Kernel, RT_TABLE_LOCAL, Watch, netlink, netns};
 use crate::state::{Link, Namespace, Neighbour, Route, RouteVia, State};
 use ipnet::Ipv4Net;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -31,7 +31,13 @@ impl Kernel {
 /// The state of a namespace.
 fn observe(held: &mut Held) -> Result<Namespace> {
     // Asked first: what changes while it is read is told of, and found the next time.
-    let quiet = held.watch.is_quiet();
+    let quiet = match &held.watch {
+        Some(watch) => watch.is_quiet(),
+        None => {
+            held.watch = Some(netns::with(&*held.fd, Watch::open)??);
+            false
+        }
+    };
     let mut seen = match held.seen.take().filter(|_| quiet) {
         Some(seen) => seen,
         None => {

@@ -6,7 +6,6 @@
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io::{ErrorKind, Result};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 /// What is told of: `enum rtnetlink_groups`, linux/rtnetlink.h
 const GROUPS: [u32; 5] = [
@@ -31,12 +30,6 @@ impl Watch {
         Ok(Self { socket })
     }
 
-    /// One that somebody else has opened.
-    pub(super) fn adopt(socket: OwnedFd) -> Self {
-        // SAFETY: the descriptor is given away here, and belongs to nobody else.
-        Self { socket: unsafe { Socket::from_raw_fd(socket.into_raw_fd()) } }
-    }
-
     /// Whether nothing has changed since it was last asked.
     pub(super) fn is_quiet(&self) -> bool {
         let mut quiet = true;
@@ -53,11 +46,5 @@ impl Watch {
                 Err(_) => return false,
             }
         }
-    }
-}
-
-impl AsFd for Watch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
     }
 }
