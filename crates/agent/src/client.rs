@@ -251,6 +251,19 @@ impl Agent {
         }
     }
 
+    /// Has the agent keep a text for whoever adopts the lab.
+    pub fn set_note(&self, note: String) -> Result<(), AgentError> {
+        self.done("SetNote", &Request::SetNote { note })
+    }
+
+    /// The text that the agent was given last.
+    pub fn note(&self) -> Result<Option<String>, AgentError> {
+        match self.request(&Request::Note)? {
+            Response::Note(note) => Ok(note),
+            _ => Err(AgentError::Confused("Note")),
+        }
+    }
+
     /// Ends the lab, also when somebody else holds its lease.
     pub fn shutdown(&self) -> Result<(), AgentError> {
         self.done("Shutdown", &Request::Shutdown)

@@ -12,7 +12,7 @@ use crate::connect;
 use crate::detached;
 use crate::hits;
 use crate::kernel::ConvergeReport;
-use crate::lab::Lab;
+use crate::lab::{Lab, lock};
 use crate::message::{Request, Response};
 use crate::proto::Conn;
 use crate::ssh;
@@ -31,7 +31,7 @@ impl From<Response> for Reply {
 
 /// Carries a request out. An error becomes [`Response::Failed`]; the connection goes on.
 ///
-/// [`Request::Exec`] and [`Request::Shutdown`] concern the connection itself and are dealt with before.
+/// [`Request::Exec`], [`Request::Adopt`] and [`Request::Shutdown`] concern the connection itself and are dealt with before.
 pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> Result<Reply> {
     Ok(match request {
         Request::Ping => Response::Pong { version: env!("CARGO_PKG_VERSION").into() }.into(),
@@ -76,7 +76,14 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
             detached::find(&*lab.vm(&vm)?, &log)?.stop();
             Response::Done.into()
         }
-        Request::Exec { .. } | Request::Shutdown => unreachable!("dealt with by the connection"),
+        Request::SetNote { note } => {
+            *lock(&lab.note) = Some(note);
+            Response::Done.into()
+        }
+        Request::Note => Response::Note(lock(&lab.note).clone()).into(),
+        Request::Exec { .. } | Request::Adopt { .. } | Request::Shutdown => {
+            unreachable!("dealt with by the connection")
+        }
     })
 }
 

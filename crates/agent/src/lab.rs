@@ -12,6 +12,7 @@ use tombolo_dataplane::linux::guests::Guests;
 
 use crate::hits;
 use crate::kernel::Dataplane;
+use crate::lease::Lease;
 use crate::message::VmSpec;
 use crate::ssh::Listeners;
 use crate::vm::Vm;
@@ -28,13 +29,17 @@ pub struct Lab {
     pub(crate) listeners: Listeners,
     /// What firewall rules log.
     pub(crate) hits: hits::Listeners,
+    /// What the holder of the lease wants its successor to know.
+    pub(crate) note: Mutex<Option<String>>,
+    /// Who the lab belongs to.
+    pub(crate) lease: Lease,
     /// One declaration of VMs at a time.
     changing: Mutex<()>,
 }
 
 impl Lab {
     /// A lab with nothing in it.
-    pub(crate) fn new(guests: Guests) -> Self {
+    pub(crate) fn new(guests: Guests, lease: Lease) -> Self {
         let guests = Arc::new(guests);
         Self {
             dataplane: Dataplane::new(Arc::clone(&guests)),
@@ -42,6 +47,8 @@ impl Lab {
             vms: Mutex::default(),
             listeners: Listeners::default(),
             hits: hits::Listeners::default(),
+            note: Mutex::default(),
+            lease,
             changing: Mutex::default(),
         }
     }

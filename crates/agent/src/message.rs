@@ -205,6 +205,18 @@ pub enum Request {
         /// Name of the interface there.
         link: String,
     },
+    /// Keeps a text for whoever holds the lease next; the agent does not read it.
+    SetNote {
+        /// The text.
+        note: String,
+    },
+    /// The text that was kept last.
+    Note,
+    /// Makes this connection the lease of a lab whose server was killed.
+    Adopt {
+        /// Which file the server's binary is: only the same one is sure to understand all that is said.
+        build: String,
+    },
     /// Ends the lab.
     Shutdown,
 }
@@ -243,6 +255,10 @@ pub enum Response {
         /// What the kernel said.
         errno: i32,
     },
+    /// To [`Request::Note`].
+    Note(Option<String>),
+    /// To [`Request::Adopt`]: somebody holds the lease.
+    LeaseIsHeld,
     /// It could not be done.
     Failed {
         /// Why.

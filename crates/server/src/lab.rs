@@ -6,6 +6,7 @@
 //! ```
 
 use crate::guest::Guests;
+use crate::note::{self, Note};
 use crate::run::{run_fed, state};
 use crate::view::View;
 use crate::{REDIS_PROGRAM, STARTUP_SCRIPT, ssh, vms};
@@ -39,6 +40,9 @@ pub struct Options {
     pub listen: Option<PathBuf>,
     /// Binaries to show in every VM under /run/tombolo/bin, which is in its PATH.
     pub bin: Vec<PathBuf>,
+    /// For how long the lab goes on when this process is killed, for another one to take over. Then `listen` must say
+    /// where the agent is found.
+    pub keep: Duration,
     /// What the VMs' host keys are made from; without it nobody can log in by ssh. Then the binary must have the
     /// subcommand `vm-sshd`.
     pub ssh: Option<Secret>,
@@ -64,6 +68,13 @@ pub enum LabError {
     Server(String),
 }
 
+/// Starts an agent.
+fn spawn(options: &Options) -> Result<Agent, AgentError> {
+    let spawn =
+        SpawnOptions { listen: options.listen.clone(), keep: options.keep, ..SpawnOptions::default() };
+    Agent::spawn(&options.exe, &spawn)
+}
+
 /// A lab that runs.
 #[derive(Debug)]
 pub struct Lab {
@@ -78,15 +89,41 @@ pub struct Lab {
     redis: RefCell<BTreeMap<RedisKey, Settings>>,
     /// What somebody has put in the packets' way.
     faults: Faults,
+    /// What the agent keeps for the server that follows this one.
+    noted: RefCell<Option<Note>>,
+    resumed: bool,
     /// What answers the VMs on 169.254.169.254.
     guests: Guests,
 }
 
 impl Lab {
-    /// Starts an agent with an empty World.
+    /// Starts an agent with an empty World. One that a server has left where this one is to listen is ended.
     pub fn start(options: Options) -> Result<Self, LabError> {
-        let spawn = SpawnOptions { listen: options.listen.clone(), ..SpawnOptions::default() };
-        let agent = Agent::spawn(&options.exe, &spawn)?;
+        if let Some(left) = options.listen.as_ref().and_then(|path| Agent::connect(path).ok()) {
+            left.end();
+        }
+        Self::with_agent(spawn(&options)?, options)
+    }
+
+    /// Takes over the lab of a server that was killed, if it was a lab of this World or one that came before it, and
+    /// whatever else is left where this one is to listen is ended. Otherwise as [`Lab::start`]. The World is yet to be made
+    /// real in either case.
+    pub fn resume(world: &World, options: Options) -> Result<Self, LabError> {
+        let left = options.listen.as_ref().filter(|_| !options.keep.is_zero());
+        if let Some(agent) = left.map(|path| Agent::adopt(path)).transpose()?.flatten() {
+            let note = agent.note()?.and_then(|note| serde_json::from_str::<Note>(&note).ok());
+            if let Some(note) = note.filter(|note| note.world == note::identity(world)) {
+                let Note { booted, redis, faults, .. } = note.clone();
+                let (redis, noted) = (RefCell::new(redis), RefCell::new(Some(note)));
+                let faults = faults.into_iter().collect();
+                return Ok(Self { booted, redis, noted, faults, resumed: true, ..Self::with_agent(agent, options)? });
+            }
+            // Dropped, it ends the lab.
+        }
+        Self::start(options)
+    }
+
+    fn with_agent(agent: Agent, options: Options) -> Result<Self, LabError> {
         Ok(Self {
             world: World::default(),
             agent,
@@ -95,8 +132,15 @@ impl Lab {
             told: None,
             redis: RefCell::default(),
             faults: Faults::new(),
+            noted: RefCell::default(),
+            resumed: false,
             guests: Guests::start()?,
         })
+    }
+
+    /// Whether it was taken over from a server that was killed.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
     }
 
     /// The World as it is.
@@ -172,7 +216,22 @@ impl Lab {
         self.boot()?;
         // A fault goes with what it was on.
         self.faults.retain(|place, _| fault::exists(place, &fabric));
+        self.note()?;
         Ok(report)
+    }
+
+    /// Has the agent keep what a server that follows this one cannot observe.
+    fn note(&self) -> Result<(), LabError> {
+        let (booted, redis) = (self.booted.clone(), self.redis.borrow().clone());
+        let faults = self.faults.iter().map(|(place, fault)| (place.clone(), *fault)).collect();
+        let note = Note { world: note::identity(&self.world), booted, redis, faults };
+        if self.options.keep.is_zero() || self.noted.borrow().as_ref() == Some(&note) {
+            return Ok(());
+        }
+        // Keys and settings always have a JSON.
+        self.agent.set_note(serde_json::to_string(&note).unwrap_or_default())?;
+        *self.noted.borrow_mut() = Some(note);
+        Ok(())
     }
 
     /// Tells the agent what it does not know yet of the endpoints: they are many.

@@ -11,6 +11,7 @@ pub mod firewall_log;
 pub mod guest;
 pub mod http;
 pub mod lab;
+mod note;
 pub mod paths;
 pub mod run;
 pub mod seed;

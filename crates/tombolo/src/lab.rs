@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, anyhow};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tombolo_agent::Agent;
 use tombolo_dataplane::Faults;
 use tombolo_model::World;
@@ -31,7 +32,7 @@ pub(crate) fn options(listen: Option<PathBuf>) -> Result<Options> {
     let exe = std::env::current_exe().context("find the tombolo binary")?;
     let proxy = exe.with_file_name("tombolo-proxy");
     let bin = [exe.clone(), proxy].into_iter().filter(|path| path.exists()).collect();
-    Ok(Options { exe, listen, bin, ssh: Some(Secret::random()?) })
+    Ok(Options { exe, listen, bin, keep: Duration::ZERO, ssh: Some(Secret::random()?) })
 }
 
 /// Reads a topology file and makes its World; every error of it goes to stderr.

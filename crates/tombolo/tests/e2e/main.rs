@@ -16,6 +16,7 @@ mod kill;
 mod life;
 mod logs;
 mod packets;
+mod restart;
 mod scope;
 mod serve;
 mod ssh;
