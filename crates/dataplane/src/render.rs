@@ -187,14 +187,10 @@ fn ruleset(network: &Network) -> Ruleset {
     rules
 }
 
-/// With more rules than this in the chains of a gate, chains are known by their rules.
-const MANY: usize = 200;
-
 /// The target classes of one gate: which rules act, and the name of the chain that has them.
 ///
 /// A chain is named after the places of its rules, so that a rule that changes is a change of a chain and not of all that
-/// leads to it. One transaction has no room for many rules: then a chain is named after its rules, so that
-/// the chain that takes its place can be there before anything leads to it.
+/// leads to it.
 struct Classes<'r> {
     letter: char,
     rules: &'r Rules,
@@ -219,13 +215,8 @@ impl<'r> Classes<'r> {
 
     /// Names the chains, once all interfaces are there.
     fn name(&mut self) {
-        let many = self.names.keys().map(Vec::len).sum::<usize>() > MANY;
         for (acting, name) in &mut self.names {
-            let what = match many {
-                true => format!("{:?}", acting.iter().map(|i| &self.rules[*i]).collect::<Vec<_>>()),
-                false => format!("{acting:?}"),
-            };
-            *name = format!("{}-{}", self.letter, hex(what.as_bytes(), 6));
+            *name = format!("{}-{}", self.letter, hex(format!("{acting:?}").as_bytes(), 6));
         }
     }
 

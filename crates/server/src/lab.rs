@@ -116,7 +116,14 @@ impl Lab {
                 let Note { booted, redis, faults, .. } = note.clone();
                 let (redis, noted) = (RefCell::new(redis), RefCell::new(Some(note)));
                 let faults = faults.into_iter().collect();
-                return Ok(Self { booted, redis, noted, faults, resumed: true, ..Self::with_agent(agent, options)? });
+                return Ok(Self {
+                    booted,
+                    redis,
+                    noted,
+                    faults,
+                    resumed: true,
+                    ..Self::with_agent(agent, options)?
+                });
             }
             // Dropped, it ends the lab.
         }

@@ -3,6 +3,7 @@
 
 use super::guests::{Guests, Order};
 use super::netlink::{Mode, Route as Netlink};
+use super::nft::Loaded;
 use super::settings::Settings;
 use super::{Held, Kernel, RT_TABLE_LOCAL, Rules, netns};
 use crate::plan::{Edit, Op, Plan};
@@ -111,7 +112,7 @@ impl Kernel {
                 // Until they are loaded nothing is known of them: a part of them may be.
                 let before = held.rules.take();
                 let known = before.as_ref().map(|known| (&known.table, known.generation));
-                let generation = held.with_nft(|nft| nft.load(known, &table))?;
+                let Loaded { table, generation } = held.with_nft(|nft| nft.load(known, &table))?;
                 held.rules = Some(Rules { fingerprint: rules.fingerprint(), table, generation });
                 Ok(())
             }

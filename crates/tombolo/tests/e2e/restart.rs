@@ -1,4 +1,5 @@
-//! A server that is killed and started again finds its lab as it was, and no packet knows of it.
+//! A server that is killed and started again finds its lab as it was, and no packet knows of it; a change of rules is
+//! whole for every packet.
 
 use crate::support::http::Served;
 use crate::support::{Home, as_each_user, eventually, homes};
@@ -180,4 +181,63 @@ fn a_lab_that_nobody_takes_over_ends() {
         eventually("the old lab's programs are gone", || sleepers(home) == 0);
         home.down();
     });
+}
+/// Rules that let a packet pass, and rules that stop another one, are changed one after the other, a thousand times: the
+/// one always arrives, the other never.
+#[test]
+fn a_change_of_rules_is_whole_for_every_packet() {
+    const CHANGES: u32 = 1000;
+    let homes = homes();
+    let home = homes.first().unwrap();
+    let served = lab(home, &[]);
+    let ports = |always: u32, n: u32| json!([always.to_string(), format!("{}-{}", 8000 + n, 8000 + 2 * n)]);
+    rule(&served, "denies", 900, "denied", ports(7001, 0));
+    rule(&served, "allows", 1000, "allowed", json!(["7000-7001", "9999"]));
+    let agent = Agent::connect(&home.runtime().join("default/agent.sock")).unwrap();
+    let from = socket(&agent, "vm-1", 2, 6000);
+    let (good, bad) = (socket(&agent, "vm-2", 3, 7000), socket(&agent, "vm-2", 3, 7001));
+    bad.set_nonblocking(true).unwrap();
+    let mut packet = [0; 4];
+    let pair = |n: u32, packet: &mut [u8; 4]| {
+        // Nobody answers, so each packet is a new connection to the rules.
+        from.send_to(b"bad", "10.0.0.3:7001").unwrap();
+        from.send_to(&n.to_be_bytes(), "10.0.0.3:7000").unwrap();
+        good.recv(packet).unwrap_or_else(|error| panic!("packet {n} was stopped: {error}"));
+        assert_eq!(*packet, n.to_be_bytes());
+        assert!(bad.recv(packet).is_err(), "with packet {n} one came through that no rules allow");
+    };
+    let over = AtomicBool::new(false);
+    let pairs = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut n = 0;
+            while !over.load(Ordering::SeqCst) {
+                pair(n, &mut packet);
+                n += 1;
+            }
+            n
+        });
+        let ending = Over(&over);
+        for n in 1..=CHANGES {
+            let (name, body) = match n % 2 {
+                1 => ("denies", json!({ "denied": [{ "IPProtocol": "udp", "ports": ports(7001, n) }] })),
+                _ => (
+                    "allows",
+                    json!({ "allowed":
+                        [{ "IPProtocol": "udp", "ports": ["7000-7001", (9000 + n).to_string()] }] }),
+                ),
+            };
+            let answer = served.good("PATCH", &format!("{P}/global/firewalls/{name}"), body);
+            assert_eq!((&answer["status"], answer.get("error")), (&json!("DONE"), None));
+        }
+        drop(ending);
+        sender.join().unwrap()
+    });
+    eprintln!("{pairs} pairs of packets, {CHANGES} changes");
+    // They do obey: without the rule the other one comes through.
+    served.good("DELETE", &format!("{P}/global/firewalls/denies"), Value::Null);
+    bad.set_nonblocking(false).unwrap();
+    from.send_to(b"bad", "10.0.0.3:7001").unwrap();
+    assert_eq!(bad.recv(&mut [0; 4]).unwrap(), 3);
+    drop((from, good, bad));
+    home.down();
 }
