@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::Result;
 
@@ -53,12 +54,14 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
             let report = lab.dataplane.converge(desired)?;
             hits::listen(lab)?;
             ssh::listen(lab)?;
+            look_ahead(lab, &report.0);
             converged(report)
         }
         Request::ConvergeChanges { since, changes } => {
             let report = lab.dataplane.converge_changes(since, changes)?;
             hits::listen(lab)?;
             ssh::listen(lab)?;
+            report.iter().for_each(|(report, _)| look_ahead(lab, report));
             report.map_or(Response::DesiredOtherwise.into(), converged)
         }
         Request::Connect { netns, to, limit } => connect::connect(lab, &netns, to, limit)?,
@@ -85,6 +88,14 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
             unreachable!("dealt with by the connection")
         }
     })
+}
+
+/// Looks at what a convergence has made. Without a thread the next one does.
+fn look_ahead(lab: &Arc<Lab>, report: &ConvergeReport) {
+    let lab = Arc::clone(lab);
+    if !report.edits.is_empty() {
+        let _ = thread::Builder::new().name("look".into()).spawn(move || lab.dataplane.look_ahead());
+    }
 }
 
 fn converged((report, number): (ConvergeReport, u64)) -> Reply {

@@ -10,10 +10,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use tombolo_dataplane::linux::Kernel;
 use tombolo_dataplane::linux::apply::Failure;
 use tombolo_dataplane::linux::guests::Guests;
 use tombolo_dataplane::linux::probe::cookies;
+use tombolo_dataplane::linux::{Held, Kernel};
 use tombolo_dataplane::{Changes, Desired, Probe, Seen, plan};
 
 use crate::hits::Logging;
@@ -27,6 +27,9 @@ pub struct ConvergeReport {
     /// Those that failed.
     pub failures: Vec<Failure>,
 }
+
+/// Namespaces that are looked at ahead while others wait for the kernel: some milliseconds.
+const AT_A_TIME: usize = 16;
 
 /// The kernel's part of a lab.
 #[derive(Debug)]
@@ -102,6 +105,14 @@ impl Dataplane {
         let failures = kernel.apply(&plan);
         let edits = plan.edits.iter().map(|edit| (edit.op.to_string(), edit.why.to_owned())).collect();
         Ok(ConvergeReport { edits, failures })
+    }
+
+    /// Looks at what is new now, while nobody waits for it: the next convergence is quicker for it.
+    pub(crate) fn look_ahead(&self) {
+        while lock(&self.kernel).look_ahead(AT_A_TIME) {
+            // A mutex is not fair: whoever waits for it gets it now.
+            std::thread::yield_now();
+        }
     }
 
     /// Sends probes; with `counted` it looks at the rules' counters after each.

@@ -195,21 +195,20 @@ struct Classes<'r> {
     letter: char,
     rules: &'r Rules,
     names: BTreeMap<Vec<usize>, String>,
+    /// The rules that act at each interface.
+    acting: BTreeMap<Ipv4Addr, Vec<usize>>,
 }
 
 impl<'r> Classes<'r> {
     fn new(letter: char, rules: &'r Rules) -> Self {
-        Self { letter, rules, names: BTreeMap::new() }
-    }
-
-    /// The rules that act at an interface.
-    fn acting(&self, nic: Ipv4Addr) -> Vec<usize> {
-        (0..self.rules.len()).filter(|i| self.rules[*i].targets.contains(nic)).collect()
+        Self { letter, rules, names: BTreeMap::new(), acting: BTreeMap::new() }
     }
 
     /// Adds an interface, and so its class.
     fn add(&mut self, nic: Ipv4Addr) {
-        let acting = self.acting(nic);
+        let acting: Vec<usize> =
+            (0..self.rules.len()).filter(|i| self.rules[*i].targets.contains(nic)).collect();
+        self.acting.insert(nic, acting.clone());
         self.names.entry(acting).or_default();
     }
 
@@ -222,7 +221,7 @@ impl<'r> Classes<'r> {
 
     /// The name of the chain for an interface that was added.
     fn of(&self, nic: Ipv4Addr) -> String {
-        self.names.get(&self.acting(nic)).cloned().unwrap_or_default()
+        self.acting.get(&nic).and_then(|acting| self.names.get(acting)).cloned().unwrap_or_default()
     }
 
     /// All chains.

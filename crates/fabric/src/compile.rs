@@ -7,11 +7,11 @@ use crate::{IAP_CLIENT, METADATA_SERVER};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+
 use tombolo_model::firewall::IMPLIED_PRIORITY;
 use tombolo_model::{
-    Action, Direction, Firewall, FirewallKey, Instance, InstanceKey, L4, NetworkKey, NextHop, PortRange,
-    Protocol, World, peering, range, redis,
+    Action, Direction, Firewall, FirewallKey, InstanceKey, L4, NetworkKey, NextHop, PortRange, Protocol,
+    World, peering, range, redis,
 };
 
 /// The network that the World means.
@@ -162,9 +162,10 @@ fn forwarder(network: &Network, wanted: impl Fn(&Nic) -> bool) -> Via {
 
 /// Rules, tags resolved, in the order in which they win.
 fn add_rules(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
+    let members = Members::of(world);
     for (key, firewall) in world.firewalls.iter().filter(|(_, f)| !f.disabled) {
         let Some(network) = networks.get_mut(&firewall.network) else { continue };
-        let rule = resolve(world, key, firewall);
+        let rule = resolve(&members, key, firewall);
         match firewall.direction {
             Direction::Ingress => network.ingress.push(rule),
             Direction::Egress => network.egress.push(rule),
@@ -182,21 +183,50 @@ fn add_rules(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
     }
 }
 
+/// The addresses of instances in a network, by what rules call these: there may be many of both.
+#[derive(Debug, Default)]
+struct Members<'w> {
+    by_tag: BTreeMap<(&'w NetworkKey, &'w str), Vec<Ipv4Addr>>,
+    by_account: BTreeMap<(&'w NetworkKey, String), Vec<Ipv4Addr>>,
+}
+
+impl<'w> Members<'w> {
+    fn of(world: &'w World) -> Self {
+        let mut members = Self::default();
+        for (key, instance) in &world.instances {
+            let account = instance.account_email(world, &key.project);
+            for nic in &instance.nics {
+                for tag in &instance.tags {
+                    members.by_tag.entry((&nic.network, tag)).or_default().push(nic.address);
+                }
+                if let Some(account) = account.clone() {
+                    members.by_account.entry((&nic.network, account)).or_default().push(nic.address);
+                }
+            }
+        }
+        members
+    }
+
+    /// The addresses of those that have one of these tags or act as one of these accounts.
+    fn named(
+        &self,
+        network: &NetworkKey,
+        tags: &BTreeSet<String>,
+        accounts: &BTreeSet<String>,
+    ) -> BTreeSet<Ipv4Addr> {
+        let tagged = tags.iter().filter_map(|tag| self.by_tag.get(&(network, tag.as_str())));
+        let acting = accounts.iter().filter_map(|account| self.by_account.get(&(network, account.clone())));
+        tagged.chain(acting).flatten().copied().collect()
+    }
+}
+
 /// A rule with its tags and service accounts turned into the addresses of the network's instances that have them. As
 /// sources they stand for the interfaces' own addresses, not for their alias ranges, as in Google's cloud
 /// (documentation of alias IP ranges).
-fn resolve(world: &World, key: &FirewallKey, firewall: &Firewall) -> Rule {
-    let named = |tags: &BTreeSet<String>, accounts: &BTreeSet<String>| -> BTreeSet<Ipv4Addr> {
-        let acts_as = |key: &InstanceKey, instance: &Instance| {
-            let email = instance.account_email(world, &key.project);
-            !accounts.is_empty() && email.is_some_and(|email| accounts.contains(&email))
-        };
-        let is = |(key, i): &(&InstanceKey, &Arc<Instance>)| !i.tags.is_disjoint(tags) || acts_as(key, i);
-        let nics = world.instances.iter().filter(is).flat_map(|(_, instance)| &instance.nics);
-        nics.filter(|nic| nic.network == firewall.network).map(|nic| nic.address).collect()
-    };
+fn resolve(members: &Members<'_>, key: &FirewallKey, firewall: &Firewall) -> Rule {
+    let named = |tags, accounts| members.named(&firewall.network, tags, accounts);
     let sources = named(&firewall.source_tags, &firewall.source_service_accounts);
-    let sources = sources.into_iter().map(|address| Ipv4Net::new_assert(address, 32));
+    let sources = sources.into_iter().map(|address: Ipv4Addr| Ipv4Net::new_assert(address, 32));
     let ranges = match firewall.direction {
         Direction::Ingress => &firewall.source_ranges,
         Direction::Egress => &firewall.destination_ranges,

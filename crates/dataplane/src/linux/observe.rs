@@ -28,6 +28,21 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// Looks at some of the namespaces that were not looked at yet, so that the next observation need not; whether there
+    /// are more.
+    pub fn look_ahead(&mut self, most: usize) -> bool {
+        let mut new = self.namespaces.values_mut().filter(|held| held.seen.is_none());
+        for held in new.by_ref().take(most) {
+            if observe(held).is_err() {
+                // Who needs to know will be told.
+                return false;
+            }
+        }
+        new.next().is_some()
+    }
+}
+
 /// The state of a namespace.
 fn observe(held: &mut Held) -> Result<Namespace> {
     // Asked first: what changes while it is read is told of, and found the next time.
