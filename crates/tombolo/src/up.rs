@@ -1,6 +1,6 @@
 //! `tombolo up` and `tombolo down`.
 
-use crate::lab::{LabArgs, read};
+use crate::lab::{LabArgs, parse, read};
 use crate::output::print;
 use crate::serve::Serving;
 use crate::status;
@@ -47,7 +47,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Brings a file up and stays.
 fn foreground(args: &Args) -> Result<ExitCode> {
-    let (topology, _) = read(&args.file)?;
+    // Whoever started this with `--detach` has read the file and found it good.
+    let topology = if args.leave_terminal { parse(&args.file)? } else { read(&args.file)?.0 };
     let dir = LabDir::of(&args.lab.lab);
     let control = Control::bind(&dir).context(dir.path.display().to_string())?;
     let ended = bring_up(args, &topology, &dir, &control);

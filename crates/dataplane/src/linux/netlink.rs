@@ -37,7 +37,7 @@ impl AsFd for Route {
 const BATCH: usize = 16 * 1024;
 /// How many requests go out in one send: the kernel answers before the send returns, and all answers must have room in
 /// the receive buffer, which is of 208 KiB where nobody has changed it.
-const MOST: usize = 96;
+const MOST: usize = 32;
 
 /// `NLMSG_ERROR`, which is also how success is told, and `RTM_NEWLINK`.
 const ANSWER: u16 = 2;
