@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use tombolo_dataplane::{Desired, Probe, Seen};
+use tombolo_dataplane::{Desired, Probe, Seen, Tracked};
 
 use crate::hits::Hits;
 use crate::kernel::ConvergeReport;
@@ -238,6 +238,14 @@ impl Agent {
             }
             (Response::Failed { message }, _) => Err(AgentError::Refused(message)),
             _ => Err(AgentError::Confused("Bind")),
+        }
+    }
+
+    /// The connections that a router knows. What passes of them is counted from the first call on.
+    pub fn connections(&self, router: &str) -> Result<Vec<Tracked>, AgentError> {
+        match self.request(&Request::Connections { netns: router.into() })? {
+            Response::Connections(all) => Ok(all),
+            _ => Err(AgentError::Confused("Connections")),
         }
     }
 

@@ -69,6 +69,7 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
         Request::Capture { netns, link } => capture::capture(lab, &netns, &link)?,
         Request::Probe { probes, counted } => Response::Seen(lab.dataplane.probe(&probes, counted)?).into(),
         Request::Hits { since } => Response::Hits(hits::since(lab, since)).into(),
+        Request::Connections { netns } => Response::Connections(lab.dataplane.connections(&netns)?).into(),
         Request::Counters => Response::Counters(lab.dataplane.counters()?).into(),
         Request::StartDetached { vm, log, program, stdin } => {
             done(detached::start(lab, &*lab.vm(&vm)?, log, program, stdin)?)

@@ -14,7 +14,7 @@ use tombolo_dataplane::linux::apply::Failure;
 use tombolo_dataplane::linux::guests::Guests;
 use tombolo_dataplane::linux::probe::cookies;
 use tombolo_dataplane::linux::{Held, Kernel};
-use tombolo_dataplane::{Changes, Desired, Probe, Seen, plan};
+use tombolo_dataplane::{Changes, Desired, Probe, Seen, Tracked, plan};
 
 use crate::hits::Logging;
 use crate::lab::lock;
@@ -133,6 +133,11 @@ impl Dataplane {
             Some(Logging { router: router.clone(), log, endpoints: peers.collect() })
         };
         kernel.namespaces.iter().filter_map(logging).collect()
+    }
+
+    /// The connections that a router knows.
+    pub(crate) fn connections(&self, router: &str) -> Result<Vec<Tracked>> {
+        lock(&self.kernel).connections(router).context("list connections")
     }
 
     /// What the routers' rules have counted.

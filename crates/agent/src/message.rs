@@ -9,7 +9,7 @@ use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tombolo_dataplane::{Changes, Desired, Probe, Seen};
+use tombolo_dataplane::{Changes, Desired, Probe, Seen, Tracked};
 
 use crate::hits::Hits;
 use crate::kernel::ConvergeReport;
@@ -217,6 +217,11 @@ pub enum Request {
         /// Which file the server's binary is: only the same one is sure to understand all that is said.
         build: String,
     },
+    /// The connections that a router knows. What passes of them is counted from the first such request on.
+    Connections {
+        /// Name of the router's network namespace in the lab.
+        netns: String,
+    },
     /// Ends the lab.
     Shutdown,
 }
@@ -259,6 +264,8 @@ pub enum Response {
     Note(Option<String>),
     /// To [`Request::Adopt`]: somebody holds the lease.
     LeaseIsHeld,
+    /// To [`Request::Connections`].
+    Connections(Vec<Tracked>),
     /// It could not be done.
     Failed {
         /// Why.

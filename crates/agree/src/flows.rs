@@ -4,8 +4,9 @@ use crate::worlds::{PORTS, edges};
 use fastrand::Rng;
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
-use tombolo_fabric::{Fabric, Flow, METADATA_SERVER, Nic, Owner};
+use tombolo_fabric::{Fabric, Flow, INTERNET_CLIENT, METADATA_SERVER, Nic, Owner};
 use tombolo_model::NetworkKey;
+use tombolo_model::address::EXTERNAL;
 
 /// How many flows a world gets.
 const FLOWS: usize = 120;
@@ -15,8 +16,11 @@ pub fn flows(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
     let all =
         || fabric.networks.iter().flat_map(|(key, network)| network.nics.values().map(move |nic| (key, nic)));
     let senders: Vec<&Owner> = all().map(|(_, nic)| &nic.owner).collect();
-    let addresses: Vec<Ipv4Addr> =
-        all().filter(|(_, nic)| !nic.owner.is_iap()).flat_map(|(_, nic)| own_addresses(nic)).collect();
+    let addresses: Vec<Ipv4Addr> = all()
+        .filter(|(_, nic)| !nic.owner.is_iap())
+        .flat_map(|(_, nic)| own_addresses(nic).chain(nic.external))
+        .collect();
+    let outside: Vec<Ipv4Addr> = all().filter_map(|(_, nic)| nic.external).chain([INTERNET_CLIENT]).collect();
     if addresses.is_empty() {
         return Vec::new();
     }
@@ -30,7 +34,8 @@ pub fn flows(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
     let mut flows = Vec::new();
     while flows.len() < FLOWS {
         let owner = senders[rng.usize(..senders.len())];
-        let destination = match rng.u8(..22) {
+        let destination = match rng.u8(..26) {
+            24.. => outside[rng.usize(..outside.len())],
             20.. if !far.is_empty() => far[rng.usize(..far.len())],
             0 => edges[rng.usize(..edges.len())],
             1 => Ipv4Addr::from(u32::from(addresses[rng.usize(..addresses.len())]).wrapping_add(1)),
@@ -66,7 +71,10 @@ fn flow(
 ) -> Flow {
     // Mostly those that have ports: where a range of ports ends is found by chance.
     const PROTOCOLS: [u8; 16] = [1, 6, 6, 6, 6, 6, 6, 6, 17, 17, 17, 132, 132, 50, 51, 4];
-    let protocol = PROTOCOLS[rng.usize(..PROTOCOLS.len())];
+    // Addresses that become others belong to other worlds' connections as well: there only ports tell these apart.
+    let outside = destination == INTERNET_CLIENT || EXTERNAL.contains(&destination);
+    let most = if outside { 13 } else { PROTOCOLS.len() };
+    let protocol = PROTOCOLS[rng.usize(..most)];
     let port = if [6, 17, 132].contains(&protocol) { PORTS[rng.usize(..PORTS.len())] } else { 0 };
     let spoof = addresses[rng.usize(..addresses.len())];
     let nics = fabric.networks.values().flat_map(|network| network.nics.values());

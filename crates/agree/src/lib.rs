@@ -25,9 +25,10 @@ use std::fmt;
 use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::rules::{Side, counter};
 use tombolo_dataplane::{Counted, Probe, Seen, render};
-use tombolo_fabric::route::lookup;
-use tombolo_fabric::{Cause, Fabric, Flow, Owner, State, Step, Trace, Verdict, Via, compile, trace};
-use tombolo_model::{Action, Timestamp, World};
+use tombolo_fabric::{
+    Cause, Fabric, Flow, Owner, State, Step, Trace, Verdict, Via, candidates, compile, internet, trace,
+};
+use tombolo_model::{Action, Timestamp, World, range};
 
 /// After so many worlds the lab begins with new namespaces; until then each world is made from the one before.
 const FRESH_EVERY: u64 = 16;
@@ -65,8 +66,8 @@ pub struct Disagreement {
     pub trace: Trace,
     /// What the packets did.
     pub seen: Seen,
-    /// What they should have done.
-    pub wanted: Wanted,
+    /// What they should have done, any of it.
+    pub wanted: Vec<Wanted>,
 }
 
 /// What the packets should do.
@@ -80,6 +81,16 @@ pub struct Wanted {
     pub counted: Vec<Counted>,
 }
 
+impl Wanted {
+    /// Whether the packets did it.
+    fn is(&self, seen: &Seen) -> bool {
+        let arrived: BTreeSet<_> = self.arrived.iter().collect();
+        seen.arrived.iter().collect::<BTreeSet<_>>() == arrived
+            && self.replied.is_none_or(|replied| replied == seen.replied)
+            && self.counted == seen.counted
+    }
+}
+
 impl fmt::Display for Disagreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Flow { network, nic, source, destination, .. } = &self.trace.flow;
@@ -89,13 +100,18 @@ impl fmt::Display for Disagreement {
             self.seed, network.name, self.trace.flow
         )?;
         writeln!(f, "  wanted {:?}\n  seen   {:?}", self.wanted, self.seen)?;
-        for step in &self.trace.steps {
-            let cause = step.cause.map_or("ok", |cause| cause.as_str());
-            writeln!(
-                f,
-                "    {cause:<24} {:?} {}: {} {}",
-                step.state, step.network.name, step.what, step.detail
-            )?;
+        for (i, way) in self.trace.ways().enumerate() {
+            if i > 0 {
+                writeln!(f, "    or")?;
+            }
+            for step in &way.steps {
+                let cause = step.cause.map_or("ok", |cause| cause.as_str());
+                writeln!(
+                    f,
+                    "    {cause:<24} {:?} {}: {} {}",
+                    step.state, step.network.name, step.what, step.detail
+                )?;
+            }
         }
         Ok(())
     }
@@ -154,17 +170,15 @@ fn one_world(
     for (flow, mut seen) in flows.into_iter().zip(seen) {
         let leaves = leaves(&open, &flow);
         let trace = trace(&fabric, &flow);
-        let wanted = wanted(&fabric, &trace, leaves);
+        let wanted: Vec<Wanted> = trace.ways().map(|way| wanted(&fabric, way, leaves)).collect();
         seen.arrived.sort();
         seen.arrived.dedup();
+        // Nobody made the rules of the internet.
+        seen.counted.retain(|counted| counted.router != internet().to_string());
         seen.counted.sort();
         report.flows += 1;
         *report.verdicts.entry(verdict_name(&trace)).or_default() += 1;
-        let arrived: BTreeSet<_> = wanted.arrived.iter().collect();
-        let agree = seen.arrived.iter().collect::<BTreeSet<_>>() == arrived
-            && wanted.replied.is_none_or(|replied| replied == seen.replied)
-            && wanted.counted == seen.counted;
-        if !agree {
+        if !wanted.iter().any(|wanted| wanted.is(&seen)) {
             report.disagreements.push(Disagreement { seed, trace, seen, wanted });
         }
     }
@@ -203,10 +217,16 @@ fn without_egress_rules(fabric: &Fabric) -> Fabric {
 /// egress gate counts no packet that has none; Google's order, and that of `trace`, is the other.
 fn leaves(open: &Fabric, flow: &Flow) -> bool {
     let Some(network) = open.networks.get(&flow.network) else { return false };
+    // Only on its way out is an interface asked for its external address.
+    let chosen = candidates(&network.routes, flow.destination, Some(flow.nic));
+    let external = network.nics.values().any(|nic| nic.external.is_some());
+    if external && chosen.iter().any(|route| route.via == Via::Internet) {
+        return !range::is_private(flow.destination);
+    }
     let trace = trace(open, flow);
     let routed = trace.steps.iter().any(|step| step.state == State::ApplyRoute && step.cause.is_none());
     // A subnetwork is no way to an address that nothing in it has.
-    let own = lookup(&network.routes, flow.destination).is_some_and(|route| route.via == Via::Subnetwork);
+    let own = chosen.first().is_some_and(|route| route.via == Via::Subnetwork);
     let nobody = own && trace.cause() == Some(Cause::UnknownInternalAddress);
     // Identity-Aware Proxy's client has an address, though none of the network's routes lead there.
     network.nics.contains_key(&flow.destination) || routed && !nobody
@@ -225,7 +245,7 @@ fn wanted(fabric: &Fabric, trace: &Trace, leaves: bool) -> Wanted {
         }
         Verdict::Delivered { network, nic } => {
             let receiver = owner(network, nic);
-            let replied = answers(fabric, &trace.flow, &receiver, *nic).then_some(true);
+            let replied = answers(fabric, trace, &receiver, *nic).then_some(true);
             Wanted { arrived: Some(receiver.to_string()), replied, counted }
         }
     }
@@ -248,16 +268,32 @@ fn counted(trace: &Trace, leaves: bool) -> Vec<Counted> {
 }
 
 /// Whether the receiver's kernel answers by the way that the packet came: TCP by a RST, an echo request by its reply.
-fn answers(fabric: &Fabric, flow: &Flow, receiver: &Owner, nic: std::net::Ipv4Addr) -> bool {
+fn answers(fabric: &Fabric, trace: &Trace, receiver: &Owner, nic: std::net::Ipv4Addr) -> bool {
+    let flow = &trace.flow;
     let sender = fabric.networks.get(&flow.network).and_then(|network| network.nics.get(&flow.nic));
     let genuine = sender.is_some_and(|nic| nic.has(flow.source));
-    let same_way = fabric.nic_towards(receiver, flow.source).is_some_and(|(_, back)| back.address == nic);
-    genuine && same_way && [1, 6].contains(&flow.protocol)
+    let outside = trace.steps.iter().any(|step| step.state == State::Nat);
+    let source = sender.and_then(|nic| nic.external).filter(|_| outside).unwrap_or(flow.source);
+    let same_way = fabric.nic_towards(receiver, source).is_some_and(|(_, back)| back.address == nic);
+    // A route with tags may lead the answer elsewhere, and without one to the internet it does not get there.
+    let goes_back = match &trace.verdict {
+        Verdict::Delivered { network, nic } if *receiver != Owner::Internet => {
+            let routes = &fabric.networks[network].routes;
+            let back = candidates(routes, source, Some(*nic));
+            match outside {
+                true => back.iter().any(|route| route.via == Via::Internet),
+                false => back == candidates(routes, source, None),
+            }
+        }
+        _ => true,
+    };
+    genuine && same_way && goes_back && [1, 6].contains(&flow.protocol)
 }
 
-/// `DELIVERED`, `FORWARDED` or the cause.
+/// `DELIVERED`, `FORWARDED`, the cause, or `SEVERAL` where next hops are equal.
 fn verdict_name(trace: &Trace) -> String {
     match trace.verdict {
+        _ if !trace.others.is_empty() => "SEVERAL".into(),
         Verdict::Delivered { .. } => "DELIVERED".into(),
         Verdict::Forwarded { .. } => "FORWARDED".into(),
         Verdict::MetadataServer => "METADATA_SERVER".into(),

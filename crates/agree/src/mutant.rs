@@ -7,7 +7,7 @@ use std::str::FromStr;
 use tombolo_dataplane::render::peering_link;
 use tombolo_dataplane::rules::Allow;
 use tombolo_dataplane::{Desired, Route, RouteVia, render};
-use tombolo_fabric::{Fabric, Network, Rule, Rules, Via};
+use tombolo_fabric::{Fabric, Network, Rule, Rules, Targets, Via};
 use tombolo_model::{Action, L4, NetworkKey, Protocol};
 
 /// A bug.
@@ -60,10 +60,22 @@ pub enum Mutant {
     LastOfEquals,
     /// Neighbouring rules that do the same are made one, which goes by the name of the first.
     MergedEquals,
+    /// Routes with tags are for everybody.
+    IgnoredRouteTags,
+    /// Routes with tags are for nobody.
+    MissingTaggedRoutes,
+    /// Connections are spread over all next hops of a destination, whatever their priority.
+    UnequalCost,
+    /// A route whose next hop is gone keeps its packets from the next one.
+    DeadHopWins,
+    /// An interface without an external address has its neighbour's.
+    SharedExternal,
+    /// External addresses stand for each other's interfaces.
+    SwappedExternal,
 }
 
 /// All mutants and their names.
-pub const ALL: [(&str, Mutant); 23] = [
+pub const ALL: [(&str, Mutant); 29] = [
     ("transitive-leak", Mutant::TransitiveLeak),
     ("swapped-tie-break", Mutant::SwappedTieBreak),
     ("one-gate", Mutant::OneGate),
@@ -87,6 +99,12 @@ pub const ALL: [(&str, Mutant); 23] = [
     ("deny-for-allow", Mutant::DenyForAllow),
     ("last-of-equals", Mutant::LastOfEquals),
     ("merged-equals", Mutant::MergedEquals),
+    ("ignored-route-tags", Mutant::IgnoredRouteTags),
+    ("missing-tagged-routes", Mutant::MissingTaggedRoutes),
+    ("unequal-cost", Mutant::UnequalCost),
+    ("dead-hop-wins", Mutant::DeadHopWins),
+    ("shared-external", Mutant::SharedExternal),
+    ("swapped-external", Mutant::SwappedExternal),
 ];
 
 impl fmt::Display for Mutant {
@@ -194,8 +212,42 @@ impl Mutant {
                     run.iter_mut().for_each(|rule| go_by(rule, &first));
                 }
             }),
+            Mutant::IgnoredRouteTags => edit_networks(fabric, |network| {
+                network.routes.iter_mut().for_each(|route| route.targets = Targets::All);
+            }),
+            Mutant::MissingTaggedRoutes => edit_networks(fabric, |network| {
+                network.routes.retain(|route| route.targets == Targets::All);
+            }),
+            Mutant::UnequalCost => edit_networks(fabric, |network| {
+                let hops = network.routes.iter_mut().filter(|route| matches!(route.via, Via::Nic(_)));
+                hops.for_each(|route| route.priority = 0);
+            }),
+            Mutant::DeadHopWins => edit_networks(fabric, |network| {
+                let dead: Vec<_> =
+                    network.routes.iter().filter(|r| r.via == Via::Blackhole).cloned().collect();
+                let behind = |route: &tombolo_fabric::Route| {
+                    let before = |r: &tombolo_fabric::Route| {
+                        r.destination == route.destination
+                            && r.priority <= route.priority
+                            && r.targets == Targets::All
+                    };
+                    route.via != Via::Blackhole && dead.iter().any(before)
+                };
+                network.routes.retain(|route| !behind(route));
+            }),
+            Mutant::SharedExternal => edit_networks(fabric, |network| {
+                let external = network.nics.values().find_map(|nic| nic.external);
+                let users = network.nics.values_mut().filter(|nic| !nic.owner.is_iap());
+                users.for_each(|nic| nic.external = nic.external.or(external));
+            }),
+            Mutant::SwappedExternal => edit_networks(fabric, |network| {
+                let mut external: Vec<_> = network.nics.values().filter_map(|nic| nic.external).collect();
+                external.reverse();
+                let users = network.nics.values_mut().filter(|nic| nic.external.is_some());
+                users.zip(external).for_each(|(nic, address)| nic.external = Some(address));
+            }),
             Mutant::IgnoredTargets => edit_rules(fabric, |rules| {
-                rules.iter_mut().for_each(|rule| rule.targets = tombolo_fabric::Targets::All);
+                rules.iter_mut().for_each(|rule| rule.targets = Targets::All);
             }),
             Mutant::OneGate => {
                 let mut desired = render(fabric);
@@ -265,7 +317,7 @@ fn leak(fabric: &Fabric) -> Desired {
                     _ => None,
                 });
                 let known = router.routes.iter().any(|route| route.destination == *range);
-                router.routes.extend(via.filter(|_| !known).map(|via| Route { destination: *range, via }));
+                router.routes.extend(via.filter(|_| !known).map(|via| Route::new(*range, via)));
             }
         }
     }

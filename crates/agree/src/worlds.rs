@@ -42,11 +42,14 @@ pub(crate) const PORTS: [u16; 12] = [21, 22, 23, 25, 68, 79, 80, 90, 91, 6378, 6
 
 /// A random world.
 pub fn world(rng: &mut Rng) -> World {
-    let mut maker = Maker { world: World::default(), rng };
+    let external = rng.u8(..100) < 60;
+    let mut maker = Maker { external, world: World::default(), rng };
     maker.project();
     let networks: Vec<NetworkKey> = (0..maker.rng.usize(2..=6)).map(|i| maker.network(i)).collect();
     let instances = maker.rng.usize(2..=9);
-    (0..instances).for_each(|i| maker.instance(i));
+    // Now and then they crowd in one network and forward: only there can next hops be equal.
+    let crowd = if maker.chance(30) { networks.first() } else { None };
+    (0..instances).for_each(|i| maker.instance(i, crowd));
     maker.peerings(&networks);
     networks.iter().for_each(|network| maker.rules(network));
     networks.iter().for_each(|network| maker.routes(network));
@@ -57,6 +60,8 @@ pub fn world(rng: &mut Rng) -> World {
 }
 
 struct Maker<'r> {
+    /// Whether some instances have external addresses.
+    external: bool,
     world: World,
     rng: &'r mut Rng,
 }
@@ -133,9 +138,10 @@ impl Maker<'_> {
     }
 
     /// An instance of one or two interfaces, often at an edge of its range.
-    fn instance(&mut self, i: usize) {
-        let subnetworks: Vec<(SubnetworkKey, Ipv4Net)> =
-            self.world.subnetworks.iter().map(|(k, s)| (k.clone(), s.range)).collect();
+    fn instance(&mut self, i: usize, crowd: Option<&NetworkKey>) {
+        let all = self.world.subnetworks.iter();
+        let chosen = all.filter(|(_, s)| crowd.is_none_or(|network| s.network == *network));
+        let subnetworks: Vec<(SubnetworkKey, Ipv4Net)> = chosen.map(|(k, s)| (k.clone(), s.range)).collect();
         if subnetworks.is_empty() {
             return;
         }
@@ -152,7 +158,7 @@ impl Maker<'_> {
             key: InstanceKey::new(PROJECT, ZONE, format!("vm-{i}")),
             nics,
             tags: self.tags(40),
-            can_ip_forward: self.chance(30),
+            can_ip_forward: self.chance(crowd.map_or(30, |_| 70)),
             service_account: self
                 .accounts(40)
                 .pop_first()
@@ -161,6 +167,11 @@ impl Maker<'_> {
         };
         let instance = spec.key.clone();
         self.try_change(&Change::InstanceInsert(spec));
+        if self.external && self.chance(50) {
+            let nic = self.rng.usize(..2); // the second is refused where there is none
+            let (instance, name) = (instance.clone(), "External NAT".to_owned());
+            self.try_change(&Change::AccessConfigAdd { instance, nic, name, address: None });
+        }
         // Of the primary range, of the secondary one, or of both; where there is none the World refuses.
         let alias = |prefix_len, secondary: Option<&str>| AliasSpec {
             base: None,
@@ -332,26 +343,52 @@ impl Maker<'_> {
             .filter(|(_, nic)| nic.network == *network)
             .map(|(key, nic)| (key, nic.address))
             .collect();
-        for i in 0..self.rng.usize(..=2) {
+        // Some stop once they are next hops.
+        let mut stopped = Vec::new();
+        for i in 0..self.rng.usize(..=5) {
             if nics.is_empty() {
-                return;
+                break;
             }
-            let (instance, address) = self.pick(&nics);
+            // Only an instance that forwards makes a difference.
+            let may = |instance: &InstanceKey| self.world.instances[instance].can_ip_forward;
+            let forwarders: Vec<_> = nics.iter().filter(|(instance, _)| may(instance)).cloned().collect();
+            let use_them = self.chance(75) && !forwarders.is_empty();
+            let (instance, address) = self.pick(if use_them { &forwarders } else { &nics });
             let next_hop = match self.rng.u8(..3) {
                 0 => NextHop::Instance(instance),
                 1 => NextHop::Address(address),
                 _ => NextHop::InternetGateway,
             };
-            let destinations =
-                ["10.0.0.0/8", "10.0.0.0/23", "8.8.0.0/16", "192.168.0.0/16", "0.0.0.0/0", "10.1.0.0/16"];
+            // Few, so that several have the same.
+            let destinations = [
+                "10.0.0.0/8",
+                "10.0.0.0/23",
+                "8.8.0.0/16",
+                "192.168.0.0/16",
+                "192.168.0.0/16",
+                "0.0.0.0/0",
+                "0.0.0.0/0",
+                "10.1.0.0/16",
+                "203.0.113.7/32",
+            ];
             let spec = RouteSpec {
                 key: RouteKey::new(PROJECT, format!("{}-route-{i}", network.name)),
                 network: network.clone(),
                 dest_range: self.pick(&destinations).parse().unwrap_or_default(),
                 priority: self.pick(&[0, 1000, 1000, 2000]),
                 next_hop,
+                tags: if self.chance(35) { self.tags(50) } else { BTreeSet::new() },
             };
-            self.try_change(&Change::RouteInsert(spec));
+            let hop = match &spec.next_hop {
+                NextHop::Instance(instance) => Some(instance.clone()),
+                _ => None,
+            };
+            if self.try_change(&Change::RouteInsert(spec)) && self.chance(8) {
+                stopped.extend(hop);
+            }
+        }
+        for instance in stopped {
+            self.try_change(&Change::InstanceStop(instance));
         }
     }
 

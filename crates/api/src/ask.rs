@@ -51,6 +51,13 @@ pub fn ask(change: &Change) -> Option<Request> {
             let path = format!("projects/{}/zones/{}/instances", key.project, key.zone);
             compute(Verb::Post, path, instance(spec))
         }
+        Change::AccessConfigAdd { instance, nic, name, address } => {
+            let mut body = json!({ "name": name, "type": "ONE_TO_ONE_NAT" });
+            if let Some(address) = address {
+                body["natIP"] = json!(address);
+            }
+            compute(Verb::Post, format!("{instance}/addAccessConfig?networkInterface=nic{nic}"), body)
+        }
         Change::InstanceStop(key) => compute(Verb::Post, format!("{key}/stop"), Value::Null),
         Change::FirewallInsert(spec) => {
             compute(Verb::Post, format!("projects/{}/global/firewalls", spec.key.project), firewall(spec))
@@ -172,6 +179,9 @@ fn route(spec: &RouteSpec) -> Value {
         NextHop::Address(address) => ("nextHopIp", address.to_string()),
     };
     body[field] = json!(hop);
+    if !spec.tags.is_empty() {
+        body["tags"] = json!(spec.tags);
+    }
     body
 }
 

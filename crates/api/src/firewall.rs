@@ -180,7 +180,7 @@ fn logging(body: &Map<String, Value>) -> Result<Option<LogMetadata>, Failure> {
 }
 
 /// The values of a list, each of which must be one of its kind. A lone address is a range of one.
-fn set<T: FromStr + Ord>(
+pub(crate) fn set<T: FromStr + Ord>(
     body: &Map<String, Value>,
     field: &str,
     expected: &str,

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 use tombolo_model::peering::{imported_ranges, imported_routes};
 use tombolo_model::{
-    Change, Exchange, NetworkKey, NextHop, Peering, PeeringSpec, PeeringState, Refusal, World, range,
+    Change, Exchange, NetworkKey, Peering, PeeringSpec, PeeringState, Refusal, World, range,
 };
 
 pub(crate) const HANDLERS: Handlers = &[
@@ -140,7 +140,7 @@ fn routes(call: &Call<'_>) -> Result<Outcome, Failure> {
         })
         .collect();
     let statics = world.routes.iter().filter(|(_, route)| {
-        gives.export_custom_routes && route.network == *exporter && route.next_hop != NextHop::InternetGateway
+        gives.export_custom_routes && route.network == *exporter && route.crosses_peerings()
     });
     items.extend(statics.map(|(key, route)| {
         json!({

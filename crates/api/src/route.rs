@@ -3,8 +3,8 @@
 use crate::failure::Failure;
 use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, details, links, list, project};
-use serde_json::{Value, json};
+use crate::{Call, Handlers, details, firewall, links, list, project};
+use serde_json::{Map, Value, json};
 use tombolo_model::{Change, InstanceKey, NextHop, Refusal, Route, RouteKey, RouteSpec, World};
 
 pub(crate) const HANDLERS: Handlers = &[
@@ -16,7 +16,7 @@ pub(crate) const HANDLERS: Handlers = &[
 
 const SAID: &[&str] = &["description"];
 const DERIVED: &[&str] =
-    &["destRange", "name", "network", "nextHopGateway", "nextHopInstance", "nextHopIp", "priority"];
+    &["destRange", "name", "network", "nextHopGateway", "nextHopInstance", "nextHopIp", "priority", "tags"];
 
 fn key(call: &Call<'_>) -> RouteKey {
     RouteKey::new(call.project(), call.param("route"))
@@ -86,6 +86,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         priority: u16::try_from(priority)
             .map_err(|_| Refusal::invalid("priority", priority, "Must be between 0 and 65535."))?,
         next_hop: next_hop(call)?,
+        tags: firewall::set(call.body.as_object().unwrap_or(&Map::new()), "tags", "a network tag")?,
     };
     let details = details::read(call, SAID, DERIVED)?;
     let changes = vec![Change::RouteInsert(spec), Change::Describe { resource: key.to_string(), details }];
@@ -93,17 +94,20 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
 }
 
 fn next_hop(call: &Call<'_>) -> Result<NextHop, Failure> {
-    let said = ["nextHopGateway", "nextHopInstance", "nextHopIp"].map(|field| (field, call.text(field)));
+    const HOPS: [&str; 4] = ["nextHopGateway", "nextHopInstance", "nextHopIp", "nextHopIlb"];
+    let said = HOPS.map(|field| (field, call.text(field)));
     let mut said = said.into_iter().filter_map(|(field, value)| Some((field, value?)));
     let (Some((field, value)), None) = (said.next(), said.next()) else {
         return Err(Failure::invalid(
-            "Exactly one of nextHopGateway, nextHopInstance and nextHopIp must be specified.",
+            "Exactly one of nextHopGateway, nextHopInstance, nextHopIp and nextHopIlb must be specified.",
         ));
     };
     let wrong = |expected: &str| Failure::from(Refusal::invalid(field, value, expected));
     match field {
         "nextHopGateway" if links::last(value) == "default-internet-gateway" => Ok(NextHop::InternetGateway),
         "nextHopGateway" => Err(wrong("Must be the default internet gateway.")),
+        // There are no internal load balancers, so that none can be named.
+        "nextHopIlb" => Err(wrong("The referenced forwarding rule resource cannot be found.")),
         "nextHopIp" => value.parse().map(NextHop::Address).map_err(|_| wrong("Must be an IPv4 address.")),
         _ => {
             let path = links::path_of(value);
@@ -141,6 +145,9 @@ fn wire(world: &World, key: &RouteKey, found: &Route) -> Value {
         }
         NextHop::Instance(instance) => wire["nextHopInstance"] = json!(links::link(instance)),
         NextHop::Address(address) => wire["nextHopIp"] = json!(address.to_string()),
+    }
+    if !found.tags.is_empty() {
+        wire["tags"] = json!(found.tags);
     }
     details::add(world, &key.to_string(), &mut wire);
     wire

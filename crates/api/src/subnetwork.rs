@@ -7,7 +7,8 @@ use crate::{Call, Handlers, details, links, list, project, zone};
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use tombolo_model::{Change, Refusal, Subnetwork, SubnetworkKey, SubnetworkSpec, World};
+use tombolo_model::flow_log::FlowLog;
+use tombolo_model::{Change, Details, Refusal, Subnetwork, SubnetworkKey, SubnetworkSpec, World};
 
 pub(crate) const HANDLERS: Handlers = &[
     ("compute.subnetworks.aggregatedList", aggregated),
@@ -85,6 +86,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
             .map_err(|_| Refusal::invalid("ipCidrRange", range, "Must be a CIDR address range."))?,
     };
     let details = details::read(call, SAID, DERIVED)?;
+    FlowLog::of(&details)?;
     let mut changes = vec![Change::SubnetworkInsert(spec)];
     changes.extend(secondary(call)?.map(|ranges| set_secondary(&key, ranges)));
     changes.push(Change::Describe { resource: key.to_string(), details });
@@ -141,8 +143,20 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
         return Err(Failure::condition_not_met("Supplied fingerprint does not match the current one."));
     }
     let secondary = secondary(call)?.map(|ranges| set_secondary(&key, ranges));
-    let change = details::patch(call, &key, &present, SAID, DERIVED, &["secondaryIpRanges"])?;
+    let mut change = details::patch(call, &key, &present, SAID, DERIVED, &["secondaryIpRanges"])?;
+    if let Change::Describe { details, .. } = &mut change {
+        agree_on_flow_logs(call, details);
+        FlowLog::of(details)?;
+    }
     Ok(Commit::compute(call, scope(call), "patch", key, secondary.into_iter().chain([change]).collect()))
+}
+
+/// `enableFlowLogs` is the old name of `logConfig.enable`: what is said now of the one is said of the other.
+fn agree_on_flow_logs(call: &Call<'_>, details: &mut Details) {
+    let said = call.field("enableFlowLogs").filter(|_| call.field("logConfig").is_none()).cloned();
+    if let (Some(said), Some(config)) = (said, details.get_mut("logConfig")) {
+        config["enable"] = said;
+    }
 }
 
 fn set_private_access(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -180,6 +194,12 @@ fn wire(world: &World, key: &SubnetworkKey, found: &Subnetwork) -> Value {
         wire["secondaryIpRanges"] = ranges.collect();
     }
     details::add(world, &key.to_string(), &mut wire);
+    let log = world.details.get(&key.to_string()).and_then(|details| FlowLog::of(details).ok()?);
+    match log {
+        Some(log) => (wire["enableFlowLogs"], wire["logConfig"]) = (json!(true), log.wire()),
+        None if wire.get("logConfig").is_some() => wire["enableFlowLogs"] = json!(false),
+        None => {}
+    }
     let state = (found.range, &found.secondary, world.details.get(&key.to_string()));
     wire["fingerprint"] = json!(links::fingerprint(&state));
     wire

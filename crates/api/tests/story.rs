@@ -370,6 +370,32 @@ fn a_peering_gives_and_takes_what_each_side_says() {
     let taken = json!({ "destRange": "192.168.0.0/16", "type": "STATIC_PEERING_ROUTE", "priority": 800, "imported": true });
     assert_eq!(cloud.get(&incoming)["items"][1], taken);
 
+    // One with tags is there, and given to nobody.
+    let routes = format!("{COMPUTE}/project-i-2/global/routes");
+    let mut tagged = json!({
+        "name": "tagged",
+        "network": "global/networks/vpc-2",
+        "destRange": "172.16.0.0/12",
+        "nextHopInstance": "zones/us-central1-a/instances/router",
+        "tags": ["web", "db"],
+    });
+    cloud.post(&routes, tagged.clone());
+    assert_eq!(cloud.get(&format!("{routes}/tagged"))["tags"], json!(["db", "web"]));
+    assert_eq!(cloud.get(&incoming)["items"].as_array().map(Vec::len), Some(2));
+    tagged["tags"] = json!(["Web"]);
+    tagged["name"] = json!("wrong");
+    assert_eq!(cloud.refused("POST", &routes, tagged)["error"]["code"], 400);
+    let balanced = json!({
+        "name": "balanced",
+        "network": "global/networks/vpc-2",
+        "destRange": "172.16.0.0/12",
+        "nextHopIlb": "regions/us-central1/forwardingRules/rule-1",
+    });
+    let refused = cloud.refused("POST", &routes, balanced);
+    let expected = "Invalid value for field 'resource.nextHopIlb': 'regions/us-central1/forwardingRules/rule-1'. \
+                    The referenced forwarding rule resource cannot be found.";
+    assert_eq!(refused["error"]["message"], expected);
+
     // Given and not taken any more.
     let update = json!({ "networkPeering": { "name": "peer", "importCustomRoutes": false } });
     cloud.patch(&format!("{}/updatePeering", network(1)), update);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
 /// A connection: what Google's logs call a 5-tuple.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Connection {
     /// Where its first packet comes from.
     pub source: Ipv4Addr,
@@ -42,6 +42,28 @@ impl Connection {
             destination_port: port(2)?,
         })
     }
+}
+
+/// What has passed in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, with IP's headers.
+    pub bytes: u64,
+}
+
+/// A connection that a router knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tracked {
+    /// It, as its first packet has it.
+    pub connection: Connection,
+    /// What tells it from an earlier one of the same addresses and ports.
+    pub id: u32,
+    /// From its source.
+    pub sent: Volume,
+    /// To its source.
+    pub answered: Volume,
 }
 
 #[cfg(test)]

@@ -26,11 +26,11 @@ pub mod rules;
 pub mod state;
 pub mod table;
 
-pub use connection::Connection;
+pub use connection::{Connection, Tracked, Volume};
 pub use fault::{Fault, Faults, Place};
 pub use plan::{Edit, Op, Plan, plan};
 pub use probe::{Counted, Probe, Seen};
 pub use render::{render, render_with};
 pub use rules::Ruleset;
-pub use state::{Changes, Desired, Link, Namespace, Neighbour, Route, RouteVia, State};
+pub use state::{Changes, Desired, Link, Lookup, Namespace, Neighbour, Route, RouteVia, State};
 pub use table::Table;

@@ -4,7 +4,7 @@
 //! of its links; links come before the routes that use them. A converged kernel gives an empty plan.
 
 use crate::rules::Ruleset;
-use crate::state::{Desired, Link, Namespace, Neighbour, Route, State};
+use crate::state::{Desired, Link, Lookup, Namespace, Neighbour, Route, State};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -31,6 +31,8 @@ pub struct Edit {
 pub enum Op {
     /// Deletes one end of a veth pair, and so the other.
     DeleteLink { namespace: String, link: String },
+    /// Looks nothing up in a table of our own any more.
+    DeleteLookup { namespace: String, lookup: Lookup },
     /// Deletes a route.
     DeleteRoute { namespace: String, route: Route },
     /// Deletes a neighbour.
@@ -53,6 +55,8 @@ pub enum Op {
     AddNeighbour { namespace: String, neighbour: Neighbour },
     /// Adds a route.
     AddRoute { namespace: String, route: Route },
+    /// Looks up what comes in by a link in a table of our own first.
+    AddLookup { namespace: String, lookup: Lookup },
 }
 
 /// `add route 10.2.0.0/16 in projects/…/vpc-1`
@@ -60,6 +64,9 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Op::DeleteLink { namespace, link } => write!(f, "delete link {link} in {namespace}"),
+            Op::DeleteLookup { namespace, lookup } => {
+                write!(f, "delete lookup of {} in {namespace}", lookup.link)
+            }
             Op::DeleteRoute { namespace, route } => {
                 write!(f, "delete route {} in {namespace}", route.destination)
             }
@@ -81,6 +88,7 @@ impl fmt::Display for Op {
                 write!(f, "add neighbour {} in {namespace}", neighbour.address)
             }
             Op::AddRoute { namespace, route } => write!(f, "add route {} in {namespace}", route.destination),
+            Op::AddLookup { namespace, lookup } => write!(f, "add lookup of {} in {namespace}", lookup.link),
         }
     }
 }
@@ -177,7 +185,10 @@ fn remove(plan: &mut Plan, name: &str, want: Option<&Namespace>, have: &Namespac
     let Some(want) = want else {
         return plan.push(Op::DeleteNamespace { namespace: namespace() }, "nothing wants it");
     };
-    for route in have.routes.difference(&want.routes).filter(|r| r.via.link().is_none_or(stays)) {
+    for lookup in have.lookups.difference(&want.lookups) {
+        plan.push(Op::DeleteLookup { namespace: namespace(), lookup: lookup.clone() }, "nothing wants it");
+    }
+    for route in have.routes.difference(&want.routes).filter(|r| r.via.links().all(stays)) {
         plan.push(Op::DeleteRoute { namespace: namespace(), route: route.clone() }, "nothing wants it");
     }
     for neighbour in have.neighbours.difference(&want.neighbours).filter(|n| stays(&n.link)) {
@@ -235,8 +246,14 @@ fn add(plan: &mut Plan, name: &str, want: &Namespace, have: &Namespace, broken: 
         }
     }
     for route in &want.routes {
-        if route.via.link().is_some_and(fresh) || !have.routes.contains(route) {
+        if route.via.links().any(fresh) || !have.routes.contains(route) {
             plan.push(Op::AddRoute { namespace: namespace(), route: route.clone() }, "it is missing");
+        }
+    }
+    // Only once its table is there.
+    for lookup in &want.lookups {
+        if want.router != have.router || !have.lookups.contains(lookup) {
+            plan.push(Op::AddLookup { namespace: namespace(), lookup: lookup.clone() }, "it is missing");
         }
     }
 }

@@ -4,19 +4,24 @@
 //! hash of the peer, of the Identity-Aware Proxy client's `x0`. The rules tell them apart by the first letter.
 
 use crate::fault::{self, Faults};
-use crate::rules::{Allow, Chain, ChainRule, Ruleset, Side};
-use crate::state::{Desired, Link, Mac, Namespace, Neighbour, Route, RouteVia};
+use crate::rules::{Allow, Chain, ChainRule, INTERNET, Ruleset, Side};
+use crate::state::{Desired, Link, Lookup, Mac, Namespace, Neighbour, Route, RouteVia};
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use tombolo_fabric::{Fabric, METADATA_SERVER, Network, Nic, Owner, Rules, Via};
-use tombolo_model::{Action, NetworkKey, instance::mac_of};
+use tombolo_fabric::{
+    Fabric, INTERNET_CLIENT, METADATA_SERVER, Network, Nic, Owner, Rules, Targets, Via, internet, table,
+};
+use tombolo_model::{Action, NetworkKey, address::EXTERNAL, instance::mac_of, range::PRIVATE};
 
 /// What a router calls the next router; the same on every peering, since a permanent neighbour answers for it.
 const PEER_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 1);
 
-/// The router's interface for its Identity-Aware Proxy client.
+/// Where our tables' numbers begin: above all that the kernel gives a meaning to.
+const FIRST_TABLE: u32 = 1000;
+
+/// The router's interface for its Identity-Aware Proxy client, or, in the internet, for the client there.
 const IAP_LINK: &str = "x0";
 
 /// The kernel state that the Fabric means.
@@ -30,6 +35,8 @@ pub fn render_with(fabric: &Fabric, faults: &Faults) -> Desired {
     for (key, network) in &fabric.networks {
         let mut rules = ruleset(network);
         rules.faults = fault::of_router(faults, key, network);
+        // The internet knows addresses, not peers: whoever has one may talk to whoever has another.
+        rules.transit = *key == internet();
         let router = router(fabric, key, network, rules.fingerprint());
         desired.state.namespaces.insert(key.to_string(), router);
         desired.rules.insert(key.to_string(), rules);
@@ -38,13 +45,48 @@ pub fn render_with(fabric: &Fabric, faults: &Faults) -> Desired {
             add_endpoint_nic(namespace, key, network, nic);
         }
     }
+    if let Some((key, network)) = fabric.networks.get_key_value(&internet()) {
+        add_external(&mut desired, fabric, key, network);
+    }
     desired
+}
+
+/// Links the internet's router to those of networks that have external addresses. Each has its own side of the link here:
+/// the internet's knows where every external address is, and takes no other source from there.
+fn add_external(desired: &mut Desired, fabric: &Fabric, key: &NetworkKey, outside: &Network) {
+    for (peer, network) in &fabric.networks {
+        let external: Vec<Ipv4Addr> = network.nics.values().filter_map(|nic| nic.external).collect();
+        if external.is_empty() {
+            continue;
+        }
+        let name = peering_link(peer);
+        let mtu = network.mtu.min(outside.mtu).into();
+        let ends =
+            [(key, name.clone(), peer, INTERNET.to_owned()), (peer, INTERNET.to_owned(), key, name.clone())];
+        for (here, link, there, other) in ends {
+            let router = desired.state.namespaces.entry(here.to_string()).or_default();
+            let end = Link {
+                mac: peering_mac(here, there),
+                mtu,
+                strict_source: link != INTERNET,
+                peer: Some((there.to_string(), other)),
+            };
+            router.links.insert(link.clone(), end);
+            let mac = peering_mac(there, here);
+            router.neighbours.insert(Neighbour { link, address: PEER_GATEWAY, mac });
+        }
+        let router = desired.state.namespaces.entry(key.to_string()).or_default();
+        for address in external {
+            let destination = Ipv4Net::new_assert(address, 32);
+            router.routes.insert(Route::new(destination, RouteVia::Gateway(name.clone(), PEER_GATEWAY)));
+        }
+    }
 }
 
 /// The name of the router's end of an interface's link.
 pub fn link_of(nic: &Nic) -> String {
     match nic.owner {
-        Owner::Iap(_) => IAP_LINK.into(),
+        Owner::Iap(_) | Owner::Internet => IAP_LINK.into(),
         _ => format!("v{:08x}", u32::from(nic.address)),
     }
 }
@@ -80,11 +122,11 @@ fn add_endpoint_nic(namespace: &mut Namespace, network_key: &NetworkKey, network
     namespace.neighbours.insert(gateway);
     // An alias range is the guest's own, as Google's guest agent makes it: `ip route add local RANGE dev eth0`.
     for range in &nic.aliases {
-        namespace.routes.insert(Route { destination: *range, via: RouteVia::Local(eth.clone()) });
+        namespace.routes.insert(Route::new(*range, RouteVia::Local(eth.clone())));
     }
     // As on Google's images: nic0 has the default route, the others only the way to their subnetwork.
     let destination = if nic.index == 0 { Ipv4Net::default() } else { nic.range };
-    namespace.routes.insert(Route { destination, via: RouteVia::Gateway(eth, nic.gateway) });
+    namespace.routes.insert(Route::new(destination, RouteVia::Gateway(eth, nic.gateway)));
 }
 
 /// A network's router.
@@ -108,14 +150,15 @@ fn router(fabric: &Fabric, key: &NetworkKey, network: &Network, rules: String) -
         let destination = Ipv4Net::new_assert(nic.address, 32);
         for range in &nic.aliases {
             let via = RouteVia::Gateway(name.clone(), nic.address);
-            router.routes.insert(Route { destination: *range, via });
+            router.routes.insert(Route::new(*range, via));
         }
-        router.routes.insert(Route { destination, via: RouteVia::Link(name) });
+        router.routes.insert(Route::new(destination, RouteVia::Link(name)));
     }
     for peer in network.peers.iter().filter(|peer| fabric.networks.contains_key(*peer)) {
         add_peering(&mut router, key, network, peer, &fabric.networks[peer]);
     }
-    router.routes.extend(wide_routes(network, &router.routes));
+    let hosts: BTreeSet<Ipv4Net> = router.routes.iter().map(|route| route.destination).collect();
+    add_wide_routes(&mut router, network, &hosts);
     router
 }
 
@@ -139,25 +182,108 @@ fn add_peering(
     router.neighbours.insert(Neighbour { link: name, address: PEER_GATEWAY, mac });
 }
 
-/// The network's routes as kernel routes: of equal destinations only the one that wins, and a blackhole where
-/// Google's network would be silent. `hosts` are the /32 routes to interfaces, which a subnet route ends in.
-fn wide_routes(network: &Network, hosts: &BTreeSet<Route>) -> BTreeSet<Route> {
-    let mut chosen: BTreeMap<Ipv4Net, RouteVia> = BTreeMap::new();
-    for route in &network.routes {
-        let via = match &route.via {
-            Via::Subnetwork | Via::Internet | Via::Blackhole => RouteVia::Blackhole,
-            Via::Peer(peer) => RouteVia::Gateway(peering_link(peer), PEER_GATEWAY),
-            Via::Nic(address) => match network.nics.get(address) {
-                Some(nic) => RouteVia::Gateway(link_of(nic), nic.address),
-                None => RouteVia::Blackhole,
-            },
-        };
-        chosen.entry(route.destination).or_insert(via);
+/// Adds the network's routes: of equal destinations those that win, and a blackhole where Google's network would be
+/// silent. `hosts` are the destinations of the routes to interfaces, which a subnet route ends in.
+///
+/// Interfaces that routes with tags are for have a table of such routes, which comes first. What is the same for
+/// everybody is thrown from there to the main table, so that the longest prefix of both tables wins.
+fn add_wide_routes(router: &mut Namespace, network: &Network, hosts: &BTreeSet<Ipv4Net>) {
+    let main = wide_routes(network, None);
+    for (destination, via) in main.iter().filter(|(destination, _)| !hosts.contains(*destination)) {
+        router.routes.insert(Route::new(*destination, via.clone()));
     }
-    chosen.entry(Ipv4Net::default()).or_insert(RouteVia::Blackhole);
-    let taken: BTreeSet<Ipv4Net> = hosts.iter().map(|r| r.destination).collect();
-    let free = chosen.into_iter().filter(|(destination, _)| !taken.contains(destination));
-    free.map(|(destination, via)| Route { destination, via }).collect()
+    if !main.contains_key(&Ipv4Net::default()) {
+        router.routes.insert(Route::new(Ipv4Net::default(), RouteVia::Blackhole));
+    }
+    let mut tables: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+    for nic in network.nics.values() {
+        let tagged = network.routes.iter().filter(|route| is_for(route, nic));
+        let names: Vec<&str> = tagged.map(|route| route.name.as_str()).collect();
+        if names.is_empty() {
+            continue;
+        }
+        let mut number = table_number(&names);
+        while tables.get(&number).is_some_and(|others| *others != names) {
+            number += 1;
+        }
+        router.lookups.insert(Lookup { link: link_of(nic), table: number });
+        if tables.insert(number, names).is_some() {
+            continue;
+        }
+        let mut own = wide_routes(network, Some(nic.address));
+        for (destination, via) in &mut own {
+            if main.get(destination) == Some(via) {
+                *via = RouteVia::Throw;
+            }
+        }
+        // Of a host that is in no subnetwork's range only the main table knows.
+        let outside = hosts.iter().filter(|host| network.ranges.iter().all(|range| !range.contains(*host)));
+        own.extend(outside.map(|host| (*host, RouteVia::Throw)));
+        let routes = own.into_iter();
+        router.routes.extend(routes.map(|(destination, via)| Route {
+            table: Some(number),
+            destination,
+            via,
+        }));
+    }
+}
+
+/// Whether it is a route with tags for the interface.
+fn is_for(route: &tombolo_fabric::Route, nic: &Nic) -> bool {
+    route.targets != Targets::All && route.targets.contains(nic.address)
+}
+
+/// The number of the table of routes with these names: the same whatever else there is.
+fn table_number(names: &[&str]) -> u32 {
+    let digest = Sha256::digest(names.join(" "));
+    FIRST_TABLE + (u32::from_be_bytes([0, digest[0], digest[1], digest[2]]))
+}
+
+/// Whether a network has a link to the internet.
+fn has_internet(network: &Network) -> bool {
+    network.nics.values().any(|nic| nic.external.is_some())
+}
+
+/// Where a network sends packets of an interface, or, with `None`, of a peering, by destination.
+fn wide_routes(network: &Network, nic: Option<Ipv4Addr>) -> BTreeMap<Ipv4Net, RouteVia> {
+    let hop = |address: &Ipv4Addr| network.nics.get(address).map(|nic| (link_of(nic), nic.address));
+    let via = |routes: Vec<&tombolo_fabric::Route>| match routes.first().map(|route| &route.via) {
+        Some(Via::Peer(peer)) => RouteVia::Gateway(peering_link(peer), PEER_GATEWAY),
+        Some(Via::Nic(_)) => {
+            let hops = routes.iter().filter_map(|route| match &route.via {
+                Via::Nic(address) => hop(address),
+                _ => None,
+            });
+            let mut hops: BTreeSet<_> = hops.collect();
+            match (hops.pop_first(), hops.is_empty()) {
+                (None, _) => RouteVia::Blackhole,
+                (Some((link, gateway)), true) => RouteVia::Gateway(link, gateway),
+                (Some(first), false) => RouteVia::Gateways(hops.into_iter().chain([first]).collect()),
+            }
+        }
+        Some(Via::Internet) if has_internet(network) => RouteVia::Gateway(INTERNET.into(), PEER_GATEWAY),
+        Some(Via::Subnetwork | Via::Internet | Via::Blackhole) | None => RouteVia::Blackhole,
+    };
+    let chosen = table(&network.routes, nic).into_iter();
+    let mut chosen: BTreeMap<_, _> = chosen.map(|(destination, routes)| (destination, via(routes))).collect();
+    keep_private(&mut chosen);
+    chosen
+}
+
+/// Has nothing private leave for the internet.
+fn keep_private(chosen: &mut BTreeMap<Ipv4Net, RouteVia>) {
+    let leaves = |via: &RouteVia| matches!(via, RouteVia::Gateway(link, _) if link == INTERNET);
+    for range in PRIVATE {
+        let inside =
+            chosen.iter_mut().filter(|(destination, via)| range.contains(*destination) && leaves(via));
+        inside.for_each(|(_, via)| *via = RouteVia::Blackhole);
+        // The route of what no other is for in the range.
+        let around = chosen.iter().filter(|(destination, _)| destination.contains(&range));
+        let longest = around.max_by_key(|(destination, _)| destination.prefix_len());
+        if longest.is_some_and(|(_, via)| leaves(via)) {
+            chosen.insert(range, RouteVia::Blackhole);
+        }
+    }
 }
 
 /// A network's two gates. Interfaces at which the same rules act share a chain.
@@ -179,8 +305,14 @@ fn ruleset(network: &Network) -> Ruleset {
             let own = nic.aliases.iter().copied().chain([Ipv4Net::new_assert(nic.address, 32)]);
             rules.ends_of.insert(link_of(nic), own.collect());
         }
+        rules.external.extend(nic.external.map(|external| (link_of(nic), (nic.address, external))));
         rules.egress_of.insert(link_of(nic), egress.of(nic.address));
         rules.ingress_of.insert(link_of(nic), ingress.of(nic.address));
+    }
+    if has_internet(network) {
+        // What anybody there says of a connection is about one with the internet.
+        let outside = [Ipv4Net::from(INTERNET_CLIENT), EXTERNAL];
+        rules.ends_of.insert(INTERNET.into(), outside.into());
     }
     rules.chains.extend(egress.chains(Side::Destination, Allow::ToIngressGate));
     rules.chains.extend(ingress.chains(Side::Source, Allow::Deliver));

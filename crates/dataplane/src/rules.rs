@@ -5,12 +5,15 @@
 //! ```text
 //!   over a link with a fault: perhaps drop         whatever it is
 //!   from a peering to a peering: drop             peering is not transitive, whatever the routes say
+//!   between peerings and the internet: drop       neither is what they have in common
 //!   established: accept    invalid: drop          the gates look at first packets only
 //!   related:                 goto gate-errors     an end of a connection may complain of it, and nobody else
+//!   to 0.0.0.0/8: drop                            which is nobody's, whoever has a route to it
 //!   from a peering or IAP:   goto gate-in         (the sender's gate was in the sender's router)
 //!   from an interface:       its egress chain     an allow goes on to gate-in, never to accept
 //!   gate-in: udp:68: drop                         nobody but Google's own server makes offers to DHCP clients
 //!            to an interface: its ingress chain; to a peering: accept (the receiver's gate is there)
+//!            to the internet: no mail; only an interface's own address that has an external one
 //!   anything else: drop
 //! ```
 
@@ -20,7 +23,8 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use tombolo_fabric::{DHCP_CLIENT, METADATA_SERVER};
+use std::net::Ipv4Addr;
+use tombolo_fabric::{DHCP_CLIENT, METADATA_SERVER, SMTP};
 #[cfg(test)]
 use tombolo_model::PortRange;
 use tombolo_model::{L4, Protocol};
@@ -43,6 +47,10 @@ pub struct Ruleset {
     /// Links with a fault.
     #[serde(default)]
     pub faults: BTreeMap<String, Fault>,
+    /// By interface: the address that it has, and the one that this becomes in the internet. Where there is none there is
+    /// no internet either.
+    #[serde(default)]
+    pub external: BTreeMap<String, (Ipv4Addr, Ipv4Addr)>,
     /// The chains by name, each ending with a rule for everything.
     pub chains: BTreeMap<String, Chain>,
 }
@@ -121,12 +129,20 @@ impl Ruleset {
             table.counters.extend(chain.rules.iter().map(|rule| counter(chain.far, &rule.name)));
         }
         let dhcp = Intervals::new([(DHCP_CLIENT.into(), DHCP_CLIENT.into())]);
-        let gate_in = vec![
+        let mut gate_in = vec![
             rule([Match::Protocol(17), Match::Port(dhcp)], Verdict::Drop),
             rule([], Verdict::ByLink(Way::Out, "ingress".into())),
             rule([peering(Way::Out)], Verdict::Accept),
             rule([], Verdict::Drop),
         ];
+        if !self.external.is_empty() {
+            let out = || Match::Link(Way::Out, INTERNET.into());
+            let mail = Intervals::new([(SMTP.into(), SMTP.into())]);
+            let last = gate_in.len() - 1;
+            gate_in.insert(last, rule([out(), Match::Protocol(6), Match::Port(mail)], Verdict::Drop));
+            gate_in.insert(last + 1, rule([out()], Verdict::ByLink(Way::In, "outside".into())));
+            self.add_internet(&mut table);
+        }
         let errors = self.ends_of.keys().map(|link| (link.clone(), ends_chain(link))).collect();
         table.maps.insert("errors".into(), errors);
         let mut add = |name: &str, hook, rules| {
@@ -185,6 +201,29 @@ impl Ruleset {
         rules
     }
 
+    /// Adds what makes external addresses of internal ones, and the reverse.
+    fn add_internet(&self, table: &mut Table) {
+        let chains = self.external.keys().map(|link| (link.clone(), outside_chain(link))).collect();
+        table.maps.insert("outside".into(), chains);
+        for (link, (own, _)) in &self.external {
+            let own = Intervals::new([(u32::from(*own), u32::from(*own))]);
+            let rules =
+                vec![rule([Match::Address(Side::Source, own)], Verdict::Accept), rule([], Verdict::Drop)];
+            table.chains.insert(outside_chain(link), table::Chain { hook: None, rules });
+        }
+        let pairs = self.external.values();
+        table.addresses.insert("external".into(), pairs.clone().copied().collect());
+        table.addresses.insert("internal".into(), pairs.map(|(own, external)| (*external, *own)).collect());
+        let nat = [
+            ("nat-in", Hook::Prerouting, Way::In, Side::Destination, "internal"),
+            ("nat-out", Hook::Postrouting, Way::Out, Side::Source, "external"),
+        ];
+        for (name, hook, way, side, map) in nat {
+            let rules = vec![rule([Match::Link(way, INTERNET.into())], Verdict::Nat(side, map.into()))];
+            table.chains.insert(name.into(), table::Chain { hook: Some(hook), rules });
+        }
+    }
+
     /// The rules for packets that pass.
     fn forward(&self) -> Vec<table::Rule> {
         let to_gate = || Verdict::Goto(GATE_IN.into());
@@ -192,8 +231,20 @@ impl Ruleset {
         if !self.transit {
             rules.push(rule([peering(Way::In), peering(Way::Out)], Verdict::Drop));
         }
+        let internet = |way| Match::Link(way, INTERNET.into());
+        if !self.external.is_empty() {
+            rules.push(rule([peering(Way::In), internet(Way::Out)], Verdict::Drop));
+            rules.push(rule([internet(Way::In), peering(Way::Out)], Verdict::Drop));
+            rules.push(rule([internet(Way::In), internet(Way::Out)], Verdict::Drop));
+        }
         rules.push(rule([], Verdict::ByState(Some(GATE_ERRORS.into()))));
+        // Linux takes all but the first of these for anybody's.
+        let nobody = Match::Address(Side::Destination, Intervals::new([(0, 0x00ff_ffff)]));
+        rules.push(rule([nobody], Verdict::Drop));
         rules.push(rule([peering(Way::In)], to_gate()));
+        if !self.external.is_empty() {
+            rules.push(rule([internet(Way::In)], to_gate()));
+        }
         rules.extend(self.trusted.iter().map(|link| rule([Match::Link(Way::In, link.clone())], to_gate())));
         rules.push(rule([], Verdict::ByLink(Way::In, "egress".into())));
         rules
@@ -222,6 +273,11 @@ fn ends_chain(link: &str) -> String {
     format!("r-{link}")
 }
 
+/// The name of the chain that says what may leave an interface for the internet.
+fn outside_chain(link: &str) -> String {
+    format!("o-{link}")
+}
+
 /// Lets errors about connections with these addresses through.
 fn ends(own: &BTreeSet<Ipv4Net>) -> Vec<table::Rule> {
     let ranges = Intervals::new(own.iter().map(|range| (range.network().into(), range.broadcast().into())));
@@ -238,6 +294,9 @@ fn ends(own: &BTreeSet<Ipv4Net>) -> Vec<table::Rule> {
 
 /// How the names of interfaces to peers begin.
 const PEERING: &str = "p";
+
+/// The name of the interface to the internet.
+pub(crate) const INTERNET: &str = "n0";
 
 /// Whether the packet comes from a peer, or goes to one.
 fn peering(way: Way) -> Match {

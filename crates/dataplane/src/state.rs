@@ -73,8 +73,11 @@ pub struct Namespace {
     pub addresses: BTreeSet<(String, Ipv4Addr)>,
     /// Permanent neighbours: nothing ever asks by ARP, so nothing can lie by ARP.
     pub neighbours: BTreeSet<Neighbour>,
-    /// The main table.
+    /// The main table, and what tables of our own have.
     pub routes: BTreeSet<Route>,
+    /// Whose packets are looked up in a table of our own before the main one.
+    #[serde(default)]
+    pub lookups: BTreeSet<Lookup>,
     /// The fingerprint of its rules; `None` where there are none.
     pub rules: Option<String>,
 }
@@ -103,13 +106,32 @@ pub struct Neighbour {
     pub mac: Mac,
 }
 
-/// A route of the main table, or one that was added to the local table.
+/// A route of the main table, or one that was added to the local table, or one of a table of our own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Route {
+    /// The number of a table of our own; none for the kernel's tables.
+    #[serde(default)]
+    pub table: Option<u32>,
     /// The destinations.
     pub destination: Ipv4Net,
     /// Where to.
     pub via: RouteVia,
+}
+
+impl Route {
+    /// One of the kernel's tables.
+    pub fn new(destination: Ipv4Net, via: RouteVia) -> Self {
+        Self { table: None, destination, via }
+    }
+}
+
+/// What comes in by an interface is looked up in a table of our own first (`ip rule`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Lookup {
+    /// The interface.
+    pub link: String,
+    /// The table.
+    pub table: u32,
 }
 
 /// Where a kernel route leads.
@@ -121,16 +143,23 @@ pub enum RouteVia {
     Link(String),
     /// Out of an interface, to a gateway that is taken to be on it (`onlink`).
     Gateway(String, Ipv4Addr),
+    /// The same by several: each connection by one of them.
+    Gateways(BTreeSet<(String, Ipv4Addr)>),
+    /// To be looked up in the next table.
+    Throw,
     /// To this very namespace: the destinations are addresses of its own. In the local table.
     Local(String),
 }
 
 impl RouteVia {
-    /// The interface that the route needs.
-    pub fn link(&self) -> Option<&str> {
-        match self {
-            RouteVia::Blackhole => None,
-            RouteVia::Link(link) | RouteVia::Gateway(link, _) | RouteVia::Local(link) => Some(link),
-        }
+    /// The interfaces that the route needs, all of them: it goes with any.
+    pub fn links(&self) -> impl Iterator<Item = &str> {
+        let (one, several) = match self {
+            RouteVia::Blackhole | RouteVia::Throw => (None, None),
+            RouteVia::Link(link) | RouteVia::Gateway(link, _) | RouteVia::Local(link) => (Some(link), None),
+            RouteVia::Gateways(gateways) => (None, Some(gateways)),
+        };
+        let several = several.into_iter().flatten().map(|(link, _)| link);
+        one.into_iter().chain(several).map(String::as_str)
     }
 }

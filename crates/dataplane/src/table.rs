@@ -23,6 +23,8 @@ pub struct Table {
     pub counters: BTreeSet<String>,
     /// Maps from interfaces to the chains that decide, by name.
     pub maps: BTreeMap<String, BTreeMap<String, String>>,
+    /// Maps from addresses to those that take their place, by name.
+    pub addresses: BTreeMap<String, BTreeMap<Ipv4Addr, Ipv4Addr>>,
     /// Chains, by name.
     pub chains: BTreeMap<String, Chain>,
 }
@@ -30,7 +32,7 @@ pub struct Table {
 /// A chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chain {
-    /// Where the kernel calls it, with the policy `drop`; `None` for a chain that others go to.
+    /// Where the kernel calls it; `None` for a chain that others go to.
     pub hook: Option<Hook>,
     /// Its rules.
     pub rules: Vec<Rule>,
@@ -39,10 +41,30 @@ pub struct Chain {
 /// Where the kernel calls a chain. The numbers are those of `linux/netfilter.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
-    /// Packets for the router itself.
+    /// First packets of connections that come in, whose destination may become another one. The policy is `accept`.
+    Prerouting = 0,
+    /// Packets for the router itself. The policy is `drop`.
     Input = 1,
-    /// Packets that pass.
+    /// Packets that pass. The policy is `drop`.
     Forward = 2,
+    /// First packets of connections that leave, whose source may become another one. The policy is `accept`.
+    Postrouting = 4,
+}
+
+impl Hook {
+    /// Whether its chains are there to change addresses, not to decide.
+    pub fn is_nat(self) -> bool {
+        matches!(self, Hook::Prerouting | Hook::Postrouting)
+    }
+
+    /// Its place among the chains of its hook: `enum nf_ip_hook_priorities` of `linux/netfilter_ipv4.h`.
+    pub fn priority(self) -> i32 {
+        match self {
+            Hook::Prerouting => -100,
+            Hook::Input | Hook::Forward => 0,
+            Hook::Postrouting => 100,
+        }
+    }
 }
 
 /// A rule: what it matches, all of it, and what becomes of a packet that it matches.
@@ -110,6 +132,9 @@ pub enum Verdict {
     /// Known connections pass, invalid packets are dropped, and of new ones the next rule decides. Of what belongs to a
     /// connection without being a part of it (an ICMP error) this chain decides; without one it passes.
     ByState(Option<String>),
+    /// This address of its connection's packets becomes, for good, the one that a map has for it; where it has none, the
+    /// next rule.
+    Nat(Side, String),
 }
 
 /// Numbers, as ranges that are sorted and neither overlap nor touch.
@@ -200,11 +225,24 @@ impl Table {
             }
             out.push_str(" }\n");
         }
+        for (name, elements) in &self.addresses {
+            let _ = writeln!(out, " map {name} {{\n  type ipv4_addr : ipv4_addr;");
+            if !elements.is_empty() {
+                let elements: Vec<_> = elements.iter().map(|(from, to)| format!("{from} : {to}")).collect();
+                let _ = writeln!(out, "  elements = {{ {} }}", elements.join(", "));
+            }
+            out.push_str(" }\n");
+        }
         for (name, chain) in &self.chains {
             let _ = writeln!(out, " chain {name} {{");
             if let Some(hook) = chain.hook {
-                let hook = if hook == Hook::Input { "input" } else { "forward" };
-                let _ = writeln!(out, "  type filter hook {hook} priority filter; policy drop;");
+                let what = match hook {
+                    Hook::Prerouting => "nat hook prerouting priority dstnat; policy accept",
+                    Hook::Input => "filter hook input priority filter; policy drop",
+                    Hook::Forward => "filter hook forward priority filter; policy drop",
+                    Hook::Postrouting => "nat hook postrouting priority srcnat; policy accept",
+                };
+                let _ = writeln!(out, "  type {what};");
             }
             for rule in &chain.rules {
                 let _ = writeln!(out, "  {rule}");
@@ -265,6 +303,8 @@ impl Display for Verdict {
             Verdict::Next => f.write_str("continue"),
             Verdict::Goto(chain) => write!(f, "goto {chain}"),
             Verdict::ByLink(way, map) => write!(f, "{way} vmap @{map}"),
+            Verdict::Nat(Side::Source, map) => write!(f, "snat ip to ip saddr map @{map}"),
+            Verdict::Nat(Side::Destination, map) => write!(f, "dnat ip to ip daddr map @{map}"),
             Verdict::ByState(related) => {
                 let related = related.clone().map_or(Verdict::Accept, Verdict::Goto);
                 write!(f, "ct state vmap {{ established : accept, related : {related}, invalid : drop }}")

@@ -1,17 +1,16 @@
 //! World to Fabric. The only place where tags become addresses and peerings become routes.
 
-use crate::fabric::{Fabric, Network, Nic, Owner};
+use crate::fabric::{Fabric, Network, Nic, Owner, internet};
 use crate::firewall::{Rule, Rules, Targets};
 use crate::route::{self, Kind, Route, Via};
-use crate::{IAP_CLIENT, METADATA_SERVER};
+use crate::{IAP_CLIENT, INTERNET_CLIENT, METADATA_SERVER};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-
 use tombolo_model::firewall::IMPLIED_PRIORITY;
 use tombolo_model::{
-    Action, Direction, Firewall, FirewallKey, InstanceKey, L4, NetworkKey, NextHop, PortRange, Protocol,
-    World, peering, range, redis,
+    Action, Direction, Firewall, FirewallKey, Instance, InstanceKey, L4, NetworkKey, NextHop, PortRange,
+    Protocol, World, peering, range, redis,
 };
 
 /// The network that the World means.
@@ -31,6 +30,7 @@ pub fn compile(world: &World) -> Fabric {
                     priority: 0,
                     via: Via::Subnetwork,
                     name: key.name.clone(),
+                    targets: Targets::All,
                 });
             }
         }
@@ -39,6 +39,7 @@ pub fn compile(world: &World) -> Fabric {
     add_routes(world, &mut networks);
     add_rules(world, &mut networks);
     networks.values_mut().for_each(|n| route::sort(&mut n.routes));
+    add_internet(&mut networks);
     Fabric { networks }
 }
 
@@ -72,6 +73,7 @@ fn add_instances(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
                 aliases: nic.aliases.iter().map(|alias| alias.range).collect(),
                 gateway: subnetwork.gateway(),
                 can_ip_forward: instance.can_ip_forward,
+                external: nic.access.as_ref().map(|access| access.address),
             };
             network.nics.insert(nic.address, compiled);
         }
@@ -92,6 +94,7 @@ fn add_redis(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
             aliases: Vec::new(),
             gateway: range::gateway(range),
             can_ip_forward: false,
+            external: None,
         };
         network.nics.insert(redis.host, nic);
         network.services.insert(redis.host, redis.port);
@@ -110,9 +113,42 @@ fn add_iap_clients(networks: &mut BTreeMap<NetworkKey, Network>) {
             aliases: Vec::new(),
             gateway: METADATA_SERVER,
             can_ip_forward: false,
+            external: None,
         };
         network.nics.entry(IAP_CLIENT).or_insert(nic);
     }
+}
+
+/// Where there are external addresses there is an internet, with one client that nothing is kept from.
+fn add_internet(networks: &mut BTreeMap<NetworkKey, Network>) {
+    let nics = networks.values().flat_map(|network| network.nics.values());
+    if nics.into_iter().all(|nic| nic.external.is_none()) {
+        return;
+    }
+    let range = Ipv4Net::new_assert(INTERNET_CLIENT, 24).trunc();
+    let client = Nic {
+        owner: Owner::Internet,
+        index: 0,
+        address: INTERNET_CLIENT,
+        range,
+        subnetwork: "internet".into(),
+        aliases: Vec::new(),
+        gateway: range::gateway(range),
+        can_ip_forward: false,
+        external: None,
+    };
+    let network = Network {
+        google_managed: true,
+        mtu: 1500,
+        nics: BTreeMap::from([(INTERNET_CLIENT, client)]),
+        services: BTreeMap::new(),
+        ranges: BTreeSet::new(),
+        peers: BTreeSet::new(),
+        routes: Vec::new(),
+        egress: vec![implied("internet", Action::Allow)],
+        ingress: vec![implied("internet", Action::Allow)],
+    };
+    networks.insert(internet(), network);
 }
 
 /// Active peerings: the peer's own routes that cross, and nothing that the peer learnt elsewhere.
@@ -123,7 +159,8 @@ fn add_peers(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
             let name = route::peering_name(world, key, peer);
             let mut add = |kind, destination, priority| {
                 let (via, name) = (Via::Peer(peer.clone()), name.clone());
-                network.routes.push(Route { kind, destination, priority, via, name });
+                let targets = Targets::All;
+                network.routes.push(Route { kind, destination, priority, via, name, targets });
             };
             for (_, range) in peering::imported_ranges(world, key, peer) {
                 add(Kind::PeeringSubnet, range, 0);
@@ -144,9 +181,23 @@ fn add_routes(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
             NextHop::Address(address) => forwarder(network, |nic| nic.address == *address),
             NextHop::Instance(instance) => forwarder(network, |nic| belongs_to(nic, instance)),
         };
+        let targets = match route.tags.is_empty() {
+            true => Targets::All,
+            false => Targets::Nics(nics_with(world, &route.network, |_, i| !i.tags.is_disjoint(&route.tags))),
+        };
         let (kind, destination, priority) = (Kind::Static, route.dest_range, route.priority);
-        network.routes.push(Route { kind, destination, priority, via, name: key.name.clone() });
+        network.routes.push(Route { kind, destination, priority, via, name: key.name.clone(), targets });
     }
+}
+
+/// The addresses in a network of the instances of a kind.
+fn nics_with(
+    world: &World,
+    network: &NetworkKey,
+    is: impl Fn(&InstanceKey, &Instance) -> bool,
+) -> BTreeSet<Ipv4Addr> {
+    let nics = world.instances.iter().filter(|(key, i)| is(key, i)).flat_map(|(_, instance)| &instance.nics);
+    nics.filter(|nic| nic.network == *network).map(|nic| nic.address).collect()
 }
 
 /// Whether the interface is one of the instance.

@@ -55,6 +55,8 @@ pub struct Nic {
     pub gateway: Ipv4Addr,
     /// Whether packets with other sources may leave it, and packets to others enter it.
     pub can_ip_forward: bool,
+    /// Its address in the internet: what its own address becomes on the way there.
+    pub external: Option<Ipv4Addr>,
 }
 
 impl Nic {
@@ -80,6 +82,13 @@ pub enum Owner {
     Redis(RedisKey),
     /// The network's client of Identity-Aware Proxy, by which people ssh to VMs without an external address.
     Iap(NetworkKey),
+    /// The lab's client in the internet.
+    Internet,
+}
+
+/// The name of the lab's internet among the networks: that of no project, since none may be called so.
+pub fn internet() -> NetworkKey {
+    NetworkKey::new("-", "internet")
 }
 
 impl Owner {
@@ -94,6 +103,7 @@ impl Owner {
             Owner::Instance(key) => &key.name,
             Owner::Redis(key) => &key.name,
             Owner::Iap(_) => "iap",
+            Owner::Internet => "internet",
         }
     }
 }
@@ -104,6 +114,7 @@ impl fmt::Display for Owner {
             Owner::Instance(key) => write!(f, "{key}"),
             Owner::Redis(key) => write!(f, "{key}"),
             Owner::Iap(key) => write!(f, "{key}/iap"),
+            Owner::Internet => f.write_str("internet"),
         }
     }
 }
@@ -119,6 +130,14 @@ impl Fabric {
             .collect();
         found.sort_by_key(|(_, nic)| nic.index);
         found
+    }
+
+    /// The interface that has an address in the internet.
+    pub fn with_external(&self, address: Ipv4Addr) -> Option<(&NetworkKey, &Network, &Nic)> {
+        self.networks.iter().find_map(|(key, network)| {
+            let nic = network.nics.values().find(|nic| nic.external == Some(address))?;
+            Some((key, network, nic))
+        })
     }
 
     /// The interface by which the owner's kernel sends to `destination`: one whose subnetwork has it, else `nic0`,

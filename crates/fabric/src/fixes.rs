@@ -4,8 +4,8 @@
 //! A candidate is a list of [`Change`]s that a user could make. What no user can do (peer a network that Google
 //! manages) is listed as impossible where people would look for it, with the reason.
 
-use crate::fabric::{Fabric, Nic, Owner};
-use crate::trace::{State, Trace};
+use crate::fabric::{Fabric, Nic, Owner, internet};
+use crate::trace::{Cause, State, Trace};
 use crate::{Flow, compile, trace};
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
@@ -36,7 +36,8 @@ pub fn fixes(world: &World, found: &Trace, now: Timestamp) -> Vec<Fix> {
         return Vec::new();
     }
     let fabric = compile(world);
-    let mut candidates = vec![open_gates(world, &found.flow, Vec::new(), now)];
+    let mut candidates =
+        vec![open_gates(world, &found.flow, Vec::new(), now), external(world, &fabric, found, now)];
     if let Some((target, nic)) = destination(&fabric, &found.flow) {
         candidates.push(peer(world, &fabric, &found.flow, target, now));
         if let Owner::Redis(key) = &nic.owner {
@@ -84,6 +85,23 @@ fn open_gates(world: &World, flow: &Flow, first: Vec<Change>, now: Timestamp) ->
     let rules: Vec<String> = changes.iter().filter_map(rule_title).collect();
     let title = format!("allow {flow}: {}", rules.join(" and "));
     Some(Fix { title, cost: count(&changes), possible: true, changes, opens: vec![flow.clone()] })
+}
+
+/// An external address for the interface, where there is none.
+fn external(world: &World, fabric: &Fabric, found: &Trace, now: Timestamp) -> Option<Fix> {
+    let flow = &found.flow;
+    let nic = fabric.networks.get(&flow.network)?.nics.get(&flow.nic)?;
+    let Owner::Instance(key) = &nic.owner else { return None };
+    if found.cause() != Some(Cause::NoExternalAddress) || nic.external.is_some() {
+        return None;
+    }
+    let (instance, name) = (key.clone(), "External NAT".to_owned());
+    let change = Change::AccessConfigAdd { instance, nic: nic.index.into(), name, address: None };
+    let fix = open_gates(world, flow, vec![change], now)?;
+    let rules = fix.changes.len() - 1;
+    let what = format!("an external address for {}", key.name);
+    let title = if rules == 0 { what } else { format!("{what} + allow {flow}") };
+    Some(Fix { title, ..fix })
 }
 
 /// `ingress to vm-2 from 10.1.0.0/16`
@@ -270,7 +288,7 @@ fn recreate(world: &World, flow: &Flow, redis: &RedisKey) -> Option<Fix> {
 /// What people try first and no user can do.
 fn impossible(fabric: &Fabric, flow: &Flow) -> Option<Fix> {
     let (target, _) = destination(fabric, flow)?;
-    let network = fabric.networks.get(target).filter(|n| n.google_managed)?;
+    let network = fabric.networks.get(target).filter(|n| n.google_managed && *target != internet())?;
     if network.peers.contains(&flow.network) {
         return None;
     }
@@ -282,14 +300,19 @@ fn impossible(fabric: &Fabric, flow: &Flow) -> Option<Fix> {
 /// `1 VM, 1 rule`
 fn count(changes: &[Change]) -> String {
     type Kind = fn(&Change) -> bool;
-    let kinds: [(&str, Kind); 3] = [
+    let kinds: [(&str, Kind); 4] = [
+        ("address", |c| matches!(c, Change::AccessConfigAdd { .. })),
         ("VM", |c| matches!(c, Change::InstanceInsert(_))),
         ("peering", |c| matches!(c, Change::PeeringAdd(_))),
         ("rule", |c| matches!(c, Change::FirewallInsert(_))),
     ];
     let counted = kinds.iter().filter_map(|(name, is)| {
         let n = changes.iter().filter(|c| is(c)).count();
-        let plural = if n > 1 { "s" } else { "" };
+        let plural = match n {
+            1 => "",
+            _ if *name == "address" => "es",
+            _ => "s",
+        };
         (n > 0).then(|| format!("{n} {name}{plural}"))
     });
     counted.collect::<Vec<_>>().join(", ")

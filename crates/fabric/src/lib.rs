@@ -20,12 +20,12 @@ pub mod text;
 pub mod trace;
 
 pub use compile::compile;
-pub use fabric::{Fabric, Network, Nic, Owner};
+pub use fabric::{Fabric, Network, Nic, Owner, internet};
 pub use firewall::{Rule, Rules, Targets};
 pub use fixes::{Fix, fixes};
 pub use flow::Flow;
-pub use route::{Route, Via};
-pub use trace::{Cause, DHCP_CLIENT, State, Step, Trace, Verdict, trace};
+pub use route::{Route, Via, candidates, table};
+pub use trace::{Cause, DHCP_CLIENT, SMTP, State, Step, Trace, Verdict, trace};
 
 /// Google's link-local server of metadata, DNS and NTP: every instance may always talk to it.
 /// Source: documentation of VPC firewall rules, "Always allowed traffic".
@@ -34,3 +34,6 @@ pub const METADATA_SERVER: std::net::Ipv4Addr = std::net::Ipv4Addr::new(169, 254
 /// Where connections of Identity-Aware Proxy's TCP forwarding come from (`gcloud compute ssh --tunnel-through-iap`).
 /// The lab has one such client in every network. Google's range is 35.235.240.0/20; the client is its first host.
 pub const IAP_CLIENT: std::net::Ipv4Addr = std::net::Ipv4Addr::new(35, 235, 240, 1);
+
+/// The lab's client in the internet. Its range, 203.0.113.0/24, is nobody's (RFC 5737).
+pub const INTERNET_CLIENT: std::net::Ipv4Addr = std::net::Ipv4Addr::new(203, 0, 113, 2);

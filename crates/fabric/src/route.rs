@@ -1,11 +1,16 @@
 //! Routes as a network uses them: subnet routes, those imported from peers, and static ones.
 //!
-//! The longest prefix wins; of equal prefixes the network's own subnet, then a peer's, then static routes by
-//! priority, then static routes of peers by priority; of equal ones the first by name (Google spreads them; see the
-//! README's limits).
-//! Source: Google's documentation of routes, "Applicability and order".
+//! The longest prefix wins; of equal prefixes the network's own subnet, then a peer's, then static routes, then static
+//! routes of peers. Of several static routes those whose next hop is gone are passed over, unless all are; then
+//! those with the lowest priority value are left. Next hops that are instances are preferred to the default internet
+//! gateway, and where there are several of them connections are spread over them.
+//! Source: Google's documentation of routes, "Applicability and order" and "Behavior when instances are stopped or
+//! deleted". Of several peers that have a static route to the same destination Google takes one by an order that it
+//! does not tell; here it is the one whose route has the lowest priority value, then the first by name.
 
+use crate::firewall::Targets;
 use ipnet::Ipv4Net;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use tombolo_model::{NetworkKey, World, peering};
 
@@ -36,6 +41,15 @@ pub struct Route {
     pub via: Via,
     /// What made it: a subnetwork, a peering or a route resource.
     pub name: String,
+    /// Whose packets it routes: everybody's, or those of the interfaces that its tags stand for.
+    pub targets: Targets,
+}
+
+impl Route {
+    /// Whether it is there for packets of an interface, or, with `None`, for those that come by a peering.
+    fn acts_on(&self, nic: Option<Ipv4Addr>) -> bool {
+        nic.map_or(self.targets == Targets::All, |nic| self.targets.contains(nic))
+    }
 }
 
 /// Where a route leads.
@@ -63,9 +77,39 @@ fn order(route: &Route) -> (u8, Kind, u16, &str, Ipv4Net) {
     (32 - route.destination.prefix_len(), route.kind, route.priority, &route.name, route.destination)
 }
 
-/// The route that a packet to `destination` takes.
-pub fn lookup(routes: &[Route], destination: Ipv4Addr) -> Option<&Route> {
-    routes.iter().find(|route| route.destination.contains(&destination))
+/// The routes that a packet to `destination` may take: none, one, or several with next hops among which its connection
+/// is given one. `nic` is the interface that sends it; `None` stands for packets that come by a peering, which
+/// routes with tags are not for.
+pub fn candidates(routes: &[Route], destination: Ipv4Addr, nic: Option<Ipv4Addr>) -> Vec<&Route> {
+    let acting = || routes.iter().filter(|route| route.acts_on(nic));
+    let Some(first) = acting().find(|route| route.destination.contains(&destination)) else {
+        return Vec::new();
+    };
+    winners(acting().filter(|route| route.destination == first.destination).collect())
+}
+
+/// The same for every destination that a route has.
+pub fn table(routes: &[Route], nic: Option<Ipv4Addr>) -> BTreeMap<Ipv4Net, Vec<&Route>> {
+    let mut table: BTreeMap<Ipv4Net, Vec<&Route>> = BTreeMap::new();
+    for route in routes.iter().filter(|route| route.acts_on(nic)) {
+        table.entry(route.destination).or_default().push(route);
+    }
+    table.into_iter().map(|(destination, all)| (destination, winners(all))).collect()
+}
+
+/// Of routes to the same destination, in order, those that win.
+fn winners(mut all: Vec<&Route>) -> Vec<&Route> {
+    let Some(strongest) = all.first().copied() else { return all };
+    all.retain(|route| route.kind == strongest.kind);
+    // A destination whose next hops are all gone is not looked for by wider routes.
+    let Some(best) = all.iter().copied().find(|route| route.via != Via::Blackhole) else {
+        return vec![strongest];
+    };
+    let equal = all.into_iter().filter(|route| route.priority == best.priority);
+    let mut hops: Vec<&Route> = equal.filter(|route| matches!(route.via, Via::Nic(_))).collect();
+    hops.sort_by(|a, b| (&a.via, &a.name).cmp(&(&b.via, &b.name)));
+    hops.dedup_by(|a, b| a.via == b.via);
+    if hops.is_empty() { vec![best] } else { hops }
 }
 
 /// The name of the peering by which `local` names `peer`.

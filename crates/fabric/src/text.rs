@@ -2,7 +2,7 @@
 
 use crate::fabric::Fabric;
 use crate::trace::{Cause, State, Step, Trace, Verdict};
-use crate::{Fix, Flow, Nic};
+use crate::{Fix, Flow, Nic, Owner};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use tombolo_model::{NetworkKey, World};
@@ -43,8 +43,16 @@ pub fn render(report: &Report) -> String {
             explain(report, &mut out);
         }
     }
+    for other in &trace.others {
+        out.push_str(" or, as the connection's hash has it\n");
+        // Up to the route both ways are the same.
+        let differs = other.steps.iter().zip(&trace.steps).position(|(a, b)| a != b).unwrap_or_default();
+        for (i, step) in other.steps.iter().enumerate().skip(differs) {
+            let _ = writeln!(out, "{:>2} {}", i + 1, step_line(step));
+        }
+    }
     let packets = report.packets.map(|p| format!("packets: {} sent, {} delivered", p.sent, p.delivered));
-    match (trace.cause(), packets) {
+    match (trace.ways().find_map(Trace::cause), packets) {
         (Some(cause), packets) => {
             let _ = writeln!(out, " cause  {:<36} {}", cause.as_str(), packets.unwrap_or_default());
         }
@@ -101,6 +109,7 @@ fn lost(report: &Report) -> String {
 fn headline(fabric: &Fabric, trace: &Trace) -> String {
     let flow = &trace.flow;
     let result = match trace.verdict {
+        _ if trace.ambiguous() => "AMBIGUOUS",
         Verdict::Delivered { .. } | Verdict::MetadataServer => "REACHABLE",
         Verdict::Forwarded { .. } => "FORWARDED",
         Verdict::Dropped(_) => "UNREACHABLE",
@@ -119,12 +128,16 @@ fn headline(fabric: &Fabric, trace: &Trace) -> String {
 fn source_name(fabric: &Fabric, flow: &Flow) -> String {
     let nic = fabric.networks.get(&flow.network).and_then(|n| n.nics.get(&flow.nic));
     let name = nic.map_or("?", |nic| nic.owner.name());
+    if nic.is_some_and(|nic| nic.owner == Owner::Internet) {
+        return format!("{name} ({})", flow.source);
+    }
     format!("{name} ({}, {})", flow.source, flow.network.name)
 }
 
 /// `redis-1 (10.34.175.91, Google-managed)`, or the bare address where nothing in sight has it.
 fn destination_name(fabric: &Fabric, flow: &Flow) -> String {
     match owner_of(fabric, flow) {
+        Some((_, nic)) if nic.owner == Owner::Internet => format!("internet ({})", flow.destination),
         Some((network, nic)) => {
             let managed = fabric.networks[network].google_managed;
             let place = if managed { "Google-managed" } else { &network.name };
@@ -142,7 +155,8 @@ fn owner_of<'f>(fabric: &'f Fabric, flow: &Flow) -> Option<(&'f NetworkKey, &'f 
         let nic = network.nic_with(flow.destination).filter(|nic| !nic.owner.is_iap())?;
         Some((key, nic))
     });
-    with_address.min_by_key(|(key, _)| hops.get(*key).map_or(usize::MAX, Vec::len))
+    let closest = with_address.min_by_key(|(key, _)| hops.get(*key).map_or(usize::MAX, Vec::len));
+    closest.or_else(|| fabric.with_external(flow.destination).map(|(key, _, nic)| (key, nic)))
 }
 
 /// Every network that a chain of active peerings leads to, with that chain (its first member is `from`).
@@ -172,11 +186,15 @@ fn step_line(step: &Step) -> String {
 /// A short word for a state.
 fn word(state: State) -> &'static str {
     match state {
-        State::StartFromInstance | State::StartFromRedisInstance | State::StartFromPrivateNetwork => "START",
+        State::StartFromInstance
+        | State::StartFromRedisInstance
+        | State::StartFromPrivateNetwork
+        | State::StartFromInternet => "START",
         State::ApplyEgressFirewallRule => "EGRESS",
         State::ApplyRoute => "ROUTE",
         State::ApplyIngressFirewallRule => "INGRESS",
         State::ArriveAtInstance => "ARRIVE",
+        State::Nat => "NAT",
         State::Deliver => "DELIVER",
         State::Forward => "FORWARD",
         State::Drop => "DROP",

@@ -3,16 +3,16 @@
 //! The order of checks: the source address, the egress gate, the route, and then in the destination's network the
 //! ingress gate. The first that fails ends the trace with Google's cause (networkmanagement v1, `DropInfo.cause`).
 
-use crate::fabric::{Fabric, Network, Nic, Owner};
+use crate::fabric::{Fabric, Network, Nic, Owner, internet};
 use crate::firewall::{Packet, Rule, decide};
-use crate::route::{Kind, Route, Via, lookup};
-use crate::{Flow, METADATA_SERVER};
+use crate::route::{Kind, Route, Via, candidates};
+use crate::{Flow, INTERNET_CLIENT, METADATA_SERVER};
 use serde::Serialize;
 use std::net::Ipv4Addr;
 use tombolo_model::{Action, NetworkKey, Protocol, range};
 
 /// The TCP port of mail servers: nothing goes there at an external address.
-const SMTP: u16 = 25;
+pub const SMTP: u16 = 25;
 
 /// The UDP port of DHCP clients: no interface is sent anything there but by Google's own server.
 pub const DHCP_CLIENT: u16 = 68;
@@ -28,10 +28,12 @@ pub enum State {
     StartFromInstance,
     StartFromRedisInstance,
     StartFromPrivateNetwork,
+    StartFromInternet,
     ApplyEgressFirewallRule,
     ApplyRoute,
     ApplyIngressFirewallRule,
     ArriveAtInstance,
+    Nat,
     Deliver,
     Forward,
     Drop,
@@ -60,6 +62,8 @@ pub enum Cause {
     NoExternalAddress,
     /// The destination is in a subnetwork's range but no interface has it.
     UnknownInternalAddress,
+    /// Nothing in the lab's internet has the destination address.
+    UnknownExternalAddress,
     /// A Redis instance listens on another port.
     RedisInstanceUnsupportedPort,
     /// A Redis instance is reached by TCP only.
@@ -82,6 +86,7 @@ impl Cause {
             Cause::PrivateTrafficToInternet => "PRIVATE_TRAFFIC_TO_INTERNET",
             Cause::NoExternalAddress => "NO_EXTERNAL_ADDRESS",
             Cause::UnknownInternalAddress => "UNKNOWN_INTERNAL_ADDRESS",
+            Cause::UnknownExternalAddress => "UNKNOWN_EXTERNAL_ADDRESS",
             Cause::RedisInstanceUnsupportedPort => "REDIS_INSTANCE_UNSUPPORTED_PORT",
             Cause::RedisInstanceUnsupportedProtocol => "REDIS_INSTANCE_UNSUPPORTED_PROTOCOL",
             Cause::DroppedInsideGoogleManagedService => "DROPPED_INSIDE_GOOGLE_MANAGED_SERVICE",
@@ -142,12 +147,26 @@ pub struct Trace {
     pub steps: Vec<Step>,
     /// How it ends.
     pub verdict: Verdict,
+    /// The other ways that it may go: by the other next hops of its destination, one of which its connection is given
+    /// by a hash. These have no others themselves.
+    pub others: Vec<Trace>,
 }
 
 impl Trace {
-    /// Whether the packet gets to an interface that has its destination address, or to Google's server.
+    /// All ways that the flow may go: this one first.
+    pub fn ways(&self) -> impl Iterator<Item = &Trace> {
+        std::iter::once(self).chain(&self.others)
+    }
+
+    /// Whether the packet gets, by whatever way, to an interface that has its destination address, or to Google's server.
     pub fn reachable(&self) -> bool {
-        matches!(self.verdict, Verdict::Delivered { .. } | Verdict::MetadataServer)
+        self.ways().all(|way| matches!(way.verdict, Verdict::Delivered { .. } | Verdict::MetadataServer))
+    }
+
+    /// Whether it is dropped on one way and not on another.
+    pub fn ambiguous(&self) -> bool {
+        let dropped = |way: &Trace| way.cause().is_some();
+        self.ways().any(dropped) && !self.ways().all(dropped)
     }
 
     /// Why it is dropped, if it is.
@@ -159,21 +178,52 @@ impl Trace {
     }
 }
 
-/// Follows a flow's first packet through the Fabric.
+/// Follows a flow's first packet through the Fabric, on every way that it may go.
 pub fn trace(fabric: &Fabric, flow: &Flow) -> Trace {
-    let mut steps = Vec::new();
-    let verdict = walk(fabric, flow, &mut steps);
-    Trace { flow: flow.clone(), steps, verdict }
+    let one = |pick| {
+        let mut way = Way { pick, of: 1, steps: Vec::new() };
+        let verdict = walk(fabric, flow, &mut way);
+        (Trace { flow: flow.clone(), steps: way.steps, verdict, others: Vec::new() }, way.of)
+    };
+    let (mut first, ways) = one(0);
+    first.others = (1..ways).map(|pick| one(pick).0).collect();
+    first
+}
+
+/// The way that is being followed.
+struct Way {
+    /// Which of equal next hops is taken. Such are met once at most: beyond the first the trace does not see.
+    pick: usize,
+    /// How many there were to pick from.
+    of: usize,
+    /// The steps so far.
+    steps: Vec<Step>,
+}
+
+impl Way {
+    /// The route that is taken.
+    fn pick<'r>(&mut self, routes: &[&'r Route]) -> Option<&'r Route> {
+        self.of = self.of.max(routes.len());
+        routes.get(self.pick).or(routes.first()).copied()
+    }
+
+    /// What a step says of its next hop.
+    fn next_hop(&self, address: Ipv4Addr) -> String {
+        match self.of {
+            1 => format!("next hop {address}"),
+            of => format!("next hop {address}, {} of {of}", self.pick + 1),
+        }
+    }
 }
 
 /// Collects steps until the packet arrives or is dropped.
-fn walk(fabric: &Fabric, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
+fn walk(fabric: &Fabric, flow: &Flow, way: &mut Way) -> Verdict {
     let start = fabric.networks.get(&flow.network).and_then(|n| Some((n, n.nics.get(&flow.nic)?)));
     let Some((network, nic)) = start else {
-        return drop(steps, flow, Cause::SourceEndpointNotFound, "no such interface".into(), String::new());
+        return drop(way, flow, Cause::SourceEndpointNotFound, "no such interface".into(), String::new());
     };
     push(
-        steps,
+        way,
         start_state(&nic.owner),
         &flow.network,
         format!("{} nic{}", nic.owner.name(), nic.index),
@@ -181,25 +231,28 @@ fn walk(fabric: &Fabric, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
     );
     if !nic.has(flow.source) && !nic.can_ip_forward {
         let what = format!("source {} is not {}'s own", flow.source, nic.owner.name());
-        return drop(steps, flow, Cause::ForeignIpDisallowed, what, "canIpForward is false".into());
+        return drop(way, flow, Cause::ForeignIpDisallowed, what, "canIpForward is false".into());
     }
     if flow.destination == METADATA_SERVER {
-        push(steps, State::Deliver, &flow.network, "metadata server".into(), "always allowed".into());
+        push(way, State::Deliver, &flow.network, "metadata server".into(), "always allowed".into());
         return Verdict::MetadataServer;
     }
     if is_blocked(flow.destination) {
         let what = format!("nothing is sent to {}", flow.destination);
-        return drop(steps, flow, Cause::TrafficTypeBlocked, what, "no unicast address".into());
+        return drop(way, flow, Cause::TrafficTypeBlocked, what, "no unicast address".into());
     }
-    if let Some(verdict) = egress(network, nic, flow, steps) {
+    if let Some(verdict) = egress(network, nic, flow, way) {
         return verdict;
     }
-    match lookup(&network.routes, flow.destination) {
+    if nic.owner == Owner::Internet {
+        return outside(fabric, flow, flow.source, way);
+    }
+    match way.pick(&candidates(&network.routes, flow.destination, Some(flow.nic))) {
         None => {
             let what = format!("no route to {} in {}", flow.destination, flow.network.name);
-            drop(steps, flow, Cause::NoRoute, what, String::new())
+            drop(way, flow, Cause::NoRoute, what, String::new())
         }
-        Some(route) => follow(fabric, network, route, flow, steps),
+        Some(route) => follow(fabric, network, route, flow, way),
     }
 }
 
@@ -219,63 +272,95 @@ fn start_state(owner: &Owner) -> State {
         Owner::Instance(_) => State::StartFromInstance,
         Owner::Redis(_) => State::StartFromRedisInstance,
         Owner::Iap(_) => State::StartFromPrivateNetwork,
+        Owner::Internet => State::StartFromInternet,
     }
 }
 
 /// The sender's gate. Google's own proxy has none.
-fn egress(network: &Network, nic: &Nic, flow: &Flow, steps: &mut Vec<Step>) -> Option<Verdict> {
-    if nic.owner.is_iap() {
+fn egress(network: &Network, nic: &Nic, flow: &Flow, way: &mut Way) -> Option<Verdict> {
+    if nic.owner.is_iap() || nic.owner == Owner::Internet {
         return None;
     }
     let packet = Packet { far: flow.destination, protocol: flow.protocol, port: flow.port };
     let rule = decide(&network.egress, nic.address, &packet);
-    gate(State::ApplyEgressFirewallRule, &flow.network, rule, Cause::FirewallRule, steps)
+    gate(State::ApplyEgressFirewallRule, &flow.network, rule, Cause::FirewallRule, way)
 }
 
 /// Takes a route.
-fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
+fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, way: &mut Way) -> Verdict {
     let routed = format!("{} {}", route.destination, route.name);
     match &route.via {
         Via::Internet => {
             let private = range::is_private(flow.destination);
             if !private && Protocol::Number(flow.protocol) == Protocol::TCP && flow.port == SMTP {
                 let what = format!("no mail (tcp:25) is sent to {}", flow.destination);
-                return drop(steps, flow, Cause::TrafficTypeBlocked, what, "an external address".into());
+                return drop(way, flow, Cause::TrafficTypeBlocked, what, "an external address".into());
+            }
+            let own = network.nics.get(&flow.nic).filter(|nic| nic.address == flow.source);
+            if let Some(external) = own.and_then(|nic| nic.external).filter(|_| !private) {
+                push(way, State::ApplyRoute, &flow.network, routed, "next hop internet gateway".into());
+                if is_dhcp(flow) {
+                    return no_dhcp(way, flow);
+                }
+                push(way, State::Nat, &flow.network, external.to_string(), format!("for {}", flow.source));
+                return outside(fabric, flow, external, way);
             }
             let cause = if private { Cause::PrivateTrafficToInternet } else { Cause::NoExternalAddress };
             let only = "but the default route";
             let what = format!("no route to {} in {} {only}", flow.destination, flow.network.name);
-            drop(steps, flow, cause, what, String::new())
+            drop(way, flow, cause, what, String::new())
         }
-        Via::Blackhole => gone(steps, flow, route),
+        Via::Blackhole => gone(way, flow, route),
         // The way back to Google's proxy is no route of the network's: it beats a static one, and takes only replies.
         Via::Nic(_) | Via::Peer(_) if is_iap(network, flow.destination) => {
             let what = format!("only replies go to {}, Identity-Aware Proxy", flow.destination);
-            drop(steps, flow, Cause::NoExternalAddress, what, String::new())
+            drop(way, flow, Cause::NoExternalAddress, what, String::new())
         }
         Via::Nic(address) => {
-            push(steps, State::ApplyRoute, &flow.network, routed, format!("next hop {address}"));
+            let hop = way.next_hop(*address);
+            push(way, State::ApplyRoute, &flow.network, routed, hop);
             match network.nics.get(address) {
-                Some(nic) => arrive(&flow.network, network, nic, flow, steps, true),
-                None => gone(steps, flow, route),
+                Some(nic) => arrive(&flow.network, network, nic, flow, way, true),
+                None => gone(way, flow, route),
             }
         }
         Via::Subnetwork => {
-            push(steps, State::ApplyRoute, &flow.network, routed, "subnet route".into());
-            land(&flow.network, network, flow, steps)
+            push(way, State::ApplyRoute, &flow.network, routed, "subnet route".into());
+            land(&flow.network, network, flow, way)
         }
         Via::Peer(peer) => {
             let custom = if route.kind == Kind::PeeringStatic { ", its static route" } else { "" };
-            push(
-                steps,
-                State::ApplyRoute,
-                &flow.network,
-                routed,
-                format!("peering to {}{custom}", peer.name),
-            );
-            cross(fabric, peer, flow, steps)
+            push(way, State::ApplyRoute, &flow.network, routed, format!("peering to {}{custom}", peer.name));
+            cross(fabric, peer, flow, way)
         }
     }
+}
+
+/// What becomes in the internet of a packet that has this source there.
+fn outside(fabric: &Fabric, flow: &Flow, source: Ipv4Addr, way: &mut Way) -> Verdict {
+    let key = internet();
+    if flow.destination == INTERNET_CLIENT && fabric.networks.contains_key(&key) {
+        push(way, State::Deliver, &key, "internet".into(), format!("from {source}"));
+        return Verdict::Delivered { network: key, nic: INTERNET_CLIENT };
+    }
+    let Some((key, network, nic)) = fabric.with_external(flow.destination) else {
+        let what = format!("nothing in the lab's internet has {}", flow.destination);
+        return drop(way, flow, Cause::UnknownExternalAddress, what, String::new());
+    };
+    push(way, State::Nat, key, flow.destination.to_string(), format!("to {}", nic.address));
+    let inside = Flow { source, destination: nic.address, ..flow.clone() };
+    arrive(key, network, nic, &inside, way, false)
+}
+
+/// Whether it is what DHCP servers send.
+fn is_dhcp(flow: &Flow) -> bool {
+    Protocol::Number(flow.protocol) == Protocol::UDP && flow.port == DHCP_CLIENT
+}
+
+/// Which nobody but Google's own may.
+fn no_dhcp(way: &mut Way, flow: &Flow) -> Verdict {
+    let what = "DHCP's offers (udp:68) come from Google's server alone".to_owned();
+    drop(way, flow, Cause::TrafficTypeBlocked, what, String::new())
 }
 
 /// Whether the network's client of Identity-Aware Proxy has the address.
@@ -284,49 +369,50 @@ fn is_iap(network: &Network, address: Ipv4Addr) -> bool {
 }
 
 /// Enters a peer network. It takes only what it has a route back to, and passes nothing on to its own peers.
-fn cross(fabric: &Fabric, peer: &NetworkKey, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
+fn cross(fabric: &Fabric, peer: &NetworkKey, flow: &Flow, way: &mut Way) -> Verdict {
     let Some(network) = fabric.networks.get(peer) else {
-        return drop(steps, flow, Cause::RouteBlackhole, peer.to_string(), "the peer network is gone".into());
+        return drop(way, flow, Cause::RouteBlackhole, peer.to_string(), "the peer network is gone".into());
     };
-    let back = lookup(&network.routes, flow.source).map(|route| &route.via);
+    let back = candidates(&network.routes, flow.source, None);
     // The network's own client of Identity-Aware Proxy has that address, whatever its routes say.
-    if back != Some(&Via::Peer(flow.network.clone())) || is_iap(network, flow.source) {
+    if back.iter().all(|route| route.via != Via::Peer(flow.network.clone())) || is_iap(network, flow.source) {
         let what = format!("{} has no route back to {}", peer.name, flow.source);
-        return drop(steps, flow, Cause::NoRoute, what, String::new());
+        return drop(way, flow, Cause::NoRoute, what, String::new());
     }
-    let route = lookup(&network.routes, flow.destination);
+    let route = way.pick(&candidates(&network.routes, flow.destination, None));
     match route.map(|route| (route, &route.via)) {
-        Some((_, Via::Subnetwork)) => land(peer, network, flow, steps),
+        Some((_, Via::Subnetwork)) => land(peer, network, flow, way),
         Some((route, Via::Nic(address))) => {
             let routed = format!("{} {}", route.destination, route.name);
-            push(steps, State::ApplyRoute, peer, routed, format!("next hop {address}"));
+            let hop = way.next_hop(*address);
+            push(way, State::ApplyRoute, peer, routed, hop);
             match network.nics.get(address) {
-                Some(nic) => arrive(peer, network, nic, flow, steps, true),
-                None => gone(steps, flow, route),
+                Some(nic) => arrive(peer, network, nic, flow, way, true),
+                None => gone(way, flow, route),
             }
         }
-        Some((route, Via::Blackhole)) => gone(steps, flow, route),
+        Some((route, Via::Blackhole)) => gone(way, flow, route),
         // To another peer, or to the internet: not for packets that came by a peering.
         Some((_, Via::Peer(_) | Via::Internet)) | None => {
             let what = format!("{} has no route of its own to {}", peer.name, flow.destination);
-            drop(steps, flow, Cause::NoRoute, what, "peering is not transitive".into())
+            drop(way, flow, Cause::NoRoute, what, "peering is not transitive".into())
         }
     }
 }
 
 /// The next hop of a route is gone.
-fn gone(steps: &mut Vec<Step>, flow: &Flow, route: &Route) -> Verdict {
+fn gone(way: &mut Way, flow: &Flow, route: &Route) -> Verdict {
     let routed = format!("{} {}", route.destination, route.name);
-    drop(steps, flow, Cause::RouteBlackhole, routed, "its next hop is gone".into())
+    drop(way, flow, Cause::RouteBlackhole, routed, "its next hop is gone".into())
 }
 
 /// Finds the interface that has the destination, in a network whose subnetwork has it.
-fn land(key: &NetworkKey, network: &Network, flow: &Flow, steps: &mut Vec<Step>) -> Verdict {
+fn land(key: &NetworkKey, network: &Network, flow: &Flow, way: &mut Way) -> Verdict {
     match network.nic_with(flow.destination).filter(|nic| !nic.owner.is_iap()) {
-        Some(nic) => arrive(key, network, nic, flow, steps, false),
+        Some(nic) => arrive(key, network, nic, flow, way, false),
         None => {
             let what = format!("nothing in {} has {}", key.name, flow.destination);
-            drop(steps, flow, Cause::UnknownInternalAddress, what, String::new())
+            drop(way, flow, Cause::UnknownInternalAddress, what, String::new())
         }
     }
 }
@@ -337,36 +423,35 @@ fn arrive(
     network: &Network,
     nic: &Nic,
     flow: &Flow,
-    steps: &mut Vec<Step>,
+    way: &mut Way,
     forwards: bool,
 ) -> Verdict {
-    if Protocol::Number(flow.protocol) == Protocol::UDP && flow.port == DHCP_CLIENT {
-        let what = "DHCP's offers (udp:68) come from Google's server alone".to_owned();
-        return drop(steps, flow, Cause::TrafficTypeBlocked, what, String::new());
+    if is_dhcp(flow) {
+        return no_dhcp(way, flow);
     }
     let packet = Packet { far: flow.source, protocol: flow.protocol, port: flow.port };
     let rule = decide(&network.ingress, nic.address, &packet);
     let cause = ingress_cause(nic, network, flow);
-    if let Some(verdict) = gate(State::ApplyIngressFirewallRule, key, rule, cause, steps) {
+    if let Some(verdict) = gate(State::ApplyIngressFirewallRule, key, rule, cause, way) {
         return verdict;
     }
     let (what, at) =
         (format!("{} nic{}", nic.owner.name(), nic.index), format!("{}/{}", key.name, nic.subnetwork));
     if forwards {
-        push(steps, State::Forward, key, what, format!("{at}, which is to forward it"));
+        push(way, State::Forward, key, what, format!("{at}, which is to forward it"));
         return Verdict::Forwarded { network: key.clone(), nic: nic.address };
     }
     if matches!(nic.owner, Owner::Instance(_)) {
-        push(steps, State::ArriveAtInstance, key, what.clone(), at.clone());
+        push(way, State::ArriveAtInstance, key, what.clone(), at.clone());
     }
-    push(steps, State::Deliver, key, what, at);
+    push(way, State::Deliver, key, what, at);
     Verdict::Delivered { network: key.clone(), nic: nic.address }
 }
 
 /// Why a receiver's gate would be closed: a managed service has causes of its own.
 fn ingress_cause(nic: &Nic, network: &Network, flow: &Flow) -> Cause {
     match &nic.owner {
-        Owner::Instance(_) | Owner::Iap(_) => Cause::FirewallRule,
+        Owner::Instance(_) | Owner::Iap(_) | Owner::Internet => Cause::FirewallRule,
         Owner::Redis(_) if Protocol::Number(flow.protocol) != Protocol::TCP => {
             Cause::RedisInstanceUnsupportedProtocol
         }
@@ -378,18 +463,12 @@ fn ingress_cause(nic: &Nic, network: &Network, flow: &Flow) -> Cause {
 }
 
 /// Passes a gate, or says how the trace ends there.
-fn gate(
-    state: State,
-    key: &NetworkKey,
-    rule: Option<&Rule>,
-    cause: Cause,
-    steps: &mut Vec<Step>,
-) -> Option<Verdict> {
+fn gate(state: State, key: &NetworkKey, rule: Option<&Rule>, cause: Cause, way: &mut Way) -> Option<Verdict> {
     let allow = rule.is_some_and(|r| r.action == Action::Allow);
     let what = rule.map_or_else(String::new, |r| r.name.clone());
     let detail = rule.map_or_else(String::new, describe);
     let cause = (!allow).then_some(cause);
-    steps.push(Step { state, cause, network: key.clone(), what, detail, rule: rule.map(Rule::id) });
+    way.steps.push(Step { state, cause, network: key.clone(), what, detail, rule: rule.map(Rule::id) });
     cause.map(Verdict::Dropped)
 }
 
@@ -404,13 +483,13 @@ fn describe(rule: &Rule) -> String {
 }
 
 /// Adds a step that the packet passes.
-fn push(steps: &mut Vec<Step>, state: State, network: &NetworkKey, what: String, detail: String) {
-    steps.push(Step { state, cause: None, network: network.clone(), what, detail, rule: None });
+fn push(way: &mut Way, state: State, network: &NetworkKey, what: String, detail: String) {
+    way.steps.push(Step { state, cause: None, network: network.clone(), what, detail, rule: None });
 }
 
 /// Adds the step that the packet does not pass.
-fn drop(steps: &mut Vec<Step>, flow: &Flow, cause: Cause, what: String, detail: String) -> Verdict {
-    let network = steps.last().map_or_else(|| flow.network.clone(), |s| s.network.clone());
+fn drop(way: &mut Way, flow: &Flow, cause: Cause, what: String, detail: String) -> Verdict {
+    let network = way.steps.last().map_or_else(|| flow.network.clone(), |s| s.network.clone());
     let state = match cause {
         Cause::NoRoute
         | Cause::RouteBlackhole
@@ -418,6 +497,6 @@ fn drop(steps: &mut Vec<Step>, flow: &Flow, cause: Cause, what: String, detail: 
         | Cause::NoExternalAddress => State::ApplyRoute,
         _ => State::Drop,
     };
-    steps.push(Step { state, cause: Some(cause), network, what, detail, rule: None });
+    way.steps.push(Step { state, cause: Some(cause), network, what, detail, rule: None });
     Verdict::Dropped(cause)
 }

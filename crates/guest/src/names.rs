@@ -74,6 +74,7 @@ pub fn project_attributes<'w>(
     items.into_iter().flatten().filter_map(pair)
 }
 
-fn project_metadata<'w>(world: &'w World, project: &str, name: &str) -> Option<&'w str> {
+/// What a project's metadata says for all its instances; an item without a value says nothing, in so many words.
+pub fn project_metadata<'w>(world: &'w World, project: &str, name: &str) -> Option<&'w str> {
     project_attributes(world, project).find(|(key, _)| *key == name).map(|(_, value)| value)
 }

@@ -4,7 +4,7 @@
 //! be reserved too, which Google calls promoting it. What an address is used by follows from the instances.
 //!
 //! External addresses are from [`EXTERNAL`], the range of RFC 2544 that is never routed on the internet: no address of
-//! a lab is anybody's elsewhere. Nothing of the lab is reached by them yet.
+//! a lab is anybody's elsewhere. They are known to the lab's own internet alone.
 
 use crate::{
     InstanceKey, NetworkKey, Refusal, SubnetworkKey, Timestamp, World, key, network, peering, project, range,

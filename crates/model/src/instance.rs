@@ -89,7 +89,7 @@ impl Nic {
     }
 }
 
-/// An interface's external address. The lab has no internet yet: it is shown and kept, and no packet comes by it.
+/// An interface's external address: what its own address becomes on the way to the lab's internet, and the reverse.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AccessConfig {
@@ -170,7 +170,7 @@ pub(crate) fn insert(world: &mut World, spec: &InstanceSpec, now: Timestamp) -> 
         let expected = format!("At least one and at most {MAX_NICS} network interfaces are expected.");
         return Err(Refusal::invalid("networkInterfaces", spec.nics.len(), expected));
     }
-    check_tags(&spec.tags)?;
+    check_tags("tags.items", &spec.tags)?;
     check_account(spec.service_account.as_ref())?;
     let mut nics: Vec<Nic> = Vec::new();
     for (i, nic) in spec.nics.iter().enumerate() {
@@ -363,7 +363,7 @@ fn check_disjoint(world: &World, nics: &[Nic], nic: &Nic, i: usize) -> Result<()
 
 /// Replaces the network tags of an instance.
 pub(crate) fn set_tags(world: &mut World, key: &InstanceKey, tags: &BTreeSet<String>) -> Result<(), Refusal> {
-    check_tags(tags)?;
+    check_tags("tags.items", tags)?;
     get_mut(world, key)?.tags = tags.clone();
     Ok(())
 }
@@ -440,9 +440,9 @@ fn check_account(account: Option<&ServiceAccount>) -> Result<(), Refusal> {
 }
 
 /// At most 64 tags, each an RFC 1035 name.
-fn check_tags(tags: &BTreeSet<String>) -> Result<(), Refusal> {
+pub(crate) fn check_tags(field: &str, tags: &BTreeSet<String>) -> Result<(), Refusal> {
     if tags.len() > 64 {
-        return Err(Refusal::invalid("tags.items", tags.len(), "At most 64 tags are allowed."));
+        return Err(Refusal::invalid(field, tags.len(), "At most 64 tags are allowed."));
     }
-    tags.iter().enumerate().try_for_each(|(i, tag)| key::check_name(&format!("tags.items[{i}]"), tag))
+    tags.iter().enumerate().try_for_each(|(i, tag)| key::check_name(&format!("{field}[{i}]"), tag))
 }

@@ -16,6 +16,7 @@ pub mod change;
 pub mod connection;
 pub mod details;
 pub mod firewall;
+pub mod flow_log;
 pub mod instance;
 pub mod key;
 pub mod managed_zone;

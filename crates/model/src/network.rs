@@ -85,6 +85,7 @@ fn insert_default_route(world: &mut World, network: &NetworkKey, network_id: u64
         dest_range: Ipv4Net::default(),
         priority: 1000,
         next_hop: NextHop::InternetGateway,
+        tags: Default::default(),
     };
     world.routes.insert(key, Arc::new(route));
 }

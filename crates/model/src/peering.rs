@@ -5,8 +5,8 @@
 //! subnet routes of all its active peers, so the ranges of any two of them must be disjoint too.
 
 use crate::{
-    NetworkKey, NextHop, Refusal, Route, RouteKey, SubnetworkKey, Timestamp, World, key, network, project,
-    range, route, subnetwork,
+    NetworkKey, Refusal, Route, RouteKey, SubnetworkKey, Timestamp, World, key, network, project, range,
+    route, subnetwork,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -290,8 +290,8 @@ pub fn imported_ranges<'w>(
         .filter(move |(_, range)| imports_range(world, importer, exporter, *range))
 }
 
-/// The static routes that `importer` takes from a peer. Routes to the default internet gateway never cross, and those
-/// whose destination is a subnet route's of the importer, or inside of one, have no effect there.
+/// The static routes that `importer` takes from a peer. Routes to the default internet gateway and those with tags never
+/// cross, and those whose destination is a subnet route's of the importer, or inside of one, have no effect there.
 /// Source: Google's documentation of VPC Network Peering, "Options for exchanging static routes" and "Ignored routes".
 pub fn imported_routes<'w>(
     world: &'w World,
@@ -302,7 +302,7 @@ pub fn imported_routes<'w>(
         .is_some_and(|(takes, gives)| takes.import_custom_routes && gives.export_custom_routes);
     let statics = world.routes.iter().filter(move |_| crosses).map(|(key, route)| (key, &**route));
     statics
-        .filter(|(_, route)| route.network == *exporter && route.next_hop != NextHop::InternetGateway)
+        .filter(|(_, route)| route.network == *exporter && route.crosses_peerings())
         .filter(move |(_, route)| !is_in_subnet_route(world, importer, route.dest_range))
 }
 

@@ -22,11 +22,19 @@ pub fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
     a.contains(&b.network()) || b.contains(&a.network())
 }
 
-/// Whether the range is private to an organisation as Google sees it: RFC 1918, RFC 6598 and the other
-/// ranges that are never routed to the internet. Peerings always exchange subnet routes of such ranges.
+/// The ranges that are private to an organisation as Google sees it: those of RFC 1918 and RFC 6598, and others that are
+/// never routed to the internet.
+pub const PRIVATE: [Ipv4Net; 5] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
+    Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
+    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
+    Ipv4Net::new_assert(Ipv4Addr::new(240, 0, 0, 0), 4),
+];
+
+/// Whether the address is in one of the [`PRIVATE`] ranges. Peerings always exchange subnet routes of such ranges.
 pub fn is_private(address: Ipv4Addr) -> bool {
-    let [a, b, ..] = address.octets();
-    address.is_private() || (a == 100 && (64..128).contains(&b)) || a >= 240
+    PRIVATE.iter().any(|range| range.contains(&address))
 }
 
 /// Checks a subnetwork's primary range: /8 to /29, no host bits, not prohibited.

@@ -2,10 +2,12 @@
 //! follow from subnetworks and peerings, and are derived in the Fabric.
 
 use crate::{
-    InstanceKey, NetworkKey, Refusal, RouteKey, Timestamp, World, key, network, peering, project, subnetwork,
+    InstanceKey, NetworkKey, Refusal, RouteKey, Timestamp, World, instance, key, network, peering, project,
+    subnetwork,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::{net::Ipv4Addr, sync::Arc};
 
 /// Where a route sends packets.
@@ -38,6 +40,17 @@ pub struct Route {
     pub priority: u16,
     /// Where to.
     pub next_hop: NextHop,
+    /// Of which instances' packets: those with one of these tags; of everybody's when empty.
+    #[serde(default)]
+    pub tags: BTreeSet<String>,
+}
+
+impl Route {
+    /// Whether peers may take it: never a route to the default internet gateway, nor one with tags.
+    /// Source: Google's documentation of VPC Network Peering, "Options for exchanging static routes".
+    pub fn crosses_peerings(&self) -> bool {
+        self.next_hop != NextHop::InternetGateway && self.tags.is_empty()
+    }
 }
 
 /// What a user says of a new static route.
@@ -54,6 +67,9 @@ pub struct RouteSpec {
     pub priority: u16,
     /// See [`Route`].
     pub next_hop: NextHop,
+    /// See [`Route`].
+    #[serde(default)]
+    pub tags: BTreeSet<String>,
 }
 
 /// Creates a static route.
@@ -71,6 +87,7 @@ pub(crate) fn insert(world: &mut World, spec: &RouteSpec, now: Timestamp) -> Res
     if world.routes.contains_key(&spec.key) {
         return Err(Refusal::already_exists(&spec.key));
     }
+    instance::check_tags("tags", &spec.tags)?;
     check_range(world, spec)?;
     check_next_hop(world, spec)?;
     let route = Route {
@@ -81,6 +98,7 @@ pub(crate) fn insert(world: &mut World, spec: &RouteSpec, now: Timestamp) -> Res
         dest_range: spec.dest_range,
         priority: spec.priority,
         next_hop: spec.next_hop.clone(),
+        tags: spec.tags.clone(),
     };
     world.routes.insert(spec.key.clone(), Arc::new(route));
     Ok(())

@@ -17,6 +17,7 @@ mod busy;
 mod writer;
 
 use crate::control::{FaultEdit, Served};
+use crate::flow_log::Logged;
 use crate::http::{Answer, Answering, Service};
 use crate::run::state;
 use crate::ssh::Login;
@@ -205,6 +206,10 @@ impl Served for Cloud {
 
     fn faults(&self, edit: FaultEdit) -> Result<Faults, LabError> {
         self.ask_writer(|reply| Job::Faults { edit, reply })
+    }
+
+    fn flows(&self, since: u64) -> Result<Logged, LabError> {
+        self.ask_writer(|reply| Job::Flows { since, reply })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The server's socket: how a CLI process learns the World of a lab that keeps running, and ends it.
 
+use crate::flow_log::Logged;
 use crate::lab::LabError;
 use crate::paths::{LabDir, LabLock};
 use crate::ssh::Login;
@@ -33,6 +34,8 @@ pub enum Request {
     Login(Login),
     /// Tell the faults, once this is done.
     Faults(FaultEdit),
+    /// Tell the flows that were logged, from this number on.
+    Flows(u64),
     /// End the lab.
     Shutdown,
 }
@@ -67,6 +70,8 @@ pub enum Response {
     },
     /// To [`Request::Faults`]: all that there are now.
     Faults(Vec<(Place, Fault)>),
+    /// To [`Request::Flows`].
+    Flows(Logged),
     /// It could not be done.
     Failed {
         /// Why.
@@ -118,6 +123,8 @@ pub trait Served {
     fn login(&self, login: Login) -> std::result::Result<String, LabError>;
     /// Does something about faults, and returns those that there are then.
     fn faults(&self, edit: FaultEdit) -> std::result::Result<Faults, LabError>;
+    /// The flows that were logged, from this number on.
+    fn flows(&self, since: u64) -> std::result::Result<Logged, LabError>;
 }
 
 /// Why a server ended.
@@ -219,6 +226,14 @@ fn answer(stream: UnixStream, lab: &impl Served, api: &ApiAddress) -> Option<boo
         Request::Faults(edit) => {
             let response = match lab.faults(edit) {
                 Ok(faults) => Response::Faults(faults.into_iter().collect()),
+                Err(error) => Response::Failed { message: error.to_string() },
+            };
+            conn.send(&response, &[]).ok()?;
+            Some(false)
+        }
+        Request::Flows(since) => {
+            let response = match lab.flows(since) {
+                Ok(logged) => Response::Flows(logged),
                 Err(error) => Response::Failed { message: error.to_string() },
             };
             conn.send(&response, &[]).ok()?;

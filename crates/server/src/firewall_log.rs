@@ -4,14 +4,15 @@
 //! what else is told of the rule, and who is at the other end, is as the World has it when it is asked.
 //! Source: Google's documentation of VPC firewall rules logging, "Log format".
 
+use crate::flow_log::moment;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use tombolo_agent::Hit;
 use tombolo_dataplane::rules::{Side, counted_by};
 use tombolo_model::{
-    Action, Direction, Firewall, FirewallKey, InstanceKey, L4, LogMetadata, NetworkKey, Protocol, Timestamp,
-    World, firewall::IMPLIED_PRIORITY,
+    Action, Direction, Firewall, FirewallKey, InstanceKey, L4, LogMetadata, NetworkKey, Protocol, World,
+    firewall::IMPLIED_PRIORITY,
 };
 
 /// A hit with the names of what it is about.
@@ -53,9 +54,7 @@ impl<'a> Record<'a> {
 
     /// When it was, with microseconds: `2020-02-21T21:43:30.435127Z`.
     pub fn timestamp(&self) -> String {
-        let micros = self.hit.at;
-        let moment = Timestamp((micros / 1000) as i64).to_string();
-        format!("{}{:03}Z", moment.trim_end_matches("+00:00"), micros % 1000)
+        moment(self.hit.at)
     }
 
     /// `10.1.0.2:40000 -> 10.2.0.2:22 tcp`
@@ -150,12 +149,12 @@ fn ip_port_info(l4: &L4) -> Value {
     Value::Object(info)
 }
 
-fn instance_details(key: &InstanceKey) -> Value {
+pub(crate) fn instance_details(key: &InstanceKey) -> Value {
     let region = key.zone.rsplit_once('-').map_or(&*key.zone, |(region, _)| region);
     json!({ "project_id": key.project, "vm_name": key.name, "region": region, "zone": key.zone })
 }
 
-fn vpc_details(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Value {
+pub(crate) fn vpc_details(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Value {
     let mut details = json!({ "project_id": network.project, "vpc_name": network.name });
     if let Some((name, ..)) = subnetwork(world, network, address) {
         details["subnetwork_name"] = json!(name);
@@ -164,7 +163,7 @@ fn vpc_details(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Value 
 }
 
 /// The labels of a `gce_subnetwork` (Cloud Logging, "Monitored resource types").
-fn resource(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Value {
+pub(crate) fn resource(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Value {
     let mut labels = json!({ "project_id": network.project });
     if let Some((name, region, id)) = subnetwork(world, network, address) {
         labels["location"] = json!(region);
@@ -186,7 +185,11 @@ fn subnetwork<'w>(
 }
 
 /// The instance that has an address in a network.
-fn owner<'w>(world: &'w World, network: &NetworkKey, address: Ipv4Addr) -> Option<&'w InstanceKey> {
+pub(crate) fn owner<'w>(
+    world: &'w World,
+    network: &NetworkKey,
+    address: Ipv4Addr,
+) -> Option<&'w InstanceKey> {
     let has = |nic: &tombolo_model::Nic| {
         let own = nic.address == address || nic.aliases.iter().any(|alias| alias.range.contains(&address));
         nic.network == *network && own

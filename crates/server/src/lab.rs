@@ -5,6 +5,7 @@
 //!                                                          \-- failure --> the old World is made real again
 //! ```
 
+use crate::flow_log::{self, FlowLogs};
 use crate::guest::Guests;
 use crate::note::{self, Note};
 use crate::run::{run_fed, state};
@@ -14,7 +15,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tombolo_agent::{Agent, AgentError, ConvergeReport, ProcessState, Program, SpawnOptions};
 use tombolo_dataplane::{Fault, Faults, Place, fault, render_with};
 use tombolo_fabric::{Owner, compile};
@@ -92,6 +93,8 @@ pub struct Lab {
     /// What the agent keeps for the server that follows this one.
     noted: RefCell<Option<Note>>,
     resumed: bool,
+    /// What has passed of connections.
+    flows: FlowLogs,
     /// What answers the VMs on 169.254.169.254.
     guests: Guests,
 }
@@ -141,6 +144,7 @@ impl Lab {
             faults: Faults::new(),
             noted: RefCell::default(),
             resumed: false,
+            flows: FlowLogs::default(),
             guests: Guests::start()?,
         })
     }
@@ -283,6 +287,21 @@ impl Lab {
         let running = self.world.instances.iter().filter(|(_, instance)| instance.running);
         let anew = running.filter(|(_, instance)| before(&instance.id, instance.starts));
         anew.map(|(key, _)| Owner::Instance(key.clone()).to_string()).collect()
+    }
+
+    /// Logs what has passed in the networks whose flows are logged and whose interval is over.
+    pub fn log_flows(&mut self) -> Result<(), LabError> {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+        for network in self.flows.due(&self.world, now()) {
+            let all = self.agent.connections(&network.to_string())?;
+            self.flows.add(&self.world, &network, &all, now());
+        }
+        Ok(())
+    }
+
+    /// The flows that were logged, from this number on.
+    pub fn flows(&self, since: u64) -> flow_log::Logged {
+        self.flows.since(since)
     }
 
     /// Starts redis-servers that should run and do not, and tells those that run what has changed.

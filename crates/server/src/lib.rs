@@ -8,6 +8,7 @@ pub mod checks;
 pub mod cloud;
 pub mod control;
 pub mod firewall_log;
+pub mod flow_log;
 pub mod guest;
 pub mod http;
 pub mod lab;

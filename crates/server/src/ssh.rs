@@ -4,6 +4,7 @@ use crate::lab::LabError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tombolo_agent::SshConfig;
+use tombolo_guest::names::project_metadata;
 use tombolo_model::{Change, Instance, InstanceKey, Refusal, World};
 use tombolo_ssh::{
     Config, KeyPlace, SSH_KEYS, Secret, entry, is_user_name, key_place, key_texts, with_entry,
@@ -56,13 +57,6 @@ pub(crate) fn let_in(world: &World, login: &Login) -> Result<Option<Change>, Lab
         KeyPlace::Project => with_entry(shared(SSH_KEYS).unwrap_or_default(), &entry)
             .map(|text| set_project_metadata(world, &key.project, SSH_KEYS, &text)),
     })
-}
-
-/// What a project's metadata says.
-fn project_metadata<'w>(world: &'w World, project: &str, name: &str) -> Option<&'w str> {
-    let said = world.details.get(&format!("projects/{project}"))?.get(COMMON_METADATA)?;
-    let found = said.as_array()?.iter().find(|item| item["key"] == name)?;
-    found["value"].as_str()
 }
 
 fn set_project_metadata(world: &World, project: &str, name: &str, value: &str) -> Change {

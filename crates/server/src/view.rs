@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::{Fault, Faults, Place, Probe, Seen};
 use tombolo_fabric::text::Packets;
-use tombolo_fabric::{Fabric, Flow, METADATA_SERVER, Nic, Owner, Trace, Verdict, compile, trace};
+use tombolo_fabric::{
+    Fabric, Flow, INTERNET_CLIENT, METADATA_SERVER, Nic, Owner, Trace, Verdict, compile, trace,
+};
 use tombolo_model::{InstanceKey, NetworkKey, Protocol, RedisKey, World};
 
 /// A World, its Fabric, and the agent that has its packets.
@@ -33,6 +35,9 @@ pub struct Target {
 /// The word by which the Identity-Aware Proxy client of a destination's network is meant.
 pub const IAP: &str = "iap";
 
+/// The word by which the internet's client is meant, unless an instance has that name.
+pub const INTERNET: &str = "internet";
+
 impl<'a> View<'a> {
     /// A view of a World.
     pub fn new(world: World, agent: &'a Agent) -> Self {
@@ -49,6 +54,22 @@ impl<'a> View<'a> {
         let found: Vec<_> =
             self.world.instances.keys().filter(|key| forms(key).iter().any(|f| f == name)).collect();
         unique("instance", name, found, || self.world.instances.keys().map(|k| k.name.clone()).collect())
+    }
+
+    /// The endpoint in which programs of a VM, or of the internet's client, run.
+    pub fn machine(&self, name: &str) -> Result<Owner, String> {
+        if !self.is_internet(name) {
+            return Ok(Owner::Instance(self.instance(name)?.clone()));
+        }
+        match self.fabric.nics_of(&Owner::Internet).is_empty() {
+            true => Err("there is no internet: nothing that runs has an external address".into()),
+            false => Ok(Owner::Internet),
+        }
+    }
+
+    /// Whether a name means the internet's client.
+    fn is_internet(&self, name: &str) -> bool {
+        name == INTERNET && self.world.instances_named(name).next().is_none()
     }
 
     /// The Redis instance that a name means.
@@ -93,6 +114,10 @@ impl<'a> View<'a> {
         if let Ok(address) = name.parse() {
             return Ok(Target { address, port });
         }
+        if self.is_internet(name) {
+            self.machine(name)?;
+            return Ok(Target { address: INTERNET_CLIENT, port });
+        }
         if let Some(redis) = self.redis(name).ok().and_then(|key| self.world.redis.get(key)) {
             return Ok(Target { address: redis.host, port: port.or(Some(redis.port)) });
         }
@@ -117,7 +142,14 @@ impl<'a> View<'a> {
         protocol: Option<Protocol>,
         port: Option<u16>,
     ) -> Result<Flow, String> {
-        let target = self.target(to)?;
+        let mut target = self.target(to)?;
+        // The internet knows a VM by its external address.
+        let name = to.rsplit_once(':').map_or(to, |(name, _)| name);
+        if let (true, Ok(key)) = (self.is_internet(from), self.instance(name)) {
+            let nics = self.fabric.nics_of(&Owner::Instance(key.clone()));
+            let external = nics.first().and_then(|(_, nic)| nic.external);
+            target.address = external.ok_or_else(|| format!("{name} has no external address"))?;
+        }
         if let (Some(said), Some(also)) = (port, target.port)
             && said != also
         {
@@ -158,7 +190,7 @@ impl<'a> View<'a> {
             let client = network.nics.values().find(|nic| nic.owner.is_iap());
             return client.map(|nic| (key, nic)).ok_or_else(|| format!("{} has no IAP client", key.name));
         }
-        let owner = Owner::Instance(self.instance(from)?.clone());
+        let owner = self.machine(from)?;
         self.fabric.nic_towards(&owner, destination).ok_or_else(|| format!("{from} has no interface"))
     }
 
@@ -225,7 +257,8 @@ impl<'a> View<'a> {
             return seen.replied;
         }
         let owners = self.fabric.networks.values().filter_map(|n| n.nic_with(flow.destination));
-        owners.into_iter().any(|nic| seen.arrived.contains(&nic.owner.to_string()))
+        let external = self.fabric.with_external(flow.destination).map(|(_, _, nic)| nic);
+        owners.chain(external).any(|nic| seen.arrived.contains(&nic.owner.to_string()))
     }
 }
 

@@ -3,7 +3,7 @@
 use imbl::ordmap::DiffItem;
 use std::path::PathBuf;
 use tombolo_agent::VmSpec;
-use tombolo_fabric::{METADATA_SERVER, Owner};
+use tombolo_fabric::{INTERNET_CLIENT, METADATA_SERVER, Owner};
 use tombolo_guest::metadata::HOST;
 use tombolo_guest::names;
 use tombolo_model::{Instance, InstanceKey, RedisKey, World};
@@ -11,12 +11,19 @@ use tombolo_ssh::Secret;
 
 use crate::ssh;
 
-/// All endpoints of a World that can run programs: instances that run, and Redis instances. Nobody can log in to them
+/// All endpoints of a World that can run programs: instances that run, Redis instances, and the internet's client. Nobody can log in to them
 /// without the `secret` that their host keys are made from.
 pub fn vms(world: &World, bin: &[PathBuf], secret: Option<&Secret>) -> Vec<VmSpec> {
     let running = world.instances.iter().filter(|(_, instance)| instance.running);
     let instances = running.map(|(key, instance)| instance_vm(world, key, instance, bin, secret));
-    instances.chain(world.redis.keys().map(redis_vm)).collect()
+    let internet = has_internet(world).then(|| client(bin));
+    instances.chain(world.redis.keys().map(redis_vm)).chain(internet).collect()
+}
+
+/// Whether the internet has a client: where an instance that runs has an external address.
+fn has_internet(world: &World) -> bool {
+    let nics = world.instances.values().filter(|instance| instance.running).flat_map(|i| &i.nics);
+    nics.into_iter().any(|nic| nic.access.is_some())
 }
 
 /// What of the endpoints may be otherwise than when the World was `before`: those that are, and the keys of those that
@@ -32,7 +39,7 @@ pub fn changed(
         let path = format!("projects/{project}");
         before.details.get(&path) == world.details.get(&path)
     };
-    if !world.projects.keys().all(same_project) {
+    if !world.projects.keys().all(same_project) || has_internet(before) != has_internet(world) {
         return None;
     }
     let (mut gone, mut vms) = (Vec::new(), Vec::new());
@@ -54,6 +61,21 @@ pub fn changed(
         }
     }
     Some((gone, vms))
+}
+
+/// The internet's client, which knows nobody's name.
+fn client(bin: &[PathBuf]) -> VmSpec {
+    let endpoint = Owner::Internet.to_string();
+    VmSpec {
+        key: endpoint.clone(),
+        netns: endpoint.clone(),
+        hostname: endpoint.clone(),
+        hosts: format!("127.0.0.1 localhost\n{INTERNET_CLIENT} {endpoint}\n"),
+        resolv_conf: String::new(),
+        bin: bin.to_vec(),
+        env: Vec::new(),
+        ssh: None,
+    }
 }
 
 /// The endpoint in which a redis-server runs.

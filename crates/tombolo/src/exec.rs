@@ -5,12 +5,11 @@ use anyhow::{Result, anyhow};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tombolo_agent::{Outcome, Program, attach, own_stdio, terminal_size};
-use tombolo_fabric::Owner;
 
 /// Arguments of `exec`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The VM
+    /// The VM, or `internet`
     vm: String,
     /// The program and its arguments
     #[arg(last = true, required = true)]
@@ -22,7 +21,7 @@ pub(crate) struct Args {
 /// Arguments of `shell`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShellArgs {
-    /// The VM
+    /// The VM, or `internet`
     vm: String,
     #[command(flatten)]
     lab: LabArgs,
@@ -32,8 +31,7 @@ pub(crate) struct ShellArgs {
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let running = Running::find(&args.lab)?;
     let view = running.view();
-    let key = view.instance(&args.vm).map_err(|e| anyhow!(e))?;
-    let endpoint = Owner::Instance(key.clone()).to_string();
+    let endpoint = view.machine(&args.vm).map_err(|e| anyhow!(e))?.to_string();
     // The same folder, where the VM has it: the machine's files are there, but not its /tmp and home.
     let cwd = std::env::current_dir().ok().and_then(|dir| dir.to_str().map(str::to_owned));
     // What the terminal can do is for the program to know; the rest of this environment is not the VM's.

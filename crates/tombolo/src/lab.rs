@@ -7,6 +7,7 @@ use tombolo_agent::Agent;
 use tombolo_dataplane::Faults;
 use tombolo_model::World;
 use tombolo_server::control::{FaultEdit, Request, Response, ask};
+use tombolo_server::flow_log::Logged;
 use tombolo_server::paths::LabDir;
 use tombolo_server::{Options, View, now};
 use tombolo_ssh::Secret;
@@ -86,6 +87,15 @@ impl Running {
     /// A view of it, with its faults.
     pub(crate) fn view_with_faults(&self) -> Result<View<'_>> {
         Ok(View { faults: self.faults(FaultEdit::Keep)?, ..self.view() })
+    }
+
+    /// The flows that were logged, from this number on.
+    pub(crate) fn flows(&self, since: u64) -> Result<Logged> {
+        match ask(&self.dir, Request::Flows(since)) {
+            Some(Response::Flows(logged)) => Ok(logged),
+            Some(Response::Failed { message }) => Err(anyhow!(message)),
+            _ => Err(anyhow!("the lab's server does not answer")),
+        }
     }
 
     /// Does something about faults; those that there are then.

@@ -6,7 +6,9 @@ use anyhow::{Result, bail};
 use std::process::ExitCode;
 use std::time::Duration;
 use tombolo_agent::Hits;
+use tombolo_dataplane::Volume;
 use tombolo_server::firewall_log::{Count, Record, counts};
+use tombolo_server::flow_log::Flow;
 
 /// How often `--follow` looks for more.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -26,6 +28,11 @@ enum Of {
         after_help = "Example:\n  tombolo compute firewall-rules update vpc-1-allow-ssh --enable-logging\n  tombolo logs firewall --rule vpc-1-allow-ssh --follow\n  tombolo logs firewall --counts\n\nAs in Google's cloud, connections of TCP and UDP are logged, at their first packet. The last 10,000 of a lab are kept,\nuntil it ends. Every rule counts, whether it logs or not, packets of every protocol that begin a connection or are\ndenied."
     )]
     Firewall(Firewall),
+    /// Print what has passed of connections, in subnetworks whose flows are logged
+    #[command(
+        after_help = "Example:\n  tombolo compute networks subnets update subnet-1 --region us-central1 --enable-flow-logs --logging-flow-sampling 1\n  tombolo logs flows --vm vm-1 --follow\n\nAs in Google's VPC Flow Logs, each record is of one direction, and the end that reports it is its source or its destination. An interval has to be over before it is told (5 s or more). The last 10,000 records of a lab are kept, until it ends."
+    )]
+    Flows(Flows),
 }
 
 /// Arguments of `logs firewall`.
@@ -50,13 +57,85 @@ struct Firewall {
     lab: LabArgs,
 }
 
+/// Arguments of `logs flows`.
+#[derive(Debug, clap::Args)]
+struct Flows {
+    /// Reported by this VM only
+    #[arg(long)]
+    vm: Option<String>,
+    /// Go on with what is logged from now on (Ctrl-C ends it)
+    #[arg(long)]
+    follow: bool,
+    /// Text for people or JSON for programs: Google's log entries; with --follow one on a line
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    lab: LabArgs,
+}
+
 /// Prints what was logged.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let Of::Firewall(firewall) = &args.of;
-    match firewall.counts {
-        true => firewall.print_counts(),
-        false => firewall.print_hits(),
+    match &args.of {
+        Of::Firewall(firewall) if firewall.counts => firewall.print_counts(),
+        Of::Firewall(firewall) => firewall.print_hits(),
+        Of::Flows(flows) => flows.print(),
     }
+}
+
+impl Flows {
+    fn print(&self) -> Result<ExitCode> {
+        let mut next = 0;
+        loop {
+            // Addresses are told by who has them now.
+            let running = Running::find(&self.lab)?;
+            let view = running.view();
+            let nics = match &self.vm {
+                Some(name) => {
+                    let key = view.instance(name).map_err(anyhow::Error::msg)?;
+                    Some(&view.world.instances[key].nics)
+                }
+                None => None,
+            };
+            let logged = running.flows(next)?;
+            next = logged.next;
+            let is_meant = |flow: &&Flow| {
+                nics.is_none_or(|nics| {
+                    nics.iter().any(|nic| nic.network == flow.network && nic.address == flow.end())
+                })
+            };
+            let flows: Vec<&Flow> = logged.flows.iter().filter(is_meant).collect();
+            match (self.format, self.follow) {
+                (Format::Json, false) => {
+                    json(&flows.iter().map(|flow| flow.entry(&view.world)).collect::<Vec<_>>())?
+                }
+                (Format::Json, true) => {
+                    print(
+                        &flows
+                            .iter()
+                            .map(|flow| format!("{}\n", flow.entry(&view.world)))
+                            .collect::<String>(),
+                    );
+                }
+                (Format::Text, _) => print(&flows.iter().map(|flow| flow_line(flow)).collect::<String>()),
+            }
+            if !self.follow {
+                return Ok(ExitCode::SUCCESS);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// `2026-01-01T10:00:05.000000Z  SRC   vpc-1  10.1.0.2:40000 -> 10.1.0.3:23 tcp, 5 packets, 420 bytes`
+fn flow_line(flow: &Flow) -> String {
+    let Volume { packets, bytes } = flow.sent;
+    format!(
+        "{}  {:<4}  {}  {}, {packets} packets, {bytes} bytes\n",
+        flow.timestamp(),
+        flow.reporter(),
+        flow.network.name,
+        flow.text()
+    )
 }
 
 impl Firewall {

@@ -16,9 +16,9 @@ const PACKETS: u32 = 3;
 /// Arguments of `trace`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The VM that sends, or `iap`
+    /// The VM that sends, or `iap`, or `internet`
     from: String,
-    /// A VM, a redis instance or an address, with a port where it matters: redis-1:6379
+    /// A VM, a redis instance, `internet` or an address, with a port where it matters: redis-1:6379
     to: String,
     /// tcp, udp, icmp or a number; tcp where there is a port, else icmp
     #[arg(long)]
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 fn got_there(trace: &Trace, packets: Option<Packets>) -> bool {
     match (&trace.verdict, packets) {
         (Verdict::Forwarded { .. }, Some(packets)) => packets.delivered > 0,
-        _ => trace.cause().is_none(),
+        _ => trace.ways().all(|way| way.cause().is_none()),
     }
 }
 
@@ -87,6 +87,7 @@ fn text(view: &View, trace: &Trace, fixes: &[Fix], packets: Option<Packets>) -> 
 /// A trace with the words of Google's Connectivity Tests (networkmanagement v1, `reachabilityDetails`).
 fn as_json(view: &View, trace: &Trace, fixes: &[Fix], packets: Option<Packets>) -> serde_json::Value {
     let result = match trace.verdict {
+        _ if trace.ambiguous() => "AMBIGUOUS",
         Verdict::Dropped(_) => "UNREACHABLE",
         _ => "REACHABLE",
     };
@@ -97,11 +98,12 @@ fn as_json(view: &View, trace: &Trace, fixes: &[Fix], packets: Option<Packets>) 
         .collect();
     json!({
         "result": result,
-        "cause": trace.cause(),
+        "cause": trace.ways().find_map(Trace::cause),
         "source": {"network": trace.flow.network, "ipAddress": trace.flow.source},
         "destination": {"ipAddress": trace.flow.destination, "port": trace.flow.port},
         "protocol": Protocol::Number(trace.flow.protocol).to_string(),
         "steps": trace.steps,
+        "others": trace.others.iter().map(|way| json!({"cause": way.cause(), "steps": way.steps})).collect::<Vec<_>>(),
         "packets": packets.map(|p| json!({"sent": p.sent, "delivered": p.delivered})),
         "faults": crate::fault::as_json(&faults),
         "fixes": fixes,

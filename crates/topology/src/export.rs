@@ -247,6 +247,7 @@ fn route(name: &str, route: &Route) -> Value {
         }
         NextHop::Address(address) => put(&mut map, "nextHopIp", json!(address)),
     }
+    put(&mut map, "tags", json!(route.tags));
     Value::Object(map)
 }
 
@@ -261,7 +262,15 @@ fn instance(key: &tombolo_model::InstanceKey, found: &Instance) -> Value {
             true => nic.subnetwork.name.clone(),
             false => nic.subnetwork.to_string(),
         };
-        json!({ "subnetwork": subnetwork, "networkIP": nic.address })
+        let mut map = Map::new();
+        put(&mut map, "subnetwork", subnetwork);
+        put(&mut map, "networkIP", json!(nic.address));
+        put(
+            &mut map,
+            "accessConfigs",
+            nic.access.iter().map(|access| json!({ "name": access.name })).collect::<Value>(),
+        );
+        Value::Object(map)
     });
     put(&mut map, "networkInterfaces", nics.collect::<Value>());
     put(&mut map, "tags", json!(found.tags));

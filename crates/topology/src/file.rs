@@ -190,6 +190,8 @@ form! {
         "nextHopIp" next_hop_ip: Option<Ipv4Addr>,
         /// `default-internet-gateway`.
         "nextHopGateway" next_hop_gateway: Option<Plain>,
+        /// Of which instances' packets: those with one of these tags; of everybody's when left out.
+        "tags" tags: Vec<Name>,
     }
     exactly_one { "nextHopInstance", "nextHopIp", "nextHopGateway" }
 }
@@ -228,6 +230,16 @@ form! {
         "subnetwork" subnetwork: Plain,
         /// A certain address of the subnetwork; the first free one when left out.
         "networkIP" network_ip: Option<Ipv4Addr>,
+        /// Its external address, by which the lab's internet reaches it and it the internet: at most one, `[{}]`.
+        "accessConfigs" access_configs: Vec<AccessConfig>,
+    }
+}
+
+form! {
+    /// An external address of an interface: a free one.
+    part AccessConfig {
+        /// Its name; `External NAT` when left out.
+        "name" name: Option<Plain>,
     }
 }
 

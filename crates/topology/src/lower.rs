@@ -188,9 +188,20 @@ impl<'f> Lower<'f> {
             if let Some(spec) = self.instance(instance, owner, &path) {
                 let key = spec.key.clone();
                 self.change(&path, Change::InstanceInsert(spec));
+                self.access_configs(instance, &key, &path);
                 if instance.status.is_some_and(|status| status.0 == Status::Terminated) {
                     self.change(&format!("{path}.status"), Change::InstanceStop(key));
                 }
+            }
+        }
+    }
+
+    fn access_configs(&mut self, instance: &Instance, key: &InstanceKey, path: &str) {
+        for (nic, said) in instance.network_interfaces.0.iter().enumerate() {
+            for (i, access) in said.access_configs.iter().enumerate() {
+                let name = access.name.as_ref().map_or("External NAT", |name| name.0.as_str()).to_owned();
+                let change = Change::AccessConfigAdd { instance: key.clone(), nic, name, address: None };
+                self.change(&format!("{path}.networkInterfaces[{nic}].accessConfigs[{i}]"), change);
             }
         }
     }
@@ -254,6 +265,7 @@ impl<'f> Lower<'f> {
                     dest_range: route.dest_range,
                     priority: route.priority.map_or(1000, |p| p.short()),
                     next_hop,
+                    tags: route.tags.iter().map(|tag| tag.0.clone()).collect(),
                 };
                 self.change(&path, Change::RouteInsert(spec));
             }

@@ -200,10 +200,14 @@ fn routes_have_three_kinds_of_next_hops() {
         ("nextHopGateway: default-internet-gateway", NextHop::InternetGateway),
         ("nextHopGateway: global/gateways/default-internet-gateway", NextHop::InternetGateway),
     ] {
-        let route = format!("    routes: [{{name: r, destRange: 192.168.0.0/16, {hop}}}]\n");
+        let route =
+            format!("    routes: [{{name: r, destRange: 192.168.0.0/16, {hop}, tags: [red, blue]}}]\n");
         let topology = good(&format!("{BASE}{route}{VM}    canIpForward: true\n"));
         let Some(Change::RouteInsert(spec)) = topology.changes.last().map(|c| &c.value) else { panic!() };
         assert_eq!((spec.priority, &spec.next_hop), (1000, &want));
+        assert_eq!(spec.tags, ["blue", "red"].map(String::from).into());
+        let exported = tombolo_topology::export(&topology.world(Timestamp(0)).unwrap());
+        assert_eq!(exported.lost, Vec::<String>::new(), "{}", exported.text);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::scene::{CLOSED, GATEWAY, MALLORY, NOBODY, OPEN, PEER, gateway_mac};
 use crate::suite::{Attempt, nothing};
 
 const fn attempt(name: &'static str, tries: &'static str, frames: fn() -> Vec<Frame>) -> Attempt {
-    Attempt { name, tries, before: nothing, frames }
+    Attempt { name, tries, from: "mallory", before: nothing, frames }
 }
 
 fn mallory() -> Mac {

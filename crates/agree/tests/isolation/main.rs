@@ -10,6 +10,7 @@ mod ear;
 mod escape;
 mod escapes;
 mod frame;
+mod internet;
 mod links;
 mod packets;
 mod scene;

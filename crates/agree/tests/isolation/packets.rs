@@ -42,7 +42,7 @@ fn tcp(source: Ipv4Addr, destination: Ipv4Addr, ports: (u16, u16), flags: u8) ->
 }
 
 const fn attempt(name: &'static str, tries: &'static str, frames: fn() -> Vec<Frame>) -> Attempt {
-    Attempt { name, tries, before: nothing, frames }
+    Attempt { name, tries, from: "mallory", before: nothing, frames }
 }
 
 /// Sources that are not mallory's.
@@ -234,24 +234,28 @@ pub(crate) const STATE: &[Attempt] = &[
     attempt("no-flags", "a segment with none (null)", || tcp(MALLORY, CLOSED, (4005, CLOSED_PORT), 0)),
     Attempt {
         name: "rst-of-anothers-connection",
+        from: "mallory",
         tries: "a RST with the ports of a connection between closed and a peer",
         before: closed_talks,
         frames: || tcp(MALLORY, CLOSED, (PORT, PORT), 4),
     },
     Attempt {
         name: "rst-in-a-peers-name",
+        from: "mallory",
         tries: "the same in the peer's name",
         before: closed_talks,
         frames: || tcp(PEER, CLOSED, (PORT, PORT), 4),
     },
     Attempt {
         name: "reply-in-a-peers-name",
+        from: "mallory",
         tries: "a datagram as if it were the peer's reply to closed, from where closed expects one",
         before: closed_talks,
         frames: || udp(PEER, CLOSED),
     },
     Attempt {
         name: "beside-anothers-flow",
+        from: "mallory",
         tries: "a datagram to the port at which closed awaits a peer's reply",
         before: closed_talks,
         frames: || to_gateway(Ip::new(MALLORY, CLOSED, UDP).udp((PORT, CLOSED_PORT), b"isolation")),
@@ -261,18 +265,21 @@ pub(crate) const STATE: &[Attempt] = &[
     }),
     Attempt {
         name: "error-about-anothers-flow",
+        from: "mallory",
         tries: "that a peer's port cannot be reached, told to closed while it talks to the peer",
         before: closed_talks,
         frames: || error(3, 3, CLOSED, &Ip::new(CLOSED, PEER, UDP).udp((PORT, PORT), b"isolation")),
     },
     Attempt {
         name: "smaller-mtu-for-another",
+        from: "mallory",
         tries: "that closed's packets to the peer are too large (the way's MTU, poisoned)",
         before: closed_talks,
         frames: || error(3, 4, CLOSED, &Ip::new(CLOSED, PEER, UDP).udp((PORT, PORT), b"isolation")),
     },
     Attempt {
         name: "redirect-in-the-gateways-name",
+        from: "mallory",
         tries: "an ICMP redirect that says that the way is mallory, from the gateway",
         before: closed_talks,
         frames: || {
@@ -282,6 +289,7 @@ pub(crate) const STATE: &[Attempt] = &[
     },
     Attempt {
         name: "redirect-in-ones-own-name",
+        from: "mallory",
         tries: "the same from mallory itself",
         before: closed_talks,
         frames: || {

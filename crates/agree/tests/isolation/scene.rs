@@ -5,6 +5,7 @@
 //!   open    ─┤ vpc-1 ── peering ── vpc-2 ─┬─ peering ── vpc-3 ── far         other ── vpc-4
 //!   closed  ─┘                      peer ─┴─ peering ── the tenant network of redis-1
 //! ```
+//! `internet` is the lab's client there, and open, closed and peer have external addresses.
 //! Everybody is open to everything, but `closed` (only port 7777) and redis-1 (Google's rules): what keeps a packet
 //! from them must be something else than a rule that could have been written otherwise.
 
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tombolo_agent::{Agent, Outcome, Program, SpawnOptions, VmSpec};
 use tombolo_dataplane::{Desired, Link, Namespace, render};
-use tombolo_fabric::{Fabric, Owner, compile};
+use tombolo_fabric::{Fabric, INTERNET_CLIENT, Owner, compile};
 use tombolo_model::instance::mac_of;
 use tombolo_model::{
     Change, ConnectMode, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey,
@@ -42,6 +43,9 @@ pub(crate) const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 99);
 pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
 pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 3, 0, 2);
 pub(crate) const OTHER: Ipv4Addr = Ipv4Addr::new(10, 4, 0, 2);
+pub(crate) const OPEN_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+pub(crate) const CLOSED_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
+pub(crate) const PEER_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 4);
 pub(crate) const REDIS: Ipv4Addr = Ipv4Addr::new(10, 34, 175, 91);
 
 /// The VMs: name, network, address.
@@ -87,7 +91,8 @@ impl Scene {
     /// A frame that may pass, from one to another.
     pub(crate) fn allowed(&mut self, from: &'static str, to: &'static str) -> Frame {
         self.controls += 1;
-        let (source, destination) = (address(from), address(to));
+        let outside = if from == "internet" { external(to) } else { None };
+        let (source, destination) = (address(from), outside.unwrap_or(address(to)));
         let ip = Ip::new(source, destination, UDP);
         let packet = ip.udp((PORT, PORT), format!("control {:08}", self.controls).as_bytes());
         ethernet(gateway_mac(source), mac_of(source), IPV4, &packet)
@@ -97,8 +102,14 @@ impl Scene {
     pub(crate) fn settle(&mut self) -> Heard {
         let mut heard = Heard::new();
         for _ in 0..ROUNDS {
-            for (from, to) in [("mallory", "open"), ("mallory", "peer"), ("peer", "open"), ("closed", "peer")]
-            {
+            for (from, to) in [
+                ("mallory", "open"),
+                ("mallory", "peer"),
+                ("peer", "open"),
+                ("closed", "peer"),
+                ("internet", "open"),
+                ("open", "internet"),
+            ] {
                 let frame = self.allowed(from, to);
                 self.ear(from).send(&frame);
                 self.await_frame(to, &frame, &mut heard);
@@ -166,11 +177,22 @@ pub(crate) fn wire(options: &SpawnOptions) -> (Agent, Ear, Ear) {
 
 /// The MAC that an endpoint's gateway has.
 pub(crate) fn gateway_mac(of: Ipv4Addr) -> Mac {
-    let [a, b, ..] = of.octets();
-    mac_of(Ipv4Addr::new(a, b, 0, 1))
+    let [a, b, c, _] = of.octets();
+    mac_of(if of == INTERNET_CLIENT { Ipv4Addr::new(a, b, c, 1) } else { Ipv4Addr::new(a, b, 0, 1) })
+}
+
+/// The external addresses, in the order in which they are given.
+const OUTSIDE: [(&str, Ipv4Addr); 3] =
+    [("open", OPEN_OUTSIDE), ("closed", CLOSED_OUTSIDE), ("peer", PEER_OUTSIDE)];
+
+fn external(name: &str) -> Option<Ipv4Addr> {
+    OUTSIDE.iter().find(|(vm, _)| *vm == name).map(|(_, address)| *address)
 }
 
 fn address(name: &str) -> Ipv4Addr {
+    if name == "internet" {
+        return INTERNET_CLIENT;
+    }
     VMS.iter().find(|(vm, ..)| *vm == name).unwrap().2
 }
 
@@ -189,7 +211,7 @@ fn vm(owner: &str, name: &str) -> VmSpec {
 fn endpoints(fabric: &Fabric) -> BTreeMap<&'static str, String> {
     let owners: BTreeSet<&Owner> =
         fabric.networks.values().flat_map(|network| network.nics.values()).map(|nic| &nic.owner).collect();
-    let names = VMS.iter().map(|(name, ..)| *name).chain(["redis-1"]);
+    let names = VMS.iter().map(|(name, ..)| *name).chain(["redis-1", "internet"]);
     let owner = |name| owners.iter().find(|owner| owner.name() == name).unwrap().to_string();
     names.map(|name| (name, owner(name))).collect()
 }
@@ -236,6 +258,11 @@ fn world() -> World {
             metadata: BTreeMap::new(),
             service_account: None,
         }));
+    }
+    for (name, _) in OUTSIDE {
+        let instance = InstanceKey::new(PROJECT, ZONE, name);
+        let name = "External NAT".to_owned();
+        changes.push(Change::AccessConfigAdd { instance, nic: 0, name, address: None });
     }
     changes.push(Change::RedisInsert(RedisSpec {
         key: RedisKey::new(PROJECT, REGION, "redis-1"),

@@ -4,16 +4,18 @@ use tombolo_agent::SpawnOptions;
 
 use crate::frame::{Frame, ICMP, IPV4, Ip, PORT, TCP, UDP, ethernet};
 use crate::scene::{MALLORY, OPEN, PEER, Scene, gateway_mac, wire};
-use crate::{escapes, links, packets};
+use crate::{escapes, internet, links, packets};
 use tombolo_model::instance::mac_of;
 
-/// Something that mallory, which is root in its VM and has raw sockets, tries with frames.
+/// Something that mallory, which is root in its VM and has raw sockets, or the internet's client tries with frames.
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt {
     /// Its name.
     pub(crate) name: &'static str,
     /// What it tries.
     pub(crate) tries: &'static str,
+    /// Who sends.
+    pub(crate) from: &'static str,
     /// What others do before, to give it a chance.
     pub(crate) before: fn(&mut Scene),
     /// What is sent.
@@ -34,6 +36,7 @@ fn attempts() -> Vec<Attempt> {
         links::ARPS,
         links::IPV6S,
         links::ETHERTYPES,
+        internet::INTERNET,
     ]
     .concat()
 }
@@ -128,7 +131,7 @@ fn in_the_lab(scene: &mut Scene, attempt: &Attempt) -> Vec<String> {
     scene.settle();
     (attempt.before)(scene);
     for frame in (attempt.frames)() {
-        scene.ear("mallory").send(&frame);
+        scene.ear(attempt.from).send(&frame);
     }
     let heard = scene.settle();
     let heard = heard.iter().map(|(who, frame)| format!("{who} heard {frame:02x?}"));

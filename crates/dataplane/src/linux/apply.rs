@@ -5,9 +5,9 @@ use super::guests::{Guests, Order};
 use super::netlink::{Mode, Route as Netlink};
 use super::nft::Loaded;
 use super::settings::Settings;
-use super::{Held, Kernel, RT_TABLE_LOCAL, Rules, netns};
+use super::{Held, Kernel, LOOKUP_PRIORITY, RT_TABLE_LOCAL, Rules, netns};
 use crate::plan::{Edit, Op, Plan};
-use crate::state::{Link, Neighbour, Route, RouteVia};
+use crate::state::{Link, Lookup, Neighbour, Route, RouteVia};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
@@ -16,8 +16,10 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop, RouteNextHopFlags,
+    RouteProtocol, RouteScope, RouteType,
 };
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -130,7 +132,7 @@ impl Kernel {
     fn apply_small(&mut self, namespace: &str, edits: &[Edit], indexes: &mut Indexes) -> Vec<Result<()>> {
         let asked = self.held(namespace).and_then(|held| {
             held.with_route(|route| {
-                let links = edits.iter().filter_map(|edit| link_of(&edit.op));
+                let links = edits.iter().flat_map(|edit| links_of(&edit.op));
                 let indexes = indexes.of(namespace, links, route)?;
                 // What cannot even be asked for (its interface is gone) fails by itself.
                 let asked = edits.iter().map(|edit| request(&edit.op, indexes));
@@ -341,7 +343,9 @@ fn run_of(op: &Op) -> Option<(Run, &str)> {
         | Op::DeleteAddress { namespace, .. }
         | Op::AddAddress { namespace, .. }
         | Op::AddNeighbour { namespace, .. }
-        | Op::AddRoute { namespace, .. } => Some((Run::Small, namespace)),
+        | Op::AddRoute { namespace, .. }
+        | Op::DeleteLookup { namespace, .. }
+        | Op::AddLookup { namespace, .. } => Some((Run::Small, namespace)),
         _ => None,
     }
 }
@@ -354,13 +358,13 @@ fn pair(op: &Op) -> Option<(&Side, &Side)> {
     }
 }
 
-/// The link whose index an edit needs.
-fn link_of(op: &Op) -> Option<&str> {
+/// The links whose indexes an edit needs.
+fn links_of(op: &Op) -> Vec<&str> {
     match op {
-        Op::AddAddress { link, .. } | Op::DeleteAddress { link, .. } => Some(link),
-        Op::AddNeighbour { neighbour, .. } | Op::DeleteNeighbour { neighbour, .. } => Some(&neighbour.link),
-        Op::AddRoute { route, .. } | Op::DeleteRoute { route, .. } => route.via.link(),
-        _ => None,
+        Op::AddAddress { link, .. } | Op::DeleteAddress { link, .. } => vec![link],
+        Op::AddNeighbour { neighbour, .. } | Op::DeleteNeighbour { neighbour, .. } => vec![&neighbour.link],
+        Op::AddRoute { route, .. } | Op::DeleteRoute { route, .. } => route.via.links().collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -438,6 +442,8 @@ fn request(op: &Op, indexes: &BTreeMap<String, u32>) -> Result<Request> {
         }
         Op::DeleteRoute { route, .. } => (Mode::Change, Message::DelRoute(route_message(route, indexes)?)),
         Op::AddRoute { route, .. } => (Mode::Replace, Message::NewRoute(route_message(route, indexes)?)),
+        Op::DeleteLookup { lookup, .. } => (Mode::Change, Message::DelRule(lookup_message(lookup))),
+        Op::AddLookup { lookup, .. } => (Mode::Create, Message::NewRule(lookup_message(lookup))),
         _ => return Err(Error::other("not an edit of this kind")),
     })
 }
@@ -465,33 +471,62 @@ fn neighbour_message(neighbour: &Neighbour, indexes: &BTreeMap<String, u32>) -> 
     Ok(message)
 }
 
-/// A route of the main table, or of the local one.
+/// A rule that has packets that come in by an interface looked up in a table first.
+fn lookup_message(lookup: &Lookup) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.action = RuleAction::ToTable;
+    message.attributes.push(RuleAttribute::Priority(LOOKUP_PRIORITY));
+    message.attributes.push(RuleAttribute::Iifname(lookup.link.clone()));
+    message.attributes.push(RuleAttribute::Table(lookup.table));
+    message
+}
+
+/// A route of the main table, of the local one or of one of our own.
 fn route_message(route: &Route, indexes: &BTreeMap<String, u32>) -> Result<RouteMessage> {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet;
     message.header.destination_prefix_length = route.destination.prefix_len();
     let local = matches!(route.via, RouteVia::Local(_));
     message.header.table = if local { RT_TABLE_LOCAL } else { RouteHeader::RT_TABLE_MAIN };
+    if let Some(table) = route.table {
+        message.header.table = RouteHeader::RT_TABLE_UNSPEC; // it has no room for the number
+        message.attributes.push(RouteAttribute::Table(table));
+    }
     message.header.protocol = RouteProtocol::Static;
     message.header.scope = RouteScope::Universe;
     message.header.kind = match route.via {
         RouteVia::Blackhole => RouteType::BlackHole,
+        RouteVia::Throw => RouteType::Throw,
         RouteVia::Local(_) => RouteType::Local,
-        RouteVia::Link(_) | RouteVia::Gateway(..) => RouteType::Unicast,
+        RouteVia::Link(_) | RouteVia::Gateway(..) | RouteVia::Gateways(_) => RouteType::Unicast,
     };
     let destination = RouteAddress::Inet(route.destination.network());
     message.attributes.push(RouteAttribute::Destination(destination));
-    if let Some(link) = route.via.link() {
+    if let RouteVia::Link(link) | RouteVia::Gateway(link, _) | RouteVia::Local(link) = &route.via {
         message.attributes.push(RouteAttribute::Oif(index_of(link, indexes)?));
     }
-    match route.via {
+    match &route.via {
         RouteVia::Gateway(_, gateway) => {
             message.header.flags = RouteFlags::Onlink;
-            message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+            message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(*gateway)));
+        }
+        RouteVia::Gateways(gateways) => {
+            let hops = gateways.iter().map(|(link, gateway)| next_hop(link, *gateway, indexes));
+            message.attributes.push(RouteAttribute::MultiPath(hops.collect::<Result<_>>()?));
         }
         RouteVia::Link(_) => message.header.scope = RouteScope::Link,
         RouteVia::Local(_) => message.header.scope = RouteScope::Host,
-        RouteVia::Blackhole => {}
+        RouteVia::Blackhole | RouteVia::Throw => {}
     }
     Ok(message)
+}
+
+/// One of several next hops.
+fn next_hop(link: &str, gateway: Ipv4Addr, indexes: &BTreeMap<String, u32>) -> Result<RouteNextHop> {
+    let mut hop = RouteNextHop::default();
+    hop.flags = RouteNextHopFlags::Onlink;
+    hop.interface_index = index_of(link, indexes)?;
+    hop.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+    Ok(hop)
 }

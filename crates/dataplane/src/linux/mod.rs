@@ -1,6 +1,7 @@
 //! The kernel: observing it and editing it, by netlink, in namespaces held by descriptor.
 
 pub mod apply;
+mod conntrack;
 pub mod guests;
 pub mod log;
 pub mod netlink;
@@ -26,6 +27,9 @@ use watch::Watch;
 
 /// The routing table of a namespace's own addresses.
 const RT_TABLE_LOCAL: u8 = 255;
+
+/// The place of our lookups: after the local table's (0), before the main table's (32766).
+const LOOKUP_PRIORITY: u32 = 100;
 
 /// The namespaces of a lab, and what is remembered of each. Dropping it lets go of them all.
 #[derive(Debug, Default)]

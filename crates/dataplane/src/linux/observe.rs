@@ -1,7 +1,7 @@
 //! What the kernel has: the same data that a plan is made of.
 
-use super::{Held, Kernel, RT_TABLE_LOCAL, Watch, netlink, netns};
-use crate::state::{Link, Namespace, Neighbour, Route, RouteVia, State};
+use super::{Held, Kernel, LOOKUP_PRIORITY, RT_TABLE_LOCAL, Watch, netlink, netns};
+use crate::state::{Link, Lookup, Namespace, Neighbour, Route, RouteVia, State};
 use ipnet::Ipv4Net;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{AfSpecInet, AfSpecUnspec, LinkAttribute, LinkMessage};
@@ -9,10 +9,11 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteNextHop, RouteProtocol, RouteType,
 };
+use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, Result};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -100,6 +101,13 @@ fn read(route: &mut netlink::Route, router: bool) -> Result<Namespace> {
             seen.routes.extend(read_route(&route, &name));
         }
     }
+    let mut request = RuleMessage::default();
+    request.header.family = AddressFamily::Inet;
+    for message in route.dump(Message::GetRule(request))? {
+        if let Message::NewRule(rule) = message {
+            seen.lookups.extend(read_lookup(&rule));
+        }
+    }
     Ok(seen)
 }
 
@@ -165,29 +173,62 @@ fn read_neighbour(message: &NeighbourMessage, link: String) -> Option<Neighbour>
     Some(Neighbour { link, address: address?, mac: mac? })
 }
 
-/// A route of the main table, or one of the local table that the kernel did not make by itself.
+/// A lookup of ours; the kernel's own have no interface.
+fn read_lookup(message: &RuleMessage) -> Option<Lookup> {
+    let (mut link, mut table, mut priority) = (None, message.header.table.into(), 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Iifname(name) => link = Some(name.clone()),
+            RuleAttribute::Table(number) => table = *number,
+            RuleAttribute::Priority(number) => priority = *number,
+            _ => {}
+        }
+    }
+    link.filter(|_| priority == LOOKUP_PRIORITY).map(|link| Lookup { link, table })
+}
+
+/// A route of the main table or of one of our own, or one of the local table that the kernel did not make by itself.
 fn read_route(message: &RouteMessage, name: &impl Fn(u32) -> String) -> Option<Route> {
     let header = &message.header;
     let added = header.table == RT_TABLE_LOCAL && header.protocol == RouteProtocol::Static;
-    if header.table != RouteHeader::RT_TABLE_MAIN && !added {
+    let number = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Table(number) => Some(*number),
+        _ => None,
+    });
+    let table = number.filter(|number| *number > u32::from(RT_TABLE_LOCAL));
+    if header.table != RouteHeader::RT_TABLE_MAIN && !added && table.is_none() {
         return None;
     }
     let (mut destination, mut gateway, mut link) = (Ipv4Addr::UNSPECIFIED, None, None);
+    let mut gateways = BTreeSet::new();
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(value)) => destination = *value,
             RouteAttribute::Gateway(RouteAddress::Inet(value)) => gateway = Some(*value),
             RouteAttribute::Oif(index) => link = Some(name(*index)),
+            RouteAttribute::MultiPath(hops) => {
+                gateways.extend(hops.iter().filter_map(|hop| read_hop(hop, name)))
+            }
             _ => {}
         }
     }
     let via = match (message.header.kind, link, gateway) {
         (RouteType::BlackHole, ..) => RouteVia::Blackhole,
+        (RouteType::Throw, ..) => RouteVia::Throw,
+        _ if !gateways.is_empty() => RouteVia::Gateways(gateways),
         (RouteType::Local, Some(link), _) => RouteVia::Local(link),
         (_, Some(link), Some(gateway)) => RouteVia::Gateway(link, gateway),
         (_, Some(link), None) => RouteVia::Link(link),
         (_, None, _) => return None,
     };
     let destination = Ipv4Net::new(destination, message.header.destination_prefix_length).ok()?;
-    Some(Route { destination, via })
+    Some(Route { table, destination, via })
+}
+
+/// One of several next hops.
+fn read_hop(hop: &RouteNextHop, name: &impl Fn(u32) -> String) -> Option<(String, Ipv4Addr)> {
+    hop.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some((name(hop.interface_index), *gateway)),
+        _ => None,
+    })
 }

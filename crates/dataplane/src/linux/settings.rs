@@ -8,13 +8,15 @@ use std::io::{Error, Result, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Settings of a router, made before it has any link but `lo`.
-const ROUTER_SYSCTLS: [(&str, &str); 11] = [
+const ROUTER_SYSCTLS: [(&str, &str); 12] = [
     ("ipv4/ip_forward", "1"),
     ("ipv4/conf/all/rp_filter", "0"), // the kernel takes the larger of `all` and the link's own
     ("ipv4/conf/default/rp_filter", "1"),
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
     ("ipv4/conf/default/accept_redirects", "0"),
+    // Of equal next hops a connection has one by its addresses, protocol and ports, and keeps it.
+    ("ipv4/fib_multipath_hash_policy", "1"),
     // Google forgets an idle connection after ten minutes, of whatever protocol (documentation of VPC firewall rules,
     // "Connection tracking"). Until then it outlives the rule that let it in.
     ("netfilter/nf_conntrack_tcp_timeout_established", "600"),

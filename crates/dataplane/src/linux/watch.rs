@@ -1,6 +1,6 @@
 //! Whether anything has changed in a namespace, without looking at everything in it.
 //!
-//! The kernel tells of every change of links, addresses, neighbours, routes and of a link's reverse-path filter before
+//! The kernel tells of every change of links, addresses, neighbours, routes, rules and of a link's reverse-path filter before
 //! whoever made it goes on. So a namespace of which nothing was told is as it was when it was last looked at. (Routes
 //! that go with a link or an address go without a word, but the link or the address does not.)
 
@@ -8,11 +8,12 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io::{ErrorKind, Result};
 
 /// What is told of: `enum rtnetlink_groups`, linux/rtnetlink.h
-const GROUPS: [u32; 5] = [
+const GROUPS: [u32; 6] = [
     1,  // RTNLGRP_LINK
     3,  // RTNLGRP_NEIGH
     5,  // RTNLGRP_IPV4_IFADDR
     7,  // RTNLGRP_IPV4_ROUTE
+    8,  // RTNLGRP_IPV4_RULE
     24, // RTNLGRP_IPV4_NETCONF
 ];
 

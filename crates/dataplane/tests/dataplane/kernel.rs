@@ -84,6 +84,13 @@ impl Kernel {
                 Ok(())
             }
             Op::AddRoute { namespace, route } => self.add_route(namespace, route),
+            Op::DeleteLookup { namespace, lookup } => {
+                gone(self.at(namespace)?.lookups.remove(lookup), "lookup")
+            }
+            Op::AddLookup { namespace, lookup } => match self.at(namespace)?.lookups.insert(lookup.clone()) {
+                true => Ok(()),
+                false => Err("the lookup exists".into()),
+            },
         }
     }
 
@@ -93,13 +100,11 @@ impl Kernel {
         if there { Ok(()) } else { Err(format!("there is no link {link} in {namespace}")) }
     }
 
-    /// One route for each destination: a second replaces the first.
+    /// One route for each destination of a table: a second replaces the first.
     pub(crate) fn add_route(&mut self, namespace: &str, route: &Route) -> Done {
-        if let Some(link) = route.via.link() {
-            self.needs(namespace, link)?;
-        }
+        route.via.links().try_for_each(|link| self.needs(namespace, link))?;
         let routes = &mut self.at(namespace)?.routes;
-        routes.retain(|r| r.destination != route.destination);
+        routes.retain(|r| (r.table, r.destination) != (route.table, route.destination));
         routes.insert(route.clone());
         Ok(())
     }
@@ -134,7 +139,7 @@ impl Kernel {
             space.links.remove(link);
             space.addresses.retain(|(on, _)| on != link);
             space.neighbours.retain(|n| n.link != *link);
-            space.routes.retain(|r| r.via.link() != Some(link));
+            space.routes.retain(|r| r.via.links().all(|needed| needed != link));
         }
     }
 
@@ -162,5 +167,5 @@ pub(crate) fn goal(desired: &Desired) -> Kernel {
 
 /// A route to nowhere, for damage.
 pub(crate) fn blackhole(destination: &str) -> Route {
-    Route { destination: destination.parse().unwrap(), via: RouteVia::Blackhole }
+    Route::new(destination.parse().unwrap(), RouteVia::Blackhole)
 }

@@ -5,7 +5,7 @@ use crate::support::world;
 use crate::worlds::worlds;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use tombolo_dataplane::{Desired, Link, Neighbour, Op, Route, RouteVia, plan, render};
+use tombolo_dataplane::{Desired, Link, Lookup, Neighbour, Op, Route, RouteVia, plan, render};
 use tombolo_fabric::compile;
 use tombolo_model::World;
 
@@ -61,6 +61,8 @@ enum Damage {
     RouteGone(Index, Index),
     RouteElsewhere(Index, Index),
     RouteForeign(Index),
+    LookupGone(Index, Index),
+    LookupForeign(Index),
     NeighbourGone(Index, Index),
     NeighbourLies(Index, Index),
     AddressGone(Index, Index),
@@ -82,6 +84,8 @@ fn damages() -> impl Strategy<Value = Vec<Damage>> {
         two().prop_map(|(a, b)| Damage::RouteGone(a, b)),
         two().prop_map(|(a, b)| Damage::RouteElsewhere(a, b)),
         one().prop_map(Damage::RouteForeign),
+        two().prop_map(|(a, b)| Damage::LookupGone(a, b)),
+        one().prop_map(Damage::LookupForeign),
         two().prop_map(|(a, b)| Damage::NeighbourGone(a, b)),
         two().prop_map(|(a, b)| Damage::NeighbourLies(a, b)),
         two().prop_map(|(a, b)| Damage::AddressGone(a, b)),
@@ -123,11 +127,20 @@ fn inflict(kernel: &mut Kernel, damage: &Damage) -> Option<()> {
         }
         Damage::RouteElsewhere(at, which) => {
             let (name, space) = space(at)?;
-            let destination = pick(space.routes, which)?.destination;
+            let route = pick(space.routes, which)?;
             let link = space.links.keys().next()?.clone();
-            kernel.add_route(&name, &Route { destination, via: RouteVia::Link(link) }).unwrap();
+            kernel.add_route(&name, &Route { via: RouteVia::Link(link), ..route }).unwrap();
         }
         Damage::RouteForeign(at) => kernel.add_route(&space(at)?.0, &blackhole("203.0.113.0/24")).unwrap(),
+        Damage::LookupGone(at, which) => {
+            let (name, space) = space(at)?;
+            let lookup = pick(space.lookups, which)?;
+            kernel.damage(&name, |n| assert!(n.lookups.remove(&lookup)));
+        }
+        Damage::LookupForeign(at) => {
+            let (name, link) = end(at)?;
+            kernel.damage(&name, |n| assert!(n.lookups.insert(Lookup { link, table: 7 })));
+        }
         Damage::NeighbourGone(at, which) => {
             let (name, space) = space(at)?;
             let neighbour = pick(space.neighbours, which)?;
@@ -252,6 +265,26 @@ fn a_change_touches_what_it_must() {
         ("allow a vpc-1 tcp disabled", &[]),
         ("tags vm-1 web", &[]),
         ("route r vpc-1 192.168.0.0/16 gateway", &["add route"]),
+        // Two of the main table's, thrown there, and its own.
+        (
+            "vm r s-1 forward\nroute r vpc-1 192.168.0.0/16 r tags=web\ntags vm-1 web",
+            &[
+                "create namespace",
+                "load rules",
+                "create link",
+                "set source",
+                "add address",
+                "add neighbour",
+                "add route",
+                "add neighbour",
+                "add route",
+                "add route",
+                "add route",
+                "add route",
+                "add route",
+                "add lookup",
+            ],
+        ),
         (
             "peer p21 vpc-2 vpc-1",
             &["create link", "add neighbour", "add route", "add neighbour", "add route"],

@@ -3,9 +3,10 @@
 use crate::support::world;
 use crate::worlds::worlds;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::{fs, path::PathBuf};
 use tombolo_dataplane::{Fault, Faults, Place, RouteVia, render, render_with};
-use tombolo_fabric::compile;
+use tombolo_fabric::{compile, internet};
 
 /// UPDATE_GOLDEN=1 writes the text: read it before keeping.
 #[test]
@@ -92,20 +93,32 @@ proptest! {
                 prop_assert_eq!(back.peer.as_ref(), Some(&(name.clone(), link.clone())));
                 prop_assert_eq!(back.mtu, it.mtu);
             }
-            let mut destinations = std::collections::BTreeSet::new();
+            let mut destinations = BTreeSet::new();
             for route in &namespace.routes {
-                prop_assert!(destinations.insert(route.destination), "{} twice in {name}", route.destination);
-                if let RouteVia::Link(link) | RouteVia::Gateway(link, _) = &route.via {
+                prop_assert!(destinations.insert((route.table, route.destination)), "{} twice in {name}", route.destination);
+                for link in route.via.links() {
                     prop_assert!(namespace.links.contains_key(link));
                 }
                 // A gateway is never asked for by ARP.
-                if let RouteVia::Gateway(link, gateway) = &route.via {
+                let gateways = match &route.via {
+                    RouteVia::Gateway(link, gateway) => BTreeSet::from([(link.clone(), *gateway)]),
+                    RouteVia::Gateways(several) => several.clone(),
+                    _ => BTreeSet::new(),
+                };
+                prop_assert!(!matches!(&route.via, RouteVia::Gateways(several) if several.len() < 2));
+                for (link, gateway) in &gateways {
                     let known = |n: &tombolo_dataplane::Neighbour| n.link == *link && n.address == *gateway;
                     prop_assert!(namespace.neighbours.iter().any(known), "{gateway} in {name}");
                 }
             }
+            // A lookup is of a link that there is, in a table that there is; each link has one at most.
+            let mut looked_up = BTreeSet::new();
+            for lookup in &namespace.lookups {
+                prop_assert!(looked_up.insert(&lookup.link) && namespace.links.contains_key(&lookup.link));
+                prop_assert!(namespace.routes.iter().any(|route| route.table == Some(lookup.table)));
+            }
             if let Some(rules) = desired.rules.get(name) {
-                prop_assert!(!rules.transit);
+                prop_assert_eq!(rules.transit, *name == internet().to_string());
                 let chains = rules.egress_of.values().chain(rules.ingress_of.values());
                 for chain in chains {
                     prop_assert!(rules.chains.contains_key(chain), "{chain}");

@@ -4,7 +4,7 @@ use crate::oracle::Space;
 use crate::support::world;
 use crate::tests::Test;
 use tombolo_dataplane::linux::{Kernel, netns};
-use tombolo_dataplane::{Desired, Edit, Op, Plan, Route, RouteVia, plan, render};
+use tombolo_dataplane::{Desired, Edit, Lookup, Op, Plan, Route, RouteVia, plan, render};
 use tombolo_fabric::compile;
 
 pub(crate) const TESTS: &[Test] = &[
@@ -20,7 +20,12 @@ fn desired() -> Desired {
         network vpc-1
         subnet s-1 vpc-1 10.1.0.0/16
         vm vm-1 s-1
-        vm vm-2 s-1
+        vm vm-2 s-1 tags=web
+        vm r-1 s-1 forward
+        vm r-2 s-1 forward
+        route a vpc-1 192.168.0.0/16 r-1
+        route b vpc-1 192.168.0.0/16 r-2
+        route c vpc-1 192.168.1.0/24 r-2 tags=web
         network vpc-2
         subnet s-2 vpc-2 10.2.0.0/16
         peer p12 vpc-1 vpc-2
@@ -65,8 +70,11 @@ fn what_others_change_is_observed() {
     let router = &desired.state.namespaces[ROUTER];
     let namespace = || ROUTER.to_owned();
     let link = || "v0a010002".to_owned();
-    let foreign = Route { destination: "203.0.113.0/24".parse().unwrap(), via: RouteVia::Blackhole };
-    let route = router.routes.iter().find(|route| route.via.link().is_some()).unwrap().clone();
+    let foreign = Route::new("203.0.113.0/24".parse().unwrap(), RouteVia::Blackhole);
+    let route = router.routes.iter().find(|route| route.via.links().next().is_some()).unwrap().clone();
+    let lookup = router.lookups.first().unwrap().clone();
+    let another = Lookup { table: 7, ..lookup.clone() };
+    let hop = "v0a010004".to_owned();
     let neighbour = router.neighbours.first().unwrap().clone();
     let mut liar = neighbour.clone();
     liar.mac[5] ^= 1;
@@ -75,6 +83,9 @@ fn what_others_change_is_observed() {
         ("a link goes", op(Op::DeleteLink { namespace: namespace(), link: link() })),
         ("a route goes", op(Op::DeleteRoute { namespace: namespace(), route })),
         ("a route comes", op(Op::AddRoute { namespace: namespace(), route: foreign })),
+        ("one of two next hops goes", op(Op::DeleteLink { namespace: namespace(), link: hop })),
+        ("a lookup goes", op(Op::DeleteLookup { namespace: namespace(), lookup })),
+        ("a lookup comes", op(Op::AddLookup { namespace: namespace(), lookup: another })),
         ("a neighbour goes", op(Op::DeleteNeighbour { namespace: namespace(), neighbour })),
         ("a neighbour lies", op(Op::AddNeighbour { namespace: namespace(), neighbour: liar })),
         ("an address comes", op(Op::AddAddress { namespace: namespace(), link: link(), address })),

@@ -52,14 +52,15 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
     let links =
         prop::collection::btree_map(0u8..9, any::<(prop::sample::Index, prop::sample::Index)>(), 0..6);
     let ends = prop::collection::btree_map(0u8..9, prop::collection::btree_set(ranges(), 1..4), 0..4);
+    let external = prop::collection::btree_map(0u8..9, (0u8..9, any::<u32>()), 0..4);
     let fault = (
         prop_oneof![Just(0), Just(1_000_000), 1u32..1_000_000],
         prop::option::of(1000u64..u64::from(u32::MAX)),
     );
     let fault = fault.prop_map(|(loss, rate)| Fault { loss, rate });
     let faults = prop::collection::btree_map(0u8..9, fault, 0..3);
-    (egress, ingress, links, ends, faults, any::<bool>(), any::<bool>()).prop_map(
-        |(egress, ingress, links, ends, faults, trusted, transit)| {
+    (egress, ingress, links, ends, faults, any::<bool>(), any::<bool>(), external).prop_map(
+        |(egress, ingress, links, ends, faults, trusted, transit, external)| {
             let pick = |chains: &BTreeMap<String, Chain>, at: &prop::sample::Index| {
                 at.get(&chains.keys().collect::<Vec<_>>()).to_string()
             };
@@ -71,6 +72,14 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
                 ends_of: ends.into_iter().map(|(link, own)| (of(&link), own)).collect(),
                 faults: faults.into_iter().map(|(link, fault)| (of(&link), fault)).collect(),
                 trusted: if trusted { BTreeSet::from(["x0".to_owned()]) } else { BTreeSet::new() },
+                // Each address has one other, and the reverse.
+                external: external
+                    .into_iter()
+                    .map(|(link, (own, base))| {
+                        let outside = (base & !0xff) | u32::from(link);
+                        (of(&link), ([10, own, 0, link].into(), outside.into()))
+                    })
+                    .collect(),
                 chains: egress.into_iter().chain(ingress).collect(),
             }
         },

@@ -74,7 +74,10 @@ fn the_rules_of_a_network() {
         allow db vpc-1 tcp:5432 source-tags=web targets=db priority=900
         deny no-telnet vpc-1 tcp:23
         allow nobody vpc-1 tcp:9 source-tags=none
-        deny no-mail vpc-1 tcp:25 egress targets=web",
+        deny no-mail vpc-1 tcp:25 egress targets=web
+        nat web-1
+        nat web-2
+        nat db-1",
     );
     for table in tables(&world) {
         let space = Space::new();

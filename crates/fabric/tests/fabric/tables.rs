@@ -4,11 +4,12 @@
 //!   vm-1 -> 10.2.0.2 tcp/80 : DROP FIREWALL_RULE rule-x     from vm-1's nic0
 //!   vm-1@10.9.9.9 -> …                                      with another source address
 //!   iap:vpc-1 -> …    redis:redis-1 -> …                    from Google's own clients and services
+//!   internet -> …                                           from the internet's client
 //! ```
 
 use crate::support::*;
 use std::net::Ipv4Addr;
-use tombolo_fabric::{Cause, Fabric, Flow, Owner, Verdict, compile, trace};
+use tombolo_fabric::{Cause, Fabric, Flow, Owner, Trace, Verdict, compile, trace};
 use tombolo_model::Protocol;
 
 /// The flow of `vm-1 -> 10.2.0.2 tcp/80`.
@@ -18,6 +19,7 @@ pub(crate) fn flow(fabric: &Fabric, text: &str) -> Flow {
     let (from, source) = from.split_once('@').map_or((*from, None), |(f, s)| (f, Some(s.parse().unwrap())));
     let owner = match from.split_once(':') {
         Some(("iap", name)) => Owner::Iap(network(name)),
+        None if from == "internet" => Owner::Internet,
         Some(("redis", name)) => Owner::Redis(redis(name)),
         _ => Owner::Instance(vm(from)),
     };
@@ -37,9 +39,13 @@ pub(crate) fn flow(fabric: &Fabric, text: &str) -> Flow {
     }
 }
 
-/// `DELIVERED vm-2`, `FORWARDED router`, `DROP NO_ROUTE`, `DROP FIREWALL_RULE rule-x`.
+/// `DELIVERED vm-2`, `FORWARDED router`, `DROP NO_ROUTE`, `DROP FIREWALL_RULE rule-x`; what may happen instead after an `or`.
 fn outcome(fabric: &Fabric, flow: &Flow) -> String {
-    let trace = trace(fabric, flow);
+    let ways: Vec<String> = trace(fabric, flow).ways().map(|way| outcome_of(fabric, way)).collect();
+    ways.join(" or ")
+}
+
+fn outcome_of(fabric: &Fabric, trace: &Trace) -> String {
     let name = |network, nic: &Ipv4Addr| {
         let network: &tombolo_fabric::Network = &fabric.networks[network];
         network.nics[nic].owner.name().to_owned()
@@ -446,6 +452,104 @@ fn without_a_route() {
     let fabric = compile(&world);
     for text in ["vm-1 -> 10.9.0.1 tcp/80", "vm-1 -> 8.8.8.8 tcp/80", "vm-1 -> redis-1 tcp/6379"] {
         assert_eq!(outcome(&fabric, &flow(&fabric, text)), "DROP NO_ROUTE", "{text}");
+    }
+}
+
+#[test]
+fn routes_with_tags_are_for_instances_that_have_one() {
+    let routers = "vm nat subnet-1 forward
+        route out vpc-1 0.0.0.0/0 nat priority=900 tags=private,other
+        route far vpc-1 192.168.0.0/16 nat tags=private
+        route near vpc-1 192.168.0.0/16 gateway
+        tags vm-1 private";
+    table(
+        &[OPEN, PEERED, routers],
+        "vm-1 -> 8.8.8.8 tcp/80 : FORWARDED nat
+         vm-1b -> 8.8.8.8 tcp/80 : DROP NO_EXTERNAL_ADDRESS
+         nat -> 8.8.8.8 tcp/80 : DROP NO_EXTERNAL_ADDRESS
+         vm-1 -> 192.168.0.9 tcp/80 : FORWARDED nat
+         vm-1b -> 192.168.0.9 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET
+         vm-1 -> 10.1.0.3 tcp/80 : DELIVERED vm-1b
+         vm-1 -> 10.2.0.2 tcp/80 : DELIVERED vm-2
+         iap:vpc-1 -> 192.168.0.9 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET",
+    );
+    // A peer gets none of them, whatever both sides say.
+    let exchange = "exchange p12 vpc-1 export\nexchange p21 vpc-2 import";
+    table(
+        &[OPEN, PEERED, routers, exchange],
+        "vm-2 -> 192.168.0.9 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET
+         vm-2 -> 8.8.8.8 tcp/80 : DROP NO_EXTERNAL_ADDRESS",
+    );
+}
+
+#[test]
+fn equal_routes_are_alternatives() {
+    let routers = "vm r-1 subnet-1 forward
+        vm r-2 subnet-1 forward tags=closed
+        vm r-3 subnet-1 forward
+        deny no vpc-1 tcp:81 targets=closed priority=10
+        route a vpc-1 192.168.0.0/16 r-1
+        route b vpc-1 192.168.0.0/16 r-2
+        route c vpc-1 192.168.0.0/16 r-3 priority=2000
+        route d vpc-1 192.168.0.0/16 gateway
+        route e vpc-1 192.168.0.0/16 10.1.0.4";
+    table(
+        &[OPEN, PEERED, routers],
+        "vm-1 -> 192.168.0.9 tcp/80 : FORWARDED r-1 or FORWARDED r-2
+         vm-1 -> 192.168.0.9 tcp/81 : FORWARDED r-1 or DROP FIREWALL_RULE no",
+    );
+    // One whose next hop is gone is passed over; when all are, the packet is dropped and no wider route asked.
+    for (lines, want) in [
+        ("stop r-1", "FORWARDED r-2"),
+        ("delete vm r-1\nstop r-2\ndelete route d", "FORWARDED r-3"),
+        ("stop r-1\nstop r-2", "DROP PRIVATE_TRAFFIC_TO_INTERNET"),
+        ("stop r-1\nstop r-2\nstop r-3\ndelete route d", "DROP ROUTE_BLACKHOLE"),
+    ] {
+        let flow = format!("vm-1 -> 192.168.0.9 tcp/80 : {want}");
+        table(&[OPEN, PEERED, routers, "route wide vpc-1 192.0.0.0/8 r-3", lines], &flow);
+    }
+    // A peer that imports them sees one route: this network spreads what comes by it.
+    let exchange = "exchange p12 vpc-1 export\nexchange p21 vpc-2 import";
+    table(&[OPEN, PEERED, routers, exchange], "vm-2 -> 192.168.0.9 tcp/80 : FORWARDED r-1 or FORWARDED r-2");
+}
+
+#[test]
+fn the_internet_knows_external_addresses_alone() {
+    // 198.18.0.2 is vm-1's, 198.18.0.3 is vm-2's.
+    let external = "nat vm-1\nnat vm-2\nallow web vpc-1 tcp:80 sources=203.0.113.2/32 targets=web
+        allow friend vpc-1 tcp:81 sources=198.18.0.3/32\nallow inside vpc-1 tcp:82 sources=10.0.0.0/8
+        vm nat subnet-1 forward\nroute far vpc-1 9.0.0.0/8 gateway";
+    table(
+        &[PEERED, external],
+        "internet -> 198.18.0.2 tcp/80 : DELIVERED vm-1
+         internet -> 198.18.0.2 tcp/82 : DROP FIREWALL_RULE default-deny-ingress
+         internet -> 198.18.0.3 tcp/80 : DROP FIREWALL_RULE default-deny-ingress
+         internet -> 198.18.0.4 tcp/80 : DROP UNKNOWN_EXTERNAL_ADDRESS
+         internet -> 10.1.0.2 tcp/80 : DROP UNKNOWN_EXTERNAL_ADDRESS
+         internet@10.1.0.3 -> 198.18.0.2 tcp/82 : DROP FOREIGN_IP_DISALLOWED
+         vm-1 -> 203.0.113.2 tcp/80 : DELIVERED internet
+         vm-1 -> 203.0.113.2 tcp/25 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 203.0.113.2 udp/68 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1 -> 9.9.9.9 tcp/80 : DROP UNKNOWN_EXTERNAL_ADDRESS
+         vm-1b -> 203.0.113.2 tcp/80 : DROP NO_EXTERNAL_ADDRESS
+         nat@10.1.0.2 -> 203.0.113.2 tcp/80 : DROP NO_EXTERNAL_ADDRESS
+         vm-2 -> 198.18.0.2 tcp/81 : DELIVERED vm-1
+         vm-2 -> 198.18.0.2 tcp/82 : DROP FIREWALL_RULE default-deny-ingress
+         vm-2b -> 198.18.0.2 tcp/81 : DROP NO_EXTERNAL_ADDRESS
+         vm-1 -> 198.18.0.2 tcp/81 : DROP FIREWALL_RULE default-deny-ingress
+         iap:vpc-1 -> 203.0.113.2 tcp/80 : DROP NO_EXTERNAL_ADDRESS",
+    );
+    // A stopped VM keeps its address, and nobody is there.
+    table(&[external, "stop vm-1"], "internet -> 198.18.0.2 tcp/80 : DROP UNKNOWN_EXTERNAL_ADDRESS");
+    // Where no route leads out nothing goes out; what comes in needs none.
+    let mut world = world(&format!("{BASE}\n{external}"));
+    let default = world.routes.iter().find(|(_, r)| r.network == network("vpc-1")).unwrap().0.name.clone();
+    world = then(&world, &format!("delete route {default}"), 0);
+    let fabric = compile(&world);
+    for (text, want) in
+        [("vm-1 -> 203.0.113.2 tcp/80", "DROP NO_ROUTE"), ("internet -> 198.18.0.2 tcp/80", "DELIVERED vm-1")]
+    {
+        assert_eq!(outcome(&fabric, &flow(&fabric, text)), want, "{text}");
     }
 }
 

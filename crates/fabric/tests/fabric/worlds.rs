@@ -75,7 +75,7 @@ fn rule(networks: &'static [&'static str]) -> impl Strategy<Value = String> {
 /// A line of the table language of changes.
 fn line() -> impl Strategy<Value = String> {
     let (network, name, range) = (|| select(NETWORKS), || select(NAMES), || select(RANGES));
-    let hop = select(&["gateway", "a", "b", "10.1.0.2", "10.3.0.2"][..]);
+    let hop = select(&["gateway", "a", "b", "f", "10.1.0.2", "10.1.0.3", "10.3.0.2"][..]);
     let dest = select(
         &["0.0.0.0/0", "10.0.0.0/8", "192.168.0.0/16", "10.1.0.0/15", "10.2.0.2/32", "8.8.8.0/24"][..],
     );
@@ -96,16 +96,24 @@ fn line() -> impl Strategy<Value = String> {
             "import-public",
         ][..],
     );
+    let of_route = (
+        select(&["a", "b", "c", "d", "e", "f", "g"][..]),
+        select(&["", "", "priority=0", "priority=2000"][..]),
+        select(&["", "", "tags=x", "tags=y", "tags=x,y"][..]),
+    );
     prop_oneof![
         3 => (name(), network(), range()).prop_map(|(s, n, r)| format!("subnet {s} {n} {r}")),
         5 => vm.prop_map(|(v, s, more, forward, tags)| format!("vm {v} {s}{more} {forward} {tags}")),
         1 => name().prop_map(|v| format!("delete vm {v}")),
+        3 => name().prop_map(|v| format!("nat {v}")),
+        1 => name().prop_map(|v| format!("unnat {v}")),
         2 => (name(), select(&["pods=10.8.0.0/24", "pods=10.9.0.0/29", "pods=9.9.9.0/28", ""][..]))
             .prop_map(|(s, ranges)| format!("secondary {s} {ranges}")),
         3 => (name(), select(&["pods=10.8.0.32/28", "pods=/30", "=10.1.0.77/32", "=/32", ""][..]))
             .prop_map(|(v, aliases)| format!("alias {v} {aliases}")),
         9 => rule(&["vpc-1", "vpc-1", "vpc-2", "vpc-3", "vpc-4"]),
-        2 => (name(), network(), dest, hop).prop_map(|(r, n, d, hop)| format!("route {r} {n} {d} {hop}")),
+        5 => (of_route, select(&["vpc-1", "vpc-1", "vpc-2", "vpc-3", "vpc-4"][..]), dest, hop)
+            .prop_map(|((r, priority, tags), n, d, hop)| format!("route {r} {n} {d} {hop} {priority} {tags}")),
         4 => (network(), network()).prop_map(|(a, b)| format!("peer {a}-to-{b} {a} {b}")),
         4 => (network(), network(), exchange).prop_map(|(a, b, x)| format!("exchange {a}-to-{b} {a} {x}")),
         1 => (network(), network()).prop_map(|(a, b)| format!("unpeer {a}-to-{b} {a}")),
@@ -118,7 +126,7 @@ fn line() -> impl Strategy<Value = String> {
 /// The World after the lines that are accepted, beginning with four networks that have a subnetwork and a VM each.
 fn build(lines: &[String]) -> World {
     let start = "project project-1
-        network vpc-1\nsubnet a vpc-1 10.1.0.0/16\nvm a a forward tags=x
+        network vpc-1\nsubnet a vpc-1 10.1.0.0/16\nvm a a forward tags=x\nvm f a forward
         network vpc-2\nsubnet b vpc-2 10.2.0.0/29\nvm b b tags=y
         network vpc-3\nsubnet c vpc-3 10.3.0.0/24\nvm c c
         network vpc-4\nsubnet d vpc-4 10.1.0.0/16\nvm d d
@@ -156,10 +164,35 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
 
 /// Worlds with many rules in one network, so that rules meet: only then does the order between them matter.
 pub(crate) fn worlds_of_rules() -> impl Strategy<Value = World> {
-    let start = ["vm f a tags=y account=web", "vm g a tags=x,y account=default", "vm h a account=db"]
+    let start = ["vm i a tags=y account=web", "vm g a tags=x,y account=default", "vm h a account=db"]
         .map(String::from);
     let rules = prop::collection::vec(rule(&["vpc-1"]), 4..10);
     rules.prop_map(move |rules| build(&[&start[..], &rules].concat()))
+}
+
+/// Worlds with many routes to few destinations in two networks that exchange them.
+pub(crate) fn worlds_of_routes() -> impl Strategy<Value = World> {
+    let start = [
+        "vm g a tags=x",
+        "vm h b=10.2.0.3 forward tags=x",
+        "vm j b=10.2.0.5 forward",
+        "allow web-1 vpc-1 tcp:80 priority=900",
+        "allow web-2 vpc-2 tcp:80 priority=900",
+        "exchange vpc-1-to-vpc-2 vpc-1 export import",
+        "exchange vpc-2-to-vpc-1 vpc-2 export import",
+    ]
+    .map(String::from);
+    let route = (
+        select(&["a", "b", "c", "d", "e", "f", "g", "h", "i"][..]),
+        select(&["vpc-1 10.0.0.0/8", "vpc-1 192.168.0.0/16", "vpc-1 0.0.0.0/0", "vpc-2 192.168.0.0/16"][..]),
+        select(&["gateway", "a", "a", "f", "f", "10.1.0.3", "10.1.0.77", "b", "h", "h", "10.2.0.5"][..]),
+        select(&["", "", "priority=0", "priority=2000"][..]),
+        select(&["", "", "tags=x", "tags=y"][..]),
+    );
+    let route = route
+        .prop_map(|(name, to, hop, priority, tags)| format!("route {name} {to} {hop} {priority} {tags}"));
+    let more = prop_oneof![8 => route, 1 => select(&["stop a", "stop f", "no-default-route vpc-1"][..]).prop_map(String::from)];
+    prop::collection::vec(more, 4..12).prop_map(move |lines| build(&[&start[..], &lines].concat()))
 }
 
 /// A flow that is yet to be placed in a world.
@@ -215,7 +248,14 @@ impl AnyFlow {
             "10.2.0.8",
             "10.3.0.200",
             "192.168.3.4",
+            "192.168.200.1",
+            "10.77.0.1",
             "8.8.8.8",
+            "203.0.113.2",
+            "203.0.113.2",
+            "198.18.0.2",
+            "198.18.0.3",
+            "198.18.0.4",
             "232.226.106.154",
             "169.254.169.254",
         ];

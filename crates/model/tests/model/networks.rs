@@ -129,6 +129,13 @@ fn routes_have_the_next_hops_that_google_takes() {
         ("route r vpc-1 192.168.0.0/16 host", hop.replace('X', "host")),
         ("route r vpc-1 192.168.0.0/16 elsewhere", hop.replace('X', "elsewhere")),
         ("route r vpc-1 192.168.0.0/16 nobody", hop.replace('X', "nobody")),
+        ("route r vpc-1 192.168.0.0/16 router tags=red,blue", String::new()),
+        (
+            "route r vpc-1 192.168.0.0/16 router tags=red,Blue",
+            "Invalid value for field 'resource.tags[0]': 'Blue'. Must be a match of regex \
+             '(?:[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?)'"
+                .into(),
+        ),
         (
             "route r vpc-1 192.168.0.0/16 10.2.0.2",
             "Invalid value for field 'resource.nextHopIp': '10.2.0.2'. \

@@ -9,7 +9,7 @@
 //!   tags vm-1 a,b      account vm-1 [web]      stop|start vm-1       (web is web@project-1.iam.gserviceaccount.com)
 //!   allow|deny rule-1 vpc-1 tcp:80,udp [egress] [priority=N] [sources=…] [destinations=…] [source-tags=…] [targets=…]
 //!       [source-accounts=web,…] [accounts=web,…] [disabled]
-//!   route r-1 vpc-1 192.168.0.0/16 gateway|vm-1|10.1.0.9
+//!   route r-1 vpc-1 192.168.0.0/16 gateway|vm-1|10.1.0.9 [priority=N] [tags=a,b]
 //!   peer a-to-b vpc-a vpc-b [export] [import] [import-public] [no-export-public]
 //!   exchange a-to-b vpc-a [export] …      unpeer a-to-b vpc-a
 //!   redis redis-1 vpc-2 [10.34.175.88/29] [region=R] [memory=N] [tls]
@@ -136,7 +136,8 @@ pub(crate) fn change(line: &str) -> Change {
             key: route(w.nth(1)),
             network: network(w.nth(2)),
             dest_range: parse(w.nth(3)),
-            priority: 1000,
+            priority: w.option("priority").map_or(1000, parse),
+            tags: w.list("tags").into_iter().map(String::from).collect(),
             next_hop: match (w.nth(4), w.nth(4).parse()) {
                 ("gateway", _) => NextHop::InternetGateway,
                 (_, Ok(address)) => NextHop::Address(address),

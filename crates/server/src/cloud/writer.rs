@@ -2,6 +2,7 @@
 
 use super::busy::Claim;
 use crate::control::FaultEdit;
+use crate::flow_log::Logged;
 use crate::http::Answer;
 use crate::ssh::Login;
 use crate::store::Store;
@@ -42,6 +43,13 @@ pub(super) enum Job {
         edit: FaultEdit,
         /// Who waits for those that there are then.
         reply: oneshot::Sender<Result<Faults, LabError>>,
+    },
+    /// Tell the flows that were logged, from this number on.
+    Flows {
+        /// The number.
+        since: u64,
+        /// Who waits for them.
+        reply: oneshot::Sender<Result<Logged, LabError>>,
     },
     /// End the lab.
     End,
@@ -100,12 +108,15 @@ impl Writer {
                 Ok(Job::Request { request, reply, claim }) => self.carry_out(&request, reply, claim),
                 Ok(Job::Login { login, reply }) => drop(reply.send(self.login(&login))),
                 Ok(Job::Faults { edit, reply }) => drop(reply.send(self.faults(edit))),
+                Ok(Job::Flows { since, reply }) => drop(reply.send(Ok(self.lab.flows(since)))),
                 Ok(Job::End) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if ticked.elapsed() >= TICK {
-                if let Err(error) = self.lab.converge_redis() {
-                    eprintln!("tombolo: {error}");
+                for done in [self.lab.converge_redis(), self.lab.log_flows()] {
+                    if let Err(error) = done {
+                        eprintln!("tombolo: {error}");
+                    }
                 }
                 ticked = Instant::now();
             }

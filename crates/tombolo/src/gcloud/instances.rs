@@ -2,7 +2,7 @@
 
 mod create;
 
-use super::args::{AllInZone, InZone, List, Listed, Pairs};
+use super::args::{AllInZone, Body, InZone, List, Listed, Pairs};
 use super::client::encode;
 use super::session::{Session, Usage, last};
 use anyhow::{Context, Result};
@@ -55,6 +55,16 @@ pub(crate) enum Verb {
         after_help = "Example:\n  tombolo compute instances remove-tags vm-1 --zone us-central1-a --tags web"
     )]
     RemoveTags(RemoveTags),
+    /// Give an interface an external address
+    #[command(
+        after_help = "Example:\n  tombolo compute instances add-access-config vm-1 --zone us-central1-a --address web-address"
+    )]
+    AddAccessConfig(AddAccessConfig),
+    /// Take an interface's external address
+    #[command(
+        after_help = "Example:\n  tombolo compute instances delete-access-config vm-1 --zone us-central1-a"
+    )]
+    DeleteAccessConfig(AccessConfig),
     /// Give a stopped instance another service account
     #[command(
         after_help = "Example:\n  tombolo compute instances set-service-account vm-1 --zone us-central1-a --service-account web@my-project.iam.gserviceaccount.com"
@@ -105,6 +115,27 @@ pub(crate) struct RemoveTags {
     /// All its tags
     #[arg(long, conflicts_with = "tags")]
     all: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AccessConfig {
+    #[command(flatten)]
+    which: InZone,
+    /// Its name
+    #[arg(long, value_name = "NAME", default_value = "external-nat")]
+    access_config_name: String,
+    /// The interface
+    #[arg(long, value_name = "NIC", default_value = "nic0")]
+    network_interface: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AddAccessConfig {
+    #[command(flatten)]
+    config: AccessConfig,
+    /// A reserved address; a free one when not given
+    #[arg(long)]
+    address: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -186,6 +217,17 @@ impl Verb {
             Verb::RemoveTags(RemoveTags { which, tags, .. }) => set_tags(session, which, |have| {
                 have.retain(|tag| tags.as_ref().is_some_and(|tags| !tags.0.contains(tag)));
             }),
+            Verb::AddAccessConfig(AddAccessConfig { config, address }) => {
+                let body = Body::default()
+                    .with("name", config.access_config_name.as_str())
+                    .with("type", "ONE_TO_ONE_NAT")
+                    .maybe("natIP", address.as_deref());
+                config.post(session, "addAccessConfig", "", Some(body.json()))
+            }
+            Verb::DeleteAccessConfig(config) => {
+                let which = format!("&accessConfig={}", encode(&config.access_config_name));
+                config.post(session, "deleteAccessConfig", &which, None)
+            }
             Verb::SetServiceAccount(set) => set.run(session),
             Verb::AddMetadata(AddMetadata { which, metadata }) => {
                 let said = metadata.read()?;
@@ -264,6 +306,14 @@ impl Metadata {
             }
         }
         Ok(all)
+    }
+}
+
+impl AccessConfig {
+    fn post(&self, session: &Session<'_>, verb: &str, more: &str, body: Option<Value>) -> Result<()> {
+        let nic = encode(&self.network_interface);
+        let path = format!("{}/{verb}?networkInterface={nic}{more}", path(session, &self.which)?);
+        session.update(Method::POST, &path, body).map(drop)
     }
 }
 

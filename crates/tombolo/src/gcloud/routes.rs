@@ -1,6 +1,6 @@
 //! `compute routes`.
 
-use super::args::{AllNamed, Body, Listed, Named};
+use super::args::{AllNamed, Body, List, Listed, Named};
 use super::client::encode;
 use super::session::{Session, last};
 use anyhow::Result;
@@ -46,6 +46,9 @@ pub(crate) struct Create {
     /// Of equally specific routes the one with the lowest wins
     #[arg(long, default_value_t = 1000)]
     priority: u16,
+    /// Of which instances' packets: those with one of these tags; of everybody's when not given
+    #[arg(long, value_name = "TAGS")]
+    tags: Option<List>,
     /// What it is for
     #[arg(long)]
     description: Option<String>,
@@ -106,6 +109,7 @@ impl Create {
             .maybe("nextHopGateway", gateway)
             .maybe("nextHopInstance", instance)
             .maybe("nextHopIp", self.hop.next_hop_address.as_deref())
+            .maybe("tags", self.tags.as_ref())
             .maybe("description", self.description.as_deref())
             .json())
     }

@@ -1,6 +1,6 @@
 //! What firewall rules log and count, of real connections.
 
-use crate::support::{Home, as_each_user};
+use crate::support::{Home, as_each_user, eventually};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -196,4 +196,60 @@ fn follow(home: &Home) {
     assert_eq!(next(), "ALLOWED network:vpc-2/firewall:web 40004-8000");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// What has passed of connections, in a subnetwork that logs it; its peer does not.
+#[test]
+fn flows_are_logged_by_the_subnetworks_that_say_so() {
+    as_each_user(|home| {
+        home.up(&home.write("lab.yaml", LAB));
+        let subnets = ["compute", "networks", "subnets"];
+        let which = ["subnet-1", "--region", "us-central1", "--project", "project-1"];
+        let on = ["--enable-flow-logs", "--logging-flow-sampling", "1"];
+        home.run(&[&subnets[..], &["update"], &which, &on].concat()).exits(0);
+        let shown = home.run(&[&subnets[..], &["describe"], &which, &["--format", "json"]].concat()).json(0);
+        let config = json!({
+            "enable": true,
+            "aggregationInterval": "INTERVAL_5_SEC",
+            "flowSampling": 1.0,
+            "metadata": "INCLUDE_ALL_METADATA",
+        });
+        assert_eq!((&shown["logConfig"], &shown["enableFlowLogs"]), (&config, &json!(true)));
+
+        let flows = |more: &[&str]| {
+            let all = home.run(&[&["logs", "flows", "--format", "json"], more].concat()).json(0);
+            all.as_array().expect("a list").clone()
+        };
+        eventually("an interval is over", || {
+            home.sh("vm-1", "ping -n -q -c1 -W2 -s 72 10.2.0.2").exits(0);
+            flows(&[]).len() >= 2
+        });
+        let all = flows(&[]);
+        for (entry, reporter, source) in [(&all[0], "SRC", "10.1.0.2"), (&all[1], "DEST", "10.2.0.2")] {
+            let payload = &entry["jsonPayload"];
+            assert_eq!(
+                (&payload["reporter"], &payload["connection"]["src_ip"]),
+                (&json!(reporter), &json!(source))
+            );
+            assert_eq!(payload["connection"]["protocol"], 1);
+            let number = |field: &str| payload[field].as_str().unwrap().parse::<u64>().unwrap();
+            // Headers of IP and ICMP, and 72 bytes.
+            assert_eq!(number("bytes_sent"), number("packets_sent") * 100, "{payload}");
+            let (near, far) = if reporter == "SRC" { ("src", "dest") } else { ("dest", "src") };
+            assert_eq!(payload[format!("{near}_instance")]["vm_name"], "vm-1");
+            assert_eq!(payload[format!("{far}_vpc")]["subnetwork_name"], "subnet-2");
+            assert_eq!(entry["resource"]["labels"]["subnetwork_name"], "subnet-1");
+        }
+        assert_eq!(flows(&["--vm", "vm-2"]), Vec::<Value>::new(), "its subnetwork logs nothing");
+        let text = home.run(&["logs", "flows", "--vm", "vm-1"]).exits(0);
+        assert!(text.contains("  SRC   vpc-1  10.1.0.2 -> 10.2.0.2 icmp, "), "{text}");
+
+        let custom = ["--logging-flow-sampling", "7"];
+        let refused = home.run(&[&subnets[..], &["update"], &which, &custom].concat());
+        assert!(refused.code == 1 && refused.err.contains("logConfig.flowSampling"), "{refused:?}");
+        home.run(&[&subnets[..], &["update"], &which, &["--no-enable-flow-logs"]].concat()).exits(0);
+        let shown = home.run(&[&subnets[..], &["describe"], &which, &["--format", "json"]].concat()).json(0);
+        assert_eq!(shown["enableFlowLogs"], false);
+        home.down();
+    });
 }

@@ -19,6 +19,7 @@ use super::expression::{
 use super::message::{APPEND, Attributes, CREATE, Message, TooLong};
 use crate::table::{Chain, Intervals, Rule, TABLE, Table, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// The kinds of messages: `enum nf_tables_msg_types`.
 mod kind {
@@ -175,6 +176,20 @@ impl Change {
                 change.rest.extend(gone.into_iter().chain(come));
             }
         }
+        for (name, elements) in &after.addresses {
+            let known = before.addresses.get(name);
+            if known.is_none() {
+                change.apart.push(vec![new_address_map(name)?]);
+            }
+            let none = BTreeMap::new();
+            let known = known.unwrap_or(&none);
+            let differ = |a: &BTreeMap<Ipv4Addr, Ipv4Addr>, b: &BTreeMap<Ipv4Addr, Ipv4Addr>| {
+                let in_a = a.iter().filter(|(from, to)| b.get(*from) != Some(to));
+                in_a.map(|(from, to)| (*from, *to)).collect::<Vec<_>>()
+            };
+            change.rest.extend(address_elements(kind::DELETE_ELEMENTS, name, &differ(known, elements))?);
+            change.rest.extend(address_elements(kind::NEW_ELEMENTS, name, &differ(elements, known))?);
+        }
         for (name, chain) in &after.chains {
             match before.chains.get(name) {
                 Some(known) if known == chain => {}
@@ -194,9 +209,12 @@ impl Change {
             let names = before.chains.keys();
             names.filter(move |name| fate(before, after, name) == fate_of).collect::<Vec<_>>()
         };
-        change.apart.extend(Some(removed_chains(&gone(Fate::Swept))?).filter(|unit| !unit.is_empty()));
+        let swept = [flushed(&gone(Fate::Swept))?, deleted(&gone(Fate::Swept))?].concat();
+        change.apart.extend(Some(swept).filter(|unit| !unit.is_empty()));
+        // Rules may look into maps, and maps lead to chains.
+        change.rest.extend(flushed(&gone(Fate::Removed))?);
         change.rest.extend(removed_maps(before, after)?);
-        change.rest.extend(removed_chains(&gone(Fate::Removed))?);
+        change.rest.extend(deleted(&gone(Fate::Removed))?);
         let counted = counters_of(gone(Fate::Left).into_iter().filter_map(|name| before.chains.get(name)));
         for name in before.counters.difference(&after.counters).filter(|name| !counted.contains(*name)) {
             change.rest.push(counter(kind::DELETE_OBJECT, 0, name)?);
@@ -247,15 +265,18 @@ enum Fate {
 fn fate(before: &Table, after: &Table, name: &str) -> Fate {
     match before.chains.get(name) {
         _ if after.chains.contains_key(name) => Fate::Wanted,
-        Some(chain) if chain.has_sets() && before.leads_to(name) => Fate::Left,
-        Some(chain) if chain.has_sets() => Fate::Swept,
-        _ => Fate::Removed,
+        Some(chain) if chain.hook.is_some() || !chain.has_sets() => Fate::Removed,
+        Some(_) if before.leads_to(name) => Fate::Left,
+        Some(_) => Fate::Swept,
+        None => Fate::Removed,
     }
 }
 
 /// Maps that are no longer there.
 fn removed_maps(before: &Table, after: &Table) -> Result<Unit, TooLong> {
-    let maps = before.maps.keys().filter(|name| !after.maps.contains_key(*name));
+    let links = before.maps.keys().filter(|name| !after.maps.contains_key(*name));
+    let addresses = before.addresses.keys().filter(|name| !after.addresses.contains_key(*name));
+    let maps = links.chain(addresses);
     let mut all = Unit::new();
     for name in maps {
         let attributes = Attributes::of(|a| {
@@ -267,12 +288,14 @@ fn removed_maps(before: &Table, after: &Table) -> Result<Unit, TooLong> {
     Ok(all)
 }
 
+/// Chains without their rules.
+fn flushed(chains: &[&String]) -> Result<Unit, TooLong> {
+    chains.iter().map(|name| no_rules(name)).collect()
+}
+
 /// Chains that are no longer there. Nothing leads to them any more but what goes with them.
-fn removed_chains(chains: &[&String]) -> Result<Unit, TooLong> {
+fn deleted(chains: &[&String]) -> Result<Unit, TooLong> {
     let mut all = Unit::new();
-    for name in chains {
-        all.push(no_rules(name)?);
-    }
     for name in chains {
         let attributes = Attributes::of(|a| {
             a.text(1, TABLE); // NFTA_CHAIN_TABLE
@@ -300,12 +323,13 @@ fn new_chain(name: &str, chain: &Chain) -> Result<Message, TooLong> {
         a.text(1, TABLE); // NFTA_CHAIN_TABLE
         a.text(3, name); // NFTA_CHAIN_NAME
         if let Some(hook) = chain.hook {
-            a.text(7, "filter"); // NFTA_CHAIN_TYPE
-            a.number(5, libc::NF_DROP as u32); // NFTA_CHAIN_POLICY
+            a.text(7, if hook.is_nat() { "nat" } else { "filter" }); // NFTA_CHAIN_TYPE
+            let policy = if hook.is_nat() { libc::NF_ACCEPT } else { libc::NF_DROP };
+            a.number(5, policy as u32); // NFTA_CHAIN_POLICY
             a.nested(4, |a| {
                 // NFTA_CHAIN_HOOK
                 a.number(1, hook as u32); // NFTA_HOOK_HOOKNUM
-                a.number(2, 0); // NFTA_HOOK_PRIORITY: `filter`
+                a.number(2, hook.priority() as u32); // NFTA_HOOK_PRIORITY
             });
         }
     });
@@ -348,6 +372,36 @@ fn elements_of(kind: u16, map: &str, all: &[(&String, &String)]) -> Result<Vec<M
     all.chunks(ELEMENTS).map(chunk).collect()
 }
 
+/// A map from addresses to addresses, without its elements.
+fn new_address_map(name: &str) -> Result<Message, TooLong> {
+    let what = format!("map {name}");
+    let set = Set { name, id: 0, flags: flag::MAP, key: datatype::ADDRESS, key_bytes: 4, size: None };
+    set.message(what)
+}
+
+/// Elements of a map from addresses to addresses.
+fn address_elements(kind: u16, map: &str, all: &[(Ipv4Addr, Ipv4Addr)]) -> Result<Vec<Message>, TooLong> {
+    let chunk = |elements: &[(Ipv4Addr, Ipv4Addr)]| {
+        let attributes = Attributes::of(|a| {
+            a.text(1, TABLE); // NFTA_SET_ELEM_LIST_TABLE
+            a.text(2, map); // NFTA_SET_ELEM_LIST_SET
+            a.nested(3, |list| {
+                // NFTA_SET_ELEM_LIST_ELEMENTS
+                for (from, to) in elements {
+                    list.nested(1, |a| {
+                        // NFTA_LIST_ELEM
+                        a.nested(1, |a| a.bytes(1, &from.octets())); // NFTA_SET_ELEM_KEY: NFTA_DATA_VALUE
+                        a.nested(2, |a| a.bytes(1, &to.octets())); // NFTA_SET_ELEM_DATA: NFTA_DATA_VALUE
+                    });
+                }
+            });
+        });
+        let flags = if kind == kind::NEW_ELEMENTS { CREATE } else { 0 };
+        Message::new(kind, flags, format!("elements of map {map}"), attributes)
+    };
+    all.chunks(ELEMENTS).map(chunk).collect()
+}
+
 /// Appends an element to a list of them.
 fn element(list: &mut Attributes, key: &[u8], ends: bool, to: Option<&Verdict>) {
     list.nested(1, |a| {
@@ -380,7 +434,12 @@ impl Set<'_> {
             a.number(3, self.flags); // NFTA_SET_FLAGS
             a.number(4, self.key); // NFTA_SET_KEY_TYPE
             a.number(5, self.key_bytes as u32); // NFTA_SET_KEY_LEN
-            if self.flags & flag::MAP != 0 {
+            // From addresses to addresses, from all else to chains.
+            let to_addresses = self.flags & flag::MAP != 0 && self.key == datatype::ADDRESS;
+            if to_addresses {
+                a.number(6, datatype::ADDRESS); // NFTA_SET_DATA_TYPE
+                a.number(7, 4); // NFTA_SET_DATA_LEN
+            } else if self.flags & flag::MAP != 0 {
                 a.number(6, datatype::VERDICT); // NFTA_SET_DATA_TYPE
                 a.number(7, 0); // NFTA_SET_DATA_LEN
             }
@@ -390,7 +449,11 @@ impl Set<'_> {
             }
             // How `nft` is to read the keys: NFTNL_UDATA_SET_KEYBYTEORDER, in libnftnl.
             let order: u32 = if matches!(self.key, datatype::ADDRESS | datatype::PORT) { 2 } else { 1 };
-            a.bytes(13, &[&[0, 4][..], &order.to_ne_bytes()].concat()); // NFTA_SET_USERDATA
+            let mut user = [&[0, 4][..], &order.to_ne_bytes()].concat();
+            if to_addresses {
+                user.extend([&[1, 4][..], &2u32.to_ne_bytes()].concat()); // NFTNL_UDATA_SET_DATABYTEORDER
+            }
+            a.bytes(13, &user); // NFTA_SET_USERDATA
         });
         Message::new(kind::NEW_SET, CREATE, what, attributes)
     }

@@ -55,8 +55,7 @@ pub(super) fn condition(list: &mut Attributes, one: &Match, set: Option<&Lookup>
         Match::Address(side, addresses) => {
             load_meta(list, 15); // NFT_META_NFPROTO
             compare(list, Compare::Equal, &[libc::AF_INET as u8]);
-            // Where the IPv4 header has it: RFC 791, 3.1.
-            let offset = if *side == Side::Source { 12 } else { 16 };
+            let offset = address_offset(*side);
             match set {
                 Some(set) => {
                     load_payload(list, Header::Network, offset, 4);
@@ -188,6 +187,15 @@ pub(super) fn verdict(list: &mut Attributes, verdict: &Verdict, states: Option<&
             let Some(map) = states else { return };
             look_up(list, map.name, Some(map.id), Some(TO_VERDICT));
         }
+        Verdict::Nat(side, map) => {
+            load_ipv4(list, *side);
+            look_up(list, map, None, Some(REGISTER));
+            expression(list, "nat", |a| {
+                a.number(1, u32::from(*side == Side::Destination)); // NFTA_NAT_TYPE: NFT_NAT_SNAT, NFT_NAT_DNAT
+                a.number(2, libc::AF_INET as u32); // NFTA_NAT_FAMILY
+                a.number(3, REGISTER); // NFTA_NAT_REG_ADDR_MIN
+            });
+        }
         Verdict::Accept | Verdict::Drop | Verdict::Next | Verdict::Goto(_) => {
             expression(list, "immediate", |a| {
                 a.number(1, TO_VERDICT); // NFTA_IMMEDIATE_DREG
@@ -206,7 +214,7 @@ pub(super) fn verdict_data(data: &mut Attributes, verdict: &Verdict) {
         Verdict::Next => (NFT_CONTINUE, None),
         Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
         // The others are no data, and nothing passes by mistake.
-        Verdict::Drop | Verdict::ByLink(..) | Verdict::ByState(_) => (libc::NF_DROP, None),
+        Verdict::Drop | Verdict::ByLink(..) | Verdict::ByState(_) | Verdict::Nat(..) => (libc::NF_DROP, None),
     };
     data.nested(2, |a| {
         // NFTA_DATA_VERDICT
@@ -215,6 +223,18 @@ pub(super) fn verdict_data(data: &mut Attributes, verdict: &Verdict) {
             a.text(2, chain); // NFTA_VERDICT_CHAIN
         }
     });
+}
+
+/// Loads an address of an IPv4 packet; others do not match.
+fn load_ipv4(list: &mut Attributes, side: Side) {
+    load_meta(list, 15); // NFT_META_NFPROTO
+    compare(list, Compare::Equal, &[libc::AF_INET as u8]);
+    load_payload(list, Header::Network, address_offset(side), 4);
+}
+
+/// Where the IPv4 header has an address: RFC 791, 3.1.
+fn address_offset(side: Side) -> u32 {
+    if side == Side::Source { 12 } else { 16 }
 }
 
 /// A name as registers and sets have it.
