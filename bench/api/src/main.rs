@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tombolo_bench_api::measure::{Size, once};
+use tombolo_bench_api::measure::{FIGURES, Size, once};
 use tombolo_bench_api::report::{Series, json, table};
 use tombolo_bench_api::server::Contender;
 
@@ -72,8 +72,8 @@ fn run(args: &Args) -> Result<()> {
         }
     }
     match args.format {
-        Format::Text => print!("{}", table(&all)),
-        Format::Json => println!("{:#}", json(&all)),
+        Format::Text => print!("{}", table(&FIGURES, &all)),
+        Format::Json => println!("{:#}", json(&FIGURES, &all)),
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Medians over rounds, as a table and as JSON.
 
-use crate::measure::{FIGURES, Figures};
+use crate::measure::Figures;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -31,12 +31,12 @@ impl Series {
 }
 
 /// A line for each figure: the medians, and in parentheses the least and the greatest.
-pub fn table(all: &[Series]) -> String {
+pub fn table(figures: &[(&str, &str)], all: &[Series]) -> String {
     let mut out = format!("{:<26}", "");
     for series in all {
         let _ = write!(out, "{:>28}", series.name);
     }
-    for (name, unit) in FIGURES {
+    for (name, unit) in figures {
         let _ = write!(out, "\n{name:<24}{unit:>2}");
         for series in all {
             let values = series.sorted(name);
@@ -53,16 +53,16 @@ pub fn table(all: &[Series]) -> String {
 }
 
 /// The same for programs, with every round.
-pub fn json(all: &[Series]) -> Value {
+pub fn json(figures: &[(&str, &str)], all: &[Series]) -> Value {
     let series = |series: &Series| {
-        let medians: serde_json::Map<String, Value> = FIGURES
+        let medians: serde_json::Map<String, Value> = figures
             .iter()
             .filter_map(|(name, _)| Some(((*name).to_owned(), json!(series.median(name)?))))
             .collect();
         json!({ "name": series.name, "medians": medians, "rounds": series.rounds })
     };
     let units: serde_json::Map<String, Value> =
-        FIGURES.iter().map(|(name, unit)| ((*name).to_owned(), json!(unit))).collect();
+        figures.iter().map(|(name, unit)| ((*name).to_owned(), json!(unit))).collect();
     json!({ "units": units, "contenders": all.iter().map(series).collect::<Vec<_>>() })
 }
 
@@ -85,7 +85,7 @@ mod tests {
         let series = Series { name: "a".into(), rounds: rounds(&[4.0, 100.0, 2.0, 3.0]) };
         assert_eq!(series.median("story"), Some(3.5));
         assert_eq!(series.median("patch p50"), None);
-        let text = table(&[series]);
+        let text = table(&[("story", "ms"), ("patch p50", "ms")], &[series]);
         assert!(text.contains("3.50 (2.00-100)") && text.contains("does not do it"), "{text}");
     }
 }

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -19,27 +20,33 @@ use tombolo_dataplane::linux::guests::Guests;
 
 use crate::dispatch::dispatch;
 use crate::lab::Lab;
+use crate::lease::{self, Lease};
 use crate::message::{ExecEvent, Hello, Request, Response};
 use crate::proto::{Conn, ProtoError};
 
-/// Serves until the lease closes or somebody asks for the end. The caller must then end the process, which
-/// ends everything in the lab.
-pub(crate) fn run(lease: &Conn, listen: Option<PathBuf>) -> Result<()> {
-    // While there is one thread.
-    let guests = Guests::start().context("make the guests' user namespace")?;
-    end_on_sigterm()?;
-    // One descriptor per VM and network, and then some.
+/// Serves until the lease closes and nobody has adopted it for `keep`, or somebody asks for the end. The caller must
+/// then end the process, which ends everything in the lab.
+pub(crate) fn run(lease: &Conn, listen: Option<PathBuf>, keep: Duration) -> Result<()> {
+    // A few descriptors per VM and network, and then some; for the guests' process too.
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-    let lab = Arc::new(Lab::new(guests));
+    // While there is one thread.
+    let guests = Guests::start().context("make the guests' user namespace")?;
+    end_on_sigterm()?;
+    let (held, adopters) = Lease::held();
+    let lab = Arc::new(Lab::new(guests, held));
     if let Some(path) = &listen {
         let listener = bind(path).with_context(|| format!("listen on {}", path.display()))?;
         let lab = Arc::clone(&lab);
         thread::Builder::new().name("listen".into()).spawn(move || accept(&lab, &listener))?;
     }
     lease.send(&Hello::Ready { version: env!("CARGO_PKG_VERSION").into() }, &[])?;
-    while let Next::Request = serve_one(&lab, lease, true) {}
+    let mut end = serve(&lab, lease, true);
+    while let Next::Closed = end {
+        let Some(lease) = lab.lease.next(&adopters, keep) else { break };
+        end = serve(&lab, &lease, true);
+    }
     if let Some(path) = listen {
         let _ = fs::remove_file(path);
     }
@@ -49,13 +56,32 @@ pub(crate) fn run(lease: &Conn, listen: Option<PathBuf>) -> Result<()> {
 /// Serves a connection until it closes.
 pub(crate) fn serve_on_thread(lab: &Arc<Lab>, conn: Conn) -> io::Result<()> {
     let lab = Arc::clone(lab);
-    let serve = move || while let Next::Request = serve_one(&lab, &conn, false) {};
+    let serve = move || {
+        if let Next::Lease = serve(&lab, &conn, false) {
+            lab.lease.hand_over(conn);
+        }
+    };
     thread::Builder::new().name("connection".into()).spawn(serve).map(drop)
+}
+
+/// Serves a connection as long as there are requests; what comes then.
+fn serve(lab: &Arc<Lab>, conn: &Conn, lease: bool) -> Next {
+    loop {
+        match serve_one(lab, conn, lease) {
+            Next::Request => {}
+            next => return next,
+        }
+    }
 }
 
 enum Next {
     Request,
-    End,
+    /// The connection is at its end, or belongs to a VM now.
+    Closed,
+    /// The connection is to be the lease.
+    Lease,
+    /// The lab is to end.
+    Shutdown,
 }
 
 fn serve_one(lab: &Arc<Lab>, conn: &Conn, lease: bool) -> Next {
@@ -64,7 +90,7 @@ fn serve_one(lab: &Arc<Lab>, conn: &Conn, lease: bool) -> Next {
         Err(ProtoError::Decode(error)) => {
             return answer(conn, failed(format!("not understood: {error}")), vec![]);
         }
-        Err(_) => return Next::End,
+        Err(_) => return Next::Closed,
     };
     match request {
         Request::Exec { vm, program, tty, detach } => {
@@ -76,14 +102,23 @@ fn serve_one(lab: &Arc<Lab>, conn: &Conn, lease: bool) -> Next {
             if let Err(error) = result {
                 let _ = conn.send(&ExecEvent::Failed { code: 125, message: format!("{error:#}") }, &[]);
             }
-            if lease { Next::Request } else { Next::End }
+            if lease { Next::Request } else { Next::Closed }
         }
         Request::Shutdown => {
             let _ = answer(conn, Response::Done, vec![]);
             if !lease {
                 std::process::exit(0);
             }
-            Next::End
+            Next::Shutdown
+        }
+        Request::Adopt { build } if build != lease::build() => {
+            answer(conn, failed("the agent is of another binary".into()), vec![])
+        }
+        Request::Adopt { .. } if !lab.lease.take() => answer(conn, Response::LeaseIsHeld, vec![]),
+        Request::Adopt { .. } => {
+            // Should the server be gone again, the lease closes, and is free once more.
+            let _ = answer(conn, Response::Done, vec![]);
+            Next::Lease
         }
         // A panic costs its request: on the lease's thread it would cost the lab.
         request => match catch_unwind(AssertUnwindSafe(|| dispatch(lab, request, fds))) {
@@ -102,7 +137,7 @@ fn answer(conn: &Conn, response: Response, fds: Vec<OwnedFd>) -> Next {
     use std::os::fd::AsFd;
     match conn.send(&response, &fds.iter().map(AsFd::as_fd).collect::<Vec<_>>()) {
         Ok(()) => Next::Request,
-        Err(_) => Next::End,
+        Err(_) => Next::Closed,
     }
 }
 

@@ -54,6 +54,11 @@ impl Agent {
         self.done("SetVms", &Request::SetVms { vms })
     }
 
+    /// Declares some VMs, new or otherwise, and that others are gone; the rest stays.
+    pub fn change_vms(&self, gone: Vec<String>, vms: Vec<VmSpec>) -> Result<(), AgentError> {
+        self.done("ChangeVms", &Request::ChangeVms { gone, vms })
+    }
+
     /// An empty network namespace with `lo` up.
     pub fn make_netns(&self, name: &str) -> Result<(), AgentError> {
         self.done("MakeNetns", &Request::MakeNetns { name: name.into() })
@@ -251,6 +256,19 @@ impl Agent {
             (Response::Done, fds) => fds.into_iter().next().ok_or(AgentError::Confused("Capture")),
             (Response::Failed { message }, _) => Err(AgentError::Refused(message)),
             _ => Err(AgentError::Confused("Capture")),
+        }
+    }
+
+    /// Has the agent keep a text for whoever adopts the lab.
+    pub fn set_note(&self, note: String) -> Result<(), AgentError> {
+        self.done("SetNote", &Request::SetNote { note })
+    }
+
+    /// The text that the agent was given last.
+    pub fn note(&self) -> Result<Option<String>, AgentError> {
+        match self.request(&Request::Note)? {
+            Response::Note(note) => Ok(note),
+            _ => Err(AgentError::Confused("Note")),
         }
     }
 

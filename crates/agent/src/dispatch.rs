@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::Result;
 
@@ -12,7 +13,7 @@ use crate::connect;
 use crate::detached;
 use crate::hits;
 use crate::kernel::ConvergeReport;
-use crate::lab::Lab;
+use crate::lab::{Lab, lock};
 use crate::message::{Request, Response};
 use crate::proto::Conn;
 use crate::ssh;
@@ -31,7 +32,7 @@ impl From<Response> for Reply {
 
 /// Carries a request out. An error becomes [`Response::Failed`]; the connection goes on.
 ///
-/// [`Request::Exec`] and [`Request::Shutdown`] concern the connection itself and are dealt with before.
+/// [`Request::Exec`], [`Request::Adopt`] and [`Request::Shutdown`] concern the connection itself and are dealt with before.
 pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> Result<Reply> {
     Ok(match request {
         Request::Ping => Response::Pong { version: env!("CARGO_PKG_VERSION").into() }.into(),
@@ -44,17 +45,23 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
             lab.set_vms(vms)?;
             done(ssh::listen(lab)?)
         }
+        Request::ChangeVms { gone, vms } => {
+            lab.change_vms(&gone, vms);
+            done(ssh::listen(lab)?)
+        }
         Request::MakeNetns { name } => done(lab.dataplane.make_netns(&name)?),
         Request::Converge { desired } => {
             let report = lab.dataplane.converge(desired)?;
             hits::listen(lab)?;
             ssh::listen(lab)?;
+            look_ahead(lab, &report.0);
             converged(report)
         }
         Request::ConvergeChanges { since, changes } => {
             let report = lab.dataplane.converge_changes(since, changes)?;
             hits::listen(lab)?;
             ssh::listen(lab)?;
+            report.iter().for_each(|(report, _)| look_ahead(lab, report));
             report.map_or(Response::DesiredOtherwise.into(), converged)
         }
         Request::Connect { netns, to, limit } => connect::connect(lab, &netns, to, limit)?,
@@ -73,8 +80,23 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
             detached::find(&*lab.vm(&vm)?, &log)?.stop();
             Response::Done.into()
         }
-        Request::Exec { .. } | Request::Shutdown => unreachable!("dealt with by the connection"),
+        Request::SetNote { note } => {
+            *lock(&lab.note) = Some(note);
+            Response::Done.into()
+        }
+        Request::Note => Response::Note(lock(&lab.note).clone()).into(),
+        Request::Exec { .. } | Request::Adopt { .. } | Request::Shutdown => {
+            unreachable!("dealt with by the connection")
+        }
     })
+}
+
+/// Looks at what a convergence has made. Without a thread the next one does.
+fn look_ahead(lab: &Arc<Lab>, report: &ConvergeReport) {
+    let lab = Arc::clone(lab);
+    if !report.edits.is_empty() {
+        let _ = thread::Builder::new().name("look".into()).spawn(move || lab.dataplane.look_ahead());
+    }
 }
 
 fn converged((report, number): (ConvergeReport, u64)) -> Reply {

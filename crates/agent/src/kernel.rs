@@ -28,6 +28,9 @@ pub struct ConvergeReport {
     pub failures: Vec<Failure>,
 }
 
+/// Namespaces that are looked at ahead while others wait for the kernel: some milliseconds.
+const AT_A_TIME: usize = 16;
+
 /// The kernel's part of a lab.
 #[derive(Debug)]
 pub(crate) struct Dataplane {
@@ -66,8 +69,7 @@ impl Dataplane {
     pub(crate) fn make_netns(&self, name: &str) -> Result<()> {
         let mut kernel = lock(&self.kernel);
         if !kernel.namespaces.contains_key(name) {
-            let made = kernel.create(false).and_then(|made| Held::new(made, false));
-            let made = made.with_context(|| format!("make network namespace {name}"))?;
+            let made = kernel.create(false).with_context(|| format!("make network namespace {name}"))?;
             kernel.namespaces.insert(name.to_owned(), made);
         }
         Ok(())
@@ -103,6 +105,14 @@ impl Dataplane {
         let failures = kernel.apply(&plan);
         let edits = plan.edits.iter().map(|edit| (edit.op.to_string(), edit.why.to_owned())).collect();
         Ok(ConvergeReport { edits, failures })
+    }
+
+    /// Looks at what is new now, while nobody waits for it: the next convergence is quicker for it.
+    pub(crate) fn look_ahead(&self) {
+        while lock(&self.kernel).look_ahead(AT_A_TIME) {
+            // A mutex is not fair: whoever waits for it gets it now.
+            std::thread::yield_now();
+        }
     }
 
     /// Sends probes; with `counted` it looks at the rules' counters after each.

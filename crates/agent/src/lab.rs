@@ -12,6 +12,7 @@ use tombolo_dataplane::linux::guests::Guests;
 
 use crate::hits;
 use crate::kernel::Dataplane;
+use crate::lease::Lease;
 use crate::message::VmSpec;
 use crate::ssh::Listeners;
 use crate::vm::Vm;
@@ -28,13 +29,17 @@ pub struct Lab {
     pub(crate) listeners: Listeners,
     /// What firewall rules log.
     pub(crate) hits: hits::Listeners,
-    /// One [`Lab::set_vms`] at a time.
+    /// What the holder of the lease wants its successor to know.
+    pub(crate) note: Mutex<Option<String>>,
+    /// Who the lab belongs to.
+    pub(crate) lease: Lease,
+    /// One declaration of VMs at a time.
     changing: Mutex<()>,
 }
 
 impl Lab {
     /// A lab with nothing in it.
-    pub(crate) fn new(guests: Guests) -> Self {
+    pub(crate) fn new(guests: Guests, lease: Lease) -> Self {
         let guests = Arc::new(guests);
         Self {
             dataplane: Dataplane::new(Arc::clone(&guests)),
@@ -42,6 +47,8 @@ impl Lab {
             vms: Mutex::default(),
             listeners: Listeners::default(),
             hits: hits::Listeners::default(),
+            note: Mutex::default(),
+            lease,
             changing: Mutex::default(),
         }
     }
@@ -76,6 +83,21 @@ impl Lab {
             BTreeMap::into_values(gone).collect()
         };
         gone.iter().for_each(|vm| vm.remove());
+        self.declare(specs);
+        Ok(())
+    }
+
+    /// Declares some VMs, and that others are gone. As [`Lab::set_vms`]; what is not named stays.
+    pub(crate) fn change_vms(&self, gone: &[String], specs: Vec<VmSpec>) {
+        let _changing = lock(&self.changing);
+        for key in gone {
+            let known = lock(&self.vms).remove(key);
+            known.iter().for_each(|vm| vm.remove());
+        }
+        self.declare(specs);
+    }
+
+    fn declare(&self, specs: Vec<VmSpec>) {
         for spec in specs {
             let known = lock(&self.vms).get(&spec.key).cloned();
             match known {
@@ -83,7 +105,6 @@ impl Lab {
                 None => drop(lock(&self.vms).insert(spec.key.clone(), Arc::new(Vm::new(spec)))),
             }
         }
-        Ok(())
     }
 
     /// Ends whatever runs in a VM, for example before its network namespace is replaced. It starts anew with

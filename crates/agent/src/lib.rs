@@ -25,6 +25,7 @@ pub mod hits;
 mod init;
 mod kernel;
 mod lab;
+mod lease;
 pub mod message;
 pub mod proto;
 mod session;
@@ -37,6 +38,7 @@ mod vm;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 pub use bootstrap::{LabError, enter_lab};
 pub use capture::dropped;
@@ -54,7 +56,7 @@ pub use terminal::{attach, terminal_size};
 
 use message::Hello;
 
-/// The hidden subcommand `agent --lease-fd N [--listen PATH]`. `args` are those after the subcommand's name.
+/// The hidden subcommand `agent --lease-fd N [--listen PATH] [--keep MILLISECONDS]`. `args` are those after the subcommand's name.
 ///
 /// To be called first thing: the process must have no other thread, and descriptors beyond the standard ones
 /// are closed.
@@ -73,7 +75,8 @@ pub fn main_agent(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(lease) => lease,
         Err(error) => return fail(&format!("--lease-fd {}: {error}", options.lease)),
     };
-    let result = enter_lab().map_err(Into::into).and_then(|()| agent::run(&lease, options.listen));
+    let result =
+        enter_lab().map_err(Into::into).and_then(|()| agent::run(&lease, options.listen, options.keep));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -98,20 +101,25 @@ pub fn main_vm_init(_args: impl IntoIterator<Item = OsString>) -> ExitCode {
 struct AgentOptions {
     lease: i32,
     listen: Option<PathBuf>,
+    keep: Duration,
 }
 
 fn agent_options(args: impl IntoIterator<Item = OsString>) -> Result<AgentOptions, String> {
-    let (mut lease, mut listen) = (None, None);
+    let (mut lease, mut listen, mut keep) = (None, None, Duration::ZERO);
     let mut args = args.into_iter();
     while let Some(flag) = args.next() {
         let value = args.next().ok_or_else(|| format!("{} needs a value", flag.display()))?;
         match flag.to_str() {
             Some("--lease-fd") => lease = value.to_str().and_then(|text| text.parse().ok()),
             Some("--listen") => listen = Some(PathBuf::from(value)),
+            Some("--keep") => {
+                let millis = value.to_str().and_then(|text| text.parse().ok());
+                keep = Duration::from_millis(millis.ok_or("--keep must be a number of milliseconds")?);
+            }
             _ => return Err(format!("unknown flag {}", flag.display())),
         }
     }
-    Ok(AgentOptions { lease: lease.ok_or("--lease-fd must name the lease's descriptor")?, listen })
+    Ok(AgentOptions { lease: lease.ok_or("--lease-fd must name the lease's descriptor")?, listen, keep })
 }
 
 fn fail(message: &str) -> ExitCode {

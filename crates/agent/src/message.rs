@@ -101,6 +101,13 @@ pub enum Request {
         /// All of them.
         vms: Vec<VmSpec>,
     },
+    /// The same for some VMs: the others stay as they were declared.
+    ChangeVms {
+        /// Keys of those that are no longer there.
+        gone: Vec<String>,
+        /// Those that are new or otherwise.
+        vms: Vec<VmSpec>,
+    },
     /// Runs a program; takes the connection over. Three descriptors (stdin, stdout, stderr) unless `tty`.
     Exec {
         /// Key of the VM.
@@ -198,6 +205,18 @@ pub enum Request {
         /// Name of the interface there.
         link: String,
     },
+    /// Keeps a text for whoever holds the lease next; the agent does not read it.
+    SetNote {
+        /// The text.
+        note: String,
+    },
+    /// The text that was kept last.
+    Note,
+    /// Makes this connection the lease of a lab whose server was killed.
+    Adopt {
+        /// Which file the server's binary is: only the same one is sure to understand all that is said.
+        build: String,
+    },
     /// The connections that a router knows. What passes of them is counted from the first such request on.
     Connections {
         /// Name of the router's network namespace in the lab.
@@ -241,6 +260,10 @@ pub enum Response {
         /// What the kernel said.
         errno: i32,
     },
+    /// To [`Request::Note`].
+    Note(Option<String>),
+    /// To [`Request::Adopt`]: somebody holds the lease.
+    LeaseIsHeld,
     /// To [`Request::Connections`].
     Connections(Vec<Tracked>),
     /// It could not be done.

@@ -1,7 +1,8 @@
 //! Starting an agent, or finding one that runs: how a server or a test gets its [`Agent`].
 //!
 //! ```text
-//! this process ── lease ──────────────┐            the lease's end, however it comes, ends the lab
+//! this process ── lease ──────────────┐            the lease's end, however it comes, ends the lab (or, if it is to be
+//!   │                                 │            kept, does so unless somebody adopts it in time)
 //!   └ `tombolo agent` (stub: waits) ──└─ agent, pid 1 of the lab
 //!                                          ├ VM ├ VM …
 //! ```
@@ -13,10 +14,12 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tombolo_dataplane::Desired;
 
-use crate::message::Hello;
+use crate::lease::build;
+use crate::message::{Hello, Request, Response};
 use crate::proto::{Conn, ProtoError};
 
 /// Why a call to the agent failed.
@@ -50,6 +53,8 @@ impl From<io::Error> for AgentError {
 pub struct SpawnOptions {
     /// Also listen on this socket, in a directory that only this user can enter (made when absent).
     pub listen: Option<PathBuf>,
+    /// For how long the lab goes on when whoever holds its lease is killed, for [`Agent::adopt`].
+    pub keep: Duration,
     /// Arguments of the binary before `agent`.
     pub prefix: Vec<OsString>,
 }
@@ -61,7 +66,12 @@ pub struct Agent {
     /// What was desired last, by its number.
     pub(crate) told: Mutex<Option<(u64, Desired)>>,
     child: Option<Child>,
+    /// Whether the control connection is the lease of a lab that would be kept without it.
+    kept: bool,
 }
+
+/// How long the lease of a server that was killed may take to close: the agent may be at a request of it.
+const ADOPTION_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Agent {
     /// Starts `exe agent` and waits until the lab exists.
@@ -73,6 +83,9 @@ impl Agent {
         if let Some(path) = &options.listen {
             command.arg("--listen").arg(std::path::absolute(path).map_err(AgentError::Start)?);
         }
+        if !options.keep.is_zero() {
+            command.arg("--keep").arg(options.keep.as_millis().to_string());
+        }
         command.stdin(Stdio::from(theirs.into_fd())).stdout(Stdio::null());
         let mut child = command.spawn().map_err(AgentError::Start)?;
         // Only the child may hold its end, or its death would go unnoticed.
@@ -80,7 +93,9 @@ impl Agent {
 
         let failure = match ours.recv() {
             Ok((Hello::Ready { .. }, _)) => {
-                return Ok(Self { control: Mutex::new(ours), told: Mutex::default(), child: Some(child) });
+                let mut agent = Self::on(ours);
+                (agent.child, agent.kept) = (Some(child), !options.keep.is_zero());
+                return Ok(agent);
             }
             Ok((Hello::Failed { message }, _)) => AgentError::Bootstrap(message),
             Err(error) => error.into(),
@@ -97,7 +112,45 @@ impl Agent {
     /// Connects to an agent that listens on `path`.
     pub fn connect(path: &Path) -> Result<Self, AgentError> {
         let stream = UnixStream::connect(path).map_err(AgentError::Start)?;
-        Ok(Self { control: Mutex::new(Conn::new(stream.into())), told: Mutex::default(), child: None })
+        Ok(Self::on(Conn::new(stream.into())))
+    }
+
+    fn on(conn: Conn) -> Self {
+        Self { control: Mutex::new(conn), told: Mutex::default(), child: None, kept: false }
+    }
+
+    /// Takes over the lab of a server that was killed: its agent listens on `path`. `None` when there is none that this
+    /// process can talk to; one of another binary is ended.
+    pub fn adopt(path: &Path) -> Result<Option<Self>, AgentError> {
+        let Ok(mut agent) = Self::connect(path) else { return Ok(None) };
+        let deadline = Instant::now() + ADOPTION_PATIENCE;
+        loop {
+            match agent.call(&Request::Adopt { build: build() }, &[])?.0 {
+                Response::Done => {
+                    agent.kept = true;
+                    return Ok(Some(agent));
+                }
+                Response::LeaseIsHeld if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Response::LeaseIsHeld => {
+                    return Err(AgentError::Refused("the lab belongs to another server".into()));
+                }
+                _ => {
+                    agent.end();
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Ends the lab, and returns when its agent has ended.
+    pub fn end(&self) {
+        let conn = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is gone already has ended.
+        if conn.send(&Request::Shutdown, &[]).is_ok() {
+            while conn.recv::<Response>().is_ok() {}
+        }
     }
 
     /// A descriptor that is readable once the agent is gone: it says nothing unasked. Only for polling.
@@ -114,6 +167,9 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        if self.kept {
+            self.end();
+        }
         let Some(mut child) = self.child.take() else { return };
         // The lease must close before the wait; shutting the socket down does so for every copy of it.
         let conn = self.control.get_mut().unwrap_or_else(PoisonError::into_inner);

@@ -65,7 +65,7 @@ pub(crate) fn listen(lab: &Arc<Lab>) -> Result<()> {
     for vm in lab.vms() {
         let spec = vm.spec();
         if let Some(netns) = lab.netns_of(&spec.netns).filter(|_| spec.ssh.is_some()) {
-            wanted.insert(spec.key, (vm, netns));
+            wanted.insert(spec.key.clone(), (vm, netns));
         }
     }
     let is_wanted = |key: &str, known: &Listener| {
@@ -160,7 +160,8 @@ fn accept(lab: &Arc<Lab>, listener: &Listener) {
 
 /// Has a connection served in the VM, and returns when it has ended.
 fn serve(lab: &Lab, vm: &Vm, socket: OwnedFd) -> Result<()> {
-    let config = vm.spec().ssh.context("nobody may log in any more")?;
+    let spec = vm.spec();
+    let config = spec.ssh.as_ref().context("nobody may log in any more")?;
     let mut file = File::from(memfd_create(c"ssh", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(config.0.as_bytes())?;
     let stdio = [socket, file.into(), File::options().write(true).open("/dev/null")?.into()];

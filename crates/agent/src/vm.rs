@@ -36,7 +36,8 @@ pub(crate) struct Vm {
 
 #[derive(Debug)]
 struct State {
-    spec: VmSpec,
+    /// Shared: it is looked at far more often than it changes, and may be long.
+    spec: Arc<VmSpec>,
     init: Option<Init>,
     /// No longer in the lab: a request that still holds it must not start it again.
     removed: bool,
@@ -44,7 +45,10 @@ struct State {
 
 impl Vm {
     pub(crate) fn new(spec: VmSpec) -> Self {
-        Self { state: Mutex::new(State { spec, init: None, removed: false }), programs: Mutex::default() }
+        Self {
+            state: Mutex::new(State { spec: Arc::new(spec), init: None, removed: false }),
+            programs: Mutex::default(),
+        }
     }
 
     /// Runs a program, on an init that is started for it if there is none. `requester` gets the events.
@@ -71,13 +75,13 @@ impl Vm {
     }
 
     /// As it was declared last.
-    pub(crate) fn spec(&self) -> VmSpec {
-        lock(&self.state).spec.clone()
+    pub(crate) fn spec(&self) -> Arc<VmSpec> {
+        Arc::clone(&lock(&self.state).spec)
     }
 
     pub(crate) fn update(&self, spec: VmSpec) {
         let mut state = lock(&self.state);
-        if state.spec == spec {
+        if *state.spec == spec {
             return;
         }
         // What an init can no longer change once it has given its rights up.
@@ -85,8 +89,8 @@ impl Vm {
         if fixed(&state.spec) != fixed(&spec) {
             state.stop();
         }
-        state.spec = spec;
-        let refresh = InitRequest::Refresh(state.spec.clone());
+        let refresh = InitRequest::Refresh(spec.clone());
+        state.spec = Arc::new(spec);
         let _ = state.send(&refresh, &[]);
     }
 

@@ -211,7 +211,13 @@ fn create_links(plan: &mut Plan, desired: &Desired, broken: &BTreeSet<End>) {
         let Some(there) = mine.peer.as_ref().filter(|there| here < *there) else { continue };
         let Some(theirs) = link(there) else { continue };
         let side = |end: &End, link: &Link| (end.0.clone(), end.1.clone(), link.clone());
-        plan.push(Op::CreateLink { a: side(here, mine), b: side(there, theirs) }, "it does not exist");
+        // From the router: an endpoint's namespace is the guests', who may not make anything in a router.
+        let is_router = |end: &End| desired.state.namespaces.get(&end.0).is_some_and(|n| n.router);
+        let (a, b) = match is_router(there) && !is_router(here) {
+            true => (side(there, theirs), side(here, mine)),
+            false => (side(here, mine), side(there, theirs)),
+        };
+        plan.push(Op::CreateLink { a, b }, "it does not exist");
     }
 }
 

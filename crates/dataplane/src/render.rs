@@ -319,51 +319,41 @@ fn ruleset(network: &Network) -> Ruleset {
     rules
 }
 
-/// With more rules than this in the chains of a gate, chains are known by their rules.
-const MANY: usize = 200;
-
 /// The target classes of one gate: which rules act, and the name of the chain that has them.
 ///
 /// A chain is named after the places of its rules, so that a rule that changes is a change of a chain and not of all that
-/// leads to it. One transaction has no room for many rules: then a chain is named after its rules, so that
-/// the chain that takes its place can be there before anything leads to it.
+/// leads to it.
 struct Classes<'r> {
     letter: char,
     rules: &'r Rules,
     names: BTreeMap<Vec<usize>, String>,
+    /// The rules that act at each interface.
+    acting: BTreeMap<Ipv4Addr, Vec<usize>>,
 }
 
 impl<'r> Classes<'r> {
     fn new(letter: char, rules: &'r Rules) -> Self {
-        Self { letter, rules, names: BTreeMap::new() }
-    }
-
-    /// The rules that act at an interface.
-    fn acting(&self, nic: Ipv4Addr) -> Vec<usize> {
-        (0..self.rules.len()).filter(|i| self.rules[*i].targets.contains(nic)).collect()
+        Self { letter, rules, names: BTreeMap::new(), acting: BTreeMap::new() }
     }
 
     /// Adds an interface, and so its class.
     fn add(&mut self, nic: Ipv4Addr) {
-        let acting = self.acting(nic);
+        let acting: Vec<usize> =
+            (0..self.rules.len()).filter(|i| self.rules[*i].targets.contains(nic)).collect();
+        self.acting.insert(nic, acting.clone());
         self.names.entry(acting).or_default();
     }
 
     /// Names the chains, once all interfaces are there.
     fn name(&mut self) {
-        let many = self.names.keys().map(Vec::len).sum::<usize>() > MANY;
         for (acting, name) in &mut self.names {
-            let what = match many {
-                true => format!("{:?}", acting.iter().map(|i| &self.rules[*i]).collect::<Vec<_>>()),
-                false => format!("{acting:?}"),
-            };
-            *name = format!("{}-{}", self.letter, hex(what.as_bytes(), 6));
+            *name = format!("{}-{}", self.letter, hex(format!("{acting:?}").as_bytes(), 6));
         }
     }
 
     /// The name of the chain for an interface that was added.
     fn of(&self, nic: Ipv4Addr) -> String {
-        self.names.get(&self.acting(nic)).cloned().unwrap_or_default()
+        self.acting.get(&nic).and_then(|acting| self.names.get(acting)).cloned().unwrap_or_default()
     }
 
     /// All chains: one for each class; where a rule leaves it to the next level, one for each level of the class.

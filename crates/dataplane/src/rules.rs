@@ -160,7 +160,17 @@ impl Ruleset {
             add(&ends_chain(link), None, ends(own));
         }
         for (name, chain) in &self.chains {
-            add(name, None, chain.rules.iter().flat_map(|rule| chain_rule(chain, rule)).collect());
+            let rules = chain.rules.iter().flat_map(|rule| chain_rule(chain, rule)).collect();
+            let chain = table::Chain { hook: None, rules };
+            match chain.has_sets() || chain.rules.len() > MANY {
+                // Packets change over to other rules as the one that leads to them changes.
+                true => {
+                    let apart = content_name(&chain);
+                    add(name, None, vec![rule([], Verdict::Goto(apart.clone()))]);
+                    add(&apart, None, chain.rules);
+                }
+                false => add(name, None, chain.rules),
+            }
         }
         add("forward-hook", Some(Hook::Forward), self.forward());
         // The router itself answers nobody but an endpoint that asks Google's link-local server.
@@ -243,6 +253,16 @@ impl Ruleset {
         rules.push(rule([], Verdict::ByLink(Way::In, "egress".into())));
         rules
     }
+}
+
+/// With more rules than this a chain is made apart from what leads to it: one transaction may have no room for them.
+const MANY: usize = 100;
+
+/// A name for a chain that is never another one than it is.
+fn content_name(chain: &table::Chain) -> String {
+    let text: String = chain.rules.iter().map(|rule| format!("{rule}\n")).collect();
+    let digest = Sha256::digest(text);
+    format!("c-{}", digest.iter().take(8).map(|b| format!("{b:02x}")).collect::<String>())
 }
 
 /// The chain in which the receiver's gate is.

@@ -180,7 +180,36 @@ pub fn prefix_of(first: u32, last: u32) -> Option<u32> {
     is_prefix.then(|| host.leading_zeros())
 }
 
+impl Chain {
+    /// Whether rules of it have sets of their own, from several numbers in a condition.
+    ///
+    /// A packet that is on its way while rules change sees the old ones to their end, but of sets the new elements: it may
+    /// find the sets of an old rule empty. So what has sets is not changed while packets come to it.
+    pub fn has_sets(&self) -> bool {
+        let several = |one: &Match| match one {
+            Match::Address(_, all) | Match::End(_, all) | Match::Port(all) => all.ranges().len() != 1,
+            Match::Link(..)
+            | Match::LinkPrefix(..)
+            | Match::Protocol(_)
+            | Match::Chance(_)
+            | Match::Over(_) => false,
+        };
+        self.rules.iter().any(|rule| rule.matches.iter().any(several))
+    }
+}
+
 impl Table {
+    /// Whether a rule or a map leads to a chain.
+    pub fn leads_to(&self, chain: &str) -> bool {
+        let rules = self.chains.values().flat_map(|chain| &chain.rules);
+        let goes = |verdict: &Verdict| match verdict {
+            Verdict::Goto(to) | Verdict::ByState(Some(to)) => to == chain,
+            _ => false,
+        };
+        rules.into_iter().any(|rule| goes(&rule.verdict))
+            || self.maps.values().any(|map| map.values().any(|to| to == chain))
+    }
+
     /// A script for `nft -f -` that puts this table in the place of whatever table there was, in one transaction.
     pub fn script(&self) -> String {
         let mut out = format!("table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use tombolo_model::firewall::IMPLIED_PRIORITY;
 use tombolo_model::{
-    Action, Direction, Firewall, FirewallKey, FirewallPolicyKey, Instance, InstanceKey, L4, NetworkKey,
-    NextHop, PolicyRule, PortRange, Protocol, World, peering, range, redis,
+    Action, Direction, Firewall, FirewallKey, FirewallPolicyKey, InstanceKey, L4, NetworkKey, NextHop,
+    PolicyRule, PortRange, Protocol, World, peering, range, redis,
 };
 
 /// The network that the World means.
@@ -36,8 +36,9 @@ pub fn compile(world: &World) -> Fabric {
         }
     }
     add_peers(world, &mut networks);
-    add_routes(world, &mut networks);
-    add_rules(world, &mut networks);
+    let members = Members::of(world);
+    add_routes(world, &members, &mut networks);
+    add_rules(world, &members, &mut networks);
     networks.values_mut().for_each(|n| route::sort(&mut n.routes));
     add_internet(&mut networks);
     Fabric { networks }
@@ -173,7 +174,7 @@ fn add_peers(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
 }
 
 /// Default and static routes.
-fn add_routes(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
+fn add_routes(world: &World, members: &Members<'_>, networks: &mut BTreeMap<NetworkKey, Network>) {
     for (key, route) in &world.routes {
         let Some(network) = networks.get_mut(&route.network) else { continue };
         let via = match &route.next_hop {
@@ -183,21 +184,11 @@ fn add_routes(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
         };
         let targets = match route.tags.is_empty() {
             true => Targets::All,
-            false => Targets::Nics(nics_with(world, &route.network, |_, i| !i.tags.is_disjoint(&route.tags))),
+            false => Targets::Nics(members.named(&route.network, &route.tags, &BTreeSet::new())),
         };
         let (kind, destination, priority) = (Kind::Static, route.dest_range, route.priority);
         network.routes.push(Route { kind, destination, priority, via, name: key.name.clone(), targets });
     }
-}
-
-/// The addresses in a network of the instances of a kind.
-fn nics_with(
-    world: &World,
-    network: &NetworkKey,
-    is: impl Fn(&InstanceKey, &Instance) -> bool,
-) -> BTreeSet<Ipv4Addr> {
-    let nics = world.instances.iter().filter(|(key, i)| is(key, i)).flat_map(|(_, instance)| &instance.nics);
-    nics.filter(|nic| nic.network == *network).map(|nic| nic.address).collect()
 }
 
 /// Whether the interface is one of the instance.
@@ -217,10 +208,10 @@ const CLASSIC: u8 = 2;
 const IMPLIED: u8 = 9;
 
 /// Rules, tags resolved, in the order in which they win.
-fn add_rules(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
+fn add_rules(world: &World, members: &Members<'_>, networks: &mut BTreeMap<NetworkKey, Network>) {
     for (key, firewall) in world.firewalls.iter().filter(|(_, f)| !f.disabled) {
         let Some(network) = networks.get_mut(&firewall.network) else { continue };
-        let rule = resolve(world, key, firewall);
+        let rule = resolve(members, key, firewall);
         match firewall.direction {
             Direction::Ingress => network.ingress.push(rule),
             Direction::Egress => network.egress.push(rule),
@@ -232,7 +223,7 @@ fn add_rules(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
             let first = world.networks.get(at).is_some_and(|network| network.policy_first);
             let level = if first { CLASSIC - 1 } else { CLASSIC + 1 };
             for (priority, rule) in policy.rules.iter().filter(|(_, rule)| !rule.disabled) {
-                let compiled = resolve_policy(world, at, (key, *priority, level), rule);
+                let compiled = resolve_policy(members, at, (key, *priority, level), rule);
                 match rule.direction {
                     Direction::Ingress => network.ingress.push(compiled),
                     Direction::Egress => network.egress.push(compiled),
@@ -252,13 +243,50 @@ fn add_rules(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
     }
 }
 
+/// The addresses of instances in a network, by what rules call these: there may be many of both.
+#[derive(Debug, Default)]
+struct Members<'w> {
+    by_tag: BTreeMap<(&'w NetworkKey, &'w str), Vec<Ipv4Addr>>,
+    by_account: BTreeMap<(&'w NetworkKey, String), Vec<Ipv4Addr>>,
+}
+
+impl<'w> Members<'w> {
+    fn of(world: &'w World) -> Self {
+        let mut members = Self::default();
+        for (key, instance) in &world.instances {
+            let account = instance.account_email(world, &key.project);
+            for nic in &instance.nics {
+                for tag in &instance.tags {
+                    members.by_tag.entry((&nic.network, tag)).or_default().push(nic.address);
+                }
+                if let Some(account) = account.clone() {
+                    members.by_account.entry((&nic.network, account)).or_default().push(nic.address);
+                }
+            }
+        }
+        members
+    }
+
+    /// The addresses of those that have one of these tags or act as one of these accounts.
+    fn named(
+        &self,
+        network: &NetworkKey,
+        tags: &BTreeSet<String>,
+        accounts: &BTreeSet<String>,
+    ) -> BTreeSet<Ipv4Addr> {
+        let tagged = tags.iter().filter_map(|tag| self.by_tag.get(&(network, tag.as_str())));
+        let acting = accounts.iter().filter_map(|account| self.by_account.get(&(network, account.clone())));
+        tagged.chain(acting).flatten().copied().collect()
+    }
+}
+
 /// A rule with its tags and service accounts turned into the addresses of the network's instances that have them. As
 /// sources they stand for the interfaces' own addresses, not for their alias ranges, as in Google's cloud
 /// (documentation of alias IP ranges).
-fn resolve(world: &World, key: &FirewallKey, firewall: &Firewall) -> Rule {
-    let named = |tags, accounts| named(world, &firewall.network, tags, accounts);
+fn resolve(members: &Members<'_>, key: &FirewallKey, firewall: &Firewall) -> Rule {
+    let named = |tags, accounts| members.named(&firewall.network, tags, accounts);
     let sources = named(&firewall.source_tags, &firewall.source_service_accounts);
-    let sources = sources.into_iter().map(|address| Ipv4Net::new_assert(address, 32));
+    let sources = sources.into_iter().map(|address: Ipv4Addr| Ipv4Net::new_assert(address, 32));
     let ranges = match firewall.direction {
         Direction::Ingress => &firewall.source_ranges,
         Direction::Egress => &firewall.destination_ranges,
@@ -284,7 +312,7 @@ fn resolve(world: &World, key: &FirewallKey, firewall: &Firewall) -> Rule {
 
 /// A rule of a firewall policy, which is known by the policy and its priority.
 fn resolve_policy(
-    world: &World,
+    members: &Members<'_>,
     network: &NetworkKey,
     (policy, priority, level): (&FirewallPolicyKey, u32, u8),
     rule: &PolicyRule,
@@ -292,7 +320,7 @@ fn resolve_policy(
     let accounts = &rule.target_service_accounts;
     let targets = match accounts.is_empty() {
         true => Targets::All,
-        false => Targets::Nics(named(world, network, &BTreeSet::new(), accounts)),
+        false => Targets::Nics(members.named(network, &BTreeSet::new(), accounts)),
     };
     Rule {
         name: format!("{}/{priority}", policy.name),
@@ -305,20 +333,6 @@ fn resolve_policy(
         targets,
         log: rule.logging,
     }
-}
-
-/// The addresses of a network's instances that have one of the tags or service accounts.
-fn named(
-    world: &World,
-    network: &NetworkKey,
-    tags: &BTreeSet<String>,
-    accounts: &BTreeSet<String>,
-) -> BTreeSet<Ipv4Addr> {
-    let acts_as = |key: &InstanceKey, instance: &Instance| {
-        let email = instance.account_email(world, &key.project);
-        !accounts.is_empty() && email.is_some_and(|email| accounts.contains(&email))
-    };
-    nics_with(world, network, |key, i| !i.tags.is_disjoint(tags) || acts_as(key, i))
 }
 
 /// A rule that matches everything, last.

@@ -1,6 +1,7 @@
 //! What an instance's redis-server is told: its configuration when it starts, and commands when that changes while it
 //! runs. Both are handed over on stdin: no secret of them reaches a file or a process list.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use tombolo_model::{Redis, Seed};
@@ -38,10 +39,10 @@ const DEFAULTS: [(&str, &str); 7] = [
 pub const TLS_FILE: &str = "/run/redis-tls.pem";
 
 /// What can change of a server that runs.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Every parameter that can change, by name.
-    config: BTreeMap<&'static str, String>,
+    config: BTreeMap<String, String>,
     /// What clients must say to AUTH.
     password: Option<String>,
     /// What CONFIG is called for nobody but the lab; without a name the command is gone.
@@ -59,8 +60,8 @@ impl std::fmt::Debug for Settings {
 pub fn settings(redis: &Redis, seed: &Seed) -> Settings {
     let said = |name: &str, default: &str| redis.configs.get(name).map_or(default, String::as_str).to_owned();
     let mut config: BTreeMap<_, _> =
-        DEFAULTS.iter().map(|(name, default)| (*name, said(name, default))).collect();
-    config.insert("maxmemory", redis.max_memory().to_string());
+        DEFAULTS.iter().map(|(name, default)| ((*name).to_owned(), said(name, default))).collect();
+    config.insert("maxmemory".to_owned(), redis.max_memory().to_string());
     let admin = || format!("config-{}", seed.uuid(&format!("redis {} config", redis.id)));
     Settings { config, password: redis.auth_string(seed), admin: (!seed.is_empty()).then(admin) }
 }
@@ -121,7 +122,10 @@ mod tests {
 
     fn with(password: Option<&str>, policy: &str) -> Settings {
         Settings {
-            config: BTreeMap::from([("maxmemory-policy", policy.to_owned()), ("maxmemory", "1".to_owned())]),
+            config: BTreeMap::from(
+                [("maxmemory-policy", policy), ("maxmemory", "1")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned())),
+            ),
             password: password.map(str::to_owned),
             admin: Some("config-x".into()),
         }

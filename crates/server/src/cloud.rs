@@ -22,7 +22,7 @@ use crate::http::{Answer, Answering, Service};
 use crate::run::state;
 use crate::ssh::Login;
 use crate::store::{Store, StoreError};
-use crate::{Lab, LabError, STARTUP_SCRIPT, now};
+use crate::{Lab, LabError, Options as LabOptions, STARTUP_SCRIPT, now};
 use busy::Busy;
 use serde_json::{Value, json};
 use std::os::fd::OwnedFd;
@@ -76,14 +76,15 @@ pub struct Cloud {
     agent_gone: OwnedFd,
     agent: PathBuf,
     busy: Busy,
+    resumed: Option<usize>,
 }
 
 impl Cloud {
-    /// Loads the State, makes its World real in `lab`, and returns when the packets obey; and the writer's thread,
-    /// which ends the lab after [`Cloud::end`].
+    /// Loads the State, makes its World real, in the lab that a server that was killed has left if there is one, and
+    /// returns when the packets obey; and the writer's thread, which ends the lab after [`Cloud::end`].
     pub fn start(
         store: Store,
-        mut lab: Lab,
+        lab: LabOptions,
         options: CloudOptions,
     ) -> Result<(Arc<Cloud>, JoinHandle<()>), CloudError> {
         let loaded = store.load()?;
@@ -94,7 +95,9 @@ impl Cloud {
             state.world = state.world.seeded(Seed::new(&random));
         }
         store.commit(&loaded, &state)?;
-        lab.become_world(state.world.clone())?;
+        let mut lab = Lab::resume(&state.world, lab)?;
+        let was_running = lab.is_resumed();
+        let report = lab.become_world(state.world.clone())?;
         // A connection on which nobody asks: on the writer's, an answer would look like the agent's end.
         let agent_gone = lab.agent().new_connection().map_err(LabError::from)?.into_fd();
         let (publish, snapshots) = watch::channel(Arc::new(state));
@@ -109,9 +112,21 @@ impl Cloud {
         };
         let thread = std::thread::Builder::new().name("writer".into()).spawn(write)?;
         Ok((
-            Arc::new(Cloud { jobs, snapshots, agent_gone, agent: options.agent, busy: Busy::default() }),
+            Arc::new(Cloud {
+                jobs,
+                snapshots,
+                agent_gone,
+                agent: options.agent,
+                busy: Busy::default(),
+                resumed: was_running.then_some(report.edits.len()),
+            }),
             thread,
         ))
+    }
+
+    /// If the lab was running already: how many edits it took to make its packets those of the State.
+    pub fn resumed(&self) -> Option<usize> {
+        self.resumed
     }
 
     /// The State as it is.

@@ -7,6 +7,7 @@
 
 use crate::flow_log::{self, FlowLogs};
 use crate::guest::Guests;
+use crate::note::{self, Note};
 use crate::run::{run_fed, state};
 use crate::view::View;
 use crate::{REDIS_PROGRAM, STARTUP_SCRIPT, ssh, vms};
@@ -40,6 +41,9 @@ pub struct Options {
     pub listen: Option<PathBuf>,
     /// Binaries to show in every VM under /run/tombolo/bin, which is in its PATH.
     pub bin: Vec<PathBuf>,
+    /// For how long the lab goes on when this process is killed, for another one to take over. Then `listen` must say
+    /// where the agent is found.
+    pub keep: Duration,
     /// What the VMs' host keys are made from; without it nobody can log in by ssh. Then the binary must have the
     /// subcommand `vm-sshd`.
     pub ssh: Option<Secret>,
@@ -65,6 +69,13 @@ pub enum LabError {
     Server(String),
 }
 
+/// Starts an agent.
+fn spawn(options: &Options) -> Result<Agent, AgentError> {
+    let spawn =
+        SpawnOptions { listen: options.listen.clone(), keep: options.keep, ..SpawnOptions::default() };
+    Agent::spawn(&options.exe, &spawn)
+}
+
 /// A lab that runs.
 #[derive(Debug)]
 pub struct Lab {
@@ -79,6 +90,9 @@ pub struct Lab {
     redis: RefCell<BTreeMap<RedisKey, Settings>>,
     /// What somebody has put in the packets' way.
     faults: Faults,
+    /// What the agent keeps for the server that follows this one.
+    noted: RefCell<Option<Note>>,
+    resumed: bool,
     /// What has passed of connections.
     flows: FlowLogs,
     /// What answers the VMs on 169.254.169.254.
@@ -86,10 +100,40 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Starts an agent with an empty World.
+    /// Starts an agent with an empty World. One that a server has left where this one is to listen is ended.
     pub fn start(options: Options) -> Result<Self, LabError> {
-        let spawn = SpawnOptions { listen: options.listen.clone(), ..SpawnOptions::default() };
-        let agent = Agent::spawn(&options.exe, &spawn)?;
+        if let Some(left) = options.listen.as_ref().and_then(|path| Agent::connect(path).ok()) {
+            left.end();
+        }
+        Self::with_agent(spawn(&options)?, options)
+    }
+
+    /// Takes over the lab of a server that was killed, if it was a lab of this World or one that came before it, and
+    /// whatever else is left where this one is to listen is ended. Otherwise as [`Lab::start`]. The World is yet to be made
+    /// real in either case.
+    pub fn resume(world: &World, options: Options) -> Result<Self, LabError> {
+        let left = options.listen.as_ref().filter(|_| !options.keep.is_zero());
+        if let Some(agent) = left.map(|path| Agent::adopt(path)).transpose()?.flatten() {
+            let note = agent.note()?.and_then(|note| serde_json::from_str::<Note>(&note).ok());
+            if let Some(note) = note.filter(|note| note.world == note::identity(world)) {
+                let Note { booted, redis, faults, .. } = note.clone();
+                let (redis, noted) = (RefCell::new(redis), RefCell::new(Some(note)));
+                let faults = faults.into_iter().collect();
+                return Ok(Self {
+                    booted,
+                    redis,
+                    noted,
+                    faults,
+                    resumed: true,
+                    ..Self::with_agent(agent, options)?
+                });
+            }
+            // Dropped, it ends the lab.
+        }
+        Self::start(options)
+    }
+
+    fn with_agent(agent: Agent, options: Options) -> Result<Self, LabError> {
         Ok(Self {
             world: World::default(),
             agent,
@@ -98,9 +142,16 @@ impl Lab {
             told: None,
             redis: RefCell::default(),
             faults: Faults::new(),
+            noted: RefCell::default(),
+            resumed: false,
             flows: FlowLogs::default(),
             guests: Guests::start()?,
         })
+    }
+
+    /// Whether it was taken over from a server that was killed.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
     }
 
     /// The World as it is.
@@ -176,32 +227,40 @@ impl Lab {
         self.boot()?;
         // A fault goes with what it was on.
         self.faults.retain(|place, _| fault::exists(place, &fabric));
+        self.note()?;
         Ok(report)
     }
 
-    /// Tells the agent which endpoints there are, unless it knows: they are many, and each knows the names of all others.
-    fn converge_endpoints(&mut self) -> Result<(), LabError> {
-        let same = |told: &World| {
-            told.instances == self.world.instances
-                && told.redis == self.world.redis
-                // What projects say of who may log in.
-                && self.world.projects.keys().all(|project| {
-                    let path = format!("projects/{project}");
-                    told.details.get(&path) == self.world.details.get(&path)
-                })
-        };
-        let anew = self.started_anew();
-        if anew.is_empty() && self.told.as_ref().is_some_and(same) {
+    /// Has the agent keep what a server that follows this one cannot observe.
+    fn note(&self) -> Result<(), LabError> {
+        let (booted, redis) = (self.booted.clone(), self.redis.borrow().clone());
+        let faults = self.faults.iter().map(|(place, fault)| (place.clone(), *fault)).collect();
+        let note = Note { world: note::identity(&self.world), booted, redis, faults };
+        if self.options.keep.is_zero() || self.noted.borrow().as_ref() == Some(&note) {
             return Ok(());
         }
-        // Should this fail, they are told again.
-        self.told = None;
-        let vms = vms::vms(&self.world, &self.options.bin, self.options.ssh.as_ref());
+        // Keys and settings always have a JSON.
+        self.agent.set_note(serde_json::to_string(&note).unwrap_or_default())?;
+        *self.noted.borrow_mut() = Some(note);
+        Ok(())
+    }
+
+    /// Tells the agent what it does not know yet of the endpoints: they are many.
+    fn converge_endpoints(&mut self) -> Result<(), LabError> {
+        let (bin, secret) = (&self.options.bin, self.options.ssh.as_ref());
+        let anew = self.started_anew();
+        // Should this fail, they are all told again.
+        let told = self.told.take();
         if !anew.is_empty() {
             // A VM that is gone for a moment has lost its programs, as after a reset.
-            self.agent.set_vms(vms.iter().filter(|vm| !anew.contains(&vm.key)).cloned().collect())?;
+            self.agent.change_vms(anew.into_iter().collect(), Vec::new())?;
         }
-        self.agent.set_vms(vms)?;
+        match told.and_then(|told| vms::changed(&told, &self.world, bin, secret)) {
+            // One that was started anew is otherwise, so it is among them.
+            Some((gone, changed)) if gone.is_empty() && changed.is_empty() => {}
+            Some((gone, changed)) => self.agent.change_vms(gone, changed)?,
+            None => self.agent.set_vms(vms::vms(&self.world, bin, secret))?,
+        }
         self.told = Some(self.world.clone());
         Ok(())
     }

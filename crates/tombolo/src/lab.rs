@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, anyhow};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tombolo_agent::Agent;
 use tombolo_dataplane::Faults;
 use tombolo_model::World;
@@ -32,21 +33,26 @@ pub(crate) fn options(listen: Option<PathBuf>) -> Result<Options> {
     let exe = std::env::current_exe().context("find the tombolo binary")?;
     let proxy = exe.with_file_name("tombolo-proxy");
     let bin = [exe.clone(), proxy].into_iter().filter(|path| path.exists()).collect();
-    Ok(Options { exe, listen, bin, ssh: Some(Secret::random()?) })
+    Ok(Options { exe, listen, bin, keep: Duration::ZERO, ssh: Some(Secret::random()?) })
+}
+
+/// Reads a topology file; every error of it goes to stderr.
+pub(crate) fn parse(file: &Path) -> Result<Topology> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).with_context(|| name.clone())?;
+    tombolo_topology::parse(&name, &text).map_err(|errors| {
+        errors.iter().for_each(|error| eprintln!("{error}\n"));
+        let plural = if errors.len() == 1 { "" } else { "s" };
+        anyhow!("{name} has {} error{plural}", errors.len())
+    })
 }
 
 /// Reads a topology file and makes its World; every error of it goes to stderr.
 pub(crate) fn read(file: &Path) -> Result<(Topology, World)> {
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).with_context(|| name.clone())?;
-    let topology = tombolo_topology::parse(&name, &text).map_err(|errors| {
-        errors.iter().for_each(|error| eprintln!("{error}\n"));
-        let plural = if errors.len() == 1 { "" } else { "s" };
-        anyhow!("{name} has {} error{plural}", errors.len())
-    })?;
+    let topology = parse(file)?;
     let world = topology.world(now()).map_err(|error| {
         eprintln!("{error}\n");
-        anyhow!("{name} describes what Google Cloud would refuse")
+        anyhow!("{} describes what Google Cloud would refuse", file.display())
     })?;
     Ok((topology, world))
 }

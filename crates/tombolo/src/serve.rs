@@ -6,12 +6,12 @@ use anyhow::{Context, Result, anyhow, bail};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tombolo_server::control::{ApiAddress, Control, Ended};
 use tombolo_server::http::{AllowedHost, Guard, Limits, Proxy, Server, Token};
 use tombolo_server::paths::LabDir;
 use tombolo_server::store::Store;
-use tombolo_server::{Cloud, CloudOptions, Lab, Options};
+use tombolo_server::{Cloud, CloudOptions, Options};
 use tombolo_ssh::Secret;
 
 /// Arguments of `serve`.
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// A host that programs in `tombolo env --proxy` may reach beside Google's; may be given several times
     #[arg(long, value_name = "HOST[:PORT]")]
     allow_host: Vec<AllowedHost>,
+    /// For how many seconds the VMs go on when the server is killed, for one that is started again to take over
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    keep: u32,
     #[command(flatten)]
     lab: LabArgs,
 }
@@ -59,9 +62,13 @@ fn serve(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
         token: !args.listen.ip().is_loopback(),
     };
     let (asynchronous, allowed) = (args.async_operations, args.allow_host.clone());
-    let serving = Serving { dir, control, listener, api, store, asynchronous, allowed };
-    serving.run(|api, _| {
+    let keep = Duration::from_secs(args.keep.into());
+    let serving = Serving { dir, control, listener, api, store, asynchronous, allowed, keep };
+    serving.run(|api, cloud| {
         print(&greeting(api, &args.lab.lab));
+        if let Some(edits) = cloud.resumed() {
+            print(&format!("\nThe lab of the server before goes on; {edits} edits made it what is kept\n"));
+        }
         print(&format!("\nup in {:.2} s; Ctrl-C ends it\n", started.elapsed().as_secs_f64()));
         Ok(())
     })
@@ -78,12 +85,14 @@ pub(crate) struct Serving<'a> {
     pub(crate) asynchronous: bool,
     /// Hosts that tunnels may go to, beside Google's.
     pub(crate) allowed: Vec<AllowedHost>,
+    /// For how long the lab goes on when this process is killed.
+    pub(crate) keep: Duration,
 }
 
 impl Serving<'_> {
     /// Makes what the store has real, says so, and serves until a signal, `tombolo down` or the agent's end.
     pub(crate) fn run(self, is_up: impl FnOnce(&ApiAddress, &Cloud) -> Result<()>) -> Result<Ended> {
-        let Serving { dir, control, listener, api, store, asynchronous, allowed } = self;
+        let Serving { dir, control, listener, api, store, asynchronous, allowed, keep } = self;
         let guard = match api.token {
             true => Guard::Token(
                 Token::in_file(&api.token_file()).with_context(|| api.token_file().display().to_string())?,
@@ -92,7 +101,7 @@ impl Serving<'_> {
         };
         let secret = api.state.join("ssh/host-secret");
         let secret = Secret::in_file(&secret).with_context(|| secret.display().to_string())?;
-        let lab = Lab::start(Options { ssh: Some(secret), ..options(Some(dir.agent()))? })?;
+        let lab = Options { ssh: Some(secret), keep, ..options(Some(dir.agent()))? };
         let (cloud, writer) = Cloud::start(store, lab, CloudOptions { asynchronous, agent: dir.agent() })?;
         let proxy = Proxy::new(&api.state, allowed);
         let server = Server::start_with(listener, cloud.clone(), guard, Limits::default(), Some(proxy))?;

@@ -1,6 +1,6 @@
 //! `tombolo up` and `tombolo down`.
 
-use crate::lab::{LabArgs, read};
+use crate::lab::{LabArgs, parse, read};
 use crate::output::print;
 use crate::serve::Serving;
 use crate::status;
@@ -47,7 +47,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Brings a file up and stays.
 fn foreground(args: &Args) -> Result<ExitCode> {
-    let (topology, _) = read(&args.file)?;
+    // Whoever started this with `--detach` has read the file and found it good.
+    let topology = if args.leave_terminal { parse(&args.file)? } else { read(&args.file)?.0 };
     let dir = LabDir::of(&args.lab.lab);
     let control = Control::bind(&dir).context(dir.path.display().to_string())?;
     let ended = bring_up(args, &topology, &dir, &control);
@@ -69,7 +70,10 @@ fn bring_up(args: &Args, topology: &Topology, dir: &LabDir, control: &Control) -
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     // Nobody asked for a port, so nobody but who can read the token gets in by it.
     let api = ApiAddress { address: listener.local_addr()?, state, token: true };
-    let serving = Serving { dir, control, listener, api, store, asynchronous: false, allowed: Vec::new() };
+    // Its World is the file's, anew each time: without the server there is nothing to go on with.
+    let keep = Duration::ZERO;
+    let serving =
+        Serving { dir, control, listener, api, store, asynchronous: false, allowed: Vec::new(), keep };
     serving.run(|_, cloud| {
         let agent = Agent::connect(&dir.agent())?;
         let view = View::new(cloud.state().world.clone(), &agent);
@@ -114,11 +118,27 @@ fn detached(args: &Args) -> Result<ExitCode> {
     }
 }
 
+/// Ends the lab that a server that was killed has left; whether there was one.
+fn end_left(dir: &LabDir) -> Result<bool> {
+    if !dir.agent().exists() {
+        return Ok(false);
+    }
+    // Somebody who has the lock is about to serve it.
+    let Some(lock) = dir.lock()? else { return Ok(false) };
+    let left = Agent::connect(&dir.agent());
+    left.iter().for_each(Agent::end);
+    let found = left.is_ok();
+    if found {
+        lock.remove();
+    }
+    Ok(found)
+}
+
 /// Ends a lab, and returns when it has ended.
 pub(crate) fn down(args: &DownArgs) -> Result<ExitCode> {
     let dir = LabDir::of(&args.lab.lab);
     let started = Instant::now();
-    if ask(&dir, Request::Shutdown).is_none() {
+    if ask(&dir, Request::Shutdown).is_none() && !end_left(&dir)? {
         bail!("no lab is up (looked in {})", dir.path.display());
     }
     let deadline = started + Duration::from_secs(30);

@@ -1,13 +1,16 @@
 //! A plan's edits, made. Failures are data: an edit that fails does not keep the others from being tried, and the
 //! next observation shows what is still missing.
 
+use super::guests::{Guests, Order};
 use super::netlink::{Mode, Route as Netlink};
-use super::{Held, Kernel, LOOKUP_PRIORITY, RT_TABLE_LOCAL, Rules, Watch, netns};
+use super::nft::Loaded;
+use super::settings::Settings;
+use super::{Held, Kernel, LOOKUP_PRIORITY, RT_TABLE_LOCAL, Rules, netns};
 use crate::plan::{Edit, Op, Plan};
 use crate::state::{Link, Lookup, Neighbour, Route, RouteVia};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -19,7 +22,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Error, Result};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -34,124 +37,239 @@ pub struct Failure {
     pub error: String,
 }
 
-/// Settings of a router, made before it has any link but `lo`.
-const ROUTER_SYSCTLS: [(&str, &str); 12] = [
-    ("ipv4/ip_forward", "1"),
-    ("ipv4/conf/all/rp_filter", "0"), // the kernel takes the larger of `all` and the link's own
-    ("ipv4/conf/default/rp_filter", "1"),
-    ("ipv4/conf/all/send_redirects", "0"),
-    ("ipv4/conf/default/send_redirects", "0"),
-    ("ipv4/conf/default/accept_redirects", "0"),
-    // Of equal next hops a connection has one by its addresses, protocol and ports, and keeps it.
-    ("ipv4/fib_multipath_hash_policy", "1"),
-    // Google forgets an idle connection after ten minutes, of whatever protocol (documentation of VPC firewall rules,
-    // "Connection tracking"). Until then it outlives the rule that let it in.
-    ("netfilter/nf_conntrack_tcp_timeout_established", "600"),
-    ("netfilter/nf_conntrack_udp_timeout", "600"),
-    ("netfilter/nf_conntrack_udp_timeout_stream", "600"),
-    ("netfilter/nf_conntrack_icmp_timeout", "600"),
-    ("netfilter/nf_conntrack_generic_timeout", "600"),
-];
-
-/// Settings of an endpoint. A new namespace has those of the host, which may forward (Docker) or filter.
-const ENDPOINT_SYSCTLS: [(&str, &str); 3] =
-    [("ipv4/ip_forward", "0"), ("ipv4/conf/all/rp_filter", "0"), ("ipv4/conf/default/rp_filter", "0")];
-
-/// Settings of every namespace.
-const COMMON_SYSCTLS: [(&str, &str); 2] =
-    [("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")];
-
 impl Kernel {
     /// Makes the plan's edits in order and returns those that failed.
     pub fn apply(&mut self, plan: &Plan) -> Vec<Failure> {
         let mut failures = Vec::new();
         let mut edits = plan.edits.as_slice();
+        let mut indexes = Indexes::default();
+        let guests = self.guests.clone();
+        let mut making = Making::new(guests.as_deref(), plan);
         while let Some(first) = edits.first() {
-            // Edits by netlink of one namespace go to the kernel together.
-            let run = edits
-                .iter()
-                .take_while(|e| small(&e.op).is_some() && small(&e.op) == small(&first.op))
-                .count();
-            let (now, later) = edits.split_at(run.max(1));
+            // What is asked of one namespace by netlink goes to the kernel together.
+            let together = |edit: &&Edit| run_of(&edit.op).is_some() && run_of(&edit.op) == run_of(&first.op);
+            let (now, later) = edits.split_at(edits.iter().take_while(together).count().max(1));
             edits = later;
-            let results = match small(&first.op) {
-                Some(namespace) => self.apply_small(namespace, now),
-                None => Ok(vec![self.apply_big(&first.op)]),
+            for name in now.iter().flat_map(|edit| namespaces_of(&edit.op)).flatten() {
+                failures.extend(self.await_made(Some(name), &mut making));
+            }
+            let results = match run_of(&first.op) {
+                Some((Run::Links, namespace)) => self.create_links(namespace, now, &mut indexes),
+                Some((Run::Small, namespace)) => self.apply_small(namespace, now, &mut indexes),
+                None => vec![self.apply_big(&first.op, &mut making)],
             };
-            let results =
-                results.unwrap_or_else(|e| now.iter().map(|_| Err(Error::other(e.to_string()))).collect());
             failures.extend(now.iter().zip(results).filter_map(|(edit, result)| {
                 let error = result.err().filter(|error| !went_by_itself(&edit.op, error))?;
                 Some(Failure { edit: edit.op.to_string(), error: error.to_string() })
             }));
         }
+        failures.extend(self.await_made(None, &mut making));
+        // Endpoints are many, and seldom changed: they would cost a descriptor each.
+        self.namespaces.values_mut().filter(|held| !held.router).for_each(|held| held.route = None);
+        failures
+    }
+
+    /// Takes in namespaces that are being made until there is one of this name, or all of them; what failed.
+    fn await_made(&mut self, name: Option<&str>, making: &mut Making<'_>) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        while name.is_none_or(|name| !self.namespaces.contains_key(name)) {
+            match making.next() {
+                None => break,
+                Some((name, Ok(held))) => drop(self.namespaces.insert(name, held)),
+                Some((name, Err(error))) => {
+                    let edit = Op::CreateNamespace { namespace: name, router: false }.to_string();
+                    failures.push(Failure { edit, error: error.to_string() });
+                }
+            }
+        }
         failures
     }
 
     /// The namespace of that name.
-    fn held(&self, namespace: &str) -> Result<&Held> {
+    fn held(&mut self, namespace: &str) -> Result<&mut Held> {
         self.namespaces
-            .get(namespace)
+            .get_mut(namespace)
             .ok_or_else(|| Error::other(format!("there is no namespace {namespace}")))
     }
 
     /// Makes an edit that is not a netlink request inside one namespace.
-    fn apply_big(&mut self, op: &Op) -> Result<()> {
+    fn apply_big(&mut self, op: &Op, making: &mut Making<'_>) -> Result<()> {
         match op {
             Op::DeleteNamespace { namespace } => {
                 self.namespaces.remove(namespace);
                 Ok(())
             }
             Op::CreateNamespace { namespace, router } => {
-                let fd = self.create(*router)?;
-                let watch = netns::with(&fd, || prepare(*router).and_then(|()| Watch::open()))??;
-                self.namespaces.insert(namespace.clone(), Held::watched(fd, *router, watch));
+                if making.begin(op) {
+                    return Ok(());
+                }
+                let held = self.create(*router)?;
+                self.namespaces.insert(namespace.clone(), held);
                 Ok(())
             }
             Op::LoadRules { namespace, rules } => {
-                let missing = || Error::other(format!("there is no namespace {namespace}"));
-                let held = self.namespaces.get_mut(namespace).ok_or_else(missing)?;
+                let held = self.held(namespace)?;
                 let table = rules.table();
                 held.listen(rules.log())?;
                 // Until they are loaded nothing is known of them: a part of them may be.
                 let before = held.rules.take();
                 let known = before.as_ref().map(|known| (&known.table, known.generation));
-                let generation = held.with_nft(|nft| nft.load(known, &table))?;
+                let Loaded { table, generation } = held.with_nft(|nft| nft.load(known, &table))?;
                 held.rules = Some(Rules { fingerprint: rules.fingerprint(), table, generation });
                 Ok(())
-            }
-            Op::CreateLink { a, b } => {
-                let other = Arc::clone(&self.held(&b.0)?.fd);
-                netns::with(&*self.held(&a.0)?.fd, || {
-                    create_veth((&a.1, &a.2), (&b.1, &b.2), other.as_raw_fd())?;
-                    set_up(&a.1, &a.2)
-                })??;
-                netns::with(&*other, || {
-                    set_up(&b.1, &b.2)?;
-                    settle(&b.1)
-                })??;
-                netns::with(&*self.held(&a.0)?.fd, || settle(&a.1))?
             }
             Op::SetStrictSource { namespace, link, strict } => {
                 let value = if *strict { "1" } else { "0" };
                 netns::with(&*self.held(namespace)?.fd, || {
-                    sysctl(&format!("ipv4/conf/{link}/rp_filter"), value)
+                    Settings::default().set(&format!("ipv4/conf/{link}/rp_filter"), value)
                 })?
             }
             _ => Err(Error::other("not an edit of this kind")),
         }
     }
 
-    /// Makes edits that are netlink requests inside one namespace.
-    fn apply_small(&self, namespace: &str, edits: &[Edit]) -> Result<Vec<Result<()>>> {
-        netns::with(&*self.held(namespace)?.fd, || {
-            // What cannot even be asked for (its interface is gone) fails by itself.
-            let asked: Vec<_> = edits.iter().map(|edit| request(&edit.op)).collect();
-            let (requests, refused): (Vec<_>, Vec<_>) =
-                asked.into_iter().map(|a| a.map_or_else(|e| (None, Some(e)), |ok| (Some(ok), None))).unzip();
-            let mut answers = Netlink::open()?.run(requests.into_iter().flatten().collect())?.into_iter();
-            Ok(refused.into_iter().map(|r| r.map_or_else(|| answers.next().unwrap_or(Ok(())), Err)).collect())
-        })?
+    /// Makes edits that are one netlink request each inside one namespace.
+    fn apply_small(&mut self, namespace: &str, edits: &[Edit], indexes: &mut Indexes) -> Vec<Result<()>> {
+        let asked = self.held(namespace).and_then(|held| {
+            held.with_route(|route| {
+                let links = edits.iter().flat_map(|edit| links_of(&edit.op));
+                let indexes = indexes.of(namespace, links, route)?;
+                // What cannot even be asked for (its interface is gone) fails by itself.
+                let asked = edits.iter().map(|edit| request(&edit.op, indexes));
+                fill(asked.collect(), |requests| route.run(requests))
+            })
+        });
+        asked.unwrap_or_else(|error| edits.iter().map(|_| Err(again(&error))).collect())
+    }
+
+    /// Makes veth pairs that have one end in the same namespace, and sets both ends up.
+    fn create_links(&mut self, namespace: &str, edits: &[Edit], indexes: &mut Indexes) -> Vec<Result<()>> {
+        let pairs: Vec<_> = edits.iter().filter_map(|edit| pair(&edit.op)).collect();
+        let made = self.create_pairs(namespace, &pairs, indexes);
+        let mut results = made.unwrap_or_else(|error| pairs.iter().map(|_| Err(again(&error))).collect());
+        for ((_, b), result) in pairs.iter().zip(&mut results).filter(|(_, result)| result.is_ok()) {
+            *result = self.held(&b.0).and_then(|held| {
+                held.with_route(|route| {
+                    let answers = route.run(vec![set_up(&b.1, &b.2), settle(&b.1)])?;
+                    for (answer, is_index) in answers.into_iter().zip([false, true]) {
+                        let index = answer?;
+                        if is_index {
+                            indexes.add(&b.0, &b.1, index);
+                        }
+                    }
+                    Ok(())
+                })
+            });
+        }
+        // Now that there is somebody at the other end.
+        let settled = self.held(namespace).and_then(|held| {
+            held.with_route(|route| route.run(pairs.iter().map(|(a, _)| settle(&a.1)).collect()))
+        });
+        let settled = settled.unwrap_or_else(|error| pairs.iter().map(|_| Err(again(&error))).collect());
+        for (((a, _), result), settled) in pairs.iter().zip(&mut results).zip(settled) {
+            match settled {
+                Ok(index) => indexes.add(&a.0, &a.1, index),
+                Err(error) if result.is_ok() => *result = Err(error),
+                Err(_) => {}
+            }
+        }
+        results
+    }
+
+    /// Makes the pairs, with the ends in this namespace up.
+    fn create_pairs(
+        &mut self,
+        namespace: &str,
+        pairs: &[(&Side, &Side)],
+        indexes: &mut Indexes,
+    ) -> Result<Vec<Result<()>>> {
+        let mut asked = Vec::with_capacity(pairs.len());
+        for (a, b) in pairs {
+            let other = self.held(&b.0).map(|held| Arc::clone(&held.fd));
+            asked.push(other.map(|other| {
+                indexes.forget(&a.0, &a.1);
+                indexes.forget(&b.0, &b.1);
+                (create_veth((&a.1, &a.2), (&b.1, &b.2), other.as_raw_fd()), other)
+            }));
+        }
+        // The descriptors stay open until the kernel has looked at them.
+        let (asked, _others): (Vec<_>, Vec<_>) = asked
+            .into_iter()
+            .map(|asked| match asked {
+                Ok((request, other)) => (Ok(request), Some(other)),
+                Err(error) => (Err(error), None),
+            })
+            .unzip();
+        self.held(namespace)?.with_route(|route| {
+            let mut made = fill(asked, |requests| route.run(requests))?;
+            let up: Vec<_> = pairs
+                .iter()
+                .zip(&made)
+                .filter(|(_, made)| made.is_ok())
+                .map(|((a, _), _)| set_up(&a.1, &a.2))
+                .collect();
+            let mut up = route.run(up)?.into_iter();
+            for made in made.iter_mut().filter(|made| made.is_ok()) {
+                *made = up.next().unwrap_or(Ok(0)).map(drop);
+            }
+            Ok(made)
+        })
+    }
+}
+
+/// Sends the requests among these, and puts what became of each in its place.
+fn fill(
+    asked: Vec<Result<Request>>,
+    send: impl FnOnce(Vec<Request>) -> Result<Vec<Result<u32>>>,
+) -> Result<Vec<Result<()>>> {
+    let (requests, refused): (Vec<_>, Vec<_>) =
+        asked.into_iter().map(|asked| asked.map_or_else(|e| (None, Some(e)), |ok| (Some(ok), None))).unzip();
+    let mut answers = send(requests.into_iter().flatten().collect())?.into_iter();
+    let answer =
+        |refused: Option<Error>| refused.map_or_else(|| answers.next().unwrap_or(Ok(0)).map(drop), Err);
+    Ok(refused.into_iter().map(answer).collect())
+}
+
+/// An error once more: of one failure that many edits share.
+fn again(error: &Error) -> Error {
+    Error::new(error.kind(), error.to_string())
+}
+
+/// A netlink request.
+type Request = (Mode, Message);
+
+/// One side of a veth pair that is to be made: namespace, interface, and how it should be.
+type Side = (String, String, Link);
+
+/// The indexes of links, by namespace and name: as long as one plan is made, only it makes and deletes links whose
+/// indexes are asked for.
+#[derive(Debug, Default)]
+struct Indexes(BTreeMap<String, BTreeMap<String, u32>>);
+
+impl Indexes {
+    /// Those of a namespace. What is not known yet of `links` is asked for; what does not exist is not there.
+    fn of<'l>(
+        &mut self,
+        namespace: &str,
+        links: impl Iterator<Item = &'l str>,
+        route: &mut Netlink,
+    ) -> Result<&BTreeMap<String, u32>> {
+        let known = self.0.entry(namespace.to_owned()).or_default();
+        let unknown: BTreeSet<&str> = links.filter(|link| !known.contains_key(*link)).collect();
+        let found = route.run(unknown.iter().map(|link| settle(link)).collect())?;
+        known.extend(
+            unknown.into_iter().zip(found).filter_map(|(link, index)| Some((link.to_owned(), index.ok()?))),
+        );
+        Ok(known)
+    }
+
+    fn add(&mut self, namespace: &str, link: &str, index: u32) {
+        self.0.entry(namespace.to_owned()).or_default().insert(link.to_owned(), index);
+    }
+
+    /// A link of that name may be another one from now on.
+    fn forget(&mut self, namespace: &str, link: &str) {
+        self.0.get_mut(namespace).map(|links| links.remove(link));
     }
 }
 
@@ -160,9 +278,65 @@ fn went_by_itself(op: &Op, error: &Error) -> bool {
     matches!(op, Op::DeleteLink { .. }) && error.raw_os_error() == Some(libc::ENODEV)
 }
 
-/// The namespace of an edit that is one netlink request.
-fn small(op: &Op) -> Option<&str> {
+/// Endpoints' namespaces of a plan, which the guests' process makes while the plan goes on, until somebody needs them.
+#[derive(Debug)]
+struct Making<'g> {
+    order: Option<Order<'g>>,
+    /// Those that the plan has come to, in its order.
+    begun: VecDeque<String>,
+}
+
+impl<'g> Making<'g> {
+    fn new(guests: Option<&'g Guests>, plan: &Plan) -> Self {
+        let count = plan.edits.iter().filter(|edit| endpoint(&edit.op).is_some()).count();
+        Self { order: guests.filter(|_| count > 0).map(|guests| guests.order(count)), begun: VecDeque::new() }
+    }
+
+    /// Counts the namespace of an edit among those that are being made, if it is one of them.
+    fn begin(&mut self, op: &Op) -> bool {
+        let name = endpoint(op).filter(|_| self.order.is_some());
+        self.begun.extend(name.map(str::to_owned));
+        name.is_some()
+    }
+
+    /// The next one, once it is made.
+    fn next(&mut self) -> Option<(String, Result<Held>)> {
+        let name = self.begun.pop_front()?;
+        let made = self.order.as_mut()?.next();
+        Some((name, made.map(|made| Held::of(made, false))))
+    }
+}
+
+/// The name of the endpoint whose namespace an edit makes.
+fn endpoint(op: &Op) -> Option<&str> {
     match op {
+        Op::CreateNamespace { namespace, router: false } => Some(namespace),
+        _ => None,
+    }
+}
+
+/// The namespaces that must be there for an edit.
+fn namespaces_of(op: &Op) -> [Option<&str>; 2] {
+    match op {
+        Op::CreateLink { a, b } => [Some(&a.0), Some(&b.0)],
+        Op::SetStrictSource { namespace, .. } => [Some(namespace), None],
+        op => [run_of(op).map(|(_, namespace)| namespace), None],
+    }
+}
+
+/// Edits that can go to the kernel together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Run {
+    /// Each is one netlink request.
+    Small,
+    /// Each makes a veth pair.
+    Links,
+}
+
+/// What an edit can go together with, and the namespace in which it is asked for.
+fn run_of(op: &Op) -> Option<(Run, &str)> {
+    match op {
+        Op::CreateLink { a, .. } => Some((Run::Links, &a.0)),
         Op::DeleteLink { namespace, .. }
         | Op::DeleteRoute { namespace, .. }
         | Op::DeleteNeighbour { namespace, .. }
@@ -171,32 +345,36 @@ fn small(op: &Op) -> Option<&str> {
         | Op::AddNeighbour { namespace, .. }
         | Op::AddRoute { namespace, .. }
         | Op::DeleteLookup { namespace, .. }
-        | Op::AddLookup { namespace, .. } => Some(namespace),
+        | Op::AddLookup { namespace, .. } => Some((Run::Small, namespace)),
         _ => None,
     }
 }
 
-/// Settles a new namespace. A router forwards from the start and, having no rules yet, must not have links yet.
-fn prepare(router: bool) -> Result<()> {
-    let own = if router { ROUTER_SYSCTLS.as_slice() } else { &ENDPOINT_SYSCTLS };
-    // A kernel without IPv6 has no such settings, and needs none.
-    let common = COMMON_SYSCTLS.iter().filter(|_| fs::exists("/proc/sys/net/ipv6").unwrap_or(false));
-    common.chain(own).try_for_each(|(name, value)| sysctl(name, value))
+/// The two sides of a pair that is to be made.
+fn pair(op: &Op) -> Option<(&Side, &Side)> {
+    match op {
+        Op::CreateLink { a, b } => Some((a, b)),
+        _ => None,
+    }
 }
 
-/// Sets a value under `net` in the calling thread's namespace.
-fn sysctl(name: &str, value: &str) -> Result<()> {
-    let path = format!("/proc/sys/net/{name}");
-    fs::write(&path, value).map_err(|e| Error::new(e.kind(), format!("{path}: {e}")))
+/// The links whose indexes an edit needs.
+fn links_of(op: &Op) -> Vec<&str> {
+    match op {
+        Op::AddAddress { link, .. } | Op::DeleteAddress { link, .. } => vec![link],
+        Op::AddNeighbour { neighbour, .. } | Op::DeleteNeighbour { neighbour, .. } => vec![&neighbour.link],
+        Op::AddRoute { route, .. } | Op::DeleteRoute { route, .. } => route.via.links().collect(),
+        _ => Vec::new(),
+    }
 }
 
-/// The index of an interface of the calling thread's namespace.
-fn index_of(link: &str) -> Result<u32> {
-    nix::net::if_::if_nametoindex(link).map_err(|e| Error::other(format!("interface {link}: {e}")))
+/// The index of an interface.
+fn index_of(link: &str, indexes: &BTreeMap<String, u32>) -> Result<u32> {
+    indexes.get(link).copied().ok_or_else(|| Error::other(format!("there is no interface {link}")))
 }
 
 /// Makes a veth pair with one end here and the other in another namespace.
-fn create_veth(here: (&str, &Link), there: (&str, &Link), other: RawFd) -> Result<()> {
+fn create_veth(here: (&str, &Link), there: (&str, &Link), other: RawFd) -> Request {
     let mut peer = describe(there.0, there.1);
     peer.attributes.push(LinkAttribute::NetNsFd(other));
     let mut message = describe(here.0, here.1);
@@ -204,7 +382,7 @@ fn create_veth(here: (&str, &Link), there: (&str, &Link), other: RawFd) -> Resul
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
     ]));
-    one(Mode::Create, Message::NewLink(message))
+    (Mode::Create, Message::NewLink(message))
 }
 
 /// A link's name, MAC and MTU.
@@ -213,56 +391,57 @@ fn describe(name: &str, link: &Link) -> LinkMessage {
     message.attributes.push(LinkAttribute::IfName(name.into()));
     message.attributes.push(LinkAttribute::Address(link.mac.to_vec()));
     message.attributes.push(LinkAttribute::Mtu(link.mtu));
+    // With the queues of every processor, which it makes otherwise, the kernel then takes most of them away again, and
+    // waits for all processors as it does so: twice for each pair.
+    message.attributes.extend([LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)]);
     message
 }
 
 /// Sets an end of a link up and notes as its alias where the other end is: of what hangs together the kernel would
 /// otherwise only tell indexes.
-fn set_up(name: &str, link: &Link) -> Result<()> {
-    let mut message = LinkMessage::default();
-    message.header.index = index_of(name)?;
+fn set_up(name: &str, link: &Link) -> Request {
+    let mut message = named(name);
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
     let alias = link.peer.as_ref().map(|(namespace, link)| format!("{namespace} {link}"));
     message.attributes.extend(alias.map(LinkAttribute::IfAlias));
-    one(Mode::Change, Message::SetLink(message))
+    (Mode::Change, Message::SetLink(message))
 }
 
 /// Asks for a link, which makes the kernel act on its carrier before it answers: until then, and that may be a while
 /// on a busy machine, the link drops what is sent, though it is up.
-fn settle(name: &str) -> Result<()> {
+fn settle(name: &str) -> Request {
+    let mut message = named(name);
+    // There is no use for the counters here, which are most of an answer.
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    (Mode::Change, Message::GetLink(message))
+}
+
+/// A link by its name.
+fn named(name: &str) -> LinkMessage {
     let mut message = LinkMessage::default();
-    message.header.index = index_of(name)?;
-    one(Mode::Change, Message::GetLink(message))
+    message.attributes.push(LinkAttribute::IfName(name.into()));
+    message
 }
 
-/// Makes one request in the calling thread's namespace.
-fn one(mode: Mode, message: Message) -> Result<()> {
-    Netlink::open()?.run(vec![(mode, message)])?.pop().unwrap_or(Ok(()))
-}
-
-/// The netlink request of a small edit, in the calling thread's namespace.
-fn request(op: &Op) -> Result<(Mode, Message)> {
+/// The netlink request of a small edit, with the indexes of its namespace.
+fn request(op: &Op, indexes: &BTreeMap<String, u32>) -> Result<Request> {
     Ok(match op {
-        Op::DeleteLink { link, .. } => {
-            let mut message = LinkMessage::default();
-            message.attributes.push(LinkAttribute::IfName(link.clone()));
-            (Mode::Change, Message::DelLink(message))
-        }
+        Op::DeleteLink { link, .. } => (Mode::Change, Message::DelLink(named(link))),
         Op::DeleteAddress { link, address, .. } => {
-            (Mode::Change, Message::DelAddress(address_message(link, *address)?))
+            (Mode::Change, Message::DelAddress(address_message(link, *address, indexes)?))
         }
         Op::AddAddress { link, address, .. } => {
-            (Mode::Replace, Message::NewAddress(address_message(link, *address)?))
+            (Mode::Replace, Message::NewAddress(address_message(link, *address, indexes)?))
         }
         Op::DeleteNeighbour { neighbour, .. } => {
-            (Mode::Change, Message::DelNeighbour(neighbour_message(neighbour)?))
+            (Mode::Change, Message::DelNeighbour(neighbour_message(neighbour, indexes)?))
         }
         Op::AddNeighbour { neighbour, .. } => {
-            (Mode::Replace, Message::NewNeighbour(neighbour_message(neighbour)?))
+            (Mode::Replace, Message::NewNeighbour(neighbour_message(neighbour, indexes)?))
         }
-        Op::DeleteRoute { route, .. } => (Mode::Change, Message::DelRoute(route_message(route)?)),
-        Op::AddRoute { route, .. } => (Mode::Replace, Message::NewRoute(route_message(route)?)),
+        Op::DeleteRoute { route, .. } => (Mode::Change, Message::DelRoute(route_message(route, indexes)?)),
+        Op::AddRoute { route, .. } => (Mode::Replace, Message::NewRoute(route_message(route, indexes)?)),
         Op::DeleteLookup { lookup, .. } => (Mode::Change, Message::DelRule(lookup_message(lookup))),
         Op::AddLookup { lookup, .. } => (Mode::Create, Message::NewRule(lookup_message(lookup))),
         _ => return Err(Error::other("not an edit of this kind")),
@@ -270,21 +449,21 @@ fn request(op: &Op) -> Result<(Mode, Message)> {
 }
 
 /// A /32 address of an interface.
-fn address_message(link: &str, address: Ipv4Addr) -> Result<AddressMessage> {
+fn address_message(link: &str, address: Ipv4Addr, indexes: &BTreeMap<String, u32>) -> Result<AddressMessage> {
     let mut message = AddressMessage::default();
     message.header.family = AddressFamily::Inet;
     message.header.prefix_len = 32;
-    message.header.index = index_of(link)?;
+    message.header.index = index_of(link, indexes)?;
     message.attributes.push(AddressAttribute::Local(IpAddr::V4(address)));
     message.attributes.push(AddressAttribute::Address(IpAddr::V4(address)));
     Ok(message)
 }
 
 /// A permanent neighbour.
-fn neighbour_message(neighbour: &Neighbour) -> Result<NeighbourMessage> {
+fn neighbour_message(neighbour: &Neighbour, indexes: &BTreeMap<String, u32>) -> Result<NeighbourMessage> {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Inet;
-    message.header.ifindex = index_of(&neighbour.link)?;
+    message.header.ifindex = index_of(&neighbour.link, indexes)?;
     message.header.state = NeighbourState::Permanent;
     message.header.kind = RouteType::Unicast;
     message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(neighbour.address)));
@@ -304,7 +483,7 @@ fn lookup_message(lookup: &Lookup) -> RuleMessage {
 }
 
 /// A route of the main table, of the local one or of one of our own.
-fn route_message(route: &Route) -> Result<RouteMessage> {
+fn route_message(route: &Route, indexes: &BTreeMap<String, u32>) -> Result<RouteMessage> {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet;
     message.header.destination_prefix_length = route.destination.prefix_len();
@@ -325,7 +504,7 @@ fn route_message(route: &Route) -> Result<RouteMessage> {
     let destination = RouteAddress::Inet(route.destination.network());
     message.attributes.push(RouteAttribute::Destination(destination));
     if let RouteVia::Link(link) | RouteVia::Gateway(link, _) | RouteVia::Local(link) = &route.via {
-        message.attributes.push(RouteAttribute::Oif(index_of(link)?));
+        message.attributes.push(RouteAttribute::Oif(index_of(link, indexes)?));
     }
     match &route.via {
         RouteVia::Gateway(_, gateway) => {
@@ -333,7 +512,7 @@ fn route_message(route: &Route) -> Result<RouteMessage> {
             message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(*gateway)));
         }
         RouteVia::Gateways(gateways) => {
-            let hops = gateways.iter().map(|(link, gateway)| next_hop(link, *gateway));
+            let hops = gateways.iter().map(|(link, gateway)| next_hop(link, *gateway, indexes));
             message.attributes.push(RouteAttribute::MultiPath(hops.collect::<Result<_>>()?));
         }
         RouteVia::Link(_) => message.header.scope = RouteScope::Link,
@@ -344,10 +523,10 @@ fn route_message(route: &Route) -> Result<RouteMessage> {
 }
 
 /// One of several next hops.
-fn next_hop(link: &str, gateway: Ipv4Addr) -> Result<RouteNextHop> {
+fn next_hop(link: &str, gateway: Ipv4Addr, indexes: &BTreeMap<String, u32>) -> Result<RouteNextHop> {
     let mut hop = RouteNextHop::default();
     hop.flags = RouteNextHopFlags::Onlink;
-    hop.interface_index = index_of(link)?;
+    hop.interface_index = index_of(link, indexes)?;
     hop.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
     Ok(hop)
 }

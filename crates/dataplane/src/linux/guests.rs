@@ -11,9 +11,11 @@
 //!
 //! A thread cannot enter a user namespace (setns(2)), so a process that is in it makes the network namespaces.
 
-use super::netns::loopback_up;
+use super::New;
+use super::netlink::Route;
+use super::settings::{NAMESPACES_PER_PROC, Proc};
 use nix::cmsg_space;
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, send, sendmsg,
@@ -24,10 +26,15 @@ use nix::unistd::{ForkResult, Pid, fork};
 use std::fs::{self, File};
 use std::io::{Error, IoSlice, IoSliceMut, Result};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What is said between here and the process: a byte each way, with a descriptor when there is a new namespace.
+/// What is said between here and the process: a byte each way. There goes a mount of `/proc` with some, for the
+/// namespaces from then on. From there it is an error's number if it is not this, and with a new namespace come its
+/// descriptors.
 const DONE: u8 = 0;
+
+/// The namespaces that the process may be ahead: descriptors on their way count against a limit of their user's.
+const AHEAD: usize = 64;
 
 /// The user namespace, and the process in it that makes network namespaces. It ends when this is dropped.
 #[derive(Debug)]
@@ -66,11 +73,63 @@ impl Guests {
         self.user.as_fd()
     }
 
-    /// A new, empty network namespace that belongs to it, with `lo` up.
-    pub fn create_netns(&self) -> Result<OwnedFd> {
+    /// So many new network namespaces that belong to it, settled for endpoints. They are made while the caller does
+    /// something else, and handed out one by one.
+    pub(super) fn order(&self, count: usize) -> Order<'_> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        say(&socket, None)?;
-        hear(&socket)?.ok_or_else(|| Error::other("no network namespace could be made for a guest"))
+        let mut order = Order { socket, unasked: count, awaited: 0, asked: 0 };
+        order.ask();
+        order
+    }
+}
+
+/// Network namespaces that are being made.
+#[derive(Debug)]
+pub(super) struct Order<'g> {
+    socket: MutexGuard<'g, OwnedFd>,
+    /// How many are still to be asked for.
+    unasked: usize,
+    /// How many have been asked for and have not come.
+    awaited: usize,
+    /// How many have been asked for.
+    asked: usize,
+}
+
+impl Order<'_> {
+    /// Keeps the process at work. A broken socket is noticed by who listens for the answer.
+    fn ask(&mut self) {
+        while self.unasked > 0 && self.awaited < AHEAD {
+            // The process cannot mount one itself. Without it settings are found as well, if more slowly.
+            let proc = Some(self.asked).filter(|asked| asked % NAMESPACES_PER_PROC == 0);
+            let proc = proc.and_then(|_| Proc::new().ok());
+            let with: Vec<_> = proc.iter().map(AsFd::as_fd).collect();
+            let _ = say(&self.socket, DONE, &with);
+            (self.unasked, self.awaited, self.asked) = (self.unasked - 1, self.awaited + 1, self.asked + 1);
+        }
+    }
+
+    /// The next one, once it is made.
+    pub(super) fn next(&mut self) -> Result<New> {
+        if self.awaited == 0 {
+            return Err(Error::other("no more network namespaces were ordered"));
+        }
+        self.awaited -= 1;
+        let heard = hear(&self.socket);
+        self.ask();
+        match <[OwnedFd; 2]>::try_from(heard?) {
+            Ok([netns, route]) => Ok(New { netns, route: Route::adopt(route) }),
+            Err(_) => Err(Error::other("a guest's network namespace came without its connection")),
+        }
+    }
+}
+
+impl Drop for Order<'_> {
+    fn drop(&mut self) {
+        // Nobody wants what is still to come, but the next order must not get it.
+        self.unasked = 0;
+        while self.awaited > 0 {
+            drop(self.next());
+        }
     }
 }
 
@@ -84,7 +143,7 @@ fn map(child: Pid, socket: &OwnedFd) -> Result<OwnedFd> {
         )?;
     }
     let user = File::open(format!("/proc/{child}/ns/user"))?.into();
-    say(socket, None)?;
+    say(socket, DONE, &[])?;
     hear(socket)?; // It is ready.
     Ok(user)
 }
@@ -109,32 +168,36 @@ fn serve(socket: &OwnedFd) -> Result<()> {
     }
     let _ = prctl::set_name(c"guests");
     unshare(CloneFlags::CLONE_NEWUSER)?;
-    say(socket, None)?;
+    say(socket, DONE, &[])?;
     hear(socket)?;
-    // Where it is between two: a namespace that it stayed in would not go when nobody needs it any more.
-    let idle = create()?;
-    say(socket, None)?;
+    // Where it is between two: it could not go back to a namespace of the lab's, and one that it stayed in would not go
+    // when nobody needs it any more.
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    say(socket, DONE, &[])?;
+    let mut proc = None;
     loop {
-        hear(socket)?;
-        let made = create();
-        setns(&idle, CloneFlags::CLONE_NEWNET)?;
-        say(socket, made.as_ref().ok().map(AsFd::as_fd))?;
+        if let Some(mount) = hear(socket)?.pop() {
+            proc = Some(Proc::adopt(mount));
+        }
+        match New::make(false, proc.as_ref()) {
+            Ok(made) => say(socket, DONE, &[made.netns.as_fd(), made.route.as_fd()])?,
+            // Never 0, so never taken for a success.
+            Err(error) => {
+                let code = error.raw_os_error().and_then(|code| u8::try_from(code).ok());
+                say(socket, code.unwrap_or(libc::EIO as u8), &[])?;
+            }
+        }
     }
 }
 
-/// Moves into a new network namespace.
-fn create() -> Result<OwnedFd> {
-    unshare(CloneFlags::CLONE_NEWNET)?;
-    loopback_up()?;
-    Ok(File::open("/proc/self/ns/net")?.into())
-}
-
-fn say(socket: &OwnedFd, with: Option<BorrowedFd<'_>>) -> Result<()> {
+/// A byte, with these descriptors.
+fn say(socket: &OwnedFd, byte: u8, with: &[BorrowedFd<'_>]) -> Result<()> {
     let raw: Vec<RawFd> = with.iter().map(AsRawFd::as_raw_fd).collect();
     match raw.is_empty() {
-        true => send(socket.as_raw_fd(), &[DONE], MsgFlags::MSG_NOSIGNAL)?,
+        true => send(socket.as_raw_fd(), &[byte], MsgFlags::MSG_NOSIGNAL)?,
         false => {
-            let parts = [IoSlice::new(&[DONE])];
+            let bytes = [byte];
+            let parts = [IoSlice::new(&bytes)];
             let rights = [ControlMessage::ScmRights(&raw)];
             sendmsg::<()>(socket.as_raw_fd(), &parts, &rights, MsgFlags::MSG_NOSIGNAL, None)?
         }
@@ -142,10 +205,10 @@ fn say(socket: &OwnedFd, with: Option<BorrowedFd<'_>>) -> Result<()> {
     Ok(())
 }
 
-/// A byte, with the descriptor that came with it. The end of the socket is an error.
-fn hear(socket: &OwnedFd) -> Result<Option<OwnedFd>> {
+/// The descriptors that came with a byte. An error's number is an error, and so is the end of the socket.
+fn hear(socket: &OwnedFd) -> Result<Vec<OwnedFd>> {
     let mut byte = [0];
-    let mut space = cmsg_space!([RawFd; 1]);
+    let mut space = cmsg_space!([RawFd; 2]);
     let mut parts = [IoSliceMut::new(&mut byte)];
     let message =
         recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
@@ -159,7 +222,10 @@ fn hear(socket: &OwnedFd) -> Result<Option<OwnedFd>> {
             fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
-    Ok(fds.pop())
+    match byte[0] {
+        DONE => Ok(fds),
+        code => Err(Error::from_raw_os_error(code.into())),
+    }
 }
 
 #[cfg(test)]

@@ -9,13 +9,16 @@ pub mod netns;
 pub mod nft;
 pub mod observe;
 pub mod probe;
+mod settings;
 mod watch;
 
 use crate::state::Namespace;
 use crate::table::Table;
 use guests::Guests;
 use log::Log;
+use netlink::Route;
 use nft::Nft;
+use settings::{Proc, Settings};
 use std::collections::BTreeMap;
 use std::io::Result;
 use std::os::fd::OwnedFd;
@@ -39,12 +42,33 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// A new namespace with `lo` up, that belongs to whom it should.
-    pub fn create(&self, router: bool) -> Result<OwnedFd> {
-        match &self.guests {
-            Some(guests) if !router => guests.create_netns(),
-            _ => netns::create(),
-        }
+    /// A new namespace with `lo` up and settled, that belongs to whom it should.
+    pub fn create(&self, router: bool) -> Result<Held> {
+        let made = match &self.guests {
+            Some(guests) if !router => guests.order(1).next()?,
+            _ => New::make(router, None)?,
+        };
+        Ok(Held::of(made, router))
+    }
+}
+
+/// A new namespace with `lo` up and settled, and a connection to it.
+#[derive(Debug)]
+struct New {
+    netns: OwnedFd,
+    route: Route,
+}
+
+impl New {
+    /// Makes one that belongs to the user namespace of the calling thread, with settings as this mount of `/proc` has
+    /// them, if there is one.
+    fn make(router: bool, proc: Option<&Proc>) -> Result<New> {
+        let settle = || {
+            settings::prepare(router, &mut Settings::through(proc))?;
+            Route::open()
+        };
+        let (netns, route) = netns::create_with(settle)?;
+        Ok(New { netns, route })
     }
 }
 
@@ -61,10 +85,13 @@ pub struct Held {
     nft: Option<Nft>,
     /// What its rules log, where any do.
     pub log: Option<Arc<Log>>,
+    /// The connection to all the rest, if there is one.
+    route: Option<Route>,
     /// What was seen in it last, but for the rules.
     seen: Option<Namespace>,
-    /// Whether it may be otherwise now.
-    watch: Watch,
+    /// Whether it may be otherwise now. Not before it is looked at for the first time: every listener costs all
+    /// namespaces, for the kernel asks each one of each event whether it wants to hear of it.
+    watch: Option<Watch>,
 }
 
 impl Kernel {
@@ -76,15 +103,19 @@ impl Kernel {
 }
 
 impl Held {
-    /// Holds a namespace.
-    pub fn new(fd: OwnedFd, router: bool) -> Result<Held> {
-        let watch = netns::with(&fd, Watch::open)??;
-        Ok(Held::watched(fd, router, watch))
-    }
-
-    /// Holds a namespace in which `watch` was opened.
-    fn watched(fd: OwnedFd, router: bool, watch: Watch) -> Held {
-        Held { fd: Arc::new(fd), router, rules: None, nft: None, log: None, seen: None, watch }
+    /// Holds a new namespace.
+    fn of(made: New, router: bool) -> Held {
+        let New { netns, route } = made;
+        Held {
+            fd: Arc::new(netns),
+            router,
+            rules: None,
+            nft: None,
+            log: None,
+            route: Some(route),
+            seen: None,
+            watch: None,
+        }
     }
 
     /// Listens to what its rules log from before they do, and as long as they do.
@@ -100,6 +131,17 @@ impl Held {
     /// How many packets each counter of its rules has counted.
     fn counters(&mut self) -> Result<BTreeMap<String, u64>> {
         self.with_nft(Nft::counters)
+    }
+
+    /// Asks or changes its links, addresses, neighbours and routes. What fails leaves no connection, as with the rules.
+    fn with_route<T>(&mut self, work: impl FnOnce(&mut Route) -> Result<T>) -> Result<T> {
+        let mut route = match self.route.take() {
+            Some(route) => route,
+            None => netns::with(&*self.fd, Route::open)??,
+        };
+        let done = work(&mut route)?;
+        self.route = Some(route);
+        Ok(done)
     }
 
     /// Does something with its rules. What fails leaves no connection: there may be answers to it.

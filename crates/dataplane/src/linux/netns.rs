@@ -1,7 +1,8 @@
 //! Network namespaces, held by descriptor only: no name under /run, no process inside.
 //!
-//! A namespace lives as long as a descriptor, a process or a thread holds it. The work is done on short-lived
-//! threads, so the calling thread never leaves its own namespace.
+//! A namespace lives as long as a descriptor, a process or a thread holds it. The calling thread goes there and comes
+//! back: a thread of its own for each visit would wait for a processor twice, which on a busy machine takes longer than
+//! most work.
 
 use std::fs::File;
 use std::io;
@@ -14,31 +15,52 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 ///
 /// `lo` matters: without it there is no local table, so ping works and TCP dies silently.
 pub fn create() -> io::Result<OwnedFd> {
-    on_thread(|| {
-        unshare(CloneFlags::CLONE_NEWNET)?;
-        loopback_up()?;
-        Ok(File::open("/proc/thread-self/ns/net")?.into())
-    })
+    create_with(|| Ok(())).map(|(made, ())| made)
 }
 
-/// Runs `work` on a thread inside the namespace; a panic in it continues here.
-pub fn with<T: Send>(netns: impl AsFd, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-    let netns = netns.as_fd();
-    on_thread(move || {
-        setns(netns, CloneFlags::CLONE_NEWNET)?;
-        Ok(work())
-    })
+/// The same, with something done in it first.
+pub fn create_with<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<(OwnedFd, T)> {
+    let _home = Home::leave()?;
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    loopback_up()?;
+    let made = here()?;
+    Ok((made.into(), work()?))
 }
 
-fn on_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("netns".into()).spawn_scoped(scope, work)?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+/// Runs `work` inside the namespace; a panic in it continues here.
+pub fn with<T>(netns: impl AsFd, work: impl FnOnce() -> T) -> io::Result<T> {
+    let _home = Home::leave()?;
+    setns(netns, CloneFlags::CLONE_NEWNET)?;
+    Ok(work())
+}
+
+/// The calling thread's namespace.
+fn here() -> io::Result<File> {
+    File::open("/proc/thread-self/ns/net")
+}
+
+/// The namespace that the calling thread comes from. Dropping it brings the thread back.
+struct Home(File);
+
+impl Home {
+    /// Notes where the thread is.
+    fn leave() -> io::Result<Home> {
+        here().map(Home)
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if let Err(error) = setns(&self.0, CloneFlags::CLONE_NEWNET) {
+            // Whatever this thread did next, it would do in the wrong network.
+            eprintln!("cannot go back to a network namespace: {error}");
+            std::process::abort();
+        }
+    }
 }
 
 /// Sets IFF_UP on `lo` of the calling thread's namespace.
-pub(super) fn loopback_up() -> io::Result<()> {
+fn loopback_up() -> io::Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: ifreq is plain data for which all zeroes is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

@@ -1,6 +1,6 @@
 //! What the kernel has: the same data that a plan is made of.
 
-use super::{Held, Kernel, LOOKUP_PRIORITY, RT_TABLE_LOCAL, netlink, netns};
+use super::{Held, Kernel, LOOKUP_PRIORITY, RT_TABLE_LOCAL, Watch, netlink, netns};
 use crate::state::{Link, Lookup, Namespace, Neighbour, Route, RouteVia, State};
 use ipnet::Ipv4Net;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -29,22 +29,45 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// Looks at some of the namespaces that were not looked at yet, so that the next observation need not; whether there
+    /// are more.
+    pub fn look_ahead(&mut self, most: usize) -> bool {
+        let mut new = self.namespaces.values_mut().filter(|held| held.seen.is_none());
+        for held in new.by_ref().take(most) {
+            if observe(held).is_err() {
+                // Who needs to know will be told.
+                return false;
+            }
+        }
+        new.next().is_some()
+    }
+}
+
 /// The state of a namespace.
 fn observe(held: &mut Held) -> Result<Namespace> {
     // Asked first: what changes while it is read is told of, and found the next time.
-    let quiet = held.watch.is_quiet();
+    let quiet = match &held.watch {
+        Some(watch) => watch.is_quiet(),
+        None => {
+            held.watch = Some(netns::with(&*held.fd, Watch::open)??);
+            false
+        }
+    };
     let mut seen = match held.seen.take().filter(|_| quiet) {
         Some(seen) => seen,
-        None => netns::with(&*held.fd, || observe_here(held.router))??,
+        None => {
+            let router = held.router;
+            held.with_route(|route| read(route, router))?
+        }
     };
     held.seen = Some(seen.clone());
     seen.rules = known_rules(held)?;
     Ok(seen)
 }
 
-/// The state of the calling thread's namespace, but for the rules.
-fn observe_here(router: bool) -> Result<Namespace> {
-    let mut route = netlink::Route::open()?;
+/// The state of a namespace, but for the rules.
+fn read(route: &mut netlink::Route, router: bool) -> Result<Namespace> {
     let mut seen = Namespace { router, ..Namespace::default() };
     let mut names = BTreeMap::new();
     for message in route.dump(Message::GetLink(LinkMessage::default()))? {

@@ -27,8 +27,7 @@ impl Watch {
     /// Listens in the calling thread's namespace.
     pub(super) fn open() -> Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind(&SocketAddr::new(0, 0))?;
-        GROUPS.iter().try_for_each(|group| socket.add_membership(*group))?;
+        socket.bind(&SocketAddr::new(0, GROUPS.iter().fold(0, |groups, group| groups | 1 << (group - 1))))?;
         Ok(Self { socket })
     }
 

@@ -7,7 +7,10 @@ use tombolo_dataplane::linux::{Kernel, netns};
 use tombolo_dataplane::{Desired, Edit, Lookup, Op, Plan, Route, RouteVia, plan, render};
 use tombolo_fabric::compile;
 
-pub(crate) const TESTS: &[Test] = &[("what_others_change_is_observed", what_others_change_is_observed)];
+pub(crate) const TESTS: &[Test] = &[
+    ("what_others_change_is_observed", what_others_change_is_observed),
+    ("a_network_of_many", a_network_of_many),
+];
 
 const ROUTER: &str = "projects/project-1/global/networks/vpc-1";
 
@@ -98,4 +101,16 @@ fn what_others_change_is_observed() {
         assert!(kernel.observe().unwrap() != desired.state, "{what}");
         converge(&mut kernel, &desired);
     }
+}
+
+/// More than the kernel can be asked about at once: its answers wait until they are read.
+fn a_network_of_many() {
+    let vms: String = (0..300).map(|n| format!("vm vm-{n} s-1\n")).collect();
+    let world = world(&format!("project project-1\nnetwork vpc-1\nsubnet s-1 vpc-1 10.1.0.0/16\n{vms}"));
+    let desired = render(&compile(&world));
+    let mut kernel = Kernel::default();
+    converge(&mut kernel, &desired);
+    assert_eq!(kernel.namespaces.len(), desired.state.namespaces.len());
+    converge(&mut kernel, &Desired::default());
+    assert_eq!(kernel.namespaces.len(), 0);
 }

@@ -29,7 +29,17 @@ impl Space {
         after: &Table,
         most: usize,
     ) -> std::io::Result<u32> {
-        netns::with(&self.0, || Nft::open()?.load_in_parts(before, after, most)).expect("to be inside")
+        let load = || {
+            let mut nft = Nft::open()?;
+            let loaded = nft.load_in_parts(before, after, most)?;
+            // What was left for packets on their way goes with the next change, if there is something.
+            let known = Some((&loaded.table, loaded.generation));
+            let swept = nft.load_in_parts(known, after, most)?;
+            assert_eq!(swept.table, *after);
+            assert_eq!(swept.generation == loaded.generation, loaded.table == *after);
+            Ok(swept.generation)
+        };
+        netns::with(&self.0, load).expect("to be inside")
     }
 
     pub(crate) fn generation(&self) -> u32 {

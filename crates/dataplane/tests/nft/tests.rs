@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Side};
-use tombolo_dataplane::table::{Match, Rule, Verdict};
+use tombolo_dataplane::table::{self, Match, Rule, Verdict};
 use tombolo_dataplane::{Ruleset, Table, render};
 use tombolo_fabric::compile;
 use tombolo_model::{L4, PortRange, Protocol, World};
@@ -130,7 +130,8 @@ fn what_others_changed_is_replaced() {
     }
 }
 
-/// Also when it is the very last thing that the kernel refuses.
+/// Also when it is the very last thing that the kernel refuses. A chain that was made ahead may be left, and nothing leads to
+/// it.
 fn what_is_refused_leaves_the_rules_as_they_were() {
     let good = small().table();
     let space = Space::new();
@@ -145,8 +146,13 @@ fn what_is_refused_leaves_the_rules_as_they_were() {
     for known in [None, Some((&good, generation))] {
         let error = space.load(known, &bad, ALL).unwrap_err().to_string();
         assert_eq!(error, "nf_tables: rule lost in chain input-hook: No such file or directory (os error 2)");
-        assert_eq!((space.generation(), space.list()), (generation, before.clone()));
+        let now = space.list();
+        assert!(before.iter().all(|line| now.contains(line)), "{now:?}");
+        assert!(!now.iter().any(|line| line.contains("goto i-9") || line.contains("lost")), "{now:?}");
+        assert_eq!(known.is_none(), (space.generation(), &now) == (generation, &before));
     }
+    let generation = space.load(None, &good, ALL).unwrap();
+    assert_eq!(space.list(), before);
     let mut bad = small();
     bad.egress_of.insert("a-name-of-16-byt".into(), "e-1".into());
     let error = space.load(None, &bad.table(), ALL).unwrap_err().to_string();
@@ -219,11 +225,11 @@ fn a_thousand_rules() {
 /// As [`by_nft`], for a table that is larger than `nft` can load: chain by chain.
 fn by_nft_in_parts(table: &Table) -> Vec<String> {
     let space = Space::new();
-    let large = |name: &str| ["i-8", "i-9"].contains(&name);
+    let large = |chain: &table::Chain| chain.rules.len() > 200;
     let mut rest = table.clone();
-    rest.chains.iter_mut().filter(|(name, _)| large(name)).for_each(|(_, chain)| chain.rules.clear());
+    rest.chains.values_mut().filter(|chain| large(chain)).for_each(|chain| chain.rules.clear());
     space.nft(&rest.script());
-    for (name, chain) in table.chains.iter().filter(|(name, _)| large(name)) {
+    for (name, chain) in table.chains.iter().filter(|(_, chain)| large(chain)) {
         for rules in chain.rules.chunks(200) {
             let lines: Vec<String> =
                 rules.iter().map(|rule| format!("add rule inet tombolo {name} {rule}\n")).collect();

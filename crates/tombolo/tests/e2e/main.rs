@@ -18,6 +18,7 @@ mod life;
 mod logs;
 mod packets;
 mod policies;
+mod restart;
 mod routes;
 mod scope;
 mod serve;

@@ -4,6 +4,9 @@
 //!   nothing known of the kernel's table:   delete it and make it, in one transaction
 //!   the kernel's table is known:           what is new and nobody goes to yet ─▶ the rest, in one transaction
 //! ```
+//! A packet that is on its way sees the rules that were there when it came, each whole, but of maps and sets what they are when
+//! it gets to them. So a chain is there before anything leads to it, and one that has sets stays when nothing leads to
+//! it any more, until the next change: a packet may be in it.
 //!
 //! A transaction is what one datagram can carry. What is larger is made in several, of which only the last has an effect
 //! on packets: first chains that nobody goes to yet, then everything that leads to them. Where even that does not
@@ -15,7 +18,7 @@ use super::expression::{
 };
 use super::message::{APPEND, Attributes, CREATE, Message, TooLong};
 use crate::table::{Chain, Intervals, Rule, TABLE, Table, Verdict};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// The kinds of messages: `enum nf_tables_msg_types`.
@@ -61,22 +64,32 @@ pub type Transaction = Vec<Message>;
 /// Messages that must be in one transaction: a rule, with the sets that are its own.
 type Unit = Vec<Message>;
 
-/// The transactions that make the kernel's table `after`. `before` is what it is known to be; if that is not known, any
-/// table there may be is deleted. A transaction has at most `most` bytes; one that cannot be smaller has more.
-pub fn encode(before: Option<&Table>, after: &Table, most: usize) -> Result<Vec<Transaction>, TooLong> {
+/// The transactions that make packets obey the table `after`, and what the kernel's table is then. `before` is what it is
+/// known to be; if that is not known, any table there may be is deleted. A transaction has at most `most` bytes; one
+/// that cannot be smaller has more.
+pub fn encode(
+    before: Option<&Table>,
+    after: &Table,
+    most: usize,
+) -> Result<(Vec<Transaction>, Table), TooLong> {
     check(after)?;
+    let mut then = after.clone();
     let Some(before) = before else {
         let all: Unit = once_whole(after)?;
         if size(&all) <= most {
-            return Ok(vec![all]);
+            return Ok((vec![all], then));
         }
-        return from_closed_gates(after, most);
+        return Ok((from_closed_gates(after, most)?, then));
     };
     let change = Change::between(before, after)?;
     if size(&change.rest) > most {
-        return from_closed_gates(after, most);
+        return Ok((from_closed_gates(after, most)?, then));
     }
-    Ok(change.pack(most))
+    let left = before.chains.iter().filter(|(name, _)| fate(before, after, name) == Fate::Left);
+    let left: Vec<_> = left.map(|(name, chain)| (name.clone(), chain.clone())).collect();
+    then.counters.extend(counters_of(left.iter().map(|(_, chain)| chain)).into_iter().cloned());
+    then.chains.extend(left);
+    Ok((change.pack(most), then))
 }
 
 /// With gates that are closed until everything else is there.
@@ -192,7 +205,20 @@ impl Change {
                 None => change.apart.extend(encoder.rules(name, chain)?),
             }
         }
-        change.rest.extend(removed(before, after)?);
+        let gone = |fate_of: Fate| {
+            let names = before.chains.keys();
+            names.filter(move |name| fate(before, after, name) == fate_of).collect::<Vec<_>>()
+        };
+        let swept = [flushed(&gone(Fate::Swept))?, deleted(&gone(Fate::Swept))?].concat();
+        change.apart.extend(Some(swept).filter(|unit| !unit.is_empty()));
+        // Rules may look into maps, and maps lead to chains.
+        change.rest.extend(flushed(&gone(Fate::Removed))?);
+        change.rest.extend(removed_maps(before, after)?);
+        change.rest.extend(deleted(&gone(Fate::Removed))?);
+        let counted = counters_of(gone(Fate::Left).into_iter().filter_map(|name| before.chains.get(name)));
+        for name in before.counters.difference(&after.counters).filter(|name| !counted.contains(*name)) {
+            change.rest.push(counter(kind::DELETE_OBJECT, 0, name)?);
+        }
         Ok(change)
     }
 
@@ -200,10 +226,12 @@ impl Change {
     fn pack(self, most: usize) -> Vec<Transaction> {
         let mut packed: Vec<Transaction> = Vec::new();
         let mut room = 0;
-        for unit in self.apart.into_iter().chain([self.rest]).filter(|unit| !unit.is_empty()) {
+        let apart = self.apart.len();
+        let units = self.apart.into_iter().chain([self.rest]).enumerate();
+        for (index, unit) in units.filter(|(_, unit)| !unit.is_empty()) {
             let needed = size(&unit);
             match packed.last_mut() {
-                Some(last) if needed <= room => last.extend(unit),
+                Some(last) if needed <= room && index < apart => last.extend(unit),
                 _ => {
                     packed.push(unit);
                     room = most;
@@ -215,17 +243,41 @@ impl Change {
     }
 }
 
-/// What is no longer there. Nothing leads to it any more but what goes with it.
-fn removed(before: &Table, after: &Table) -> Result<Unit, TooLong> {
-    let chains: Vec<&String> =
-        before.chains.keys().filter(|name| !after.chains.contains_key(*name)).collect();
+/// The counters that count in these chains.
+fn counters_of<'t>(chains: impl Iterator<Item = &'t Chain>) -> BTreeSet<&'t String> {
+    chains.flat_map(|chain| &chain.rules).filter_map(|rule| rule.counter.as_ref()).collect()
+}
+
+/// What becomes of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is wanted.
+    Wanted,
+    /// It goes with what led to it.
+    Removed,
+    /// Nothing leads to it any more, but a packet may be in it.
+    Left,
+    /// It was left.
+    Swept,
+}
+
+/// What becomes of a chain of `before`.
+fn fate(before: &Table, after: &Table, name: &str) -> Fate {
+    match before.chains.get(name) {
+        _ if after.chains.contains_key(name) => Fate::Wanted,
+        Some(chain) if chain.hook.is_some() || !chain.has_sets() => Fate::Removed,
+        Some(_) if before.leads_to(name) => Fate::Left,
+        Some(_) => Fate::Swept,
+        None => Fate::Removed,
+    }
+}
+
+/// Maps that are no longer there.
+fn removed_maps(before: &Table, after: &Table) -> Result<Unit, TooLong> {
     let links = before.maps.keys().filter(|name| !after.maps.contains_key(*name));
     let addresses = before.addresses.keys().filter(|name| !after.addresses.contains_key(*name));
     let maps = links.chain(addresses);
     let mut all = Unit::new();
-    for name in &chains {
-        all.push(no_rules(name)?);
-    }
     for name in maps {
         let attributes = Attributes::of(|a| {
             a.text(1, TABLE); // NFTA_SET_TABLE
@@ -233,15 +285,23 @@ fn removed(before: &Table, after: &Table) -> Result<Unit, TooLong> {
         });
         all.push(Message::new(kind::DELETE_SET, 0, format!("map {name}"), attributes)?);
     }
-    for name in &chains {
+    Ok(all)
+}
+
+/// Chains without their rules.
+fn flushed(chains: &[&String]) -> Result<Unit, TooLong> {
+    chains.iter().map(|name| no_rules(name)).collect()
+}
+
+/// Chains that are no longer there. Nothing leads to them any more but what goes with them.
+fn deleted(chains: &[&String]) -> Result<Unit, TooLong> {
+    let mut all = Unit::new();
+    for name in chains {
         let attributes = Attributes::of(|a| {
             a.text(1, TABLE); // NFTA_CHAIN_TABLE
             a.text(3, name); // NFTA_CHAIN_NAME
         });
         all.push(Message::new(kind::DELETE_CHAIN, 0, format!("chain {name}"), attributes)?);
-    }
-    for name in before.counters.difference(&after.counters) {
-        all.push(counter(kind::DELETE_OBJECT, 0, name)?);
     }
     Ok(all)
 }

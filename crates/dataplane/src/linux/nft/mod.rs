@@ -35,6 +35,15 @@ pub struct Nft {
     most: usize,
 }
 
+/// What a namespace's table is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The table: what was asked for, and chains that nothing leads to any more, which go with the next change.
+    pub table: Table,
+    /// The generation of rules that it is.
+    pub generation: u32,
+}
+
 /// Why a transaction was not made.
 #[derive(Debug)]
 enum Refused {
@@ -57,9 +66,9 @@ impl Nft {
         Ok(Self { socket, most: most.saturating_sub(256) })
     }
 
-    /// Makes the namespace's table `after` and tells the generation of rules that it is. `before` is what the table is
-    /// known to be, with the generation that it was then: if the generation is another one now, any table is replaced.
-    pub fn load(&mut self, before: Option<(&Table, u32)>, after: &Table) -> Result<u32> {
+    /// Makes packets obey the table `after`. `before` is what the namespace's table is known to be, with the generation that
+    /// it was then: if the generation is another one now, any table is replaced.
+    pub fn load(&mut self, before: Option<(&Table, u32)>, after: &Table) -> Result<Loaded> {
         self.load_in_parts(before, after, self.most)
     }
 
@@ -69,13 +78,13 @@ impl Nft {
         before: Option<(&Table, u32)>,
         after: &Table,
         most: usize,
-    ) -> Result<u32> {
+    ) -> Result<Loaded> {
         for _ in 0..TRIES {
             let generation = self.generation()?;
             let known = before.filter(|(_, then)| *then == generation).map(|(table, _)| table);
-            let transactions = encode(known, after, most.min(self.most)).map_err(Error::other)?;
+            let (transactions, table) = encode(known, after, most.min(self.most)).map_err(Error::other)?;
             match self.transact(&transactions, generation) {
-                Ok(generation) => return Ok(generation),
+                Ok(generation) => return Ok(Loaded { table, generation }),
                 Err(Refused::Error(error)) => return Err(error),
                 Err(Refused::Stale) => {}
             }

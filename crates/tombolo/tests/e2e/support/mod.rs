@@ -194,7 +194,7 @@ impl Drop for Home {
     }
 }
 
-/// A server in the foreground, killed when dropped.
+/// A server in the foreground, ended when dropped. One that is killed may leave its lab to the next.
 pub(crate) struct Up {
     pub(crate) child: Child,
     out: PathBuf,
@@ -229,6 +229,13 @@ impl Up {
 
 impl Drop for Up {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            self.signal(Signal::SIGTERM);
+            let start = Instant::now();
+            while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < LIMIT {
+                thread::sleep(Duration::from_millis(3));
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

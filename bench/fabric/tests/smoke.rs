@@ -1,0 +1,48 @@
+//! The benchmark runs, and has a figure wherever one belongs. Nothing is said about speed.
+
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::Command;
+use tombolo_bench_fabric::measure::FIGURES;
+
+/// The binary under test, of the same profile as this test. `cargo test -p` of this crate alone does not build it.
+fn tombolo() -> PathBuf {
+    let bench = PathBuf::from(env!("CARGO_BIN_EXE_tombolo-bench-fabric"));
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "-p", "tombolo", "--manifest-path"]);
+    build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("cargo").success(), "tombolo does not build");
+    bench.with_file_name("tombolo")
+}
+
+#[test]
+fn quick_has_every_figure() {
+    let bench = |format: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tombolo-bench-fabric"));
+        command.args(["--quick", "--format", format, "--tombolo"]).arg(tombolo());
+        let output = command.output().expect("the benchmark");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let value: Value = serde_json::from_str(&bench("json")).expect("JSON");
+    let medians = &value["contenders"][0]["medians"];
+    for (name, _) in FIGURES {
+        let figure = medians[name].as_f64();
+        // So few VMs are lost in what others allocate meanwhile.
+        let least = if name == "memory per VM" { 0.0 } else { f64::MIN_POSITIVE };
+        assert!(figure.is_some_and(|figure| figure >= least), "{name}: {medians}");
+    }
+    let text = bench("text");
+    assert!(FIGURES.iter().all(|(name, _)| text.contains(name)), "{text}");
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tombolo-bench-fabric"));
+    let output = command.args(["--quick", "--tombolo", "/nowhere"]).output().expect("the benchmark");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere is not there"));
+}
