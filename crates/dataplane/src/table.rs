@@ -196,18 +196,27 @@ impl Chain {
         };
         self.rules.iter().any(|rule| rule.matches.iter().any(several))
     }
+
+    /// The chains that its rules lead to, but by a map.
+    pub fn leads_to(&self) -> impl Iterator<Item = &String> {
+        self.rules.iter().filter_map(|rule| match &rule.verdict {
+            Verdict::Goto(to) | Verdict::ByState(Some(to)) => Some(to),
+            _ => None,
+        })
+    }
 }
 
 impl Table {
-    /// Whether a rule or a map leads to a chain.
-    pub fn leads_to(&self, chain: &str) -> bool {
-        let rules = self.chains.values().flat_map(|chain| &chain.rules);
-        let goes = |verdict: &Verdict| match verdict {
-            Verdict::Goto(to) | Verdict::ByState(Some(to)) => to == chain,
-            _ => false,
-        };
-        rules.into_iter().any(|rule| goes(&rule.verdict))
-            || self.maps.values().any(|map| map.values().any(|to| to == chain))
+    /// These chains, and all that their rules lead to, on and on.
+    pub fn led_to_from<'t>(&'t self, chains: impl Iterator<Item = &'t String>) -> BTreeSet<&'t String> {
+        let mut found = BTreeSet::new();
+        let mut next: Vec<&String> = chains.collect();
+        while let Some(name) = next.pop() {
+            if found.insert(name) {
+                next.extend(self.chains.get(name).into_iter().flat_map(Chain::leads_to));
+            }
+        }
+        found
     }
 
     /// A script for `nft -f -` that puts this table in the place of whatever table there was, in one transaction.

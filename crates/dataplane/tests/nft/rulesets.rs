@@ -29,9 +29,18 @@ fn l4s() -> impl Strategy<Value = L4> {
 fn rules() -> impl Strategy<Value = ChainRule> {
     let far = prop::collection::btree_set(ranges(), 0..4);
     let matches = prop::collection::vec(l4s(), 1..3);
-    (0..40u32, far, matches, any::<bool>(), any::<bool>()).prop_map(|(name, far, matches, allow, log)| {
-        ChainRule { name: format!("rule-{name}"), far, matches, allow, next: None, log }
-    })
+    // Some leave it to another chain, if there is one after their own.
+    let next = any::<bool>().prop_map(|next| next.then(String::new));
+    (0..40u32, far, matches, any::<bool>(), any::<bool>(), next).prop_map(
+        |(name, far, matches, allow, log, next)| ChainRule {
+            name: format!("rule-{name}"),
+            far,
+            matches,
+            allow,
+            next,
+            log,
+        },
+    )
 }
 
 /// Chains of one gate; their names say nothing of what is in them.
@@ -42,7 +51,17 @@ fn chains(
     most: usize,
 ) -> impl Strategy<Value = BTreeMap<String, Chain>> {
     let chain = prop::collection::vec(rules(), 0..most).prop_map(move |rules| Chain { far, allow, rules });
-    prop::collection::btree_map((0..4u32).prop_map(move |n| format!("{letter}-{n}")), chain, 1..4)
+    let named =
+        prop::collection::btree_map((0..4u32).prop_map(move |n| format!("{letter}-{n}")), chain, 1..4);
+    named.prop_map(|mut chains: BTreeMap<String, Chain>| {
+        let names: Vec<String> = chains.keys().cloned().collect();
+        for (chain, after) in chains.values_mut().zip((1..).map(|next| names.get(next))) {
+            for rule in chain.rules.iter_mut().filter(|rule| rule.next.is_some()) {
+                rule.next = after.cloned();
+            }
+        }
+        chains
+    })
 }
 
 /// Rules, with at most so many in a chain.

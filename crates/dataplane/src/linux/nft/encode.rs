@@ -85,10 +85,10 @@ pub fn encode(
     if size(&change.rest) > most {
         return Ok((from_closed_gates(after, most)?, then));
     }
-    let left = before.chains.iter().filter(|(name, _)| fate(before, after, name) == Fate::Left);
-    let left: Vec<_> = left.map(|(name, chain)| (name.clone(), chain.clone())).collect();
-    then.counters.extend(counters_of(left.iter().map(|(_, chain)| chain)).into_iter().cloned());
-    then.chains.extend(left);
+    let left: Vec<_> = fates(before, after).into_iter().filter(|(_, fate)| *fate == Fate::Left).collect();
+    let left = || left.iter().filter_map(|(name, _)| before.chains.get_key_value(*name));
+    then.counters.extend(counters_of(left().map(|(_, chain)| chain)).into_iter().cloned());
+    then.chains.extend(left().map(|(name, chain)| (name.clone(), chain.clone())));
     Ok((change.pack(most), then))
 }
 
@@ -205,9 +205,10 @@ impl Change {
                 None => change.apart.extend(encoder.rules(name, chain)?),
             }
         }
-        let gone = |fate_of: Fate| {
-            let names = before.chains.keys();
-            names.filter(move |name| fate(before, after, name) == fate_of).collect::<Vec<_>>()
+        let fates = fates(before, after);
+        let gone = |fate: Fate| {
+            let names = fates.iter().filter(|(_, its)| *its == fate);
+            names.map(|(name, _)| *name).collect::<Vec<_>>()
         };
         let swept = [flushed(&gone(Fate::Swept))?, deleted(&gone(Fate::Swept))?].concat();
         change.apart.extend(Some(swept).filter(|unit| !unit.is_empty()));
@@ -248,28 +249,33 @@ fn counters_of<'t>(chains: impl Iterator<Item = &'t Chain>) -> BTreeSet<&'t Stri
     chains.flat_map(|chain| &chain.rules).filter_map(|rule| rule.counter.as_ref()).collect()
 }
 
-/// What becomes of a chain.
+/// What becomes of a chain that is no longer wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It is wanted.
-    Wanted,
     /// It goes with what led to it.
     Removed,
-    /// Nothing leads to it any more, but a packet may be in it.
+    /// Nothing but what is left leads to it any more, but a packet may be in it.
     Left,
     /// It was left.
     Swept,
 }
 
-/// What becomes of a chain of `before`.
-fn fate(before: &Table, after: &Table, name: &str) -> Fate {
-    match before.chains.get(name) {
-        _ if after.chains.contains_key(name) => Fate::Wanted,
-        Some(chain) if chain.hook.is_some() || !chain.has_sets() => Fate::Removed,
-        Some(_) if before.leads_to(name) => Fate::Left,
-        Some(_) => Fate::Swept,
-        None => Fate::Removed,
-    }
+/// What becomes of the chains of `before` that are no longer wanted.
+fn fates<'t>(before: &'t Table, after: &Table) -> Vec<(&'t String, Fate)> {
+    let stays = |(name, chain): &(&String, &Chain)| chain.hook.is_some() || after.chains.contains_key(*name);
+    let staying = before.chains.iter().filter(stays).map(|(name, _)| name);
+    let used = before.led_to_from(staying.chain(before.maps.values().flat_map(BTreeMap::values)));
+    let unwanted = || before.chains.iter().filter(|(name, _)| !after.chains.contains_key(*name));
+    let in_use =
+        |(name, chain): &(&String, &Chain)| chain.hook.is_none() && chain.has_sets() && used.contains(*name);
+    // What is left may lead to others, which must be left with it.
+    let left = before.led_to_from(unwanted().filter(in_use).map(|(name, _)| name));
+    let fate = |name: &String| match (used.contains(name), left.contains(name)) {
+        (false, _) => Fate::Swept,
+        (true, true) => Fate::Left,
+        (true, false) => Fate::Removed,
+    };
+    unwanted().map(|(name, _)| (name, fate(name))).collect()
 }
 
 /// Maps that are no longer there.
