@@ -8,11 +8,8 @@ use tombolo_fabric::{Fabric, Flow, INTERNET_CLIENT, METADATA_SERVER, Nic, Owner}
 use tombolo_model::NetworkKey;
 use tombolo_model::address::EXTERNAL;
 
-/// How many flows a world gets.
-const FLOWS: usize = 120;
-
-/// Random flows of a Fabric.
-pub fn flows(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
+/// So many random flows of a Fabric.
+pub fn flows(fabric: &Fabric, most: usize, rng: &mut Rng) -> Vec<Flow> {
     let all =
         || fabric.networks.iter().flat_map(|(key, network)| network.nics.values().map(move |nic| (key, nic)));
     let senders: Vec<&Owner> = all().map(|(_, nic)| &nic.owner).collect();
@@ -32,7 +29,7 @@ pub fn flows(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
     // What goes to 127.0.0.0/8 never leaves the guest.
     let far: Vec<Ipv4Addr> = far.filter(|address| !address.is_loopback()).collect();
     let mut flows = Vec::new();
-    while flows.len() < FLOWS {
+    while flows.len() < most {
         let owner = senders[rng.usize(..senders.len())];
         let destination = match rng.u8(..28) {
             26.. => outside[rng.usize(..outside.len())],

@@ -42,6 +42,8 @@ pub struct Options {
     pub worlds: u64,
     /// The first world's seed; the others follow it.
     pub seed: u64,
+    /// How many flows in each world.
+    pub flows: usize,
     /// A bug to put into the kernel's side; the run ends with the world in which it is noticed.
     pub mutant: Option<Mutant>,
 }
@@ -130,7 +132,7 @@ pub fn agree(agent: &Agent, options: &Options, mut progress: impl FnMut(&Report)
             tracked.clear();
         }
         let seed = options.seed.wrapping_add(i);
-        one_world(agent, seed, options.mutant, &mut tracked, &mut routers, &mut report)
+        one_world(agent, options, seed, &mut tracked, &mut routers, &mut report)
             .map_err(|e| format!("seed {seed}: {e}"))?;
         report.worlds += 1;
         progress(&report);
@@ -156,8 +158,8 @@ fn is_new(flow: &Flow, tracked: &mut Tracked) -> bool {
 /// Makes one world and compares all its flows.
 fn one_world(
     agent: &Agent,
+    options: &Options,
     seed: u64,
-    mutant: Option<Mutant>,
     tracked: &mut Tracked,
     routers: &mut Routers,
     report: &mut Report,
@@ -166,9 +168,9 @@ fn one_world(
     let world = world(&mut rng);
     let fabric = compile(&world);
     Routers::leave(agent).map_err(|e| e.to_string())?;
-    converge(agent, &world, mutant)?;
+    converge(agent, &world, options.mutant)?;
     routers.set(agent, &fabric)?;
-    let mut flows = flows(&fabric, &mut rng);
+    let mut flows = flows(&fabric, options.flows, &mut rng);
     let open = without_egress_rules(&fabric);
     flows.retain(|flow| outcomes(&fabric, &open, flow, MOST).is_some() && is_new(flow, tracked));
     let probes = flows.iter().map(|flow| Probe::of(&fabric, flow)).collect();

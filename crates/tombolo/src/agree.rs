@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// The first world's seed; the others follow it
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How many flows in each world
+    #[arg(long, default_value_t = 120, value_name = "N")]
+    flows: usize,
     /// Break the kernel's side on purpose, to see that it is noticed (a test of the test)
     #[arg(long, hide = true)]
     mutant: Option<Mutant>,
@@ -34,7 +37,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let started = Instant::now();
     let lab = Lab::start(options(None)?)?;
-    let options = tombolo_agree::Options { worlds: args.worlds, seed: args.seed, mutant: args.mutant };
+    let (worlds, seed, flows) = (args.worlds, args.seed, args.flows);
+    let options = tombolo_agree::Options { worlds, seed, flows, mutant: args.mutant };
     let progress = std::io::stderr().is_terminal() && args.format == Format::Text;
     let report = agree(lab.agent(), &options, |report| {
         if progress {
