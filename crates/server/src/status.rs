@@ -43,6 +43,8 @@ pub struct InstanceRow {
     pub name: String,
     /// Each interface's address, `nic0` first.
     pub network_ips: Vec<String>,
+    /// The external addresses of those interfaces that have one.
+    pub nat_ips: Vec<String>,
     pub networks: Vec<String>,
     pub tags: Vec<String>,
     /// `running`, `exited 0` and so on; empty where there is none.
@@ -121,6 +123,11 @@ fn instances(view: &View) -> Result<Vec<InstanceRow>, AgentError> {
             zone: key.zone.clone(),
             name: key.name.clone(),
             network_ips: instance.nics.iter().map(|n| n.address.to_string()).collect(),
+            nat_ips: instance
+                .nics
+                .iter()
+                .filter_map(|n| Some(n.access.as_ref()?.address.to_string()))
+                .collect(),
             networks: instance.nics.iter().map(|n| n.network.name.clone()).collect(),
             tags: instance.tags.iter().cloned().collect(),
             startup_script: match state(

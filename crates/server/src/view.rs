@@ -6,7 +6,8 @@ use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::{Fault, Faults, Place, Probe, Seen};
 use tombolo_fabric::text::Packets;
 use tombolo_fabric::{
-    Fabric, Flow, INTERNET_CLIENT, METADATA_SERVER, Nic, Owner, Trace, Verdict, compile, trace,
+    Fabric, Flow, INTERNET_CLIENT, METADATA_SERVER, Nic, Owner, Trace, Verdict, compile, fabric::internet,
+    trace,
 };
 use tombolo_model::{InstanceKey, NetworkKey, Protocol, RedisKey, World};
 
@@ -79,8 +80,11 @@ impl<'a> View<'a> {
         unique("redis instance", name, found, || self.world.redis.keys().map(|k| k.name.clone()).collect())
     }
 
-    /// The instance or the Redis instance that a name means.
+    /// The instance or the Redis instance that a name means, or [`INTERNET`]'s client where there is one.
     pub fn endpoint(&self, name: &str) -> Result<Owner, String> {
+        if name == INTERNET && self.fabric.networks.contains_key(&internet()) {
+            return Ok(Owner::Internet);
+        }
         match (self.instance(name), self.redis(name)) {
             (Ok(_), Ok(_)) => {
                 Err(format!("'{name}' means an instance and a redis instance: use the whole path"))

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 /// Arguments of `capture`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The VM, or the redis instance
+    /// The VM, the redis instance, or `internet`
     endpoint: String,
     /// Its interface: nic0, nic1, …
     #[arg(short, long, default_value = "nic0", value_parser = nic)]

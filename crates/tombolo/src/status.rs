@@ -4,7 +4,7 @@ use crate::lab::{LabArgs, Running};
 use crate::output::{Format, bold, json, print, table};
 use anyhow::Result;
 use std::process::ExitCode;
-use tombolo_server::status::{Status, status};
+use tombolo_server::status::{InstanceRow, Status, status};
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -41,12 +41,23 @@ pub(crate) fn text(status: &Status) -> String {
     let networks = rows(["NETWORK", "PROJECT", "SUBNETWORK", "REGION", "RANGE"], &status.networks, |n| {
         [n.name.clone(), n.project.clone(), n.subnetwork.clone(), n.region.clone(), n.ip_cidr_range.clone()]
     });
-    let instances =
+    let cells = |i: &InstanceRow| {
+        let lists = [&i.network_ips, &i.nat_ips, &i.networks, &i.tags];
+        lists.map(|list| dash(&list.join(",")))
+    };
+    // Most labs have no external addresses: then there is no column of them.
+    let instances = if status.instances.iter().all(|i| i.nat_ips.is_empty()) {
         rows(["INSTANCE", "ZONE", "ADDRESS", "NETWORK", "TAGS", "STARTUP SCRIPT"], &status.instances, |i| {
-            let lists = [&i.network_ips, &i.networks, &i.tags].map(|list| dash(&list.join(",")));
-            let [addresses, networks, tags] = lists;
+            let [addresses, _, networks, tags] = cells(i);
             [i.name.clone(), i.zone.clone(), addresses, networks, tags, dash(&i.startup_script)]
-        });
+        })
+    } else {
+        let heading = ["INSTANCE", "ZONE", "ADDRESS", "EXTERNAL", "NETWORK", "TAGS", "STARTUP SCRIPT"];
+        rows(heading, &status.instances, |i| {
+            let [addresses, external, networks, tags] = cells(i);
+            [i.name.clone(), i.zone.clone(), addresses, external, networks, tags, dash(&i.startup_script)]
+        })
+    };
     let peerings = rows(["PEERING", "NETWORK", "PEER", "STATE"], &status.peerings, |p| {
         [p.name.clone(), p.network.clone(), peer(&p.peer), p.state.clone()]
     });

@@ -56,6 +56,15 @@ fn the_internet_reaches_external_addresses_and_is_reached_by_them() {
         assert_eq!(ping("web-1"), 0);
         assert_ne!(ping("inner"), 0);
 
+        let status = home.run(&["status", "--format", "json"]).json(0);
+        let external = |at: usize| status["instances"][at]["natIps"].to_string();
+        assert_eq!([external(0), external(1)], ["[]", r#"["198.18.0.2"]"#], "of inner and web-1");
+        assert!(home.run(&["status"]).exits(0).contains("EXTERNAL"));
+        home.run(&["fault", "add", "internet", "--cut"]).exits(0);
+        assert_eq!(page(home, "internet", "198.18.0.2"), "");
+        home.run(&["fault", "remove", "internet"]).exits(0);
+        assert_eq!(page(home, "internet", "198.18.0.2"), "web-1\n");
+
         let trace = |from: &str, to: &str, code| home.run(&["trace", from, to]).exits(code);
         let text = trace("internet", "web-1:80", 0);
         assert!(text.starts_with("REACHABLE  internet (203.0.113.2) -> web-1 (198.18.0.2, vpc-1)"), "{text}");
