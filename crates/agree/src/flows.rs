@@ -15,9 +15,10 @@ pub fn flows(fabric: &Fabric, most: usize, rng: &mut Rng) -> Vec<Flow> {
     let senders: Vec<&Owner> = all().map(|(_, nic)| &nic.owner).collect();
     let addresses: Vec<Ipv4Addr> = all()
         .filter(|(_, nic)| !nic.owner.is_iap())
-        .flat_map(|(_, nic)| own_addresses(nic).chain(nic.external))
+        .flat_map(|(_, nic)| own_addresses(nic).chain(nic.external).chain(nat(nic)))
         .collect();
-    let outside: Vec<Ipv4Addr> = all().filter_map(|(_, nic)| nic.external).chain([INTERNET_CLIENT]).collect();
+    let external = all().flat_map(|(_, nic)| nic.external.into_iter().chain(nat(nic)));
+    let outside: Vec<Ipv4Addr> = external.chain([INTERNET_CLIENT]).collect();
     if addresses.is_empty() {
         return Vec::new();
     }
@@ -44,7 +45,38 @@ pub fn flows(fabric: &Fabric, most: usize, rng: &mut Rng) -> Vec<Flow> {
         let sender = fabric.nic_towards(owner, destination).filter(|_| !own);
         flows.extend(sender.map(|sender| flow(fabric, sender, destination, &addresses, rng)));
     }
+    flows.extend(outwards(fabric, rng));
     flows
+}
+
+/// From every address of every instance to the internet, where there is one: which of them become others there differs.
+fn outwards(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
+    let mut flows = Vec::new();
+    if fabric.nics_of(&Owner::Internet).is_empty() {
+        return flows;
+    }
+    for (network, nic) in
+        fabric.networks.iter().flat_map(|(key, n)| n.nics.values().map(move |nic| (key, nic)))
+    {
+        let leaves = fabric.nic_towards(&nic.owner, INTERNET_CLIENT).is_some_and(|(_, by)| by == nic);
+        if !leaves || !matches!(nic.owner, Owner::Instance(_)) {
+            continue;
+        }
+        flows.extend(own_addresses(nic).map(|source| Flow {
+            network: network.clone(),
+            nic: nic.address,
+            source,
+            destination: INTERNET_CLIENT,
+            protocol: 6,
+            port: PORTS[rng.usize(..PORTS.len())],
+        }));
+    }
+    flows
+}
+
+/// The address of an interface's NAT gateway.
+fn nat(nic: &Nic) -> Option<Ipv4Addr> {
+    nic.nat.as_ref().map(|nat| nat.address)
 }
 
 /// Any address of a range.

@@ -28,7 +28,7 @@ use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::rules::{Side, counter};
 use tombolo_dataplane::{Counted, Probe, Seen, render};
 use tombolo_fabric::{
-    Cause, Fabric, Flow, Owner, State, Step, Trace, Verdict, Via, candidates, compile, internet, trace,
+    Cause, Fabric, Flow, Nic, Owner, State, Step, Trace, Verdict, Via, candidates, compile, internet, trace,
 };
 use tombolo_model::{Action, Timestamp, World, range};
 
@@ -42,7 +42,7 @@ pub struct Options {
     pub worlds: u64,
     /// The first world's seed; the others follow it.
     pub seed: u64,
-    /// How many flows in each world.
+    /// How many random flows in each world, beside those of every address to the internet.
     pub flows: usize,
     /// A bug to put into the kernel's side; the run ends with the world in which it is noticed.
     pub mutant: Option<Mutant>,
@@ -224,10 +224,10 @@ fn without_egress_rules(fabric: &Fabric) -> Fabric {
 /// egress gate counts no packet that has none; Google's order, and that of `trace`, is the other.
 fn leaves(open: &Fabric, flow: &Flow) -> bool {
     let Some(network) = open.networks.get(&flow.network) else { return false };
-    // Only on its way out is an interface asked for its external address.
+    // Only on its way out is an interface asked for its address there.
     let chosen = candidates(&network.routes, flow.destination, Some(flow.nic));
-    let external = network.nics.values().any(|nic| nic.external.is_some());
-    if external && chosen.iter().any(|route| route.via == Via::Internet) {
+    let internet = network.nics.values().any(Nic::reaches_internet);
+    if internet && chosen.iter().any(|route| route.via == Via::Internet) {
         return !range::is_private(flow.destination);
     }
     let trace = trace(open, flow);
@@ -317,7 +317,7 @@ fn answers(fabric: &Fabric, trace: &Trace, receiver: &Owner, nic: std::net::Ipv4
     let sender = fabric.networks.get(&flow.network).and_then(|network| network.nics.get(&flow.nic));
     let genuine = sender.is_some_and(|nic| nic.has(flow.source));
     let outside = trace.steps.iter().any(|step| step.state == State::Nat);
-    let source = sender.and_then(|nic| nic.external).filter(|_| outside).unwrap_or(flow.source);
+    let source = sender.and_then(|nic| nic.outside(flow.source)).filter(|_| outside).unwrap_or(flow.source);
     let same_way = fabric.nic_towards(receiver, source).is_some_and(|(_, back)| back.address == nic);
     // A route with tags may lead the answer elsewhere, and without one to the internet it does not get there.
     let goes_back = match &trace.verdict {

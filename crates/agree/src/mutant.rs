@@ -7,7 +7,7 @@ use std::str::FromStr;
 use tombolo_dataplane::render::peering_link;
 use tombolo_dataplane::rules::Allow;
 use tombolo_dataplane::{Desired, Route, RouteVia, render};
-use tombolo_fabric::{Fabric, Network, Rule, Rules, Targets, Via};
+use tombolo_fabric::{Fabric, Nat, Network, Rule, Rules, Targets, Via};
 use tombolo_model::{Action, L4, NetworkKey, Protocol};
 
 /// A bug.
@@ -78,10 +78,18 @@ pub enum Mutant {
     SharedExternal,
     /// External addresses stand for each other's interfaces.
     SwappedExternal,
+    /// An interface that no NAT gateway serves has its neighbour's.
+    NatForAll,
+    /// A NAT gateway serves whatever address an interface has.
+    NatForAliases,
+    /// NAT gateways do nothing.
+    NoNat,
+    /// What nobody asked for comes in by a NAT gateway's address, to one of the interfaces that it serves.
+    NatLetsIn,
 }
 
 /// All mutants and their names.
-pub const ALL: [(&str, Mutant); 32] = [
+pub const ALL: [(&str, Mutant); 36] = [
     ("transitive-leak", Mutant::TransitiveLeak),
     ("swapped-tie-break", Mutant::SwappedTieBreak),
     ("one-gate", Mutant::OneGate),
@@ -114,6 +122,10 @@ pub const ALL: [(&str, Mutant); 32] = [
     ("dead-hop-wins", Mutant::DeadHopWins),
     ("shared-external", Mutant::SharedExternal),
     ("swapped-external", Mutant::SwappedExternal),
+    ("nat-for-all", Mutant::NatForAll),
+    ("nat-for-aliases", Mutant::NatForAliases),
+    ("no-nat", Mutant::NoNat),
+    ("nat-lets-in", Mutant::NatLetsIn),
 ];
 
 impl fmt::Display for Mutant {
@@ -266,6 +278,29 @@ impl Mutant {
                 external.reverse();
                 let users = network.nics.values_mut().filter(|nic| nic.external.is_some());
                 users.zip(external).for_each(|(nic, address)| nic.external = Some(address));
+            }),
+            Mutant::NatForAll => edit_networks(fabric, |network| {
+                let nat = network.nics.values().find_map(|nic| nic.nat.clone());
+                let users =
+                    network.nics.values_mut().filter(|nic| !nic.owner.is_iap() && !nic.reaches_internet());
+                users.for_each(|nic| {
+                    let ranges = [nic.address.into()].into();
+                    nic.nat = nat.clone().map(|nat| Nat { ranges, ..nat });
+                });
+            }),
+            Mutant::NatForAliases => edit_networks(fabric, |network| {
+                for nic in network.nics.values_mut() {
+                    let aliases = nic.aliases.clone();
+                    nic.nat.iter_mut().for_each(|nat| nat.ranges.extend(&aliases));
+                }
+            }),
+            Mutant::NoNat => edit_networks(fabric, |network| {
+                network.nics.values_mut().for_each(|nic| nic.nat = None);
+            }),
+            Mutant::NatLetsIn => edit_networks(fabric, |network| {
+                let served = network.nics.values_mut().filter(|nic| nic.external.is_none());
+                let served = served.filter_map(|nic| nic.nat.take().map(|nat| (nic, nat)));
+                served.for_each(|(nic, nat)| nic.external = Some(nat.address));
             }),
             Mutant::IgnoredTargets => edit_rules(fabric, |rules| {
                 rules.iter_mut().for_each(|rule| rule.targets = Targets::All);

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use tombolo_model::{
     Action, AddressKey, AddressSpec, AliasSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange,
-    FirewallKey, FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, L4, LogMetadata, NetworkKey,
-    NetworkSpec, NextHop, NicSpec, PeeringSpec, PolicyRule, PortRange, Protocol, RedisKey, RedisSpec,
-    RedisTier, Reserve, RouteKey, RouteSpec, ServiceAccount, SubnetworkKey, SubnetworkSpec, World,
-    connection, project, range,
+    FirewallKey, FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, L4, LogMetadata, NatRanges,
+    NatSources, NatSpec, NetworkKey, NetworkSpec, NextHop, NicSpec, PeeringSpec, PolicyRule, PortRange,
+    Protocol, RedisKey, RedisSpec, RedisTier, Reserve, RouteKey, RouteSpec, RouterKey, RouterSpec,
+    ServiceAccount, SubnetworkKey, SubnetworkSpec, World, connection, project, range,
 };
 
 const PROJECT: &str = "project-1";
@@ -54,6 +54,7 @@ pub fn world(rng: &mut Rng) -> World {
     maker.peerings(&networks);
     networks.iter().for_each(|network| maker.rules(network));
     networks.iter().for_each(|network| maker.policy(network));
+    networks.iter().for_each(|network| maker.nats(network));
     networks.iter().for_each(|network| maker.routes(network, crowd == Some(network)));
     if maker.rng.u8(..3) == 0 {
         maker.redis(&networks);
@@ -281,6 +282,42 @@ impl Maker<'_> {
                 }
             }
             self.try_change(&Change::FirewallInsert(spec));
+        }
+    }
+
+    /// A router with one or two NAT gateways in most networks of worlds with an internet; some with reserved addresses.
+    fn nats(&mut self, network: &NetworkKey) {
+        if !self.external || self.chance(35) {
+            return;
+        }
+        let own = self.world.subnetworks.iter().filter(|(_, s)| s.network == *network);
+        let own: Vec<SubnetworkKey> = own.map(|(key, _)| key.clone()).collect();
+        let key = RouterKey::new(PROJECT, REGION, format!("{}-router", network.name));
+        let reserved =
+            [0, 1].map(|i| AddressKey::regional(PROJECT, REGION, &format!("{}-nat-{i}", network.name)));
+        for key in &reserved {
+            let (key, reserve) = (key.clone(), Reserve::External { address: None });
+            self.try_change(&Change::AddressInsert(AddressSpec { key, reserve }));
+        }
+        self.try_change(&Change::RouterInsert(RouterSpec {
+            key: key.clone(),
+            network: network.clone(),
+            nats: Vec::new(),
+        }));
+        let whole = self.chance(60);
+        let mut nats = Vec::new();
+        for i in 0..self.rng.usize(1..=2) {
+            let ranges = if self.chance(50) { NatRanges::All } else { NatRanges::Primary };
+            let sources = match whole || own.is_empty() {
+                true => NatSources::AllSubnetworks(ranges),
+                false => NatSources::Subnetworks([(self.pick(&own), ranges)].into()),
+            };
+            let addresses = (i == 0 && self.chance(40)).then(|| reserved.to_vec());
+            nats.push(NatSpec { name: format!("nat-{i}"), addresses, sources, min_ports_per_vm: None });
+            // The second one of two that serve the same is refused.
+            if !self.try_change(&Change::RouterSetNats { router: key.clone(), nats: nats.clone() }) {
+                nats.pop();
+            }
         }
     }
 

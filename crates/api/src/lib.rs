@@ -45,6 +45,7 @@ pub mod rdata;
 mod record_set;
 mod redis;
 mod route;
+mod router;
 mod service;
 mod shared_vpc;
 mod subnetwork;
@@ -91,6 +92,7 @@ const NOUNS: &[Handlers] = &[
     record_set::HANDLERS,
     redis::HANDLERS,
     route::HANDLERS,
+    router::HANDLERS,
     service::HANDLERS,
     shared_vpc::HANDLERS,
     subnetwork::HANDLERS,

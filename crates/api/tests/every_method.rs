@@ -52,6 +52,7 @@ fn every_method_is_answered_or_says_that_it_is_not() {
     what_every_project_has(&mut walk);
     networks(&mut walk);
     firewall_policies(&mut walk);
+    routers(&mut walk);
     instances(&mut walk);
     addresses(&mut walk);
     shared_vpc(&mut walk);
@@ -476,6 +477,24 @@ fn the_end(walk: &mut Walk) {
     walk.delete(&format!("{C}/global/networks/vpc-2"));
     walk.delete("/cloudresourcemanager/v1/projects/project-3");
     walk.delete("/cloudresourcemanager/v3/projects/project-4");
+}
+
+fn routers(walk: &mut Walk) {
+    let routers = format!("{C}/{REGION}/routers");
+    walk.post(&routers, json!({ "name": "router-1", "network": "global/networks/vpc-1" }));
+    let router = format!("{routers}/router-1");
+    let nat = json!({
+        "name": "nat-1",
+        "natIpAllocateOption": "AUTO_ONLY",
+        "sourceSubnetworkIpRangesToNat": "ALL_SUBNETWORKS_ALL_IP_RANGES",
+    });
+    walk.patch(&router, json!({ "nats": [nat] }));
+    walk.get(&format!("{router}/getRouterStatus"));
+    walk.get(&router);
+    walk.get(&routers);
+    walk.get(&format!("{C}/aggregated/routers"));
+    walk.send("PUT", &router, json!({ "name": "router-1", "network": "global/networks/vpc-1" }));
+    walk.delete(&router);
 }
 
 fn firewall_policies(walk: &mut Walk) {

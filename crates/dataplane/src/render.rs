@@ -51,11 +51,13 @@ pub fn render_with(fabric: &Fabric, faults: &Faults) -> Desired {
     desired
 }
 
-/// Links the internet's router to those of networks that have external addresses. Each has its own side of the link here:
+/// Links the internet's router to those of networks that have addresses there. Each has its own side of the link here:
 /// the internet's knows where every external address is, and takes no other source from there.
 fn add_external(desired: &mut Desired, fabric: &Fabric, key: &NetworkKey, outside: &Network) {
     for (peer, network) in &fabric.networks {
-        let external: Vec<Ipv4Addr> = network.nics.values().filter_map(|nic| nic.external).collect();
+        let nics = || network.nics.values();
+        let nat = nics().filter_map(|nic| nic.nat.as_ref()).map(|nat| nat.address);
+        let external: BTreeSet<Ipv4Addr> = nics().filter_map(|nic| nic.external).chain(nat).collect();
         if external.is_empty() {
             continue;
         }
@@ -241,7 +243,7 @@ fn table_number(names: &[&str]) -> u32 {
 
 /// Whether a network has a link to the internet.
 fn has_internet(network: &Network) -> bool {
-    network.nics.values().any(|nic| nic.external.is_some())
+    network.nics.values().any(Nic::reaches_internet)
 }
 
 /// Where a network sends packets of an interface, or, with `None`, of a peering, by destination.
@@ -306,6 +308,8 @@ fn ruleset(network: &Network) -> Ruleset {
             rules.ends_of.insert(link_of(nic), own.collect());
         }
         rules.external.extend(nic.external.map(|external| (link_of(nic), (nic.address, external))));
+        let nat = nic.nat.as_ref().map(|nat| (link_of(nic), (nat.ranges.clone(), nat.address)));
+        rules.nat.extend(nat);
         rules.egress_of.insert(link_of(nic), egress.of(nic.address));
         rules.ingress_of.insert(link_of(nic), ingress.of(nic.address));
     }

@@ -13,7 +13,7 @@
 //!   from an interface:       its egress chain     an allow goes on to gate-in, never to accept
 //!   gate-in: udp:68: drop                         nobody but Google's own server makes offers to DHCP clients
 //!            to an interface: its ingress chain; to a peering: accept (the receiver's gate is there)
-//!            to the internet: no mail; only an interface's own address that has an external one
+//!            to the internet: no mail; only an interface's own address that has an external one or is served by Cloud NAT
 //!   anything else: drop
 //! ```
 
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use tombolo_fabric::{DHCP_CLIENT, METADATA_SERVER, SMTP};
+use tombolo_fabric::{DHCP_CLIENT, METADATA_SERVER, Nat, SMTP};
 #[cfg(test)]
 use tombolo_model::PortRange;
 use tombolo_model::{L4, Protocol};
@@ -47,10 +47,13 @@ pub struct Ruleset {
     /// Links with a fault.
     #[serde(default)]
     pub faults: BTreeMap<String, Fault>,
-    /// By interface: the address that it has, and the one that this becomes in the internet. Where there is none there is
-    /// no internet either.
+    /// By interface: the address that it has, and the one that this becomes in the internet. Where there is none, of
+    /// these or of Cloud NAT's, there is no internet either.
     #[serde(default)]
     pub external: BTreeMap<String, (Ipv4Addr, Ipv4Addr)>,
+    /// By interface: addresses of its own that Cloud NAT serves, and the one that these become in the internet.
+    #[serde(default)]
+    pub nat: BTreeMap<String, (BTreeSet<Ipv4Net>, Ipv4Addr)>,
     /// The chains by name, each ending with a rule for everything.
     pub chains: BTreeMap<String, Chain>,
 }
@@ -111,6 +114,11 @@ impl Ruleset {
         digest.iter().take(16).map(|b| format!("{b:02x}")).collect()
     }
 
+    /// Whether there is a link to the internet.
+    fn has_internet(&self) -> bool {
+        !self.external.is_empty() || !self.nat.is_empty()
+    }
+
     /// Whether any of them logs.
     pub fn log(&self) -> bool {
         self.chains.values().flat_map(|chain| &chain.rules).any(|rule| rule.log)
@@ -139,7 +147,7 @@ impl Ruleset {
             rule([peering(Way::Out)], Verdict::Accept),
             rule([], Verdict::Drop),
         ];
-        if !self.external.is_empty() {
+        if self.has_internet() {
             let out = || Match::Link(Way::Out, INTERNET.into());
             let mail = Intervals::new([(SMTP.into(), SMTP.into())]);
             let last = gate_in.len() - 1;
@@ -207,23 +215,45 @@ impl Ruleset {
 
     /// Adds what makes external addresses of internal ones, and the reverse.
     fn add_internet(&self, table: &mut Table) {
-        let chains = self.external.keys().map(|link| (link.clone(), outside_chain(link))).collect();
+        let links: BTreeSet<&String> = self.external.keys().chain(self.nat.keys()).collect();
+        let chains = links.iter().map(|link| ((*link).clone(), outside_chain(link))).collect();
         table.maps.insert("outside".into(), chains);
-        for (link, (own, _)) in &self.external {
-            let own = Intervals::new([(u32::from(*own), u32::from(*own))]);
-            let rules =
-                vec![rule([Match::Address(Side::Source, own)], Verdict::Accept), rule([], Verdict::Drop)];
+        for link in links {
+            let mut rules = Vec::new();
+            if let Some((own, _)) = self.external.get(link) {
+                let own = Intervals::new([(u32::from(*own), u32::from(*own))]);
+                rules.push(rule([Match::Address(Side::Source, own)], Verdict::Accept));
+            }
+            if let Some((served, _)) = self.nat.get(link) {
+                let served = || Match::Address(Side::Source, intervals(served));
+                let one = |number| rule([served(), Match::Protocol(number)], Verdict::Accept);
+                rules.extend(Nat::PROTOCOLS.map(one));
+            }
+            rules.push(rule([], Verdict::Drop));
             table.chains.insert(outside_chain(link), table::Chain { hook: None, rules });
         }
         let pairs = self.external.values();
         table.addresses.insert("external".into(), pairs.clone().copied().collect());
         table.addresses.insert("internal".into(), pairs.map(|(own, external)| (*external, *own)).collect());
-        let nat = [
-            ("nat-in", Hook::Prerouting, Way::In, Side::Destination, "internal"),
-            ("nat-out", Hook::Postrouting, Way::Out, Side::Source, "external"),
+        let internet = |way| Match::Link(way, INTERNET.into());
+        // Nothing that nobody asked for comes in by an address of Cloud NAT's, wherever a route would lead it.
+        let nat_in = vec![
+            rule([internet(Way::In)], Verdict::Nat(Side::Destination, "internal".into())),
+            rule([internet(Way::In)], Verdict::Drop),
         ];
-        for (name, hook, way, side, map) in nat {
-            let rules = vec![rule([Match::Link(way, INTERNET.into())], Verdict::Nat(side, map.into()))];
+        let mut served: BTreeMap<Ipv4Addr, BTreeSet<Ipv4Net>> = BTreeMap::new();
+        for (ranges, address) in self.nat.values() {
+            served.entry(*address).or_default().extend(ranges);
+        }
+        let by_nat = |(address, ranges): (Ipv4Addr, BTreeSet<Ipv4Net>)| {
+            let from = Match::Address(Side::Source, intervals(&ranges));
+            rule([internet(Way::Out), from], Verdict::NatTo(address))
+        };
+        let external = rule([internet(Way::Out)], Verdict::Nat(Side::Source, "external".into()));
+        let nat_out = std::iter::once(external).chain(served.into_iter().map(by_nat)).collect();
+        for (name, hook, rules) in
+            [("nat-in", Hook::Prerouting, nat_in), ("nat-out", Hook::Postrouting, nat_out)]
+        {
             table.chains.insert(name.into(), table::Chain { hook: Some(hook), rules });
         }
     }
@@ -236,7 +266,7 @@ impl Ruleset {
             rules.push(rule([peering(Way::In), peering(Way::Out)], Verdict::Drop));
         }
         let internet = |way| Match::Link(way, INTERNET.into());
-        if !self.external.is_empty() {
+        if self.has_internet() {
             rules.push(rule([peering(Way::In), internet(Way::Out)], Verdict::Drop));
             rules.push(rule([internet(Way::In), peering(Way::Out)], Verdict::Drop));
             rules.push(rule([internet(Way::In), internet(Way::Out)], Verdict::Drop));
@@ -246,7 +276,7 @@ impl Ruleset {
         let nobody = Match::Address(Side::Destination, Intervals::new([(0, 0x00ff_ffff)]));
         rules.push(rule([nobody], Verdict::Drop));
         rules.push(rule([peering(Way::In)], to_gate()));
-        if !self.external.is_empty() {
+        if self.has_internet() {
             rules.push(rule([internet(Way::In)], to_gate()));
         }
         rules.extend(self.trusted.iter().map(|link| rule([Match::Link(Way::In, link.clone())], to_gate())));
@@ -284,7 +314,7 @@ fn outside_chain(link: &str) -> String {
 
 /// Lets errors about connections with these addresses through.
 fn ends(own: &BTreeSet<Ipv4Net>) -> Vec<table::Rule> {
-    let ranges = Intervals::new(own.iter().map(|range| (range.network().into(), range.broadcast().into())));
+    let ranges = intervals(own);
     let all = ranges.ranges() == [(0, u32::MAX)];
     let of = |side| table::Rule {
         matches: if all { Vec::new() } else { vec![Match::End(side, ranges.clone())] },
@@ -294,6 +324,11 @@ fn ends(own: &BTreeSet<Ipv4Net>) -> Vec<table::Rule> {
         comment: None,
     };
     vec![of(Side::Source), of(Side::Destination), rule([], Verdict::Drop)]
+}
+
+/// The addresses of ranges.
+fn intervals(ranges: &BTreeSet<Ipv4Net>) -> Intervals {
+    Intervals::new(ranges.iter().map(|range| (range.network().into(), range.broadcast().into())))
 }
 
 /// How the names of interfaces to peers begin.
@@ -388,8 +423,7 @@ fn far_match(side: Side, far: &BTreeSet<Ipv4Net>) -> Option<Option<Match>> {
     if far.is_empty() {
         return None; // no instance has the source tag (yet)
     }
-    let ranges = far.iter().map(|range| (range.network().into(), range.broadcast().into()));
-    let ranges = Intervals::new(ranges);
+    let ranges = intervals(far);
     Some((ranges.ranges() != [(0, u32::MAX)]).then_some(Match::Address(side, ranges)))
 }
 

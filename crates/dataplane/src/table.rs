@@ -135,6 +135,9 @@ pub enum Verdict {
     /// This address of its connection's packets becomes, for good, the one that a map has for it; where it has none, the
     /// next rule.
     Nat(Side, String),
+    /// The source address of its connection's packets becomes this one, for good, and their source port another one where
+    /// a connection has it already.
+    NatTo(Ipv4Addr),
 }
 
 /// Numbers, as ranges that are sorted and neither overlap nor touch.
@@ -314,6 +317,7 @@ impl Display for Verdict {
             Verdict::ByLink(way, map) => write!(f, "{way} vmap @{map}"),
             Verdict::Nat(Side::Source, map) => write!(f, "snat ip to ip saddr map @{map}"),
             Verdict::Nat(Side::Destination, map) => write!(f, "dnat ip to ip daddr map @{map}"),
+            Verdict::NatTo(address) => write!(f, "snat ip to {address}"),
             Verdict::ByState(related) => {
                 let related = related.clone().map_or(Verdict::Accept, Verdict::Goto);
                 write!(f, "ct state vmap {{ established : accept, related : {related}, invalid : drop }}")

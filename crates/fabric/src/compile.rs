@@ -1,6 +1,6 @@
 //! World to Fabric. The only place where tags become addresses and peerings become routes.
 
-use crate::fabric::{Fabric, Network, Nic, Owner, internet};
+use crate::fabric::{Fabric, Nat, Network, Nic, Owner, internet};
 use crate::firewall::{Rule, Rules, Targets};
 use crate::route::{self, Kind, Route, Via};
 use crate::{IAP_CLIENT, INTERNET_CLIENT, METADATA_SERVER};
@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use tombolo_model::firewall::IMPLIED_PRIORITY;
 use tombolo_model::{
-    Action, Direction, Firewall, FirewallKey, FirewallPolicyKey, InstanceKey, L4, NetworkKey, NextHop,
-    PolicyRule, PortRange, Protocol, World, peering, range, redis,
+    Action, Direction, Firewall, FirewallKey, FirewallPolicyKey, InstanceKey, L4, NatRanges, NetworkKey,
+    NextHop, PolicyRule, PortRange, Protocol, World, peering, range, redis, router,
 };
 
 /// The network that the World means.
@@ -75,10 +75,25 @@ fn add_instances(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
                 gateway: subnetwork.gateway(),
                 can_ip_forward: instance.can_ip_forward,
                 external: nic.access.as_ref().map(|access| access.address),
+                nat: nat(world, nic),
             };
             network.nics.insert(nic.address, compiled);
         }
     }
+}
+
+/// The Cloud NAT gateway of an interface, if one serves any of its addresses. An external address stands for the
+/// interface's own one only: alias ranges are served as ever (documentation of Cloud NAT, "NAT and external addresses").
+fn nat(world: &World, nic: &tombolo_model::Nic) -> Option<Nat> {
+    let (key, gateway, served) = router::serving(world, &nic.subnetwork, &nic.network)?;
+    let own = nic.access.is_none().then(|| Ipv4Net::new_assert(nic.address, 32));
+    let aliases = nic.aliases.iter().filter(|alias| served == NatRanges::All || alias.secondary.is_none());
+    let ranges: BTreeSet<Ipv4Net> = own.into_iter().chain(aliases.map(|alias| alias.range)).collect();
+    if ranges.is_empty() {
+        return None;
+    }
+    let name = format!("{} of {}", gateway.spec.name, key.name);
+    Some(Nat { name, address: gateway.address_of(nic.address)?, ranges })
 }
 
 /// Puts every Redis instance into its tenant network.
@@ -96,6 +111,7 @@ fn add_redis(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
             gateway: range::gateway(range),
             can_ip_forward: false,
             external: None,
+            nat: None,
         };
         network.nics.insert(redis.host, nic);
         network.services.insert(redis.host, redis.port);
@@ -115,15 +131,16 @@ fn add_iap_clients(networks: &mut BTreeMap<NetworkKey, Network>) {
             gateway: METADATA_SERVER,
             can_ip_forward: false,
             external: None,
+            nat: None,
         };
         network.nics.entry(IAP_CLIENT).or_insert(nic);
     }
 }
 
-/// Where there are external addresses there is an internet, with one client that nothing is kept from.
+/// Where something has a way to the internet there is one, with one client that nothing is kept from.
 fn add_internet(networks: &mut BTreeMap<NetworkKey, Network>) {
     let nics = networks.values().flat_map(|network| network.nics.values());
-    if nics.into_iter().all(|nic| nic.external.is_none()) {
+    if !nics.into_iter().any(Nic::reaches_internet) {
         return;
     }
     let range = Ipv4Net::new_assert(INTERNET_CLIENT, 24).trunc();
@@ -137,6 +154,7 @@ fn add_internet(networks: &mut BTreeMap<NetworkKey, Network>) {
         gateway: range::gateway(range),
         can_ip_forward: false,
         external: None,
+        nat: None,
     };
     let network = Network {
         google_managed: true,

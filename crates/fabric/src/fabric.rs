@@ -57,9 +57,43 @@ pub struct Nic {
     pub can_ip_forward: bool,
     /// Its address in the internet: what its own address becomes on the way there.
     pub external: Option<Ipv4Addr>,
+    /// The Cloud NAT gateway by which addresses of its own that have no other way reach the internet.
+    pub nat: Option<Nat>,
+}
+
+/// A Cloud NAT gateway, as an interface has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nat {
+    /// Its name and its router's, for people.
+    pub name: String,
+    /// What the interface's addresses become in the internet. Nothing comes in by it but answers.
+    pub address: Ipv4Addr,
+    /// Which of the interface's addresses it serves: never the one that has an external address.
+    pub ranges: BTreeSet<Ipv4Net>,
+}
+
+impl Nat {
+    /// The protocols that it translates (documentation of Cloud NAT, "Public NAT", specifications): ICMP, TCP and UDP.
+    pub const PROTOCOLS: [u8; 3] = [1, 6, 17];
+
+    /// Whether it serves an address of the interface.
+    pub fn serves(&self, address: Ipv4Addr) -> bool {
+        self.ranges.iter().any(|range| range.contains(&address))
+    }
 }
 
 impl Nic {
+    /// Whether it has a way to the internet.
+    pub fn reaches_internet(&self) -> bool {
+        self.external.is_some() || self.nat.is_some()
+    }
+
+    /// The address that this one of its own becomes in the internet.
+    pub fn outside(&self, source: Ipv4Addr) -> Option<Ipv4Addr> {
+        let external = self.external.filter(|_| self.address == source);
+        external.or_else(|| self.nat.as_ref().filter(|nat| nat.serves(source)).map(|nat| nat.address))
+    }
+
     /// Whether the address is its own: the one that it has, or one of an alias range.
     pub fn has(&self, address: Ipv4Addr) -> bool {
         self.address == address || self.aliases.iter().any(|range| range.contains(&address))

@@ -20,7 +20,7 @@ pub mod text;
 pub mod trace;
 
 pub use compile::compile;
-pub use fabric::{Fabric, Network, Nic, Owner, internet};
+pub use fabric::{Fabric, Nat, Network, Nic, Owner, internet};
 pub use firewall::{Rule, Rules, Targets};
 pub use fixes::{Fix, fixes};
 pub use flow::Flow;

@@ -3,7 +3,7 @@
 //! The order of checks: the source address, the egress gate, the route, and then in the destination's network the
 //! ingress gate. The first that fails ends the trace with Google's cause (networkmanagement v1, `DropInfo.cause`).
 
-use crate::fabric::{Fabric, Network, Nic, Owner, internet};
+use crate::fabric::{Fabric, Nat, Network, Nic, Owner, internet};
 use crate::firewall::{Packet, Rule, decide};
 use crate::route::{Kind, Route, Via, candidates};
 use crate::{Flow, INTERNET_CLIENT, METADATA_SERVER};
@@ -58,7 +58,7 @@ pub enum Cause {
     RouteBlackhole,
     /// A private destination that only the route to the internet has.
     PrivateTrafficToInternet,
-    /// The route leads to the internet and the interface has no external address.
+    /// The route leads to the internet, and the interface has no external address there and no gateway of Cloud NAT.
     NoExternalAddress,
     /// The destination is in a subnetwork's range but no interface has it.
     UnknownInternalAddress,
@@ -296,13 +296,20 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, way: &
                 let what = format!("no mail (tcp:25) is sent to {}", flow.destination);
                 return drop(way, flow, Cause::TrafficTypeBlocked, what, "an external address".into());
             }
-            let own = network.nics.get(&flow.nic).filter(|nic| nic.address == flow.source);
-            if let Some(external) = own.and_then(|nic| nic.external).filter(|_| !private) {
+            let nic = network.nics.get(&flow.nic);
+            if let Some(external) = nic.and_then(|nic| nic.outside(flow.source)).filter(|_| !private) {
+                let gateway = nic.and_then(|nic| nic.nat.as_ref()).filter(|nat| nat.serves(flow.source));
+                if gateway.is_some() && !Nat::PROTOCOLS.contains(&flow.protocol) {
+                    let what = "Cloud NAT translates tcp, udp and icmp only".to_owned();
+                    return drop(way, flow, Cause::NoExternalAddress, what, String::new());
+                }
                 push(way, State::ApplyRoute, &flow.network, routed, "next hop internet gateway".into());
                 if is_dhcp(flow) {
                     return no_dhcp(way, flow);
                 }
-                push(way, State::Nat, &flow.network, external.to_string(), format!("for {}", flow.source));
+                let by = gateway.map_or_else(String::new, |nat| format!(", by Cloud NAT {}", nat.name));
+                let detail = format!("for {}{by}", flow.source);
+                push(way, State::Nat, &flow.network, external.to_string(), detail);
                 return outside(fabric, flow, external, way);
             }
             let cause = if private { Cause::PrivateTrafficToInternet } else { Cause::NoExternalAddress };
@@ -344,7 +351,12 @@ fn outside(fabric: &Fabric, flow: &Flow, source: Ipv4Addr, way: &mut Way) -> Ver
         return Verdict::Delivered { network: key, nic: INTERNET_CLIENT };
     }
     let Some((key, network, nic)) = fabric.with_external(flow.destination) else {
-        let what = format!("nothing in the lab's internet has {}", flow.destination);
+        let nics = || fabric.networks.values().flat_map(|network| network.nics.values());
+        let nat = nics().filter_map(|nic| nic.nat.as_ref()).find(|nat| nat.address == flow.destination);
+        let what = match nat {
+            Some(nat) => format!("only answers come in by {}, Cloud NAT {}", nat.address, nat.name),
+            None => format!("nothing in the lab's internet has {}", flow.destination),
+        };
         return drop(way, flow, Cause::UnknownExternalAddress, what, String::new());
     };
     push(way, State::Nat, key, flow.destination.to_string(), format!("to {}", nic.address));

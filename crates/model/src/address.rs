@@ -8,10 +8,11 @@
 
 use crate::{
     InstanceKey, NetworkKey, Refusal, SubnetworkKey, Timestamp, World, key, network, peering, project, range,
-    region, subnetwork,
+    region, router, subnetwork,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::{fmt, net::Ipv4Addr, str::FromStr, sync::Arc};
 
 /// Where external addresses are from: 198.18.0.0/15 (RFC 2544).
@@ -208,7 +209,7 @@ fn internal(
 
 /// An external address: a free one, or one that an instance of the project has.
 fn external(world: &World, key: &AddressKey, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, Refusal> {
-    let Some(address) = wanted else { return free_external(world) };
+    let Some(address) = wanted else { return free_external(world, &BTreeSet::new()) };
     let promoted = user_of_external(world, address).is_some_and(|user| user.project == key.project);
     if holder_of_external(world, address).is_some() {
         return Err(Refusal::AddressInUse { address });
@@ -289,11 +290,16 @@ pub(crate) fn delete(world: &mut World, key: &AddressKey) -> Result<(), Refusal>
     Ok(())
 }
 
-/// The instance that has a reserved address.
-pub fn user<'w>(world: &'w World, address: &Address) -> Option<&'w InstanceKey> {
+/// The path of what has a reserved address: an instance, or a router with a NAT gateway.
+pub fn user(world: &World, address: &Address) -> Option<String> {
     match &address.reserved {
-        Reserved::Internal { subnetwork, address } => user_of(world, subnetwork, *address),
-        Reserved::External(address) => user_of_external(world, *address),
+        Reserved::Internal { subnetwork, address } => {
+            user_of(world, subnetwork, *address).map(ToString::to_string)
+        }
+        Reserved::External(address) => {
+            let instance = user_of_external(world, *address).map(ToString::to_string);
+            instance.or_else(|| router::user_of_external(world, *address).map(ToString::to_string))
+        }
         Reserved::Peering { .. } => None,
     }
 }
@@ -332,7 +338,7 @@ pub(crate) fn external_for(
     field: &str,
     wanted: Option<Ipv4Addr>,
 ) -> Result<Ipv4Addr, Refusal> {
-    let Some(address) = wanted else { return free_external(world) };
+    let Some(address) = wanted else { return free_external(world, &BTreeSet::new()) };
     let region = region::Region::of_zone(&instance.zone).map(|region| region.name);
     let holder = holder_of_external(world, address);
     let own = holder.is_some_and(|key| key.project == instance.project && key.region.as_deref() == region);
@@ -343,22 +349,23 @@ pub(crate) fn external_for(
         );
         return Err(Refusal::invalid(field, address, expected));
     }
-    if user_of_external(world, address).is_some() {
+    if user_of_external(world, address).is_some() || router::user_of_external(world, address).is_some() {
         let expected = "The specified external IP address is already in use.";
         return Err(Refusal::invalid(field, address, expected));
     }
     Ok(address)
 }
 
-/// The first external address that nobody has.
-fn free_external(world: &World) -> Result<Ipv4Addr, Refusal> {
+/// The first external address that nobody has and that is none of these.
+pub(crate) fn free_external(world: &World, not: &BTreeSet<Ipv4Addr>) -> Result<Ipv4Addr, Refusal> {
     let reserved = world.addresses.values().filter_map(|address| match address.reserved {
         Reserved::External(address) => Some(address),
         _ => None,
     });
     let nics = world.instances.values().flat_map(|instance| &instance.nics);
     let used = nics.filter_map(|nic| nic.access.as_ref()).map(|access| access.address);
-    let taken: std::collections::BTreeSet<Ipv4Addr> = reserved.chain(used).collect();
+    let nats = world.routers.values().flat_map(|router| &router.nats).flat_map(|nat| &nat.addresses);
+    let taken: BTreeSet<Ipv4Addr> = reserved.chain(used).chain(nats.chain(not).copied()).collect();
     let full = || Refusal::QuotaExceeded { quota: "STATIC_ADDRESSES", limit: EXTERNAL.hosts().count() };
     range::first_free(EXTERNAL, |address| taken.contains(&address)).ok_or_else(full)
 }

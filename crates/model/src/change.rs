@@ -2,9 +2,9 @@
 
 use crate::{
     AddressKey, AddressSpec, AliasSpec, ConnectionSpec, Details, Exchange, FirewallKey, FirewallPolicyKey,
-    FirewallSpec, InstanceKey, InstanceSpec, ManagedZoneKey, ManagedZoneSpec, NetworkKey, NetworkSpec,
-    PeeringSpec, PolicyRule, RecordSet, RedisKey, RedisSpec, RouteKey, RouteSpec, ServiceAccount,
-    SubnetworkKey, SubnetworkSpec,
+    FirewallSpec, InstanceKey, InstanceSpec, ManagedZoneKey, ManagedZoneSpec, NatSpec, NetworkKey,
+    NetworkSpec, PeeringSpec, PolicyRule, RecordSet, RedisKey, RedisSpec, RouteKey, RouteSpec, RouterKey,
+    RouterSpec, ServiceAccount, SubnetworkKey, SubnetworkSpec,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -195,6 +195,17 @@ pub enum Change {
     RouteInsert(RouteSpec),
     /// Delete a route.
     RouteDelete(RouteKey),
+    /// Create a router.
+    RouterInsert(RouterSpec),
+    /// Replace a router's NAT gateways.
+    RouterSetNats {
+        /// The router.
+        router: RouterKey,
+        /// All of them from now on.
+        nats: Vec<NatSpec>,
+    },
+    /// Delete a router.
+    RouterDelete(RouterKey),
     /// Add a peering to a network.
     PeeringAdd(PeeringSpec),
     /// Change which routes a network's side of a peering gives and takes.
@@ -283,6 +294,7 @@ impl Change {
                 | Self::FirewallDelete(_)
                 | Self::FirewallPolicyDelete(_)
                 | Self::RouteDelete(_)
+                | Self::RouterDelete(_)
                 | Self::ManagedZoneDelete(_)
                 | Self::RedisDelete(_)
         )
@@ -357,6 +369,9 @@ impl fmt::Display for Change {
             }
             Self::RouteInsert(s) => write!(f, "create route {} to {}", s.key.name, s.dest_range),
             Self::RouteDelete(k) => write!(f, "delete route {}", k.name),
+            Self::RouterInsert(s) => write!(f, "create router {} in {}", s.key.name, s.key.region),
+            Self::RouterSetNats { router, .. } => write!(f, "set NAT gateways of router {}", router.name),
+            Self::RouterDelete(k) => write!(f, "delete router {}", k.name),
             Self::PeeringAdd(s) => {
                 write!(f, "create peering {} from {} to {}", s.name, s.network.name, s.peer.name)
             }

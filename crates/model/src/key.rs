@@ -81,6 +81,10 @@ key!(
     RouteKey { project, name } "projects/{project}/global/routes/{name}"
 );
 key!(
+    /// A Cloud Router, regional.
+    RouterKey { project, region, name } "projects/{project}/regions/{region}/routers/{name}"
+);
+key!(
     /// A private zone of Cloud DNS.
     ManagedZoneKey { project, name } "projects/{project}/managedZones/{name}"
 );

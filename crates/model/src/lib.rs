@@ -29,6 +29,7 @@ pub mod redis;
 pub mod refusal;
 pub mod region;
 pub mod route;
+pub mod router;
 mod rows;
 pub mod seed;
 pub mod subnetwork;
@@ -43,7 +44,7 @@ pub use firewall::{Action, Direction, Firewall, FirewallSpec, L4, LogMetadata, P
 pub use firewall_policy::{FirewallPolicy, PolicyRule};
 pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec, ServiceAccount};
 pub use key::{
-    FirewallKey, FirewallPolicyKey, InstanceKey, ManagedZoneKey, NetworkKey, RedisKey, RouteKey,
+    FirewallKey, FirewallPolicyKey, InstanceKey, ManagedZoneKey, NetworkKey, RedisKey, RouteKey, RouterKey,
     SubnetworkKey,
 };
 pub use managed_zone::{ManagedZone, ManagedZoneSpec, RecordChange, RecordSet};
@@ -53,6 +54,7 @@ pub use project::Project;
 pub use redis::{ConnectMode, Redis, RedisSpec, RedisTier};
 pub use refusal::Refusal;
 pub use route::{NextHop, Route, RouteSpec};
+pub use router::{Nat, NatRanges, NatSources, NatSpec, Router, RouterSpec};
 pub use rows::Row;
 pub use seed::Seed;
 pub use subnetwork::{Subnetwork, SubnetworkSpec};

@@ -143,6 +143,9 @@ pub(crate) fn delete(world: &mut World, key: &NetworkKey) -> Result<(), Refusal>
     if let Some((user, _)) = crate::firewall_policy::of_network(world, key) {
         return Err(Refusal::in_use("network", key, user));
     }
+    if let Some((user, _)) = world.routers.iter().find(|(_, router)| router.network == *key) {
+        return Err(Refusal::in_use("network", key, user));
+    }
     if let Some((user, _)) = world.instances.iter().find(|(_, i)| i.nics.iter().any(|n| n.network == *key)) {
         return Err(Refusal::in_use("network", key, user));
     }

@@ -98,6 +98,7 @@ pub(crate) fn disable(world: &mut World, id: &str, service: &str) -> Result<(), 
             world.networks.keys().any(|key| key.project == id)
                 || world.instances.keys().any(|key| key.project == id)
                 || world.addresses.keys().any(|key| key.project == id)
+                || world.routers.keys().any(|key| key.project == id)
         }
         DNS => world.managed_zones.keys().any(|key| key.project == id),
         REDIS => world.redis.keys().any(|key| key.project == id),
@@ -128,6 +129,9 @@ pub(crate) fn delete(world: &mut World, id: &str) -> Result<(), Refusal> {
         return Err(Refusal::in_use("project", format!("projects/{id}"), user));
     }
     if let Some(user) = world.firewall_policies.keys().find(|key| own(&key.project)) {
+        return Err(Refusal::in_use("project", format!("projects/{id}"), user));
+    }
+    if let Some(user) = world.routers.keys().find(|key| own(&key.project)) {
         return Err(Refusal::in_use("project", format!("projects/{id}"), user));
     }
     if let Some(user) = world.managed_zones.keys().find(|key| own(&key.project)) {

@@ -44,6 +44,7 @@ impl World {
             firewalls,
             firewall_policies,
             routes,
+            routers,
             addresses,
             managed_zones,
             connections,
@@ -60,6 +61,7 @@ impl World {
         differ("firewalls", &before.firewalls, firewalls, &mut rows)?;
         differ("firewallPolicies", &before.firewall_policies, firewall_policies, &mut rows)?;
         differ("routes", &before.routes, routes, &mut rows)?;
+        differ("routers", &before.routers, routers, &mut rows)?;
         differ("addresses", &before.addresses, addresses, &mut rows)?;
         differ("managedZones", &before.managed_zones, managed_zones, &mut rows)?;
         differ("connections", &before.connections, connections, &mut rows)?;

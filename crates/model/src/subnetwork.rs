@@ -230,6 +230,9 @@ pub(crate) fn delete(world: &mut World, key: &SubnetworkKey) -> Result<(), Refus
     if let Some((user, _)) = world.addresses.iter().find(|(_, address)| reserves(address)) {
         return Err(Refusal::in_use("subnetwork", key, user));
     }
+    if let Some(user) = crate::router::user_of_subnetwork(world, key) {
+        return Err(Refusal::in_use("subnetwork", key, user));
+    }
     world.subnetworks.remove(key);
     Ok(())
 }

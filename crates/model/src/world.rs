@@ -3,9 +3,9 @@
 use crate::{
     Address, AddressKey, Change, Connection, Details, Firewall, FirewallKey, FirewallPolicy,
     FirewallPolicyKey, Instance, InstanceKey, ManagedZone, ManagedZoneKey, Network, NetworkKey, PeeringState,
-    Project, Redis, RedisKey, Refusal, Route, RouteKey, Seed, Subnetwork, SubnetworkKey, Timestamp, address,
-    connection, details, firewall, firewall_policy, instance, managed_zone, network, peering, project, redis,
-    route, subnetwork,
+    Project, Redis, RedisKey, Refusal, Route, RouteKey, Router, RouterKey, Seed, Subnetwork, SubnetworkKey,
+    Timestamp, address, connection, details, firewall, firewall_policy, instance, managed_zone, network,
+    peering, project, redis, route, router, subnetwork,
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ pub struct World {
     pub firewall_policies: OrdMap<FirewallPolicyKey, Arc<FirewallPolicy>>,
     /// Default and static routes.
     pub routes: OrdMap<RouteKey, Arc<Route>>,
+    /// Cloud Routers.
+    #[serde(default)]
+    pub routers: OrdMap<RouterKey, Arc<Router>>,
     /// Reserved addresses.
     #[serde(default)]
     pub addresses: OrdMap<AddressKey, Arc<Address>>,
@@ -125,6 +128,9 @@ impl World {
             }
             Change::RouteInsert(spec) => route::insert(self, spec, now),
             Change::RouteDelete(key) => route::delete(self, key),
+            Change::RouterInsert(spec) => router::insert(self, spec, now),
+            Change::RouterSetNats { router, nats } => router::set_nats(self, router, nats),
+            Change::RouterDelete(key) => router::delete(self, key),
             Change::PeeringAdd(spec) => peering::add(self, spec, now),
             Change::PeeringUpdate { network, name, exchange } => {
                 peering::update(self, network, name, *exchange)
@@ -169,6 +175,7 @@ impl World {
             .or_else(|| at(&self.firewalls, path, |firewall| firewall.id))
             .or_else(|| at(&self.firewall_policies, path, |policy| policy.id))
             .or_else(|| at(&self.routes, path, |route| route.id))
+            .or_else(|| at(&self.routers, path, |router| router.id))
             .or_else(|| at(&self.addresses, path, |address| address.id))
             .or_else(|| at(&self.managed_zones, path, |zone| zone.id))
             .or_else(|| at(&self.redis, path, |redis| redis.id))

@@ -63,7 +63,10 @@ impl<'a> View<'a> {
             return Ok(Owner::Instance(self.instance(name)?.clone()));
         }
         match self.fabric.nics_of(&Owner::Internet).is_empty() {
-            true => Err("there is no internet: nothing that runs has an external address".into()),
+            true => Err(
+                "there is no internet: nothing that runs has an external address, or is served by Cloud NAT"
+                    .into(),
+            ),
             false => Ok(Owner::Internet),
         }
     }

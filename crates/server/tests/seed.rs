@@ -77,7 +77,9 @@ fn random_worlds_come_back() {
             // Only the order of its changes allowed it, such as a Redis instance whose peering was deleted later.
             continue;
         }
-        whole += usize::from(exported.lost.is_empty());
+        // Files have no words for routers, nor for the addresses that their gateways have.
+        let wordless = |line: &String| line.contains("/routers/") || line.contains("/addresses/");
+        whole += usize::from(exported.lost.iter().all(wordless));
         let (before, after) = (essence(&world), essence(&by_requests(&exported.text).world));
         let rows: BTreeSet<_> = before.keys().chain(after.keys()).collect();
         for row @ (kind, key) in rows.into_iter().filter(|row| before.get(row) != after.get(row)) {

@@ -8,7 +8,7 @@ use tombolo_model::instance::mac_of;
 
 use crate::frame::{CLOSED_PORT, Frame, ICMP, IPV4, Ip, PORT, TCP, UDP, ethernet};
 use crate::scene::{
-    CLOSED, CLOSED_OUTSIDE, MALLORY, OPEN, OPEN_OUTSIDE, PEER, PEER_OUTSIDE, REDIS, gateway_mac,
+    CLOSED, CLOSED_OUTSIDE, MALLORY, NAT_OUTSIDE, OPEN, OPEN_OUTSIDE, PEER, PEER_OUTSIDE, REDIS, gateway_mac,
 };
 use crate::suite::{Attempt, nothing};
 
@@ -45,6 +45,15 @@ pub(crate) const INTERNET: &[Attempt] = &[
     by("internet", "internet-to-redis", "a managed service from outside", || client(INTERNET_CLIENT, REDIS)),
     by("internet", "internet-to-nobody", "an external address that nobody has", || {
         client(INTERNET_CLIENT, NOBODY_OUTSIDE)
+    }),
+    by("internet", "internet-to-a-nat", "the address of Cloud NAT, beside a connection that it has", || {
+        client(INTERNET_CLIENT, NAT_OUTSIDE)
+    }),
+    by("internet", "internet-spoofs-an-answer", "an answer by Cloud NAT from somebody else", || {
+        frame(INTERNET_CLIENT, Ip::new(PEER_OUTSIDE, NAT_OUTSIDE, UDP).udp((PORT, PORT), b"isolation"))
+    }),
+    by("mallory", "around-by-cloud-nat", "the address of Cloud NAT of a peer's peer", || {
+        mallory(MALLORY, NAT_OUTSIDE)
     }),
     by("internet", "internet-to-a-closed-port", "past the firewall of a VM with an external address", || {
         let syn = Ip::new(INTERNET_CLIENT, CLOSED_OUTSIDE, TCP).tcp((4100, CLOSED_PORT), 2);

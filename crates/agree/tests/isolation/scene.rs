@@ -5,7 +5,7 @@
 //!   open    ─┤ vpc-1 ── peering ── vpc-2 ─┬─ peering ── vpc-3 ── far         other ── vpc-4
 //!   closed  ─┘                      peer ─┴─ peering ── the tenant network of redis-1
 //! ```
-//! `internet` is the lab's client there, and open, closed and peer have external addresses.
+//! `internet` is the lab's client there, and open, closed and peer have external addresses; far has Cloud NAT.
 //! Everybody is open to everything, but `closed` (only port 7777) and redis-1 (Google's rules): what keeps a packet
 //! from them must be something else than a rule that could have been written otherwise.
 
@@ -18,9 +18,9 @@ use tombolo_dataplane::{Desired, Link, Namespace, render};
 use tombolo_fabric::{Fabric, INTERNET_CLIENT, Owner, compile};
 use tombolo_model::instance::mac_of;
 use tombolo_model::{
-    Change, ConnectMode, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NetworkKey,
-    NetworkSpec, NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier, SubnetworkKey,
-    SubnetworkSpec, Timestamp, World, project,
+    Change, ConnectMode, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NatRanges,
+    NatSources, NatSpec, NetworkKey, NetworkSpec, NicSpec, PeeringSpec, PortRange, Protocol, RedisKey,
+    RedisSpec, RedisTier, RouterKey, RouterSpec, SubnetworkKey, SubnetworkSpec, Timestamp, World, project,
 };
 
 use crate::ear::Ear;
@@ -46,6 +46,8 @@ pub(crate) const OTHER: Ipv4Addr = Ipv4Addr::new(10, 4, 0, 2);
 pub(crate) const OPEN_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 pub(crate) const CLOSED_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
 pub(crate) const PEER_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 4);
+/// Of the gateway that serves far.
+pub(crate) const NAT_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 5);
 pub(crate) const REDIS: Ipv4Addr = Ipv4Addr::new(10, 34, 175, 91);
 
 /// The VMs: name, network, address.
@@ -109,6 +111,7 @@ impl Scene {
                 ("closed", "peer"),
                 ("internet", "open"),
                 ("open", "internet"),
+                ("far", "internet"),
             ] {
                 let frame = self.allowed(from, to);
                 self.ear(from).send(&frame);
@@ -264,6 +267,16 @@ fn world() -> World {
         let name = "External NAT".to_owned();
         changes.push(Change::AccessConfigAdd { instance, nic: 0, name, address: None });
     }
+    changes.push(Change::RouterInsert(RouterSpec {
+        key: RouterKey::new(PROJECT, REGION, "router-1"),
+        network: network(3),
+        nats: vec![NatSpec {
+            name: "nat-1".into(),
+            addresses: None,
+            sources: NatSources::AllSubnetworks(NatRanges::All),
+            min_ports_per_vm: None,
+        }],
+    }));
     changes.push(Change::RedisInsert(RedisSpec {
         key: RedisKey::new(PROJECT, REGION, "redis-1"),
         authorized_network: network(2),

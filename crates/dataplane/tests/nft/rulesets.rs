@@ -12,6 +12,11 @@ fn ranges() -> impl Strategy<Value = ipnet::Ipv4Net> {
     (base, 0u8..=32).prop_map(|(base, bits)| ipnet::Ipv4Net::new_assert(base.into(), bits).trunc())
 }
 
+/// Such as an interface has; never all addresses.
+fn narrow() -> impl Strategy<Value = ipnet::Ipv4Net> {
+    ranges().prop_map(|range| ipnet::Ipv4Net::new_assert(range.addr(), range.prefix_len().max(8)).trunc())
+}
+
 fn ports() -> impl Strategy<Value = PortRange> {
     let port = || prop_oneof![Just(0u16), Just(u16::MAX), 78u16..84, any::<u16>()];
     (port(), port()).prop_map(|(a, b)| PortRange { first: a.min(b), last: a.max(b) })
@@ -72,14 +77,19 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
         prop::collection::btree_map(0u8..9, any::<(prop::sample::Index, prop::sample::Index)>(), 0..6);
     let ends = prop::collection::btree_map(0u8..9, prop::collection::btree_set(ranges(), 1..4), 0..4);
     let external = prop::collection::btree_map(0u8..9, (0u8..9, any::<u32>()), 0..4);
+    let nat = prop::collection::btree_map(
+        0u8..9,
+        (prop::collection::btree_set(narrow(), 1..4), (0u8..3).prop_map(|n| [198, 18, 1, n].into())),
+        0..4,
+    );
     let fault = (
         prop_oneof![Just(0), Just(1_000_000), 1u32..1_000_000],
         prop::option::of(1000u64..u64::from(u32::MAX)),
     );
     let fault = fault.prop_map(|(loss, rate)| Fault { loss, rate });
     let faults = prop::collection::btree_map(0u8..9, fault, 0..3);
-    (egress, ingress, links, ends, faults, any::<bool>(), any::<bool>(), external).prop_map(
-        |(egress, ingress, links, ends, faults, trusted, transit, external)| {
+    (egress, ingress, links, ends, faults, any::<bool>(), any::<bool>(), (external, nat)).prop_map(
+        |(egress, ingress, links, ends, faults, trusted, transit, (external, nat))| {
             let pick = |chains: &BTreeMap<String, Chain>, at: &prop::sample::Index| {
                 at.get(&chains.keys().collect::<Vec<_>>()).to_string()
             };
@@ -99,6 +109,7 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
                         (of(&link), ([10, own, 0, link].into(), outside.into()))
                     })
                     .collect(),
+                nat: nat.into_iter().map(|(link, served)| (of(&link), served)).collect(),
                 chains: egress.into_iter().chain(ingress).collect(),
             }
         },

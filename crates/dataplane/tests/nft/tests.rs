@@ -77,7 +77,10 @@ fn the_rules_of_a_network() {
         deny no-mail vpc-1 tcp:25 egress targets=web
         nat web-1
         nat web-2
-        nat db-1",
+        nat db-1
+        vm in-1 subnet-1
+        vm in-2 subnet-1
+        router r-1 vpc-1 nat-1=all",
     );
     for table in tables(&world) {
         let space = Space::new();

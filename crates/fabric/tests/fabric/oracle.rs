@@ -45,12 +45,45 @@ fn end<'w>(world: &'w World, network: &NetworkKey, address: Ipv4Addr) -> Option<
     if world.redis.values().any(|r| r.tenant_network == *network && r.host == address) {
         return plain(Kind::Redis);
     }
-    let external = world.instances.values().any(|i| i.running && i.nics.iter().any(|n| n.access.is_some()));
+    let mut nics = world.instances.values().filter(|i| i.running).flat_map(|i| &i.nics);
+    let external = nics.any(|n| {
+        n.access.is_some() || gateway(world, n, n.address).is_some() || {
+            let aliases = n.aliases.iter().map(|alias| alias.range.network());
+            aliases.into_iter().any(|address| gateway(world, n, address).is_some())
+        }
+    });
     if external && (network, address) == (&internet(), INTERNET_CLIENT) {
         return plain(Kind::Internet);
     }
     let user = world.networks.get(network).is_some_and(|n| !n.google_managed);
     if user && address == IAP_CLIENT { plain(Kind::Iap) } else { None }
+}
+
+/// What Cloud NAT makes of an address of the interface, other than one that has an external address: documentation of
+/// Cloud NAT, "Public NAT".
+fn gateway(world: &World, nic: &Nic, address: Ipv4Addr) -> Option<Ipv4Addr> {
+    let alias = nic.aliases.iter().find(|alias| alias.range.contains(&address));
+    if alias.is_none() && (address != nic.address || nic.access.is_some()) {
+        return None;
+    }
+    let secondary = alias.is_some_and(|alias| alias.secondary.is_some());
+    for (key, router) in &world.routers {
+        if router.network != nic.network || key.region != nic.subnetwork.region {
+            continue;
+        }
+        for nat in &router.nats {
+            let ranges = match &nat.spec.sources {
+                NatSources::AllSubnetworks(ranges) => Some(ranges),
+                NatSources::Subnetworks(some) => some.get(&nic.subnetwork),
+            };
+            match ranges {
+                Some(NatRanges::Primary) if secondary => {}
+                Some(_) => return nat.address_of(nic.address),
+                None => {}
+            }
+        }
+    }
+    None
 }
 
 /// The own address of the interface that has the address, itself or in an alias range.
@@ -307,11 +340,19 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
             return dropped(Cause::TrafficTypeBlocked);
         }
         Some(Way::Internet) => {
-            // Only the interface's own address is known outside, by another one.
-            let own =
-                |n: &&Nic| n.network == flow.network && n.address == flow.nic && flow.source == flow.nic;
+            // The interface's own addresses are known outside, by others: that of an access configuration, or Cloud NAT's.
+            let own = |n: &&Nic| n.network == flow.network && n.address == flow.nic;
             let nics = world.instances.values().flat_map(|i| &i.nics);
-            return match nics.into_iter().find(own).and_then(|nic| nic.access.as_ref()) {
+            let nic = nics.into_iter().find(own);
+            let access = nic.and_then(|nic| nic.access.as_ref()).filter(|_| flow.source == flow.nic);
+            if let Some(address) = nic.and_then(|nic| gateway(world, nic, flow.source)) {
+                return match (flow.protocol, flow.port) {
+                    (17, 68) => dropped(Cause::TrafficTypeBlocked),
+                    (1 | 6 | 17, _) => outside(world, flow, address),
+                    _ => dropped(Cause::NoExternalAddress),
+                };
+            }
+            return match access {
                 Some(_) if (flow.protocol, flow.port) == (17, 68) => dropped(Cause::TrafficTypeBlocked),
                 Some(access) => outside(world, flow, access.address),
                 None => dropped(Cause::NoExternalAddress),

@@ -554,6 +554,47 @@ fn the_internet_knows_external_addresses_alone() {
 }
 
 #[test]
+fn cloud_nat_serves_what_has_no_external_address() {
+    // 198.18.0.2 is vm-1's, 198.18.0.3 the gateway's.
+    let nat = "nat vm-1\nrouter r-1 vpc-1 n-1=all\nallow friend vpc-2 tcp:80 sources=198.18.0.3/32\nnat vm-2
+        vm fwd subnet-1 forward\nallow all vpc-1 all sources=0.0.0.0/0\nroute in vpc-1 198.18.0.3/32 fwd
+        deny no vpc-1 tcp:81 egress destinations=203.0.113.0/24";
+    table(
+        &[PEERED, nat],
+        "vm-1b -> 203.0.113.2 tcp/80 : DELIVERED internet
+         vm-1b -> 203.0.113.2 icmp : DELIVERED internet
+         vm-1b -> 203.0.113.2 sctp/80 : DROP NO_EXTERNAL_ADDRESS
+         vm-1b -> 203.0.113.2 tcp/25 : DROP TRAFFIC_TYPE_BLOCKED
+         vm-1b -> 203.0.113.2 tcp/81 : DROP FIREWALL_RULE no
+         vm-1b -> 198.18.0.4 tcp/80 : DELIVERED vm-2
+         vm-1b -> 198.18.0.2 tcp/80 : DELIVERED vm-1
+         vm-1 -> 198.18.0.4 tcp/80 : DROP FIREWALL_RULE default-deny-ingress
+         fwd -> 203.0.113.2 tcp/80 : DELIVERED internet
+         fwd@10.1.0.3 -> 203.0.113.2 tcp/80 : DROP NO_EXTERNAL_ADDRESS
+         vm-2b -> 203.0.113.2 tcp/80 : DROP NO_EXTERNAL_ADDRESS
+         iap:vpc-1 -> 203.0.113.2 tcp/80 : DROP NO_EXTERNAL_ADDRESS
+         internet -> 198.18.0.3 tcp/80 : DROP UNKNOWN_EXTERNAL_ADDRESS
+         vm-2 -> 198.18.0.3 tcp/80 : DROP UNKNOWN_EXTERNAL_ADDRESS",
+    );
+    // Alias ranges are served beside an external address, those of secondary ranges only where all ranges are.
+    let alias = "secondary subnet-1 pods=10.8.0.0/24\nalias vm-1 pods=10.8.0.9/32,=10.1.0.77/32";
+    let flows = |second: &str| {
+        format!(
+            "vm-1@10.1.0.77 -> 203.0.113.2 tcp/80 : DELIVERED internet
+             vm-1@10.8.0.9 -> 203.0.113.2 tcp/80 : {second}"
+        )
+    };
+    table(&[nat, alias], &flows("DELIVERED internet"));
+    table(&[nat, alias, "nats r-1 n-1=primary"], &flows("DROP NO_EXTERNAL_ADDRESS"));
+    let other = "subnet other vpc-1 10.3.0.0/24\nvm vm-3 other";
+    table(
+        &[nat, other, "nats r-1 n-1=subnet-1:all"],
+        "vm-1b -> 203.0.113.2 tcp/80 : DELIVERED internet
+         vm-3 -> 203.0.113.2 tcp/80 : DROP NO_EXTERNAL_ADDRESS",
+    );
+}
+
+#[test]
 fn sources_are_checked_and_forwarders_are_trusted() {
     let router = "vm router subnet-1 forward
         route far vpc-1 192.168.0.0/16 router

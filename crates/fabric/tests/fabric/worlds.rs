@@ -96,6 +96,14 @@ fn policy() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Some NAT gateways.
+fn gateways() -> impl Strategy<Value = String> {
+    select(
+        &["n=all", "n=primary", "n=a", "n=a:all", "n=b o=a", "n=c:all@x", "n=all@x+y", "n=d+a:all@y", ""][..],
+    )
+    .prop_map(str::to_owned)
+}
+
 /// A line of the table language of changes.
 fn line() -> impl Strategy<Value = String> {
     let (network, name, range) = (|| select(NETWORKS), || select(NAMES), || select(RANGES));
@@ -135,6 +143,8 @@ fn line() -> impl Strategy<Value = String> {
             .prop_map(|(s, ranges)| format!("secondary {s} {ranges}")),
         3 => (name(), select(&["pods=10.8.0.32/28", "pods=/30", "=10.1.0.77/32", "=/32", ""][..]))
             .prop_map(|(v, aliases)| format!("alias {v} {aliases}")),
+        3 => (select(&["r", "q"][..]), network(), gateways()).prop_map(|(r, n, nats)| format!("router {r} {n} {nats}")),
+        2 => (select(&["r", "q"][..]), gateways()).prop_map(|(r, nats)| format!("nats {r} {nats}")),
         5 => policy(),
         9 => rule(&["vpc-1", "vpc-1", "vpc-2", "vpc-3", "vpc-4"]),
         5 => (of_route, select(&["vpc-1", "vpc-1", "vpc-2", "vpc-3", "vpc-4"][..]), dest, hop)
@@ -159,6 +169,7 @@ fn build(lines: &[String]) -> World {
         policy p\npolicy q\nassociate p at-vpc-1 vpc-1
         allow web-3 vpc-3 tcp:80\nallow open-4 vpc-4 udp,icmp
         redis r vpc-3\nsubnet e vpc-3 172.17.0.0/24\nvm e e
+        reserve x external\nreserve y external
         secondary a pods=10.8.0.0/24\nalias a pods=10.8.0.16/28
         peer vpc-1-to-vpc-2 vpc-1 vpc-2\npeer vpc-2-to-vpc-1 vpc-2 vpc-1";
     let mut world = crate::support::world(start);
@@ -282,6 +293,7 @@ impl AnyFlow {
             "198.18.0.2",
             "198.18.0.3",
             "198.18.0.4",
+            "198.18.0.5",
             "232.226.106.154",
             "169.254.169.254",
         ];

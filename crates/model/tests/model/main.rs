@@ -10,5 +10,6 @@ mod random;
 mod redis;
 mod refusals;
 mod reserved;
+mod routers;
 mod story;
 mod support;

@@ -22,6 +22,7 @@
 //!   secondary subnet-1 pods=10.8.0.0/16,…    alias vm-1 pods=10.8.1.0/24,=10.1.0.77/32,pods=/28
 //!   reserve a-1 subnet-1[=10.1.0.9]|external|external=A|range vpc-1 BASE|any LENGTH
 //!   nat vm-1 [A]                          unnat vm-1
+//!   router r-1 vpc-1 [NAT …]              nats r-1 [NAT …]       (NAT is NAME=all|primary|SUBNET[:all][+SUBNET…][@A-1[+A-2]])
 //!   host project-1                        unhost project-1
 //!   attach project-2 project-1            detach project-2 project-1       (service project, host project)
 //!   delete network|subnet|vm|rule|route|redis|address|… NAME
@@ -102,6 +103,12 @@ fn firewall(text: &str) -> FirewallKey {
 fn policy(text: &str) -> FirewallPolicyKey {
     let (project, name) = place(text);
     FirewallPolicyKey::new(project, name)
+}
+
+/// `r-1` of the tests' region.
+pub(crate) fn router(text: &str) -> RouterKey {
+    let (project, name) = place(text);
+    RouterKey::new(project, "us-central1", name)
 }
 
 fn route(text: &str) -> RouteKey {
@@ -220,6 +227,15 @@ pub(crate) fn change(line: &str) -> Change {
             address: w.words.get(2).map(|address| parse(address)),
         },
         "unnat" => Change::AccessConfigDelete { instance: vm(w.nth(1)), nic: 0, name: "External NAT".into() },
+        "router" => Change::RouterInsert(RouterSpec {
+            key: router(w.nth(1)),
+            network: network(w.nth(2)),
+            nats: w.words.iter().skip(3).map(|text| gateway(text)).collect(),
+        }),
+        "nats" => Change::RouterSetNats {
+            router: router(w.nth(1)),
+            nats: w.words.iter().skip(2).map(|text| gateway(text)).collect(),
+        },
         "host" => Change::HostEnable(w.nth(1).into()),
         "unhost" => Change::HostDisable(w.nth(1).into()),
         "attach" => Change::ServiceProjectAttach { project: w.nth(1).into(), host: w.nth(2).into() },
@@ -256,6 +272,25 @@ fn alias((secondary, range): (&str, &str)) -> AliasSpec {
         prefix_len: parse(length),
         secondary: (!secondary.is_empty()).then(|| secondary.to_owned()),
     }
+}
+
+/// `n=all`, `n=subnet-1+subnet-2:all@a-1+a-2`
+fn gateway(text: &str) -> NatSpec {
+    let (name, rest) = text.split_once('=').unwrap_or((text, "all"));
+    let (sources, addresses) = match rest.split_once('@') {
+        Some((sources, addresses)) => (sources, Some(addresses.split('+').map(address).collect())),
+        None => (rest, None),
+    };
+    let listed = |text: &str| match text.split_once(':') {
+        Some((name, _)) => (subnet(name), NatRanges::All),
+        None => (subnet(text), NatRanges::Primary),
+    };
+    let sources = match sources {
+        "all" => NatSources::AllSubnetworks(NatRanges::All),
+        "primary" => NatSources::AllSubnetworks(NatRanges::Primary),
+        listed_ones => NatSources::Subnetworks(listed_ones.split('+').map(listed).collect()),
+    };
+    NatSpec { name: name.into(), addresses, sources, min_ports_per_vm: None }
 }
 
 fn reserve(w: &Words) -> Reserve {
@@ -354,6 +389,7 @@ fn delete(kind: &str, name: &str) -> Change {
         "policy" => Change::FirewallPolicyDelete(policy(name)),
         "route" => Change::RouteDelete(route(name)),
         "redis" => Change::RedisDelete(redis(name)),
+        "router" => Change::RouterDelete(router(name)),
         "address" => Change::AddressDelete(address(name)),
         other => panic!("what is {other}?"),
     }

@@ -3,7 +3,7 @@
 use super::session::Session;
 use super::{
     Globals, Noun, addresses, firewall_rules, instances, network_firewall_policies, networks, operations,
-    places, routes, shared_vpc,
+    places, routers, routes, shared_vpc,
 };
 use crate::ssh;
 use anyhow::Result;
@@ -32,6 +32,9 @@ enum ComputeNoun {
     /// Routes
     #[command(subcommand)]
     Routes(routes::Verb),
+    /// Cloud Routers, and Cloud NAT
+    #[command(subcommand)]
+    Routers(routers::Verb),
     /// Reserved addresses
     #[command(subcommand)]
     Addresses(addresses::Verb),
@@ -84,6 +87,7 @@ impl Noun for Compute {
             ComputeNoun::FirewallRules(verb) => verb.run(session),
             ComputeNoun::NetworkFirewallPolicies(verb) => verb.run(session),
             ComputeNoun::Routes(verb) => verb.run(session),
+            ComputeNoun::Routers(verb) => verb.run(session),
             ComputeNoun::Addresses(verb) => verb.run(session),
             ComputeNoun::Instances(verb) => verb.run(session),
             ComputeNoun::SharedVpc(verb) => verb.run(session),

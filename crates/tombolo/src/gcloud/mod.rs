@@ -24,6 +24,7 @@ mod print;
 mod projection;
 mod projects;
 mod redis;
+mod routers;
 mod routes;
 mod services;
 mod session;

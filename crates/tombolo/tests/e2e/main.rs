@@ -16,6 +16,7 @@ mod internet;
 mod kill;
 mod life;
 mod logs;
+mod nat;
 mod packets;
 mod policies;
 mod restart;

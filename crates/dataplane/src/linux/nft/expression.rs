@@ -190,11 +190,14 @@ pub(super) fn verdict(list: &mut Attributes, verdict: &Verdict, states: Option<&
         Verdict::Nat(side, map) => {
             load_ipv4(list, *side);
             look_up(list, map, None, Some(REGISTER));
-            expression(list, "nat", |a| {
-                a.number(1, u32::from(*side == Side::Destination)); // NFTA_NAT_TYPE: NFT_NAT_SNAT, NFT_NAT_DNAT
-                a.number(2, libc::AF_INET as u32); // NFTA_NAT_FAMILY
-                a.number(3, REGISTER); // NFTA_NAT_REG_ADDR_MIN
+            nat(list, *side);
+        }
+        Verdict::NatTo(address) => {
+            expression(list, "immediate", |a| {
+                a.number(1, REGISTER); // NFTA_IMMEDIATE_DREG
+                a.nested(2, |a| a.bytes(1, &address.octets())); // NFTA_IMMEDIATE_DATA, NFTA_DATA_VALUE
             });
+            nat(list, Side::Source);
         }
         Verdict::Accept | Verdict::Drop | Verdict::Next | Verdict::Goto(_) => {
             expression(list, "immediate", |a| {
@@ -203,6 +206,15 @@ pub(super) fn verdict(list: &mut Attributes, verdict: &Verdict, states: Option<&
             })
         }
     }
+}
+
+/// Appends that an address of the packet's connection becomes the one that is loaded.
+fn nat(list: &mut Attributes, side: Side) {
+    expression(list, "nat", |a| {
+        a.number(1, u32::from(side == Side::Destination)); // NFTA_NAT_TYPE: NFT_NAT_SNAT, NFT_NAT_DNAT
+        a.number(2, libc::AF_INET as u32); // NFTA_NAT_FAMILY
+        a.number(3, REGISTER); // NFTA_NAT_REG_ADDR_MIN
+    });
 }
 
 /// A verdict as data: of an immediate expression, or of an element of a map.
@@ -214,7 +226,9 @@ pub(super) fn verdict_data(data: &mut Attributes, verdict: &Verdict) {
         Verdict::Next => (NFT_CONTINUE, None),
         Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
         // The others are no data, and nothing passes by mistake.
-        Verdict::Drop | Verdict::ByLink(..) | Verdict::ByState(_) | Verdict::Nat(..) => (libc::NF_DROP, None),
+        Verdict::Drop | Verdict::ByLink(..) | Verdict::ByState(_) | Verdict::Nat(..) | Verdict::NatTo(_) => {
+            (libc::NF_DROP, None)
+        }
     };
     data.nested(2, |a| {
         // NFTA_DATA_VERDICT
