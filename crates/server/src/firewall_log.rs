@@ -4,10 +4,9 @@
 //! what else is told of the rule, and who is at the other end, is as the World has it when it is asked.
 //! Source: Google's documentation of VPC firewall rules logging, "Log format".
 
-use crate::flow_log::moment;
+use crate::log_entry::{Origin, connection, instance_details, moment, owner_near, vpc_details};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use tombolo_agent::Hit;
 use tombolo_dataplane::rules::{Side, counted_by};
 use tombolo_model::{
@@ -77,13 +76,7 @@ impl<'a> Record<'a> {
             Direction::Egress => (it.source, it.destination),
         };
         let mut payload = json!({
-            "connection": {
-                "src_ip": it.source,
-                "src_port": it.source_port,
-                "dest_ip": it.destination,
-                "dest_port": it.destination_port,
-                "protocol": it.protocol,
-            },
+            "connection": connection(it),
             "disposition": self.disposition(),
             "rule_details": self.rule_details(rule.map(|rule| &**rule), metadata),
         });
@@ -92,23 +85,13 @@ impl<'a> Record<'a> {
                 payload["instance"] = instance_details(instance);
             }
             payload["vpc"] = vpc_details(world, &self.network, own);
-            let near = [&self.network].into_iter().chain(world.active_peers(&self.network));
-            if let Some((network, instance)) =
-                near.into_iter().find_map(|at| Some((at, owner(world, at, far)?)))
-            {
+            if let Some((network, instance)) = owner_near(world, &self.network, far) {
                 payload["remote_instance"] = instance_details(instance);
                 payload["remote_vpc"] = vpc_details(world, network, far);
             }
         }
-        let project = &self.network.project;
-        let log = format!("projects/{project}/logs/compute.googleapis.com%2Ffirewall");
-        json!({
-            "insertId": format!("{:x}-{:x}", self.hit.at, self.hit.number),
-            "jsonPayload": payload,
-            "logName": log,
-            "resource": { "type": "gce_subnetwork", "labels": resource(world, &self.network, own) },
-            "timestamp": self.timestamp(),
-        })
+        let (at, number) = (self.hit.at, self.hit.number);
+        Origin { log: "firewall", network: &self.network, end: own, at, number }.entry(world, payload)
     }
 
     fn rule_details(&self, rule: Option<&Firewall>, metadata: bool) -> Value {
@@ -151,54 +134,6 @@ fn ip_port_info(l4: &L4) -> Value {
         info.insert("port_range".into(), l4.ports.iter().map(|ports| json!(ports.to_string())).collect());
     }
     Value::Object(info)
-}
-
-pub(crate) fn instance_details(key: &InstanceKey) -> Value {
-    let region = key.zone.rsplit_once('-').map_or(&*key.zone, |(region, _)| region);
-    json!({ "project_id": key.project, "vm_name": key.name, "region": region, "zone": key.zone })
-}
-
-pub(crate) fn vpc_details(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Value {
-    let mut details = json!({ "project_id": network.project, "vpc_name": network.name });
-    if let Some((name, ..)) = subnetwork(world, network, address) {
-        details["subnetwork_name"] = json!(name);
-    }
-    details
-}
-
-/// The labels of a `gce_subnetwork` (Cloud Logging, "Monitored resource types").
-pub(crate) fn resource(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Value {
-    let mut labels = json!({ "project_id": network.project });
-    if let Some((name, region, id)) = subnetwork(world, network, address) {
-        labels["location"] = json!(region);
-        labels["subnetwork_id"] = json!(id.to_string());
-        labels["subnetwork_name"] = json!(name);
-    }
-    labels
-}
-
-/// The subnetwork that has an address: its name, region and id.
-fn subnetwork<'w>(
-    world: &'w World,
-    network: &NetworkKey,
-    address: Ipv4Addr,
-) -> Option<(&'w str, &'w str, u64)> {
-    let mut own = world.subnetworks.iter().filter(|(_, subnetwork)| subnetwork.network == *network);
-    let found = own.find(|(_, subnetwork)| subnetwork.ranges().any(|range| range.contains(&address)));
-    found.map(|(key, subnetwork)| (&*key.name, &*key.region, subnetwork.id))
-}
-
-/// The instance that has an address in a network.
-pub(crate) fn owner<'w>(
-    world: &'w World,
-    network: &NetworkKey,
-    address: Ipv4Addr,
-) -> Option<&'w InstanceKey> {
-    let has = |nic: &tombolo_model::Nic| {
-        let own = nic.address == address || nic.aliases.iter().any(|alias| alias.range.contains(&address));
-        nic.network == *network && own
-    };
-    world.instances.iter().find(|(_, instance)| instance.nics.iter().any(has)).map(|(key, _)| key)
 }
 
 /// How often a rule has decided.

@@ -7,16 +7,17 @@
 //! Google's documentation of VPC Flow Logs: "Record format". A record is of one direction; the end that reports it is
 //! its source or its destination. What firewalls deny has no connection, and no record.
 
-use crate::firewall_log::{instance_details, owner, resource, vpc_details};
+use crate::log_entry::{Origin, connection, instance_details, moment, owner_near, subnetwork, vpc_details};
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 use tombolo_dataplane::{Connection, Tracked, Volume};
 use tombolo_fabric::METADATA_SERVER;
 use tombolo_model::flow_log::FlowLog;
-use tombolo_model::{LogMetadata, NetworkKey, Protocol, Timestamp, World};
+use tombolo_model::{LogMetadata, NetworkKey, Protocol, World};
 
 /// How many records are kept for a lab; the oldest go first.
 pub const KEPT: usize = 10_000;
@@ -82,6 +83,7 @@ impl FlowLogs {
     pub fn add(&mut self, world: &World, network: &NetworkKey, all: &[Tracked], now: u64) {
         let volumes = all.iter().map(|it| ((it.connection, it.id), (it.sent, it.answered))).collect();
         let Some(before) = self.networks.insert(network.clone(), Seen { at: now, volumes }) else { return };
+        let ends = Ends::of(world, network);
         for it in all.iter().filter(|it| !is_googles(&it.connection)) {
             let known = before.volumes.get(&(it.connection, it.id)).copied().unwrap_or_default();
             let both = [
@@ -91,7 +93,7 @@ impl FlowLogs {
             for (connection, sent) in both.into_iter().filter(|(_, sent)| sent.packets > 0) {
                 for by_source in [true, false] {
                     let end = if by_source { connection.source } else { connection.destination };
-                    let log = owner(world, network, end).and_then(|_| log_of(world, network, end));
+                    let log = ends.log_of(end);
                     if log.is_some_and(|log| is_sampled(&it.connection, it.id, log.sampling)) {
                         let time = (before.at, now);
                         self.keep(Flow {
@@ -138,9 +140,40 @@ fn logs(world: &World) -> BTreeMap<NetworkKey, u32> {
 
 /// How the subnetwork of an address logs.
 fn log_of(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Option<FlowLog> {
-    let mut own = world.subnetworks.iter().filter(|(_, subnetwork)| subnetwork.network == *network);
-    let (key, _) = own.find(|(_, subnetwork)| subnetwork.ranges().any(|range| range.contains(&address)))?;
+    let (key, _) = subnetwork(world, network, address)?;
     FlowLog::of(world.details.get(&key.to_string())?).ok()?
+}
+
+/// The addresses in a network that instances have and whose subnetworks log. Made once for all connections, which may be many.
+struct Ends {
+    logs: Vec<(Ipv4Net, FlowLog)>,
+    addresses: BTreeSet<Ipv4Addr>,
+    aliases: Vec<Ipv4Net>,
+}
+
+impl Ends {
+    fn of(world: &World, network: &NetworkKey) -> Ends {
+        let own = world.subnetworks.iter().filter(|(_, subnetwork)| subnetwork.network == *network);
+        let logs = own.flat_map(|(key, subnetwork)| {
+            let details = world.details.get(&key.to_string());
+            let log = details.and_then(|details| FlowLog::of(details).ok()?);
+            subnetwork.ranges().filter_map(move |range| Some((range, log?)))
+        });
+        let nics = || world.instances.values().flat_map(|instance| &instance.nics);
+        let nics = || nics().filter(|nic| nic.network == *network);
+        Ends {
+            logs: logs.collect(),
+            addresses: nics().map(|nic| nic.address).collect(),
+            aliases: nics().flat_map(|nic| &nic.aliases).map(|alias| alias.range).collect(),
+        }
+    }
+
+    /// How an address's flows are logged, if an instance has it and they are.
+    fn log_of(&self, address: Ipv4Addr) -> Option<FlowLog> {
+        let (_, log) = self.logs.iter().find(|(range, _)| range.contains(&address))?;
+        let alias = || self.aliases.iter().any(|range| range.contains(&address));
+        (self.addresses.contains(&address) || alias()).then_some(*log)
+    }
 }
 
 /// What instances and Google's own server say to each other is not logged.
@@ -202,13 +235,7 @@ impl Flow {
     pub fn entry(&self, world: &World) -> Value {
         let it = &self.connection;
         let mut payload = json!({
-            "connection": {
-                "src_ip": it.source,
-                "src_port": it.source_port,
-                "dest_ip": it.destination,
-                "dest_port": it.destination_port,
-                "protocol": it.protocol,
-            },
+            "connection": connection(it),
             "bytes_sent": self.sent.bytes.to_string(),
             "packets_sent": self.sent.packets.to_string(),
             "start_time": moment(self.time.0),
@@ -217,36 +244,22 @@ impl Flow {
         });
         let log = log_of(world, &self.network, self.end());
         if log.is_some_and(|log| log.metadata == LogMetadata::IncludeAllMetadata) {
-            let peers = world.active_peers(&self.network);
-            let near: Vec<&NetworkKey> = [&self.network].into_iter().chain(peers).collect();
             for (side, address) in [("src", it.source), ("dest", it.destination)] {
-                let found = near.iter().find_map(|network| Some((*network, owner(world, network, address)?)));
-                if let Some((network, instance)) = found {
+                if let Some((network, instance)) = owner_near(world, &self.network, address) {
                     payload[format!("{side}_instance")] = instance_details(instance);
                     payload[format!("{side}_vpc")] = vpc_details(world, network, address);
                 }
             }
         }
-        json!({
-            "insertId": format!("{:x}-{:x}", self.time.1, self.number),
-            "jsonPayload": payload,
-            "logName": format!("projects/{}/logs/compute.googleapis.com%2Fvpc_flows", self.network.project),
-            "resource": { "type": "gce_subnetwork", "labels": resource(world, &self.network, self.end()) },
-            "timestamp": self.timestamp(),
-        })
+        let (at, number) = (self.time.1, self.number);
+        Origin { log: "vpc_flows", network: &self.network, end: self.end(), at, number }.entry(world, payload)
     }
-}
-
-/// `2020-02-21T21:43:30.435127Z`
-pub(crate) fn moment(micros: u64) -> String {
-    let text = Timestamp((micros / 1000) as i64).to_string();
-    format!("{}{:03}Z", text.trim_end_matches("+00:00"), micros % 1000)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tombolo_model::{Change, SubnetworkKey};
+    use tombolo_model::{Change, SubnetworkKey, Timestamp};
 
     /// vm-1 (10.1.0.2) in a subnetwork that says this of flow logs, and vm-2 (10.1.1.2) in one that says nothing.
     fn world(config: Value) -> (World, NetworkKey) {

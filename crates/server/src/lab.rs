@@ -5,6 +5,7 @@
 //!                                                          \-- failure --> the old World is made real again
 //! ```
 
+use crate::control::FaultEdit;
 use crate::flow_log::{self, FlowLogs};
 use crate::guest::Guests;
 use crate::note::{self, Note};
@@ -17,7 +18,7 @@ use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tombolo_agent::{Agent, AgentError, ConvergeReport, ProcessState, Program, SpawnOptions};
-use tombolo_dataplane::{Fault, Faults, Place, fault, render_with};
+use tombolo_dataplane::{Faults, fault, render_with};
 use tombolo_fabric::{Owner, compile};
 use tombolo_memorystore::{Process, Settings, Step, TLS_FILE, Wanted, plan, wanted};
 use tombolo_model::{Change, InstanceKey, RedisKey, Refusal, Timestamp, World};
@@ -192,15 +193,17 @@ impl Lab {
         &self.faults
     }
 
-    /// Puts a fault in its place, or takes away what is there, and returns when the packets obey.
-    pub fn set_fault(&mut self, place: Place, fault: Option<Fault>) -> Result<(), LabError> {
+    /// Does something about faults, and returns when the packets obey.
+    pub fn edit_faults(&mut self, edit: FaultEdit) -> Result<(), LabError> {
         let mut faults = self.faults.clone();
-        match fault {
-            Some(_) if !fault::exists(&place, &compile(&self.world)) => {
+        match edit {
+            FaultEdit::Keep => return Ok(()),
+            FaultEdit::Clear => faults.clear(),
+            FaultEdit::Set(place, None) => drop(faults.remove(&place)),
+            FaultEdit::Set(place, Some(_)) if !fault::exists(&place, &compile(&self.world)) => {
                 return Err(LabError::Server(format!("{} is not there", place.short())));
             }
-            Some(fault) => drop(faults.insert(place, fault)),
-            None => drop(faults.remove(&place)),
+            FaultEdit::Set(place, Some(fault)) => drop(faults.insert(place, fault)),
         }
         let before = std::mem::replace(&mut self.faults, faults);
         let made = self.converge().map(drop);

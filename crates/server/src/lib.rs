@@ -12,6 +12,7 @@ pub mod flow_log;
 pub mod guest;
 pub mod http;
 pub mod lab;
+mod log_entry;
 mod note;
 pub mod paths;
 pub mod run;

@@ -48,13 +48,17 @@ impl<'a> View<'a> {
 
     /// The instance that a name means: `vm-1`, `zone/vm-1`, `project/zone/vm-1`, or its whole path.
     pub fn instance(&self, name: &str) -> Result<&InstanceKey, String> {
+        let known = || self.world.instances.keys().map(|k| k.name.clone()).collect();
+        unique("instance", name, self.instances(name), known)
+    }
+
+    /// The instances that a name may mean.
+    fn instances(&self, name: &str) -> Vec<&InstanceKey> {
         let forms = |key: &InstanceKey| {
             let InstanceKey { project, zone, name } = key;
             [name.clone(), format!("{zone}/{name}"), format!("{project}/{zone}/{name}"), key.to_string()]
         };
-        let found: Vec<_> =
-            self.world.instances.keys().filter(|key| forms(key).iter().any(|f| f == name)).collect();
-        unique("instance", name, found, || self.world.instances.keys().map(|k| k.name.clone()).collect())
+        self.world.instances.keys().filter(|key| forms(key).iter().any(|f| f == name)).collect()
     }
 
     /// The endpoint in which programs of a VM, or of the internet's client, run.
@@ -78,31 +82,40 @@ impl<'a> View<'a> {
 
     /// The Redis instance that a name means.
     pub fn redis(&self, name: &str) -> Result<&RedisKey, String> {
-        let found: Vec<_> =
-            self.world.redis.keys().filter(|k| k.name == name || k.to_string() == name).collect();
-        unique("redis instance", name, found, || self.world.redis.keys().map(|k| k.name.clone()).collect())
+        let known = || self.world.redis.keys().map(|k| k.name.clone()).collect();
+        unique("redis instance", name, self.redis_instances(name), known)
+    }
+
+    /// The Redis instances that a name may mean.
+    fn redis_instances(&self, name: &str) -> Vec<&RedisKey> {
+        self.world.redis.keys().filter(|k| k.name == name || k.to_string() == name).collect()
     }
 
     /// The instance or the Redis instance that a name means, or [`INTERNET`]'s client where there is one.
     pub fn endpoint(&self, name: &str) -> Result<Owner, String> {
-        if name == INTERNET && self.fabric.networks.contains_key(&internet()) {
+        if self.is_internet(name) && self.fabric.networks.contains_key(&internet()) {
             return Ok(Owner::Internet);
         }
-        match (self.instance(name), self.redis(name)) {
-            (Ok(_), Ok(_)) => {
-                Err(format!("'{name}' means an instance and a redis instance: use the whole path"))
-            }
-            (Ok(key), Err(_)) => Ok(Owner::Instance(key.clone())),
-            (Err(_), Ok(key)) => Ok(Owner::Redis(key.clone())),
-            // Several of one kind are an error of their own.
-            (Err(error), Err(_)) | (Err(_), Err(error)) if error.contains(" means several ") => Err(error),
-            (Err(_), Err(_)) => {
+        match (self.instances(name).as_slice(), self.redis_instances(name).as_slice()) {
+            ([], []) => {
                 let instances = self.world.instances.keys().map(|key| key.name.as_str());
                 let redis = self.world.redis.keys().map(|key| key.name.as_str());
                 let known = instances.chain(redis).collect::<Vec<_>>().join(", ");
                 Err(format!("there is no instance or redis instance '{name}' in the lab (there is: {known})"))
             }
+            ([_], [_]) => Err(format!("'{name}' means an instance and a redis instance: use the whole path")),
+            ([], _) | ([_, _, ..], [_]) => Ok(Owner::Redis(self.redis(name)?.clone())),
+            _ => Ok(Owner::Instance(self.instance(name)?.clone())),
         }
+    }
+
+    /// An interface of an endpoint, with the network that it is in.
+    pub fn nic(&self, owner: &Owner, index: u8) -> Result<(&NetworkKey, &Nic), String> {
+        let nics = self.fabric.nics_of(owner);
+        nics.iter().find(|(_, nic)| nic.index == index).copied().ok_or_else(|| {
+            let all: Vec<_> = nics.iter().map(|(_, nic)| format!("nic{}", nic.index)).collect();
+            format!("{} has no nic{index} (it has: {})", owner.name(), all.join(", "))
+        })
     }
 
     /// What `redis-1`, `redis-1:6380`, `vm-2`, `vm-2:22`, `10.2.0.2` or `10.2.0.2:22` stands for.

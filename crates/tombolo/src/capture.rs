@@ -52,12 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let running = Running::find(&args.lab)?;
     let view = running.view();
     let owner = view.endpoint(&args.endpoint).map_err(|e| anyhow!(e))?;
-    let nics = view.fabric.nics_of(&owner);
-    let indices: Vec<String> = nics.iter().map(|(_, nic)| format!("nic{}", nic.index)).collect();
-    let (network, nic) =
-        nics.iter().find(|(_, nic)| u32::from(nic.index) == u32::from(args.interface)).ok_or_else(|| {
-            anyhow!("{} has no nic{} (it has: {})", owner.name(), args.interface, indices.join(", "))
-        })?;
+    let (network, nic) = view.nic(&owner, args.interface).map_err(|e| anyhow!(e))?;
     let mut sink = Sink::open(args)?;
     let ears = view.agent.capture(&owner.to_string(), &format!("eth{}", nic.index))?;
     let signals = signals()?;

@@ -121,16 +121,7 @@ impl Where {
         let name = self.endpoint.as_deref();
         let name = name.ok_or_else(|| anyhow!("where? Name a VM, a redis instance, or a --peering"))?;
         let owner = view.endpoint(name).map_err(|error| anyhow!(error))?;
-        let nics = view.fabric.nics_of(&owner);
-        if !nics.iter().any(|(_, nic)| u32::from(nic.index) == u32::from(self.interface)) {
-            let all: Vec<_> = nics.iter().map(|(_, nic)| format!("nic{}", nic.index)).collect();
-            return Err(anyhow!(
-                "{} has no nic{} (it has: {})",
-                owner.name(),
-                self.interface,
-                all.join(", ")
-            ));
-        }
+        view.nic(&owner, self.interface).map_err(|error| anyhow!(error))?;
         Ok(Place::nic(&owner, self.interface.into()))
     }
 }

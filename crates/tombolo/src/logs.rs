@@ -3,6 +3,7 @@
 use crate::lab::{LabArgs, Running};
 use crate::output::{Format, bold, json, print, table};
 use anyhow::{Result, bail};
+use serde_json::Value;
 use std::process::ExitCode;
 use std::time::Duration;
 use tombolo_agent::Hits;
@@ -104,20 +105,13 @@ impl Flows {
                 })
             };
             let flows: Vec<&Flow> = logged.flows.iter().filter(is_meant).collect();
-            match (self.format, self.follow) {
-                (Format::Json, false) => {
-                    json(&flows.iter().map(|flow| flow.entry(&view.world)).collect::<Vec<_>>())?
-                }
-                (Format::Json, true) => {
-                    print(
-                        &flows
-                            .iter()
-                            .map(|flow| format!("{}\n", flow.entry(&view.world)))
-                            .collect::<String>(),
-                    );
-                }
-                (Format::Text, _) => print(&flows.iter().map(|flow| flow_line(flow)).collect::<String>()),
-            }
+            print_all(
+                self.format,
+                self.follow,
+                &flows,
+                |flow| flow.entry(&view.world),
+                |flow| flow_line(flow),
+            )?;
             if !self.follow {
                 return Ok(ExitCode::SUCCESS);
             }
@@ -182,7 +176,8 @@ impl Firewall {
                 .filter(|record| self.rule.as_ref().is_none_or(|rule| *rule == record.rule))
                 .filter(|record| endpoint.is_none() || record.instance == endpoint)
                 .collect();
-            self.print_records(&running, &records)?;
+            let view = running.view();
+            print_all(self.format, self.follow, &records, |record| record.entry(&view.world), line)?;
             if !self.follow {
                 return Ok(ExitCode::SUCCESS);
             }
@@ -195,24 +190,22 @@ impl Firewall {
             }
         }
     }
+}
 
-    fn print_records(&self, running: &Running, records: &[Record<'_>]) -> Result<()> {
-        let view = running.view();
-        match (self.format, self.follow) {
-            (Format::Json, false) => {
-                json(&records.iter().map(|record| record.entry(&view.world)).collect::<Vec<_>>())
-            }
-            (Format::Json, true) => {
-                let lines = records.iter().map(|record| format!("{}\n", record.entry(&view.world)));
-                print(&lines.collect::<String>());
-                Ok(())
-            }
-            (Format::Text, _) => {
-                print(&records.iter().map(line).collect::<String>());
-                Ok(())
-            }
-        }
+/// Prints what was logged: as entries, of which each is a line where more may follow, or as text.
+fn print_all<T>(
+    format: Format,
+    follow: bool,
+    all: &[T],
+    entry: impl Fn(&T) -> Value,
+    line: impl Fn(&T) -> String,
+) -> Result<()> {
+    match (format, follow) {
+        (Format::Json, false) => return json(&all.iter().map(entry).collect::<Vec<_>>()),
+        (Format::Json, true) => print(&all.iter().map(|it| format!("{}\n", entry(it))).collect::<String>()),
+        (Format::Text, _) => print(&all.iter().map(line).collect::<String>()),
     }
+    Ok(())
 }
 
 /// `2026-01-01T10:00:00.000000Z  DENIED   INGRESS  vpc-1/no-telnet  vm-1  10.1.0.2:40000 -> 10.1.0.3:23 tcp`

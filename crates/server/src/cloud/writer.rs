@@ -222,14 +222,7 @@ impl Writer {
 
     /// Faults are the lab's and end with it: nothing of them is kept.
     fn faults(&mut self, edit: FaultEdit) -> Result<Faults, LabError> {
-        match edit {
-            FaultEdit::Keep => {}
-            FaultEdit::Set(place, fault) => self.lab.set_fault(place, fault)?,
-            FaultEdit::Clear => {
-                let places: Vec<_> = self.lab.faults().keys().cloned().collect();
-                places.into_iter().try_for_each(|place| self.lab.set_fault(place, None))?;
-            }
-        }
+        self.lab.edit_faults(edit)?;
         Ok(self.lab.faults().clone())
     }
 
