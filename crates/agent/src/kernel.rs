@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ use tombolo_dataplane::linux::apply::Failure;
 use tombolo_dataplane::linux::guests::Guests;
 use tombolo_dataplane::linux::probe::cookies;
 use tombolo_dataplane::linux::{Held, Kernel};
-use tombolo_dataplane::{Changes, Desired, Probe, Seen, Tracked, plan};
+use tombolo_dataplane::{Changes, Desired, Op, Probe, Seen, Tracked, plan};
 
 use crate::hits::Logging;
 use crate::lab::lock;
@@ -38,6 +38,8 @@ pub(crate) struct Dataplane {
     desired: Mutex<Last>,
     /// The next probe's cookie.
     cookie: AtomicU32,
+    /// How often namespaces have come or gone.
+    turns: AtomicU64,
 }
 
 /// What was desired last.
@@ -54,9 +56,10 @@ impl Dataplane {
         // Connection tracking remembers probes for a while: a new agent begins elsewhere.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
-            kernel: Mutex::new(Kernel { guests: Some(guests), ..Kernel::default() }),
+            kernel: Mutex::new(Kernel::new(guests)),
             desired: Mutex::default(),
             cookie: AtomicU32::new(since.as_micros() as u32),
+            turns: AtomicU64::default(),
         }
     }
 
@@ -65,12 +68,18 @@ impl Dataplane {
         lock(&self.kernel).namespaces.get(name).map(|held| Arc::clone(&held.fd))
     }
 
+    /// How often namespaces have come or gone.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
     /// Makes an empty network namespace unless there is one of that name.
     pub(crate) fn make_netns(&self, name: &str) -> Result<()> {
         let mut kernel = lock(&self.kernel);
         if !kernel.namespaces.contains_key(name) {
             let made = kernel.create(false).with_context(|| format!("make network namespace {name}"))?;
             kernel.namespaces.insert(name.to_owned(), made);
+            self.turns.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -101,8 +110,12 @@ impl Dataplane {
     /// Observes, plans and applies.
     fn make(&self, desired: &Desired) -> Result<ConvergeReport> {
         let mut kernel = lock(&self.kernel);
-        let plan = plan(desired, &kernel.observe().context("observe the kernel")?);
+        let plan = plan(desired, &kernel.observe_as(desired).context("observe the kernel")?);
         let failures = kernel.apply(&plan);
+        let turns = |op: &Op| matches!(op, Op::CreateNamespace { .. } | Op::DeleteNamespace { .. });
+        if plan.edits.iter().any(|edit| turns(&edit.op)) {
+            self.turns.fetch_add(1, Ordering::Relaxed);
+        }
         let edits = plan.edits.iter().map(|edit| (edit.op.to_string(), edit.why.to_owned())).collect();
         Ok(ConvergeReport { edits, failures })
     }

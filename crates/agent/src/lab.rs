@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
@@ -25,6 +26,8 @@ pub struct Lab {
     /// Network namespaces, links, routes and rules.
     pub(crate) dataplane: Dataplane,
     vms: Mutex<BTreeMap<String, Arc<Vm>>>,
+    /// How often VMs have come or gone, or are reached otherwise.
+    turns: AtomicU64,
     /// Who waits for ssh connections.
     pub(crate) listeners: Listeners,
     /// What firewall rules log.
@@ -45,6 +48,7 @@ impl Lab {
             dataplane: Dataplane::new(Arc::clone(&guests)),
             guests,
             vms: Mutex::default(),
+            turns: AtomicU64::default(),
             listeners: Listeners::default(),
             hits: hits::Listeners::default(),
             note: Mutex::default(),
@@ -56,6 +60,11 @@ impl Lab {
     /// One network namespace. The holder keeps it alive.
     pub fn netns_of(&self, name: &str) -> Option<Arc<OwnedFd>> {
         self.dataplane.netns_of(name)
+    }
+
+    /// How often VMs, and how often namespaces have come or gone: as long as both are the same, so is who is where.
+    pub(crate) fn turns(&self) -> (u64, u64) {
+        (self.turns.load(Ordering::Relaxed), self.dataplane.turns())
     }
 
     /// All VMs.
@@ -83,7 +92,7 @@ impl Lab {
             BTreeMap::into_values(gone).collect()
         };
         gone.iter().for_each(|vm| vm.remove());
-        self.declare(specs);
+        self.declare(specs, !gone.is_empty());
         Ok(())
     }
 
@@ -94,17 +103,26 @@ impl Lab {
             let known = lock(&self.vms).remove(key);
             known.iter().for_each(|vm| vm.remove());
         }
-        self.declare(specs);
+        self.declare(specs, !gone.is_empty());
     }
 
-    fn declare(&self, specs: Vec<VmSpec>) {
+    /// Declares VMs. `turned` is whether others have gone.
+    fn declare(&self, specs: Vec<VmSpec>, mut turned: bool) {
         for spec in specs {
             let known = lock(&self.vms).get(&spec.key).cloned();
             match known {
-                Some(vm) => vm.update(spec),
-                None => drop(lock(&self.vms).insert(spec.key.clone(), Arc::new(Vm::new(spec)))),
+                Some(vm) => {
+                    let before = vm.spec();
+                    turned |= (&before.netns, before.ssh.is_some()) != (&spec.netns, spec.ssh.is_some());
+                    vm.update(spec);
+                }
+                None => {
+                    turned = true;
+                    lock(&self.vms).insert(spec.key.clone(), Arc::new(Vm::new(spec)));
+                }
             }
         }
+        self.turns.fetch_add(turned.into(), Ordering::Relaxed);
     }
 
     /// Ends whatever runs in a VM, for example before its network namespace is replaced. It starts anew with

@@ -41,8 +41,8 @@ pub(crate) struct Listeners {
     /// What its thread waits with; made with the first VM that listens.
     epoll: OnceLock<Arc<Epoll>>,
     next: AtomicU64,
-    /// One [`listen`] at a time.
-    changing: Mutex<()>,
+    /// One [`listen`] at a time: [`Lab::turns`] when it was done last.
+    listened: Mutex<Option<(u64, u64)>>,
 }
 
 /// The socket of one VM.
@@ -60,7 +60,13 @@ struct Listener {
 /// Makes it so that the VMs that have a network and a configuration for it listen, and no others.
 pub(crate) fn listen(lab: &Arc<Lab>) -> Result<()> {
     let listeners = &lab.listeners;
-    let _changing = lock(&listeners.changing);
+    let mut listened = lock(&listeners.listened);
+    // Asked first: what turns meanwhile is for the next time.
+    let turns = lab.turns();
+    if *listened == Some(turns) {
+        return Ok(());
+    }
+    *listened = None;
     let mut wanted = BTreeMap::new();
     for vm in lab.vms() {
         let spec = vm.spec();
@@ -86,6 +92,7 @@ pub(crate) fn listen(lab: &Arc<Lab>) -> Result<()> {
         lock(&listeners.by_vm).insert(key, Arc::clone(&listener));
         epoll(lab)?.add(&listener.socket, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
     }
+    *listened = Some(turns);
     Ok(())
 }
 

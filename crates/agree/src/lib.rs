@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::rules::{Side, counter};
-use tombolo_dataplane::{Counted, Probe, Seen, render};
+use tombolo_dataplane::{Counted, Faults, Probe, Rendered, Seen};
 use tombolo_fabric::{
     Cause, Fabric, Flow, Nic, Owner, State, Step, Trace, Verdict, Via, candidates, compile, internet, trace,
 };
@@ -125,14 +125,16 @@ pub fn agree(agent: &Agent, options: &Options, mut progress: impl FnMut(&Report)
     let mut report = Report::default();
     let mut tracked = Tracked::new();
     let mut routers = Routers::default();
+    // As in a server, each is rendered from the one before.
+    let mut rendered = Rendered::default();
     for i in 0..options.worlds {
         if i % FRESH_EVERY == 0 {
             Routers::leave(agent).map_err(|e| e.to_string())?;
-            converge(agent, &World::default(), None)?;
+            converge(agent, &World::default(), None, &mut rendered)?;
             tracked.clear();
         }
         let seed = options.seed.wrapping_add(i);
-        one_world(agent, options, seed, &mut tracked, &mut routers, &mut report)
+        one_world(agent, options, seed, &mut tracked, (&mut routers, &mut rendered), &mut report)
             .map_err(|e| format!("seed {seed}: {e}"))?;
         report.worlds += 1;
         progress(&report);
@@ -161,14 +163,14 @@ fn one_world(
     options: &Options,
     seed: u64,
     tracked: &mut Tracked,
-    routers: &mut Routers,
+    (routers, rendered): (&mut Routers, &mut Rendered),
     report: &mut Report,
 ) -> Result<(), String> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let world = world(&mut rng);
     let fabric = compile(&world);
     Routers::leave(agent).map_err(|e| e.to_string())?;
-    converge(agent, &world, options.mutant)?;
+    converge(agent, &world, options.mutant, rendered)?;
     routers.set(agent, &fabric)?;
     let mut flows = flows(&fabric, options.flows, &mut rng);
     let open = without_egress_rules(&fabric);
@@ -193,10 +195,18 @@ fn one_world(
 }
 
 /// Makes the kernel the world, or what a mutant makes of it; and once more, when there must be nothing to do.
-fn converge(agent: &Agent, world: &World, mutant: Option<Mutant>) -> Result<(), String> {
+fn converge(
+    agent: &Agent,
+    world: &World,
+    mutant: Option<Mutant>,
+    rendered: &mut Rendered,
+) -> Result<(), String> {
     let fabric = compile(world);
     let desired = match mutant {
-        None => render(&fabric),
+        None => {
+            *rendered = rendered.then(fabric, &Faults::new());
+            rendered.desired().clone()
+        }
         Some(mutant) => mutant.render(&fabric),
     };
     let report = agent.converge(desired.clone()).map_err(|e| e.to_string())?;

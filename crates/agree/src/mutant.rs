@@ -4,6 +4,7 @@ use ipnet::Ipv4Net;
 use std::cmp::Reverse;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use tombolo_dataplane::render::peering_link;
 use tombolo_dataplane::rules::Allow;
 use tombolo_dataplane::{Desired, Route, RouteVia, render};
@@ -308,13 +309,14 @@ impl Mutant {
             Mutant::OneGate => {
                 let mut desired = render(fabric);
                 edit_rulesets(&mut desired, |rules| {
-                    rules.chains.values_mut().for_each(|chain| chain.allow = Allow::Deliver);
+                    rules.chains.values_mut().for_each(|chain| Arc::make_mut(chain).allow = Allow::Deliver);
                 });
                 desired
             }
             Mutant::NoSourceFilter => {
                 let mut desired = render(fabric);
-                let links = desired.state.namespaces.values_mut().flat_map(|n| n.links.values_mut());
+                let namespaces = desired.state.namespaces.values_mut().map(Arc::make_mut);
+                let links = namespaces.flat_map(|namespace| namespace.links.values_mut());
                 links.for_each(|link| link.strict_source = false);
                 desired
             }
@@ -349,12 +351,7 @@ fn edit_networks(fabric: &Fabric, edit: impl Fn(&mut Network)) -> Desired {
 
 /// Edits the rules of every router.
 fn edit_rulesets(desired: &mut Desired, edit: impl Fn(&mut tombolo_dataplane::Ruleset)) {
-    for (name, rules) in &mut desired.rules {
-        edit(rules);
-        if let Some(router) = desired.state.namespaces.get_mut(name) {
-            router.rules = Some(rules.fingerprint());
-        }
-    }
+    desired.rules.values_mut().map(Arc::make_mut).for_each(edit);
 }
 
 /// Every router learns what its peers learnt, two peerings far, and lets it pass.
@@ -363,6 +360,7 @@ fn leak(fabric: &Fabric) -> Desired {
     edit_rulesets(&mut desired, |rules| rules.transit = true);
     for (key, network) in &fabric.networks {
         let Some(router) = desired.state.namespaces.get_mut(&key.to_string()) else { continue };
+        let router = Arc::make_mut(router);
         for near in &network.peers {
             let far = fabric.networks[near].peers.iter().filter(|far| *far != key);
             for range in far.flat_map(|far: &NetworkKey| &fabric.networks[far].ranges) {

@@ -16,21 +16,26 @@
 //!
 //! The host's own namespaces are never touched: all this happens inside the agent's.
 
+pub mod changes;
 pub mod connection;
+pub mod differ;
 pub mod fault;
 pub mod linux;
 pub mod plan;
 pub mod probe;
 pub mod render;
+pub mod rerender;
 pub mod rules;
 pub mod state;
 pub mod table;
 
+pub use changes::Changes;
 pub use connection::{Connection, Tracked, Volume};
 pub use fault::{Fault, Faults, Place};
 pub use plan::{Edit, Op, Plan, plan};
 pub use probe::{Counted, Probe, Seen};
 pub use render::{render, render_with};
+pub use rerender::Rendered;
 pub use rules::Ruleset;
-pub use state::{Changes, Desired, Link, Lookup, Namespace, Neighbour, Route, RouteVia, State};
+pub use state::{Desired, Link, Lookup, Namespace, Neighbour, Observed, Route, RouteVia, State};
 pub use table::Table;

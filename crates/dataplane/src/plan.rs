@@ -3,11 +3,13 @@
 //! The order keeps boundaries closed throughout: what must go goes first; a router's rules are there before any
 //! of its links; links come before the routes that use them. A converged kernel gives an empty plan.
 
+use crate::differ::differ;
 use crate::rules::Ruleset;
-use crate::state::{Desired, Link, Lookup, Namespace, Neighbour, Route, State};
+use crate::state::{Desired, Link, Lookup, Namespace, Neighbour, Observed, Route};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// Edits in the order in which to make them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +46,7 @@ pub enum Op {
     /// Makes a namespace; a router's forwards, and drops everything until its rules are there.
     CreateNamespace { namespace: String, router: bool },
     /// Replaces a router's rules, in one transaction.
-    LoadRules { namespace: String, rules: Ruleset },
+    LoadRules { namespace: String, rules: Arc<Ruleset> },
     /// Makes a veth pair, both ends up.
     CreateLink { a: (String, String, Link), b: (String, String, Link) },
     /// Sets the reverse-path filter of a link.
@@ -105,37 +107,42 @@ impl Plan {
     }
 }
 
-/// The edits that lead from what is observed to what is desired.
-pub fn plan(desired: &Desired, observed: &State) -> Plan {
+/// The edits that lead from what is observed to what is desired. What is as it should be is not looked at, however much
+/// it is.
+pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
-    let none = Namespace::default();
-    let pairs: Vec<_> = desired
-        .state
-        .namespaces
-        .iter()
-        .map(|(name, want)| (name, want, observed.namespaces.get(name).unwrap_or(&none)))
-        .collect();
-    let broken = broken_links(desired, observed);
-    for (name, have) in &observed.namespaces {
-        let want = desired.state.namespaces.get(name).filter(|want| want.router == have.router);
+    let mut otherwise: BTreeSet<&String> =
+        differ(&observed.state.namespaces, &desired.state.namespaces).map(|(name, ..)| name).collect();
+    let broken = broken_links(desired, observed, &otherwise);
+    otherwise.extend(broken.iter().map(|(name, _)| name));
+    let wanted = |name: &String| desired.state.namespaces.get(name).map(|want| &**want);
+    let seen = |name: &String| observed.state.namespaces.get(name).map(|have| &**have);
+    for name in &otherwise {
+        let Some(have) = seen(name) else { continue };
+        let want = wanted(name).filter(|want| want.router == have.router);
         remove(&mut plan, name, want, have, &broken);
     }
-    for (name, want, have) in &pairs {
-        let known = observed.namespaces.get(*name).is_some_and(|have| have.router == want.router);
+    let rules = differ(&observed.rules, &desired.rules).map(|(name, ..)| name);
+    for name in otherwise.iter().copied().chain(rules).collect::<BTreeSet<_>>() {
+        let Some(want) = wanted(name) else { continue };
+        let known = seen(name).is_some_and(|have| have.router == want.router);
         if !known {
             plan.push(
-                Op::CreateNamespace { namespace: (*name).clone(), router: want.router },
+                Op::CreateNamespace { namespace: name.clone(), router: want.router },
                 "it does not exist",
             );
         }
-        if let Some(rules) = desired.rules.get(*name).filter(|_| want.rules != have.rules || !known) {
+        let load = |rules: &&Arc<Ruleset>| !known || observed.rules.get(name) != Some(*rules);
+        if let Some(rules) = desired.rules.get(name).filter(load) {
             let why = if known { "its rules are not these" } else { "it has no rules" };
-            plan.push(Op::LoadRules { namespace: (*name).clone(), rules: rules.clone() }, why);
+            plan.push(Op::LoadRules { namespace: name.clone(), rules: Arc::clone(rules) }, why);
         }
     }
     create_links(&mut plan, desired, &broken);
-    for (name, want, have) in &pairs {
-        add(&mut plan, name, want, have, &broken);
+    let none = Namespace::default();
+    for name in &otherwise {
+        let Some(want) = wanted(name) else { continue };
+        add(&mut plan, name, want, seen(name).unwrap_or(&none), &broken);
     }
     plan
 }
@@ -143,18 +150,20 @@ pub fn plan(desired: &Desired, observed: &State) -> Plan {
 /// An end of a link: namespace and interface.
 type End = (String, String);
 
-/// The ends of wanted links of which either end is missing or not as it should be: to be made anew as pairs.
-fn broken_links(desired: &Desired, observed: &State) -> BTreeSet<End> {
+/// The ends of wanted links of which either end is missing or not as it should be: to be made anew as pairs. Ends name
+/// each other, so it is enough to look at namespaces that are otherwise than they should be.
+fn broken_links(desired: &Desired, observed: &Observed, otherwise: &BTreeSet<&String>) -> BTreeSet<End> {
     let good = |end: &End| {
         let want = desired.state.namespaces.get(&end.0);
-        let have = observed.namespaces.get(&end.0);
+        let have = observed.state.namespaces.get(&end.0);
         let (Some(want), Some(have)) = (want, have) else { return false };
         let links = want.links.get(&end.1).zip(have.links.get(&end.1));
         want.router == have.router
             && links.is_some_and(|(w, h)| (w.mac, w.mtu, &w.peer) == (h.mac, h.mtu, &h.peer))
     };
     let mut broken = BTreeSet::new();
-    for (name, namespace) in &desired.state.namespaces {
+    let wanted = otherwise.iter().filter_map(|name| Some((*name, desired.state.namespaces.get(*name)?)));
+    for (name, namespace) in wanted {
         for (link, want) in &namespace.links {
             let here = (name.clone(), link.clone());
             let there = want.peer.clone();

@@ -3,13 +3,14 @@
 //! Names: a router's end of an endpoint's link is `v` and the address in hex (`v0a010002`), of a peering's `p` and a
 //! hash of the peer, of the Identity-Aware Proxy client's `x0`. The rules tell them apart by the first letter.
 
-use crate::fault::{self, Faults};
+use crate::fault::{self, Fault, Faults};
 use crate::rules::{Allow, Chain, ChainRule, INTERNET, Ruleset, Side};
-use crate::state::{Desired, Link, Lookup, Mac, Namespace, Neighbour, Route, RouteVia};
+use crate::state::{Desired, Link, Lookup, Mac, Namespace, Neighbour, Route, RouteVia, State};
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use tombolo_fabric::{
     Fabric, INTERNET_CLIENT, METADATA_SERVER, Network, Nic, Owner, Rules, Targets, Via, internet, table,
 };
@@ -31,29 +32,43 @@ pub fn render(fabric: &Fabric) -> Desired {
 
 /// The same with faults. Those whose place is not there do nothing.
 pub fn render_with(fabric: &Fabric, faults: &Faults) -> Desired {
-    let mut desired = Desired::default();
+    let rules = |(key, network): (&NetworkKey, &Network)| {
+        let rules = rules_of(key, network, fault::of_router(faults, key, network));
+        (key.to_string(), Arc::new(rules))
+    };
+    Desired { state: state_of(fabric), rules: fabric.networks.iter().map(rules).collect() }
+}
+
+/// The namespaces that the Fabric means: no rule of a firewall has a part in them.
+pub(crate) fn state_of(fabric: &Fabric) -> State {
+    let mut namespaces: BTreeMap<String, Namespace> = BTreeMap::new();
     for (key, network) in &fabric.networks {
-        let mut rules = ruleset(network);
-        rules.faults = fault::of_router(faults, key, network);
-        // The internet knows addresses, not peers: whoever has one may talk to whoever has another.
-        rules.transit = *key == internet();
-        let router = router(fabric, key, network, rules.fingerprint());
-        desired.state.namespaces.insert(key.to_string(), router);
-        desired.rules.insert(key.to_string(), rules);
+        namespaces.insert(key.to_string(), router(fabric, key, network));
         for nic in network.nics.values() {
-            let namespace = desired.state.namespaces.entry(nic.owner.to_string()).or_default();
+            let namespace = namespaces.entry(nic.owner.to_string()).or_default();
             add_endpoint_nic(namespace, key, network, nic);
         }
     }
     if let Some((key, network)) = fabric.networks.get_key_value(&internet()) {
-        add_external(&mut desired, fabric, key, network);
+        add_external(&mut namespaces, fabric, key, network);
     }
-    desired
+    State { namespaces: namespaces.into_iter().map(|(name, it)| (name, Arc::new(it))).collect() }
+}
+
+/// The rules of a network's router.
+pub(crate) fn rules_of(key: &NetworkKey, network: &Network, faults: BTreeMap<String, Fault>) -> Ruleset {
+    // The internet knows addresses, not peers: whoever has one may talk to whoever has another.
+    Ruleset { faults, transit: *key == internet(), ..ruleset(network) }
 }
 
 /// Links the internet's router to those of networks that have addresses there. Each has its own side of the link here:
 /// the internet's knows where every external address is, and takes no other source from there.
-fn add_external(desired: &mut Desired, fabric: &Fabric, key: &NetworkKey, outside: &Network) {
+fn add_external(
+    namespaces: &mut BTreeMap<String, Namespace>,
+    fabric: &Fabric,
+    key: &NetworkKey,
+    outside: &Network,
+) {
     for (peer, network) in &fabric.networks {
         let nics = || network.nics.values();
         let nat = nics().filter_map(|nic| nic.nat.as_ref()).map(|nat| nat.address);
@@ -66,7 +81,7 @@ fn add_external(desired: &mut Desired, fabric: &Fabric, key: &NetworkKey, outsid
         let ends =
             [(key, name.clone(), peer, INTERNET.to_owned()), (peer, INTERNET.to_owned(), key, name.clone())];
         for (here, link, there, other) in ends {
-            let router = desired.state.namespaces.entry(here.to_string()).or_default();
+            let router = namespaces.entry(here.to_string()).or_default();
             let end = Link {
                 mac: peering_mac(here, there),
                 mtu,
@@ -77,7 +92,7 @@ fn add_external(desired: &mut Desired, fabric: &Fabric, key: &NetworkKey, outsid
             let mac = peering_mac(there, here);
             router.neighbours.insert(Neighbour { link, address: PEER_GATEWAY, mac });
         }
-        let router = desired.state.namespaces.entry(key.to_string()).or_default();
+        let router = namespaces.entry(key.to_string()).or_default();
         for address in external {
             let destination = Ipv4Net::new_assert(address, 32);
             router.routes.insert(Route::new(destination, RouteVia::Gateway(name.clone(), PEER_GATEWAY)));
@@ -132,8 +147,8 @@ fn add_endpoint_nic(namespace: &mut Namespace, network_key: &NetworkKey, network
 }
 
 /// A network's router.
-fn router(fabric: &Fabric, key: &NetworkKey, network: &Network, rules: String) -> Namespace {
-    let mut router = Namespace { router: true, rules: Some(rules), ..Namespace::default() };
+fn router(fabric: &Fabric, key: &NetworkKey, network: &Network) -> Namespace {
+    let mut router = Namespace { router: true, ..Namespace::default() };
     router.addresses.insert(("lo".into(), METADATA_SERVER));
     for nic in network.nics.values() {
         let name = link_of(nic);
@@ -291,33 +306,35 @@ fn keep_private(chosen: &mut BTreeMap<Ipv4Net, RouteVia>) {
 /// A network's two gates. Interfaces at which the same rules act share a chain.
 fn ruleset(network: &Network) -> Ruleset {
     let mut rules = Ruleset::default();
-    let (mut egress, mut ingress) = (Classes::new('e', &network.egress), Classes::new('i', &network.ingress));
-    for nic in network.nics.values().filter(|nic| !nic.owner.is_iap()) {
-        egress.add(nic.address);
-        ingress.add(nic.address);
-    }
-    egress.name();
-    ingress.name();
+    let nics = || network.nics.values().filter(|nic| !nic.owner.is_iap()).map(|nic| nic.address);
+    let (egress, ingress) =
+        (Classes::new('e', &network.egress, nics()), Classes::new('i', &network.ingress, nics()));
+    // Gathered first: a map is made of many at once in less time than one by one.
+    let (mut egress_of, mut ingress_of, mut ends_of) = (Vec::new(), Vec::new(), Vec::new());
     for nic in network.nics.values() {
+        let link = link_of(nic);
         if nic.owner.is_iap() {
-            rules.trusted.insert(link_of(nic)); // and no ingress chain: nothing new ever reaches it
+            rules.trusted.insert(link); // and no ingress chain: nothing new ever reaches it
             continue;
         }
         if !nic.can_ip_forward {
             let own = nic.aliases.iter().copied().chain([Ipv4Net::new_assert(nic.address, 32)]);
-            rules.ends_of.insert(link_of(nic), own.collect());
+            ends_of.push((link.clone(), own.collect()));
         }
-        rules.external.extend(nic.external.map(|external| (link_of(nic), (nic.address, external))));
-        let nat = nic.nat.as_ref().map(|nat| (link_of(nic), (nat.ranges.clone(), nat.address)));
+        rules.external.extend(nic.external.map(|external| (link.clone(), (nic.address, external))));
+        let nat = nic.nat.as_ref().map(|nat| (link.clone(), (nat.ranges.clone(), nat.address)));
         rules.nat.extend(nat);
-        rules.egress_of.insert(link_of(nic), egress.of(nic.address));
-        rules.ingress_of.insert(link_of(nic), ingress.of(nic.address));
+        egress_of.push((link.clone(), egress.of(nic.address)));
+        ingress_of.push((link, ingress.of(nic.address)));
     }
     if has_internet(network) {
         // What anybody there says of a connection is about one with the internet.
         let outside = [Ipv4Net::from(INTERNET_CLIENT), EXTERNAL];
-        rules.ends_of.insert(INTERNET.into(), outside.into());
+        ends_of.push((INTERNET.into(), outside.into()));
     }
+    rules.egress_of = Arc::new(egress_of.into_iter().collect());
+    rules.ingress_of = Arc::new(ingress_of.into_iter().collect());
+    rules.ends_of = Arc::new(ends_of.into_iter().collect());
     rules.chains.extend(egress.chains(Side::Destination, Allow::ToIngressGate));
     rules.chains.extend(ingress.chains(Side::Source, Allow::Deliver));
     rules
@@ -328,31 +345,38 @@ fn ruleset(network: &Network) -> Ruleset {
 /// A chain is named after the places of its rules, so that a rule that changes is a change of a chain and not of all that
 /// leads to it.
 struct Classes<'r> {
-    letter: char,
     rules: &'r Rules,
+    /// By what tells the classes apart: the rules that act at some interfaces and not at others.
     names: BTreeMap<Vec<usize>, String>,
-    /// The rules that act at each interface.
+    /// Those of these rules that act at each interface.
     acting: BTreeMap<Ipv4Addr, Vec<usize>>,
 }
 
 impl<'r> Classes<'r> {
-    fn new(letter: char, rules: &'r Rules) -> Self {
-        Self { letter, rules, names: BTreeMap::new(), acting: BTreeMap::new() }
-    }
-
-    /// Adds an interface, and so its class.
-    fn add(&mut self, nic: Ipv4Addr) {
-        let acting: Vec<usize> =
-            (0..self.rules.len()).filter(|i| self.rules[*i].targets.contains(nic)).collect();
-        self.acting.insert(nic, acting.clone());
-        self.names.entry(acting).or_default();
-    }
-
-    /// Names the chains, once all interfaces are there.
-    fn name(&mut self) {
-        for (acting, name) in &mut self.names {
-            *name = format!("{}-{}", self.letter, hex(format!("{acting:?}").as_bytes(), 6));
+    /// The classes of these interfaces, and names for their chains.
+    fn new(letter: char, rules: &'r Rules, nics: impl Iterator<Item = Ipv4Addr>) -> Self {
+        let mut acting: BTreeMap<Ipv4Addr, Vec<usize>> = nics.map(|nic| (nic, Vec::new())).collect();
+        for (index, rule) in rules.iter().enumerate() {
+            let Targets::Nics(targets) = &rule.targets else { continue };
+            for nic in targets {
+                acting.get_mut(nic).into_iter().for_each(|acting| acting.push(index));
+            }
         }
+        let mut classes = Self { rules, names: BTreeMap::new(), acting };
+        for some in classes.acting.values() {
+            if !classes.names.contains_key(some) {
+                let name = format!("{letter}-{}", hex(format!("{:?}", classes.all(some)).as_bytes(), 6));
+                classes.names.insert(some.clone(), name);
+            }
+        }
+        classes
+    }
+
+    /// All rules of a class, which is known by `some`.
+    fn all(&self, some: &[usize]) -> Vec<usize> {
+        let acts =
+            |index: &usize| self.rules[*index].targets == Targets::All || some.binary_search(index).is_ok();
+        (0..self.rules.len()).filter(acts).collect()
     }
 
     /// The name of the chain for an interface that was added.
@@ -361,23 +385,24 @@ impl<'r> Classes<'r> {
     }
 
     /// All chains: one for each class; where a rule leaves it to the next level, one for each level of the class.
-    fn chains(self, far: Side, allow: Allow) -> impl Iterator<Item = (String, Chain)> {
+    fn chains(self, far: Side, allow: Allow) -> impl Iterator<Item = (String, Arc<Chain>)> {
         let rules = self.rules;
-        self.names.into_iter().flat_map(move |(acting, name)| {
+        let classes: Vec<_> = self.names.iter().map(|(some, name)| (self.all(some), name.clone())).collect();
+        classes.into_iter().flat_map(move |(acting, name)| {
             let of = |acting: &[usize]| acting.iter().map(|i| chain_rule(&rules[*i])).collect::<Vec<_>>();
             if acting.iter().all(|i| rules[*i].action != Action::GotoNext) {
-                return vec![(name, Chain { far, allow, rules: of(&acting) })];
+                return vec![(name, Arc::new(Chain { far, allow, rules: of(&acting) }))];
             }
             let levels: Vec<&[usize]> = acting.chunk_by(|a, b| rules[*a].level == rules[*b].level).collect();
             let name_of = |level: usize| if level == 0 { name.clone() } else { format!("{name}-{level}") };
             let chain = |(level, acting): (usize, &&[usize])| {
                 let next = Some(name_of(level + 1)).filter(|_| level + 1 < levels.len());
-                let mut rules = of(acting);
-                for (rule, i) in rules.iter_mut().zip(acting.iter()) {
-                    rule.next = next.clone().filter(|_| self.rules[*i].action == Action::GotoNext);
+                let mut made = of(acting);
+                for (rule, i) in made.iter_mut().zip(acting.iter()) {
+                    rule.next = next.clone().filter(|_| rules[*i].action == Action::GotoNext);
                 }
-                rules.extend(next.map(otherwise));
-                (name_of(level), Chain { far, allow, rules })
+                made.extend(next.map(otherwise));
+                (name_of(level), Arc::new(Chain { far, allow, rules: made }))
             };
             levels.iter().enumerate().map(chain).collect()
         })

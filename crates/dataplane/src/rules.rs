@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use tombolo_fabric::{DHCP_CLIENT, METADATA_SERVER, Nat, SMTP};
 #[cfg(test)]
 use tombolo_model::PortRange;
@@ -35,13 +36,13 @@ pub struct Ruleset {
     /// Whether packets may pass from one peering to another. Always false: peering is not transitive.
     pub transit: bool,
     /// The egress chain of each interface of an endpoint.
-    pub egress_of: BTreeMap<String, String>,
+    pub egress_of: Arc<BTreeMap<String, String>>,
     /// The ingress chain of each interface of an endpoint.
-    pub ingress_of: BTreeMap<String, String>,
+    pub ingress_of: Arc<BTreeMap<String, String>>,
     /// Interfaces by which only errors about their own connections come, and the addresses that these may have there. By
     /// others (of instances that forward, of peers, whose router has looked) may come errors about any.
     #[serde(default)]
-    pub ends_of: BTreeMap<String, BTreeSet<Ipv4Net>>,
+    pub ends_of: Arc<BTreeMap<String, BTreeSet<Ipv4Net>>>,
     /// Interfaces without an egress gate: Google's own clients.
     pub trusted: BTreeSet<String>,
     /// Links with a fault.
@@ -55,7 +56,7 @@ pub struct Ruleset {
     #[serde(default)]
     pub nat: BTreeMap<String, (BTreeSet<Ipv4Net>, Ipv4Addr)>,
     /// The chains by name, each ending with a rule for everything.
-    pub chains: BTreeMap<String, Chain>,
+    pub chains: BTreeMap<String, Arc<Chain>>,
 }
 
 /// The rules that act at the interfaces of one target class.
@@ -108,12 +109,6 @@ pub struct ChainRule {
 }
 
 impl Ruleset {
-    /// What identifies these rules: the hash of their text.
-    pub fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(self.script());
-        digest.iter().take(16).map(|b| format!("{b:02x}")).collect()
-    }
-
     /// Whether there is a link to the internet.
     fn has_internet(&self) -> bool {
         !self.external.is_empty() || !self.nat.is_empty()
@@ -131,9 +126,15 @@ impl Ruleset {
 
     /// The rules as nf_tables has them.
     pub fn table(&self) -> Table {
+        self.table_after(&Ruleset::default(), &Table::default())
+    }
+
+    /// The same, when it is known that `table` has the rules `before`: what of them is the same is not made again.
+    pub fn table_after(&self, before: &Ruleset, table: &Table) -> Table {
+        let known = table;
         let maps = [("egress", &self.egress_of), ("ingress", &self.ingress_of)];
         let mut table = Table {
-            maps: maps.into_iter().map(|(name, chains)| (name.to_owned(), chains.clone())).collect(),
+            maps: maps.into_iter().map(|(name, chains)| (name.to_owned(), Arc::clone(chains))).collect(),
             ..Table::default()
         };
         for chain in self.chains.values() {
@@ -155,31 +156,13 @@ impl Ruleset {
             gate_in.insert(last + 1, rule([out()], Verdict::ByLink(Way::In, "outside".into())));
             self.add_internet(&mut table);
         }
-        let errors = self.ends_of.keys().map(|link| (link.clone(), ends_chain(link))).collect();
-        table.maps.insert("errors".into(), errors);
+        self.add_ends(&mut table, before, known);
         let mut add = |name: &str, hook, rules| {
-            table.chains.insert(name.to_owned(), table::Chain { hook, rules });
+            table.chains.insert(name.to_owned(), Arc::new(table::Chain { hook, rules }));
         };
         add(GATE_IN, None, gate_in);
-        let gate_errors =
-            vec![rule([], Verdict::ByLink(Way::In, "errors".into())), rule([], Verdict::Accept)];
+        let gate_errors = vec![rule([], Verdict::ByLink(Way::In, ERRORS.into())), rule([], Verdict::Accept)];
         add(GATE_ERRORS, None, gate_errors);
-        for (link, own) in &self.ends_of {
-            add(&ends_chain(link), None, ends(own));
-        }
-        for (name, chain) in &self.chains {
-            let rules = chain.rules.iter().flat_map(|rule| chain_rule(chain, rule)).collect();
-            let chain = table::Chain { hook: None, rules };
-            match chain.has_sets() || chain.rules.len() > MANY {
-                // Packets change over to other rules as the one that leads to them changes.
-                true => {
-                    let apart = content_name(&chain);
-                    add(name, None, vec![rule([], Verdict::Goto(apart.clone()))]);
-                    add(&apart, None, chain.rules);
-                }
-                false => add(name, None, chain.rules),
-            }
-        }
         add("forward-hook", Some(Hook::Forward), self.forward());
         // The router itself answers nobody but an endpoint that asks Google's link-local server.
         let server = u32::from(METADATA_SERVER);
@@ -187,7 +170,33 @@ impl Ruleset {
         let no_peering = Match::LinkPrefix(Way::In, PEERING.into(), false);
         let input = vec![rule([], Verdict::ByState(None)), rule([no_peering, asks], Verdict::Accept)];
         add("input-hook", Some(Hook::Input), input);
+        for (name, chain) in &self.chains {
+            let same = before.chains.get(name) == Some(chain);
+            match known.chains.get(name).filter(|_| same) {
+                Some(made) => {
+                    let apart = made.leads_to().filter(|to| to.starts_with(APART));
+                    let all = apart.filter_map(|to| known.chains.get_key_value(to)).chain([(name, made)]);
+                    table.chains.extend(all.map(|(name, made)| (name.clone(), Arc::clone(made))));
+                }
+                None => add_gate(&mut table, name, chain),
+            }
+        }
         table
+    }
+
+    /// Adds the chains of interfaces with errors about their own connections.
+    fn add_ends(&self, table: &mut Table, before: &Ruleset, known: &Table) {
+        let errors = match known.maps.get(ERRORS).filter(|_| before.ends_of == self.ends_of) {
+            Some(same) => Arc::clone(same),
+            None => Arc::new(self.ends_of.keys().map(|link| (link.clone(), ends_chain(link))).collect()),
+        };
+        for (chain, (link, own)) in errors.values().zip(&*self.ends_of) {
+            let made = known.chains.get(chain).filter(|_| before.ends_of.get(link) == Some(own));
+            let made =
+                made.cloned().unwrap_or_else(|| Arc::new(table::Chain { hook: None, rules: ends(own) }));
+            table.chains.insert(chain.clone(), made);
+        }
+        table.maps.insert(ERRORS.into(), errors);
     }
 
     /// The rules for links with faults.
@@ -217,7 +226,7 @@ impl Ruleset {
     fn add_internet(&self, table: &mut Table) {
         let links: BTreeSet<&String> = self.external.keys().chain(self.nat.keys()).collect();
         let chains = links.iter().map(|link| ((*link).clone(), outside_chain(link))).collect();
-        table.maps.insert("outside".into(), chains);
+        table.maps.insert("outside".into(), Arc::new(chains));
         for link in links {
             let mut rules = Vec::new();
             if let Some((own, _)) = self.external.get(link) {
@@ -230,7 +239,7 @@ impl Ruleset {
                 rules.extend(Nat::PROTOCOLS.map(one));
             }
             rules.push(rule([], Verdict::Drop));
-            table.chains.insert(outside_chain(link), table::Chain { hook: None, rules });
+            table.chains.insert(outside_chain(link), Arc::new(table::Chain { hook: None, rules }));
         }
         let pairs = self.external.values();
         table.addresses.insert("external".into(), pairs.clone().copied().collect());
@@ -254,7 +263,7 @@ impl Ruleset {
         for (name, hook, rules) in
             [("nat-in", Hook::Prerouting, nat_in), ("nat-out", Hook::Postrouting, nat_out)]
         {
-            table.chains.insert(name.into(), table::Chain { hook: Some(hook), rules });
+            table.chains.insert(name.into(), Arc::new(table::Chain { hook: Some(hook), rules }));
         }
     }
 
@@ -288,15 +297,39 @@ impl Ruleset {
 /// With more rules than this a chain is made apart from what leads to it: one transaction may have no room for them.
 const MANY: usize = 100;
 
+/// How the names of chains begin that are made apart.
+const APART: &str = "c-";
+
+/// Adds a chain of a gate.
+fn add_gate(table: &mut Table, name: &str, chain: &Chain) {
+    let mut add = |name: &str, rules| {
+        table.chains.insert(name.to_owned(), Arc::new(table::Chain { hook: None, rules }));
+    };
+    let rules = chain.rules.iter().flat_map(|rule| chain_rule(chain, rule)).collect();
+    let made = table::Chain { hook: None, rules };
+    match made.has_sets() || made.rules.len() > MANY {
+        // Packets change over to other rules as the one that leads to them changes.
+        true => {
+            let apart = content_name(&made);
+            add(name, vec![rule([], Verdict::Goto(apart.clone()))]);
+            add(&apart, made.rules);
+        }
+        false => add(name, made.rules),
+    }
+}
+
 /// A name for a chain that is never another one than it is.
 fn content_name(chain: &table::Chain) -> String {
     let text: String = chain.rules.iter().map(|rule| format!("{rule}\n")).collect();
     let digest = Sha256::digest(text);
-    format!("c-{}", digest.iter().take(8).map(|b| format!("{b:02x}")).collect::<String>())
+    format!("{APART}{}", digest.iter().take(8).map(|b| format!("{b:02x}")).collect::<String>())
 }
 
 /// The chain in which the receiver's gate is.
 const GATE_IN: &str = "gate-in";
+
+/// The map from interfaces to their chains of errors about connections.
+const ERRORS: &str = "errors";
 
 /// The chain that decides of errors about a connection. The kernel takes anybody's word for these: it only looks whether
 /// there is the connection, and whether the error goes to the end that sent what is quoted (nf_conntrack_proto_icmp.c).

@@ -5,61 +5,31 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// A MAC address.
 pub type Mac = [u8; 6];
 
-/// Everything that is wanted: the state, and the rules that its fingerprints stand for.
+/// Everything that is wanted: namespaces, and the rules of those that are routers.
+///
+/// Most changes are of one namespace among many. So what is large is shared: a copy is cheap, and what two of these share is
+/// known to be the same without a look at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Desired {
     /// Namespaces, links, routes.
     pub state: State,
     /// The rules of each router, by namespace.
-    pub rules: BTreeMap<String, Ruleset>,
+    pub rules: BTreeMap<String, Arc<Ruleset>>,
 }
 
-/// What leads from one wish to another: most changes are of one namespace among many.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changes {
-    /// Namespaces that are no longer wanted.
-    pub gone: Vec<String>,
-    /// Namespaces that are new or otherwise, and their rules.
-    pub changed: Desired,
-}
-
-impl Desired {
-    /// What leads here from another wish.
-    pub fn since(&self, before: &Desired) -> Changes {
-        let names = before.state.namespaces.keys();
-        let mut changes = Changes::default();
-        changes.gone.extend(names.filter(|name| !self.state.namespaces.contains_key(*name)).cloned());
-        for (name, namespace) in &self.state.namespaces {
-            let rules = self.rules.get(name);
-            if before.state.namespaces.get(name) != Some(namespace) || before.rules.get(name) != rules {
-                changes.changed.state.namespaces.insert(name.clone(), namespace.clone());
-                changes.changed.rules.extend(rules.map(|rules| (name.clone(), rules.clone())));
-            }
-        }
-        changes
-    }
-
-    /// Makes these changes.
-    pub fn change(&mut self, changes: Changes) {
-        let otherwise = changes.changed.state.namespaces.keys();
-        for name in changes.gone.iter().chain(otherwise) {
-            self.state.namespaces.remove(name);
-            self.rules.remove(name);
-        }
-        self.state.namespaces.extend(changes.changed.state.namespaces);
-        self.rules.extend(changes.changed.rules);
-    }
-}
+/// What there is, in the same form. The rules are those that were loaded, unless somebody else has changed them.
+pub type Observed = Desired;
 
 /// Namespaces by name: a router has its network's key for a name, an endpoint its owner's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// By name.
-    pub namespaces: BTreeMap<String, Namespace>,
+    pub namespaces: BTreeMap<String, Arc<Namespace>>,
 }
 
 /// One network namespace.
@@ -78,8 +48,6 @@ pub struct Namespace {
     /// Whose packets are looked up in a table of our own before the main one.
     #[serde(default)]
     pub lookups: BTreeSet<Lookup>,
-    /// The fingerprint of its rules; `None` where there are none.
-    pub rules: Option<String>,
 }
 
 /// One end of a veth pair.

@@ -6,6 +6,7 @@ use crate::rules::Side;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter, Write};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// The name of every router's table, of the family `inet`.
 pub const TABLE: &str = "tombolo";
@@ -16,17 +17,17 @@ pub const LOG_GROUP: u16 = 1;
 /// How many bytes of a packet are logged: the longest IPv4 header (RFC 791, 3.1), and the ports after it.
 pub const LOG_BYTES: u32 = 64;
 
-/// A table.
+/// A table. What is large in it is shared by copies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// Counters, by name. They outlive a change of the rules that count with them.
     pub counters: BTreeSet<String>,
     /// Maps from interfaces to the chains that decide, by name.
-    pub maps: BTreeMap<String, BTreeMap<String, String>>,
+    pub maps: BTreeMap<String, Arc<BTreeMap<String, String>>>,
     /// Maps from addresses to those that take their place, by name.
     pub addresses: BTreeMap<String, BTreeMap<Ipv4Addr, Ipv4Addr>>,
     /// Chains, by name.
-    pub chains: BTreeMap<String, Chain>,
+    pub chains: BTreeMap<String, Arc<Chain>>,
 }
 
 /// A chain.
@@ -216,7 +217,7 @@ impl Table {
         let mut next: Vec<&String> = chains.collect();
         while let Some(name) = next.pop() {
             if found.insert(name) {
-                next.extend(self.chains.get(name).into_iter().flat_map(Chain::leads_to));
+                next.extend(self.chains.get(name).into_iter().flat_map(|chain| chain.leads_to()));
             }
         }
         found

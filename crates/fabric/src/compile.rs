@@ -253,12 +253,16 @@ fn add_rules(world: &World, members: &Members<'_>, networks: &mut BTreeMap<Netwo
         if network.google_managed {
             (network.egress, network.ingress) = managed_rules(&network.services);
         }
-        let order = |rule: &Rule| (rule.level, rule.priority, rule.action, rule.name.clone());
-        network.egress.sort_by_key(order);
-        network.ingress.sort_by_key(order);
+        network.egress.sort_by(|a, b| order(a).cmp(&order(b)));
+        network.ingress.sort_by(|a, b| order(a).cmp(&order(b)));
         network.egress.push(implied("default-allow-egress", Action::Allow));
         network.ingress.push(implied("default-deny-ingress", Action::Deny));
     }
+}
+
+/// Rules that win over others come first.
+fn order(rule: &Rule) -> (u8, u32, Action, &str) {
+    (rule.level, rule.priority, rule.action, &rule.name)
 }
 
 /// The addresses of instances in a network, by what rules call these: there may be many of both.

@@ -18,7 +18,7 @@ use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tombolo_agent::{Agent, AgentError, ConvergeReport, ProcessState, Program, SpawnOptions};
-use tombolo_dataplane::{Faults, fault, render_with};
+use tombolo_dataplane::{Faults, Rendered, fault};
 use tombolo_fabric::{Owner, compile};
 use tombolo_memorystore::{Process, Settings, Step, TLS_FILE, Wanted, plan, wanted};
 use tombolo_model::{Change, InstanceKey, RedisKey, Refusal, Timestamp, World};
@@ -91,6 +91,8 @@ pub struct Lab {
     redis: RefCell<BTreeMap<RedisKey, Settings>>,
     /// What somebody has put in the packets' way.
     faults: Faults,
+    /// What was rendered last: most of it is the same the next time.
+    rendered: Rendered,
     /// What the agent keeps for the server that follows this one.
     noted: RefCell<Option<Note>>,
     resumed: bool,
@@ -143,6 +145,7 @@ impl Lab {
             told: None,
             redis: RefCell::default(),
             faults: Faults::new(),
+            rendered: Rendered::default(),
             noted: RefCell::default(),
             resumed: false,
             flows: FlowLogs::default(),
@@ -216,12 +219,11 @@ impl Lab {
 
     /// Makes everything as the World has it: endpoints, packets, servers. Nothing to do, nothing done.
     pub fn converge(&mut self) -> Result<ConvergeReport, LabError> {
-        let fabric = compile(&self.world);
-        let desired = render_with(&fabric, &self.faults);
+        self.rendered = self.rendered.then(compile(&self.world), &self.faults);
         self.converge_endpoints()?;
         // A socket keeps its namespace alive: what goes, goes first.
         self.guests.leave(&self.world);
-        let report = self.agent.converge(desired)?;
+        let report = self.agent.converge(self.rendered.desired().clone())?;
         if let Some(first) = report.failures.first() {
             return Err(LabError::Kernel(format!("{}: {}", first.edit, first.error)));
         }
@@ -229,7 +231,7 @@ impl Lab {
         self.converge_redis()?;
         self.boot()?;
         // A fault goes with what it was on.
-        self.faults.retain(|place, _| fault::exists(place, &fabric));
+        self.faults.retain(|place, _| fault::exists(place, self.rendered.fabric()));
         self.note()?;
         Ok(report)
     }

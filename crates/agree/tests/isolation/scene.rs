@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tombolo_agent::{Agent, Outcome, Program, SpawnOptions, VmSpec};
@@ -170,7 +171,8 @@ pub(crate) fn wire(options: &SpawnOptions) -> (Agent, Ear, Ear) {
         let peer = Some((there.to_owned(), "eth0".to_owned()));
         let link = Link { mac: mac_of(address), mtu: 1460, strict_source: false, peer };
         let links = BTreeMap::from([("eth0".to_owned(), link)]);
-        desired.state.namespaces.insert(here.into(), Namespace { links, ..Namespace::default() });
+        let namespace = Namespace { links, ..Namespace::default() };
+        desired.state.namespaces.insert(here.into(), Arc::new(namespace));
     }
     assert_eq!(agent.converge(desired).unwrap().failures, []);
     agent.set_vms(vec![vm("a", "a"), vm("b", "b")]).unwrap();

@@ -109,13 +109,16 @@ impl Kernel {
             }
             Op::LoadRules { namespace, rules } => {
                 let held = self.held(namespace)?;
-                let table = rules.table();
                 held.listen(rules.log())?;
                 // Until they are loaded nothing is known of them: a part of them may be.
                 let before = held.rules.take();
+                let table = match &before {
+                    Some(before) => rules.table_after(&before.rules, &before.table),
+                    None => rules.table(),
+                };
                 let known = before.as_ref().map(|known| (&known.table, known.generation));
                 let Loaded { table, generation } = held.with_nft(|nft| nft.load(known, &table))?;
-                held.rules = Some(Rules { fingerprint: rules.fingerprint(), table, generation });
+                held.rules = Some(Rules { rules: Arc::clone(rules), table, generation });
                 Ok(())
             }
             Op::SetStrictSource { namespace, link, strict } => {

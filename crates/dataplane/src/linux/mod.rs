@@ -12,6 +12,7 @@ pub mod probe;
 mod settings;
 mod watch;
 
+use crate::rules::Ruleset;
 use crate::state::Namespace;
 use crate::table::Table;
 use guests::Guests;
@@ -23,7 +24,7 @@ use std::collections::BTreeMap;
 use std::io::Result;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use watch::Watch;
+use watch::{Watch, Watches};
 
 /// The routing table of a namespace's own addresses.
 const RT_TABLE_LOCAL: u8 = 255;
@@ -39,9 +40,16 @@ pub struct Kernel {
     /// Whom endpoints' network namespaces belong to; without it to the same as routers', which is only for states whose
     /// endpoints nobody can log in to.
     pub guests: Option<Arc<Guests>>,
+    /// Which of them may be otherwise now than they were.
+    watches: Watches,
 }
 
 impl Kernel {
+    /// One without a namespace; endpoints' will be the guests'.
+    pub fn new(guests: Arc<Guests>) -> Self {
+        Self { guests: Some(guests), ..Self::default() }
+    }
+
     /// A new namespace with `lo` up and settled, that belongs to whom it should.
     pub fn create(&self, router: bool) -> Result<Held> {
         let made = match &self.guests {
@@ -88,7 +96,7 @@ pub struct Held {
     /// The connection to all the rest, if there is one.
     route: Option<Route>,
     /// What was seen in it last, but for the rules.
-    seen: Option<Namespace>,
+    seen: Option<Arc<Namespace>>,
     /// Whether it may be otherwise now. Not before it is looked at for the first time: every listener costs all
     /// namespaces, for the kernel asks each one of each event whether it wants to hear of it.
     watch: Option<Watch>,
@@ -159,9 +167,9 @@ impl Held {
 /// Rules that were loaded, and by what it is known that they still are.
 #[derive(Debug)]
 struct Rules {
-    /// Their fingerprint.
-    fingerprint: String,
     /// The rules.
+    rules: Arc<Ruleset>,
+    /// The table that they are.
     table: Table,
     /// The kernel's generation of rules that they were. If it is another one now, somebody else has changed the rules,
     /// and they are no longer known.

@@ -1,7 +1,8 @@
 //! What the kernel has: the same data that a plan is made of.
 
-use super::{Held, Kernel, LOOKUP_PRIORITY, RT_TABLE_LOCAL, Watch, netlink, netns};
-use crate::state::{Link, Lookup, Namespace, Neighbour, Route, RouteVia, State};
+use super::{Held, Kernel, LOOKUP_PRIORITY, RT_TABLE_LOCAL, Watches, netlink, netns};
+use crate::rules::Ruleset;
+use crate::state::{Desired, Link, Lookup, Namespace, Neighbour, Observed, Route, RouteVia};
 use ipnet::Ipv4Net;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{AfSpecInet, AfSpecUnspec, LinkAttribute, LinkMessage};
@@ -16,26 +17,44 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, Result};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 impl Kernel {
     /// The state of every namespace of the lab. What nothing was told of is as it was, and is not read again.
-    pub fn observe(&mut self) -> Result<State> {
-        let mut state = State::default();
-        for (name, held) in &mut self.namespaces {
-            let seen = observe(held).map_err(|e| Error::new(e.kind(), format!("{name}: {e}")))?;
-            state.namespaces.insert(name.clone(), seen);
-        }
-        Ok(state)
+    pub fn observe(&mut self) -> Result<Observed> {
+        self.observe_as(&Desired::default())
     }
-}
 
-impl Kernel {
+    /// The same. What is as desired is shared with that, so that it is known to be the same without a look at it.
+    pub fn observe_as(&mut self, desired: &Desired) -> Result<Observed> {
+        let ready = self.watches.ready(self.namespaces.len())?;
+        let mut observed = Observed::default();
+        let mut wanted = desired.state.namespaces.iter().peekable();
+        let mut all = Vec::with_capacity(self.namespaces.len());
+        for (name, held) in &mut self.namespaces {
+            let of_it = |e: Error| Error::new(e.kind(), format!("{name}: {e}"));
+            let mut seen = observe(held, &mut self.watches, |token| ready.contains(&token)).map_err(of_it)?;
+            while wanted.next_if(|(other, _)| *other < name).is_some() {}
+            if let Some((_, want)) = wanted.next_if(|(other, _)| *other == name)
+                && !Arc::ptr_eq(&seen, want)
+                && seen == *want
+            {
+                seen = Arc::clone(want);
+                held.seen = Some(Arc::clone(want));
+            }
+            all.push((name.clone(), seen));
+            observed.rules.extend(known_rules(held).map_err(of_it)?.map(|rules| (name.clone(), rules)));
+        }
+        observed.state.namespaces = all.into_iter().collect();
+        Ok(observed)
+    }
+
     /// Looks at some of the namespaces that were not looked at yet, so that the next observation need not; whether there
     /// are more.
     pub fn look_ahead(&mut self, most: usize) -> bool {
         let mut new = self.namespaces.values_mut().filter(|held| held.seen.is_none());
         for held in new.by_ref().take(most) {
-            if observe(held).is_err() {
+            if observe(held, &mut self.watches, |_| true).is_err() {
                 // Who needs to know will be told.
                 return false;
             }
@@ -44,25 +63,24 @@ impl Kernel {
     }
 }
 
-/// The state of a namespace.
-fn observe(held: &mut Held) -> Result<Namespace> {
+/// The state of a namespace, but for the rules. `told` is whether the watch with a token has heard something.
+fn observe(held: &mut Held, watches: &mut Watches, told: impl Fn(u64) -> bool) -> Result<Arc<Namespace>> {
     // Asked first: what changes while it is read is told of, and found the next time.
     let quiet = match &held.watch {
-        Some(watch) => watch.is_quiet(),
+        Some(watch) => !told(watch.token) || watch.is_quiet(),
         None => {
-            held.watch = Some(netns::with(&*held.fd, Watch::open)??);
+            held.watch = Some(netns::with(&*held.fd, || watches.open())??);
             false
         }
     };
-    let mut seen = match held.seen.take().filter(|_| quiet) {
+    let seen = match held.seen.take().filter(|_| quiet) {
         Some(seen) => seen,
         None => {
             let router = held.router;
-            held.with_route(|route| read(route, router))?
+            Arc::new(held.with_route(|route| read(route, router))?)
         }
     };
-    held.seen = Some(seen.clone());
-    seen.rules = known_rules(held)?;
+    held.seen = Some(Arc::clone(&seen));
     Ok(seen)
 }
 
@@ -111,14 +129,14 @@ fn read(route: &mut netlink::Route, router: bool) -> Result<Namespace> {
     Ok(seen)
 }
 
-/// The fingerprint of the rules, if nobody has changed them since they were loaded.
-fn known_rules(held: &mut Held) -> Result<Option<String>> {
+/// The rules, if nobody has changed them since they were loaded.
+fn known_rules(held: &mut Held) -> Result<Option<Arc<Ruleset>>> {
     if held.rules.is_none() {
         return Ok(None);
     }
     let generation = held.with_nft(|nft| nft.generation())?;
     let known = held.rules.as_ref().filter(|known| known.generation == generation);
-    Ok(known.map(|known| known.fingerprint.clone()))
+    Ok(known.map(|known| Arc::clone(&known.rules)))
 }
 
 /// A link's name, and what of it is seen.

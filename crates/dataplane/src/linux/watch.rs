@@ -5,6 +5,8 @@
 //! that go with a link or an address go without a word, but the link or the address does not.)
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Result};
 
 /// What is told of: `enum rtnetlink_groups`, linux/rtnetlink.h
@@ -21,17 +23,51 @@ const GROUPS: [u32; 6] = [
 #[derive(Debug)]
 pub(super) struct Watch {
     socket: Socket,
+    /// How [`Watches`] calls it.
+    pub(super) token: u64,
+}
+
+/// All of them, to be asked at once: they are many, and most have heard nothing.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    /// Made with the first.
+    epoll: Option<Epoll>,
+    /// How many there have been.
+    opened: u64,
+}
+
+impl Watches {
+    /// Listens in the calling thread's namespace.
+    pub(super) fn open(&mut self) -> Result<Watch> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind(&SocketAddr::new(0, GROUPS.iter().fold(0, |groups, group| groups | 1 << (group - 1))))?;
+        let epoll = match self.epoll.take() {
+            Some(epoll) => epoll,
+            None => Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+        };
+        self.opened += 1;
+        let added = epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, self.opened));
+        self.epoll = Some(epoll);
+        added?;
+        Ok(Watch { socket, token: self.opened })
+    }
+
+    /// The tokens of those that have heard something that was not read yet, of `most` that there are.
+    pub(super) fn ready(&self, most: usize) -> Result<BTreeSet<u64>> {
+        let Some(epoll) = &self.epoll else { return Ok(BTreeSet::new()) };
+        let mut events = vec![EpollEvent::empty(); most.max(1)];
+        loop {
+            match epoll.wait(&mut events, EpollTimeout::ZERO) {
+                Ok(ready) => return Ok(events[..ready].iter().map(EpollEvent::data).collect()),
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
 }
 
 impl Watch {
-    /// Listens in the calling thread's namespace.
-    pub(super) fn open() -> Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind(&SocketAddr::new(0, GROUPS.iter().fold(0, |groups, group| groups | 1 << (group - 1))))?;
-        Ok(Self { socket })
-    }
-
-    /// Whether nothing has changed since it was last asked.
+    /// Reads what was heard; whether that was nothing.
     pub(super) fn is_quiet(&self) -> bool {
         let mut quiet = true;
         let mut byte = Vec::with_capacity(1);

@@ -3,7 +3,8 @@
 //! It knows which ends of links really belong together; a plan sees only what the links' aliases say.
 
 use std::collections::BTreeMap;
-use tombolo_dataplane::{Desired, Link, Namespace, Op, Route, RouteVia, State};
+use std::sync::Arc;
+use tombolo_dataplane::{Desired, Link, Namespace, Observed, Op, Route, RouteVia, Ruleset};
 
 /// An end of a link: namespace and interface.
 pub(crate) type End = (String, String);
@@ -11,9 +12,7 @@ pub(crate) type End = (String, String);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kernel {
     /// What an observation shows.
-    state: State,
-    /// The text of the rules that the fingerprints stand for. (A rule for a source tag that nobody has is no text.)
-    pub(crate) rules: BTreeMap<String, String>,
+    seen: Observed,
     /// Each end of a link with the other.
     pub(crate) wires: BTreeMap<End, End>,
 }
@@ -22,12 +21,13 @@ type Done = Result<(), String>;
 
 impl Kernel {
     /// What there is.
-    pub(crate) fn observe(&self) -> State {
-        self.state.clone()
+    pub(crate) fn observe(&self) -> Observed {
+        self.seen.clone()
     }
 
     fn at(&mut self, namespace: &str) -> Result<&mut Namespace, String> {
-        self.state.namespaces.get_mut(namespace).ok_or_else(|| format!("there is no namespace {namespace}"))
+        let known = self.seen.state.namespaces.get_mut(namespace).map(Arc::make_mut);
+        known.ok_or_else(|| format!("there is no namespace {namespace}"))
     }
 
     /// Makes an edit, or says why Linux would not.
@@ -49,20 +49,20 @@ impl Kernel {
             Op::DeleteNamespace { namespace } => {
                 let links: Vec<String> = self.at(namespace)?.links.keys().cloned().collect();
                 links.into_iter().for_each(|link| self.unlink(&(namespace.clone(), link)));
-                self.state.namespaces.remove(namespace);
-                self.rules.remove(namespace);
+                self.seen.state.namespaces.remove(namespace);
+                self.seen.rules.remove(namespace);
                 Ok(())
             }
             Op::CreateNamespace { namespace, router } => {
                 let new = Namespace { router: *router, ..Namespace::default() };
-                match self.state.namespaces.insert(namespace.clone(), new) {
+                match self.seen.state.namespaces.insert(namespace.clone(), Arc::new(new)) {
                     None => Ok(()),
                     Some(_) => Err("the namespace exists".into()),
                 }
             }
             Op::LoadRules { namespace, rules } => {
-                self.at(namespace)?.rules = Some(rules.fingerprint());
-                self.rules.insert(namespace.clone(), rules.script());
+                self.at(namespace)?;
+                self.seen.rules.insert(namespace.clone(), Arc::clone(rules));
                 Ok(())
             }
             Op::CreateLink { a, b } => self.link(a, b),
@@ -135,7 +135,7 @@ impl Kernel {
         let Some(other) = self.wires.remove(end) else { return };
         self.wires.remove(&other);
         for (namespace, link) in [end, &other] {
-            let Some(space) = self.state.namespaces.get_mut(namespace) else { continue };
+            let Ok(space) = self.at(namespace) else { continue };
             space.links.remove(link);
             space.addresses.retain(|(on, _)| on != link);
             space.neighbours.retain(|n| n.link != *link);
@@ -145,7 +145,13 @@ impl Kernel {
 
     /// Changes a namespace behind the lab's back.
     pub(crate) fn damage(&mut self, namespace: &str, how: impl FnOnce(&mut Namespace)) {
-        self.state.namespaces.get_mut(namespace).map(how);
+        self.at(namespace).map(how).unwrap();
+    }
+
+    /// Changes rules behind the lab's back: `None` when nobody knows what they are.
+    pub(crate) fn damage_rules(&mut self, namespace: &str, rules: Option<Ruleset>) {
+        self.seen.rules.remove(namespace);
+        self.seen.rules.extend(rules.map(|rules| (namespace.to_owned(), Arc::new(rules))));
     }
 }
 
@@ -155,8 +161,7 @@ fn gone(was_there: bool, what: &str) -> Done {
 
 /// The kernel that is desired.
 pub(crate) fn goal(desired: &Desired) -> Kernel {
-    let rules = desired.rules.iter().map(|(name, rules)| (name.clone(), rules.script())).collect();
-    let mut goal = Kernel { state: desired.state.clone(), rules, ..Kernel::default() };
+    let mut goal = Kernel { seen: desired.clone(), ..Kernel::default() };
     for (name, namespace) in &desired.state.namespaces {
         for (link, it) in &namespace.links {
             goal.wires.extend(it.peer.clone().map(|peer| ((name.clone(), link.clone()), peer)));

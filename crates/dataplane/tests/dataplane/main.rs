@@ -3,6 +3,7 @@
 mod kernel;
 mod plans;
 mod render;
+mod rerender;
 #[path = "../../../model/tests/model/support.rs"]
 mod support;
 #[path = "../../../fabric/tests/fabric/worlds.rs"]

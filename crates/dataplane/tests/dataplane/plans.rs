@@ -5,7 +5,7 @@ use crate::support::world;
 use crate::worlds::worlds;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use tombolo_dataplane::{Desired, Link, Lookup, Neighbour, Op, Route, RouteVia, plan, render};
+use tombolo_dataplane::{Desired, Link, Lookup, Neighbour, Op, Route, RouteVia, Ruleset, plan, render};
 use tombolo_fabric::compile;
 use tombolo_model::World;
 
@@ -30,23 +30,16 @@ fn converge(
     let (have, wanted) = (kernel.observe(), want.observe());
     prop_assert_eq!(&have, &wanted);
     prop_assert_eq!(&kernel.wires, &want.wires, "links lead elsewhere");
-    prop_assert_eq!(&kernel.rules, &want.rules);
     prop_assert!(plan(desired, &have).is_empty(), "{:?}", plan(desired, &have));
     Ok(())
 }
 
 /// No router ever has a link while its rules are missing or are neither the old ones nor the new ones.
 fn gates_closed(before: &Desired, after: &Desired, kernel: &Kernel, op: &Op) -> Result<(), TestCaseError> {
-    for (name, namespace) in
-        kernel.observe().namespaces.iter().filter(|(_, n)| n.router && !n.links.is_empty())
-    {
-        let known = |desired: &Desired| {
-            desired
-                .state
-                .namespaces
-                .get(name)
-                .is_some_and(|n| n.rules.is_some() && n.rules == namespace.rules)
-        };
+    let seen = kernel.observe();
+    for (name, _) in seen.state.namespaces.iter().filter(|(_, n)| n.router && !n.links.is_empty()) {
+        let rules = seen.rules.get(name);
+        let known = |desired: &Desired| rules.is_some() && desired.rules.get(name) == rules;
         prop_assert!(known(before) || known(after), "{name} after {op}");
     }
     Ok(())
@@ -107,7 +100,7 @@ fn pick<T: Clone>(items: impl IntoIterator<Item = T>, at: &Index) -> Option<T> {
 
 fn inflict(kernel: &mut Kernel, damage: &Damage) -> Option<()> {
     let seen = kernel.observe();
-    let space = |at: &Index| pick(seen.namespaces.iter().map(|(k, v)| (k.clone(), v.clone())), at);
+    let space = |at: &Index| pick(seen.state.namespaces.iter().map(|(k, v)| (k.clone(), (**v).clone())), at);
     let end = |at: &Index| -> Option<End> { pick(kernel.wires.keys().cloned(), at) };
     match damage {
         Damage::LinkGone(at) => kernel.unlink(&end(at)?),
@@ -161,11 +154,11 @@ fn inflict(kernel: &mut Kernel, damage: &Damage) -> Option<()> {
             let (name, link) = end(at)?;
             kernel.damage(&name, |n| n.addresses.extend([(link, "203.0.113.7".parse().unwrap())]));
         }
-        Damage::RulesGone(at) => kernel.damage(&space(at)?.0, |n| n.rules = None),
+        Damage::RulesGone(at) => kernel.damage_rules(&space(at)?.0, None),
         Damage::RulesForeign(at) => {
             let (name, space) = space(at)?;
-            let foreign = space.router.then(|| "not ours".to_owned());
-            kernel.damage(&name, |n| n.rules = foreign);
+            let foreign = space.router.then(|| Ruleset { transit: true, ..Ruleset::default() });
+            kernel.damage_rules(&name, foreign);
         }
         Damage::NamespaceGone(at) => kernel.apply(&Op::DeleteNamespace { namespace: space(at)?.0 }).unwrap(),
         Damage::NamespaceForeign(router) => {
@@ -197,9 +190,11 @@ proptest! {
     fn changes_are_what_is_otherwise(a in worlds(), b in worlds()) {
         let (a, b) = (desired(&a), desired(&b));
         let changes = b.since(&a);
-        for name in changes.changed.state.namespaces.keys() {
-            let same = a.state.namespaces.get(name) == b.state.namespaces.get(name) && a.rules.get(name) == b.rules.get(name);
-            prop_assert!(!same, "{name} is the same");
+        for name in changes.namespaces.keys() {
+            prop_assert_ne!(a.state.namespaces.get(name), b.state.namespaces.get(name), "{} is the same", name);
+        }
+        for name in changes.rules.keys() {
+            prop_assert_ne!(a.rules.get(name), b.rules.get(name), "{}'s rules are the same", name);
         }
         let mut made = a.clone();
         made.change(changes);

@@ -41,7 +41,7 @@ fn converge(kernel: &mut Kernel, desired: &Desired) {
         let edits = plan(desired, &kernel.observe().unwrap());
         assert_eq!(kernel.apply(&edits), []);
     }
-    assert!(kernel.observe().unwrap() == desired.state);
+    assert!(kernel.observe().unwrap() == *desired);
 }
 
 /// Makes a change of which the kernel's owner knows nothing.
@@ -98,7 +98,7 @@ fn what_others_change_is_observed() {
     converge(&mut kernel, &desired);
     for (what, damage) in damages {
         damage(&mut kernel);
-        assert!(kernel.observe().unwrap() != desired.state, "{what}");
+        assert!(kernel.observe().unwrap() != desired, "{what}");
         converge(&mut kernel, &desired);
     }
 }

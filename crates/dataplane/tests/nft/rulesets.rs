@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Side};
 use tombolo_dataplane::{Fault, Ruleset};
 use tombolo_model::{L4, PortRange, Protocol};
@@ -96,9 +97,13 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
             let of = |link: &u8| format!("v0a0000{link:02x}");
             Ruleset {
                 transit,
-                egress_of: links.iter().map(|(link, (at, _))| (of(link), pick(&egress, at))).collect(),
-                ingress_of: links.iter().map(|(link, (_, at))| (of(link), pick(&ingress, at))).collect(),
-                ends_of: ends.into_iter().map(|(link, own)| (of(&link), own)).collect(),
+                egress_of: Arc::new(
+                    links.iter().map(|(link, (at, _))| (of(link), pick(&egress, at))).collect(),
+                ),
+                ingress_of: Arc::new(
+                    links.iter().map(|(link, (_, at))| (of(link), pick(&ingress, at))).collect(),
+                ),
+                ends_of: Arc::new(ends.into_iter().map(|(link, own)| (of(&link), own)).collect()),
                 faults: faults.into_iter().map(|(link, fault)| (of(&link), fault)).collect(),
                 trusted: if trusted { BTreeSet::from(["x0".to_owned()]) } else { BTreeSet::new() },
                 // Each address has one other, and the reverse.
@@ -110,7 +115,11 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
                     })
                     .collect(),
                 nat: nat.into_iter().map(|(link, served)| (of(&link), served)).collect(),
-                chains: egress.into_iter().chain(ingress).collect(),
+                chains: egress
+                    .into_iter()
+                    .chain(ingress)
+                    .map(|(name, chain)| (name, Arc::new(chain)))
+                    .collect(),
             }
         },
     )

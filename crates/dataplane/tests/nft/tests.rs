@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Side};
 use tombolo_dataplane::table::{self, Match, Rule, Verdict};
 use tombolo_dataplane::{Ruleset, Table, render};
@@ -37,7 +38,7 @@ fn by_nft(table: &Table) -> Vec<String> {
 }
 
 fn tables(world: &World) -> Vec<Table> {
-    render(&compile(world)).rules.values().map(Ruleset::table).collect()
+    render(&compile(world)).rules.values().map(|rules| rules.table()).collect()
 }
 
 /// A closure that fails by a panic, as a property.
@@ -104,7 +105,9 @@ fn random_worlds() {
 fn random_rules_and_changes() {
     let sizes = prop_oneof![Just(ALL), 200usize..6000];
     property(60, (rulesets(5), rulesets(5), sizes), |(a, b, most)| {
+        let after = b.table_after(&a, &a.table());
         let (a, b) = (a.table(), b.table());
+        assert_eq!(after, b, "made of what there was");
         let (listed_a, listed_b) = (by_nft(&a), by_nft(&b));
         let space = Space::new();
         let first = space.load(None, &a, most).unwrap();
@@ -145,7 +148,7 @@ fn what_is_refused_leaves_the_rules_as_they_were() {
     let mut bad = bad.table();
     let (matches, verdict) = (Vec::new(), Verdict::Goto("nowhere".into()));
     let nowhere = Rule { matches, counter: None, log: None, verdict, comment: Some("lost".into()) };
-    bad.chains.get_mut("input-hook").unwrap().rules.push(nowhere);
+    Arc::make_mut(bad.chains.get_mut("input-hook").unwrap()).rules.push(nowhere);
     for known in [None, Some((&good, generation))] {
         let error = space.load(known, &bad, ALL).unwrap_err().to_string();
         assert_eq!(error, "nf_tables: rule lost in chain input-hook: No such file or directory (os error 2)");
@@ -157,7 +160,7 @@ fn what_is_refused_leaves_the_rules_as_they_were() {
     let generation = space.load(None, &good, ALL).unwrap();
     assert_eq!(space.list(), before);
     let mut bad = small();
-    bad.egress_of.insert("a-name-of-16-byt".into(), "e-1".into());
+    Arc::make_mut(&mut bad.egress_of).insert("a-name-of-16-byt".into(), "e-1".into());
     let error = space.load(None, &bad.table(), ALL).unwrap_err().to_string();
     assert_eq!(error, "interface a-name-of-16-byt: too long for nf_tables");
     bad = small();
@@ -179,7 +182,7 @@ fn counters_count_and_outlive_changes() {
     let table = |rules: Vec<Rule>| {
         let mut table = small().table();
         table.counters.extend(rules.iter().filter_map(|rule| rule.counter.clone()));
-        table.chains.get_mut("input-hook").unwrap().rules.splice(..0, rules);
+        Arc::make_mut(table.chains.get_mut("input-hook").unwrap()).rules.splice(..0, rules);
         table
     };
     let space = Space::new();
@@ -211,7 +214,7 @@ fn a_thousand_rules() {
         };
         let mut rules_of = small();
         rules_of.chains.extend([("i-8".to_owned(), rules(0)), ("i-9".to_owned(), rules(5000))]);
-        rules_of.ingress_of.insert("v0a000003".into(), format!("i-{}", 8 + count % 2));
+        Arc::make_mut(&mut rules_of.ingress_of).insert("v0a000003".into(), format!("i-{}", 8 + count % 2));
         rules_of.table()
     };
     let space = Space::new();
@@ -230,7 +233,10 @@ fn by_nft_in_parts(table: &Table) -> Vec<String> {
     let space = Space::new();
     let large = |chain: &table::Chain| chain.rules.len() > 200;
     let mut rest = table.clone();
-    rest.chains.values_mut().filter(|chain| large(chain)).for_each(|chain| chain.rules.clear());
+    rest.chains
+        .values_mut()
+        .filter(|chain| large(chain))
+        .for_each(|chain| Arc::make_mut(chain).rules.clear());
     space.nft(&rest.script());
     for (name, chain) in table.chains.iter().filter(|(_, chain)| large(chain)) {
         for rules in chain.rules.chunks(200) {
@@ -255,16 +261,16 @@ fn rule(name: &str, far: &str, port: u16) -> ChainRule {
     }
 }
 
-fn chain(rules: Vec<ChainRule>) -> Chain {
-    Chain { far: Side::Source, allow: Allow::Deliver, rules }
+fn chain(rules: Vec<ChainRule>) -> Arc<Chain> {
+    Arc::new(Chain { far: Side::Source, allow: Allow::Deliver, rules })
 }
 
 fn small() -> Ruleset {
     let mut rules = Ruleset::default();
     let egress = Chain { far: Side::Destination, allow: Allow::ToIngressGate, rules: Vec::new() };
-    rules.chains.insert("e-1".into(), egress);
+    rules.chains.insert("e-1".into(), Arc::new(egress));
     rules.chains.insert("i-1".into(), chain(vec![rule("ssh", "10.0.0.0/8", 22)]));
-    rules.egress_of.insert("v0a000002".into(), "e-1".into());
-    rules.ingress_of.insert("v0a000002".into(), "i-1".into());
+    Arc::make_mut(&mut rules.egress_of).insert("v0a000002".into(), "e-1".into());
+    Arc::make_mut(&mut rules.ingress_of).insert("v0a000002".into(), "i-1".into());
     rules
 }

@@ -199,6 +199,12 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
     prop::collection::vec(line(), 0..25).prop_map(|lines| build(&lines))
 }
 
+/// Worlds, each of which comes from the one before by a change, which may have been refused.
+pub(crate) fn histories() -> impl Strategy<Value = Vec<World>> {
+    let worlds = |lines: Vec<String>| (0..=lines.len()).map(|count| build(&lines[..count])).collect();
+    prop::collection::vec(line(), 1..25).prop_map(worlds)
+}
+
 /// Worlds with many rules in one network, so that rules meet: only then does the order between them matter.
 pub(crate) fn worlds_of_rules() -> impl Strategy<Value = World> {
     let start = ["vm i a tags=y account=web", "vm g a tags=x,y account=default", "vm h a account=db"]

@@ -17,9 +17,11 @@ use super::expression::{
     verdict, verdict_data,
 };
 use super::message::{APPEND, Attributes, CREATE, Message, TooLong};
+use crate::differ::differ;
 use crate::table::{Chain, Intervals, Rule, TABLE, Table, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// The kinds of messages: `enum nf_tables_msg_types`.
 mod kind {
@@ -87,8 +89,8 @@ pub fn encode(
     }
     let left: Vec<_> = fates(before, after).into_iter().filter(|(_, fate)| *fate == Fate::Left).collect();
     let left = || left.iter().filter_map(|(name, _)| before.chains.get_key_value(*name));
-    then.counters.extend(counters_of(left().map(|(_, chain)| chain)).into_iter().cloned());
-    then.chains.extend(left().map(|(name, chain)| (name.clone(), chain.clone())));
+    then.counters.extend(counters_of(left().map(|(_, chain)| &**chain)).into_iter().cloned());
+    then.chains.extend(left().map(|(name, chain)| (name.clone(), Arc::clone(chain))));
     Ok((change.pack(most), then))
 }
 
@@ -96,7 +98,7 @@ pub fn encode(
 fn from_closed_gates(after: &Table, most: usize) -> Result<Vec<Transaction>, TooLong> {
     let mut closed = Table::default();
     for (name, chain) in after.chains.iter().filter(|(_, chain)| chain.hook.is_some()) {
-        closed.chains.insert(name.clone(), Chain { hook: chain.hook, rules: Vec::new() });
+        closed.chains.insert(name.clone(), Arc::new(Chain { hook: chain.hook, rules: Vec::new() }));
     }
     let mut all = vec![once_whole(&closed)?];
     all.extend(Change::between(&closed, after)?.pack(most));
@@ -125,7 +127,7 @@ fn size(messages: &[Message]) -> usize {
 
 /// What no message has room for.
 fn check(table: &Table) -> Result<(), TooLong> {
-    let links = table.maps.values().flat_map(BTreeMap::keys);
+    let links = table.maps.values().flat_map(|map| map.keys());
     match links.into_iter().find(|link| link.len() >= NAME_BYTES) {
         Some(link) => Err(TooLong { what: format!("interface {link}") }),
         None => Ok(()),
@@ -145,54 +147,57 @@ impl Change {
     fn between(before: &Table, after: &Table) -> Result<Change, TooLong> {
         let mut encoder = Encoder::default();
         let mut change = Change::default();
-        let is_new = |name: &String| !before.chains.contains_key(name);
         // Counters and chains first: rules and elements name them.
         for name in after.counters.difference(&before.counters) {
             change.apart.push(vec![counter(kind::NEW_OBJECT, CREATE, name)?]);
         }
-        for (name, chain) in after.chains.iter().filter(|(name, _)| is_new(name)) {
+        let chains: Vec<_> = differ(&before.chains, &after.chains).collect();
+        let new = chains
+            .iter()
+            .filter_map(|(name, then, now)| now.filter(|_| then.is_none()).map(|now| (*name, now)));
+        for (name, chain) in new {
             let message = new_chain(name, chain)?;
             match chain.hook {
                 None => change.apart.push(vec![message]),
                 Some(_) => change.rest.push(message),
             }
         }
-        for (name, elements) in &after.maps {
-            let known = before.maps.get(name);
+        let none = Arc::default();
+        for (name, known, elements) in differ(&before.maps, &after.maps) {
+            let Some(elements) = elements else { continue };
             if known.is_none() {
                 change.apart.push(vec![new_map(name)?]);
             }
-            let none = BTreeMap::new();
-            let known = known.unwrap_or(&none);
-            let gone: Vec<_> =
-                known.iter().filter(|(link, chain)| elements.get(*link) != Some(chain)).collect();
-            let come: Vec<_> =
-                elements.iter().filter(|(link, chain)| known.get(*link) != Some(chain)).collect();
+            let (mut gone, mut come) = (Vec::new(), Vec::new());
+            for (link, then, now) in differ(known.unwrap_or(&none), elements) {
+                gone.extend(then.map(|chain| (link, chain)));
+                come.extend(now.map(|chain| (link, chain)));
+            }
             let gone = elements_of(kind::DELETE_ELEMENTS, name, &gone)?;
             let come = elements_of(kind::NEW_ELEMENTS, name, &come)?;
-            if known.is_empty() && gone.is_empty() && !before.maps.contains_key(name) {
+            if known.is_none() {
                 change.apart.extend(come.into_iter().map(|message| vec![message]));
             } else {
                 change.rest.extend(gone.into_iter().chain(come));
             }
         }
-        for (name, elements) in &after.addresses {
-            let known = before.addresses.get(name);
+        let none = BTreeMap::new();
+        for (name, known, elements) in differ(&before.addresses, &after.addresses) {
+            let Some(elements) = elements else { continue };
             if known.is_none() {
                 change.apart.push(vec![new_address_map(name)?]);
             }
-            let none = BTreeMap::new();
-            let known = known.unwrap_or(&none);
-            let differ = |a: &BTreeMap<Ipv4Addr, Ipv4Addr>, b: &BTreeMap<Ipv4Addr, Ipv4Addr>| {
-                let in_a = a.iter().filter(|(from, to)| b.get(*from) != Some(to));
-                in_a.map(|(from, to)| (*from, *to)).collect::<Vec<_>>()
-            };
-            change.rest.extend(address_elements(kind::DELETE_ELEMENTS, name, &differ(known, elements))?);
-            change.rest.extend(address_elements(kind::NEW_ELEMENTS, name, &differ(elements, known))?);
+            let (mut gone, mut come) = (Vec::new(), Vec::new());
+            for (from, then, now) in differ(known.unwrap_or(&none), elements) {
+                gone.extend(then.map(|to| (*from, *to)));
+                come.extend(now.map(|to| (*from, *to)));
+            }
+            change.rest.extend(address_elements(kind::DELETE_ELEMENTS, name, &gone)?);
+            change.rest.extend(address_elements(kind::NEW_ELEMENTS, name, &come)?);
         }
-        for (name, chain) in &after.chains {
-            match before.chains.get(name) {
-                Some(known) if known == chain => {}
+        for (name, known, chain) in chains {
+            let Some(chain) = chain else { continue };
+            match known {
                 Some(known) => {
                     if !known.rules.is_empty() {
                         change.rest.push(no_rules(name)?);
@@ -216,7 +221,8 @@ impl Change {
         change.rest.extend(flushed(&gone(Fate::Removed))?);
         change.rest.extend(removed_maps(before, after)?);
         change.rest.extend(deleted(&gone(Fate::Removed))?);
-        let counted = counters_of(gone(Fate::Left).into_iter().filter_map(|name| before.chains.get(name)));
+        let left = gone(Fate::Left).into_iter().filter_map(|name| before.chains.get(name));
+        let counted = counters_of(left.map(|chain| &**chain));
         for name in before.counters.difference(&after.counters).filter(|name| !counted.contains(*name)) {
             change.rest.push(counter(kind::DELETE_OBJECT, 0, name)?);
         }
@@ -261,21 +267,27 @@ enum Fate {
 }
 
 /// What becomes of the chains of `before` that are no longer wanted.
-fn fates<'t>(before: &'t Table, after: &Table) -> Vec<(&'t String, Fate)> {
-    let stays = |(name, chain): &(&String, &Chain)| chain.hook.is_some() || after.chains.contains_key(*name);
+fn fates<'t>(before: &'t Table, after: &'t Table) -> Vec<(&'t String, Fate)> {
+    let gone = differ(&before.chains, &after.chains).filter(|(_, _, now)| now.is_none());
+    let unwanted: Vec<_> = gone.filter_map(|(name, then, _)| Some((name, then?))).collect();
+    if unwanted.is_empty() {
+        return Vec::new();
+    }
+    let stays =
+        |(name, chain): &(&String, &Arc<Chain>)| chain.hook.is_some() || after.chains.contains_key(*name);
     let staying = before.chains.iter().filter(stays).map(|(name, _)| name);
-    let used = before.led_to_from(staying.chain(before.maps.values().flat_map(BTreeMap::values)));
-    let unwanted = || before.chains.iter().filter(|(name, _)| !after.chains.contains_key(*name));
-    let in_use =
-        |(name, chain): &(&String, &Chain)| chain.hook.is_none() && chain.has_sets() && used.contains(*name);
+    let used = before.led_to_from(staying.chain(before.maps.values().flat_map(|map| map.values())));
+    let in_use = |(name, chain): &&(&String, &Arc<Chain>)| {
+        chain.hook.is_none() && chain.has_sets() && used.contains(*name)
+    };
     // What is left may lead to others, which must be left with it.
-    let left = before.led_to_from(unwanted().filter(in_use).map(|(name, _)| name));
+    let left = before.led_to_from(unwanted.iter().filter(in_use).map(|(name, _)| *name));
     let fate = |name: &String| match (used.contains(name), left.contains(name)) {
         (false, _) => Fate::Swept,
         (true, true) => Fate::Left,
         (true, false) => Fate::Removed,
     };
-    unwanted().map(|(name, _)| (name, fate(name))).collect()
+    unwanted.iter().map(|(name, _)| (*name, fate(name))).collect()
 }
 
 /// Maps that are no longer there.
