@@ -1,0 +1,471 @@
+//! The ring itself.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use io_uring::squeue::Entry;
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode};
+use nix::libc::{
+    EAGAIN, EBUSY, ECANCELED, EINTR, ENOBUFS, ETIME, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL, POLLERR,
+    POLLHUP, POLLIN, POLLOUT, POLLRDHUP,
+};
+
+use crate::buffers::{Buffers, Group, Piece, Received};
+use crate::sockets::{Event, Place, Reading, Slot, Socket};
+
+/// Operations that are submitted together at most.
+const SUBMISSIONS: u32 = 4096;
+/// Completions that have a place; the kernel keeps more than these, but at a cost.
+const COMPLETIONS: u32 = 16384;
+/// `IORING_ENTER_GETEVENTS`.
+const GET_EVENTS: u32 = 1;
+/// One io_uring_enter looks at no more sockets than this (`IO_LOCAL_TW_DEFAULT_MAX`); if it was as
+/// many there may be others.
+const AT_ONCE: usize = 20;
+/// Events of a turn at most, about: buffers are left for those that follow.
+const MOST: usize = 256;
+
+/// What is to be sent.
+#[derive(Debug, Clone, Copy)]
+pub enum Bytes<'a> {
+    /// The caller's.
+    Own(&'a [u8]),
+    /// Some of what was received.
+    Received(Piece),
+}
+
+/// An io_uring, its sockets and its buffers.
+pub struct Ring<T> {
+    ring: IoUring,
+    buffers: [Buffers; 2],
+    places: Vec<Option<Place<T>>>,
+    free: Vec<u32>,
+    /// The completions of a turn, kept for their memory.
+    entries: Vec<cqueue::Entry>,
+    /// An error has left something in the queue that must never be submitted.
+    broken: bool,
+}
+
+/// What an operation is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Receive = 1,
+    Send,
+    SendLast,
+    Tell,
+    Listen,
+    Cancel,
+    Watch,
+}
+
+fn token(kind: Kind, slot: Slot) -> u64 {
+    (kind as u64) << 56 | u64::from(slot.0)
+}
+
+fn untoken(token: u64) -> (Option<Kind>, Slot) {
+    let kinds =
+        [Kind::Receive, Kind::Send, Kind::SendLast, Kind::Tell, Kind::Listen, Kind::Cancel, Kind::Watch];
+    let kind = (token >> 56).checked_sub(1).and_then(|kind| kinds.get(kind as usize)).copied();
+    (kind, Slot(token as u32))
+}
+
+impl<T: Socket> Ring<T> {
+    /// A ring without sockets, for the thread that makes it.
+    pub fn new() -> io::Result<Ring<T>> {
+        let mut builder = IoUring::builder();
+        builder.setup_single_issuer().setup_defer_taskrun().setup_coop_taskrun();
+        builder.setup_submit_all().setup_cqsize(COMPLETIONS);
+        let ring = builder.build(SUBMISSIONS)?;
+        let [small, large] = Group::ALL.map(|group| Buffers::new(group, &ring.submitter()));
+        let buffers = [small?, large?];
+        Ok(Ring { ring, buffers, places: Vec::new(), free: Vec::new(), entries: Vec::new(), broken: false })
+    }
+
+    /// Has turns tell when another descriptor is readable: once, with [`Event::Watched`]. It is the
+    /// caller's to keep open.
+    pub fn watch(&mut self, fd: &impl AsRawFd) -> io::Result<()> {
+        let entry = opcode::PollAdd::new(Fd(fd.as_raw_fd()), POLLIN as u32).build();
+        self.push(entry, Kind::Watch, Slot(0))
+    }
+
+    /// Whether there is no socket, and none that was removed is still being closed.
+    pub fn is_empty(&self) -> bool {
+        self.places.len() == self.free.len()
+    }
+
+    /// Takes a socket over, and reads from it. Events name it by `tag`.
+    pub fn add(&mut self, socket: T, group: Group, tag: usize) -> io::Result<Slot> {
+        let place = Place {
+            socket,
+            tag,
+            group,
+            reading: Reading::Off,
+            telling: false,
+            listening: false,
+            half_over: false,
+            last: Vec::new(),
+            sending_last: false,
+            removed: false,
+        };
+        let slot = Slot(self.free.pop().unwrap_or(self.places.len() as u32));
+        match self.places.get_mut(slot.0 as usize) {
+            Some(empty) => *empty = Some(place),
+            None => self.places.push(Some(place)),
+        }
+        self.receive(slot)?;
+        Ok(slot)
+    }
+
+    /// A socket that is there.
+    pub fn get(&mut self, slot: Slot) -> Option<&mut T> {
+        self.place(slot).filter(|place| !place.removed).map(|place| &mut place.socket)
+    }
+
+    fn place(&mut self, slot: Slot) -> Option<&mut Place<T>> {
+        self.places.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    fn fd(&mut self, slot: Slot) -> Fd {
+        Fd(self.place(slot).map_or(-1, |place| place.socket.as_fd().as_raw_fd()))
+    }
+
+    /// Reads from a socket no more. What has come already is told of.
+    pub fn pause(&mut self, slot: Slot) -> io::Result<()> {
+        let Some(place) = self.place(slot) else { return Ok(()) };
+        match place.reading {
+            Reading::On => place.reading = Reading::Stopping,
+            Reading::Restarting => {
+                place.reading = Reading::Stopping;
+                return Ok(());
+            }
+            _ => return Ok(()),
+        }
+        self.cancel(Kind::Receive, slot)
+    }
+
+    /// Reads from a socket again.
+    pub fn resume(&mut self, slot: Slot) -> io::Result<()> {
+        let Some(place) = self.place(slot) else { return Ok(()) };
+        match place.reading {
+            Reading::Off => self.receive(slot),
+            Reading::Stopping => {
+                place.reading = Reading::Restarting;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells once when a socket can be written to.
+    pub fn tell_writable(&mut self, slot: Slot) -> io::Result<()> {
+        let Some(place) = self.place(slot) else { return Ok(()) };
+        if std::mem::replace(&mut place.telling, true) {
+            return Ok(());
+        }
+        let entry = opcode::PollAdd::new(self.fd(slot), POLLOUT as u32).build();
+        self.push(entry, Kind::Tell, slot)
+    }
+
+    /// Ends a connection, after `last` was sent. Nothing is told of it any more.
+    pub fn remove(&mut self, slot: Slot, last: Vec<u8>) -> io::Result<()> {
+        let Some(place) = self.place(slot) else { return Ok(()) };
+        if std::mem::replace(&mut place.removed, true) {
+            return Ok(());
+        }
+        place.last = last;
+        let (reading, telling, listening) = (place.reading, place.telling, place.listening);
+        if place.last.is_empty() {
+            place.socket.finish();
+        } else {
+            place.sending_last = true;
+        }
+        match reading {
+            Reading::On => {
+                self.set_reading(slot, Reading::Stopping);
+                self.cancel(Kind::Receive, slot)?;
+            }
+            Reading::Restarting => self.set_reading(slot, Reading::Stopping),
+            _ => {}
+        }
+        if telling {
+            self.cancel(Kind::Tell, slot)?;
+        }
+        if listening {
+            self.cancel(Kind::Listen, slot)?;
+        }
+        if !self.place(slot).is_some_and(|place| place.sending_last) {
+            self.close_if_over(slot);
+            return Ok(());
+        }
+        let fd = self.fd(slot);
+        let last = self.place(slot).map_or(&[][..], |place| &place.last);
+        // Nobody waits for this one: the kernel does, until all is taken. The bytes are of a `Vec` that is
+        // left alone until then, wherever `places` move, and forgotten with the ring.
+        let entry = opcode::Send::new(fd, last.as_ptr(), last.len() as u32);
+        self.push(entry.flags(MSG_WAITALL | MSG_NOSIGNAL).build(), Kind::SendLast, slot)
+    }
+
+    fn set_reading(&mut self, slot: Slot, reading: Reading) {
+        if let Some(place) = self.place(slot) {
+            place.reading = reading;
+        }
+    }
+
+    fn close_if_over(&mut self, slot: Slot) {
+        let Some(place) = self.place(slot) else { return };
+        if place.removed && place.is_over() {
+            place.socket.discard();
+            self.places[slot.0 as usize] = None;
+            self.free.push(slot.0);
+        }
+    }
+
+    fn receive(&mut self, slot: Slot) -> io::Result<()> {
+        let fd = self.fd(slot);
+        let Some(place) = self.place(slot) else { return Ok(()) };
+        place.reading = Reading::On;
+        let entry = opcode::RecvMulti::new(fd, place.group.number()).build();
+        self.push(entry, Kind::Receive, slot)
+    }
+
+    fn cancel(&mut self, kind: Kind, slot: Slot) -> io::Result<()> {
+        self.push(opcode::AsyncCancel::new(token(kind, slot)).build(), Kind::Cancel, slot)
+    }
+
+    /// Listens for the end of a socket that is not read from.
+    fn listen(&mut self, slot: Slot) -> io::Result<()> {
+        let Some(place) = self.place(slot) else { return Ok(()) };
+        if place.removed || std::mem::replace(&mut place.listening, true) {
+            return Ok(());
+        }
+        let mask = if place.half_over { 0 } else { POLLRDHUP };
+        let entry = opcode::PollAdd::new(self.fd(slot), (mask | POLLHUP | POLLERR) as u32).build();
+        self.push(entry, Kind::Listen, slot)
+    }
+
+    /// The bytes that were received.
+    pub fn bytes(&self, received: &Received) -> &[u8] {
+        self.buffers[received.group as usize].bytes(received)
+    }
+
+    /// The bytes of a piece. Panics if its buffer was given back: they would be others.
+    pub fn piece_bytes(&self, piece: &Piece) -> &[u8] {
+        self.buffers[piece.group as usize].piece_bytes(piece)
+    }
+
+    /// Which piece of what was received `bytes` are; `None` if they are elsewhere.
+    pub fn piece(&self, received: &Received, bytes: &[u8]) -> Option<Piece> {
+        self.buffers[received.group as usize].piece(received, bytes)
+    }
+
+    /// Makes room for `length` bytes in front of what was received; `None` if there is not so much.
+    pub fn before(&mut self, received: &mut Received, length: usize) -> Option<&mut [u8]> {
+        self.buffers[received.group as usize].before(received, length)
+    }
+
+    /// Lets the kernel use a buffer again.
+    #[allow(clippy::needless_pass_by_value, reason = "it is gone then")]
+    pub fn give_back(&mut self, received: Received) {
+        self.buffers[received.group as usize].give(received.buffer);
+    }
+
+    /// Sends all of `sends`, of which no two may be to the same socket, as far as the sockets take it
+    /// now, and adds to `sent` what became of each, by number of bytes or negative error; adds to
+    /// `events` what has happened. With nothing to send it waits for that, for `timeout` at most: who
+    /// sends has to hear first what became of it.
+    pub fn turn<'a>(
+        &mut self,
+        sends: impl Iterator<Item = (Slot, Bytes<'a>)>,
+        timeout: Option<Duration>,
+        sent: &mut Vec<(Slot, usize, i32)>,
+        events: &mut Vec<Event>,
+    ) -> io::Result<()> {
+        let mut missing = 0;
+        for (slot, bytes) in sends {
+            let fd = self.fd(slot);
+            let bytes = match bytes {
+                Bytes::Own(bytes) => bytes,
+                Bytes::Received(ref piece) => self.piece_bytes(piece),
+            };
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX >> 1);
+            let entry = opcode::Send::new(fd, bytes.as_ptr(), length).flags(MSG_DONTWAIT | MSG_NOSIGNAL);
+            // The borrow is longer than this call, which takes every completion before it returns.
+            self.push(entry.build(), Kind::Send, slot)?;
+            missing += 1;
+        }
+        let (first_sent, first) = (sent.len(), events.len());
+        match missing {
+            0 => self.enter(1, timeout)?,
+            _ => self.enter(missing, None)?,
+        }
+        let mut came = self.collect(sent, events)?;
+        // Sends are tried as they are submitted. Should any not be over, its bytes are still in use.
+        while sent.len() - first_sent < missing {
+            self.enter(1, None)?;
+            came += self.collect(sent, events)?;
+        }
+        while came >= AT_ONCE && events.len() - first < MOST {
+            // SAFETY: nothing is submitted, and there is no argument.
+            match unsafe { self.ring.submitter().enter::<()>(0, 0, GET_EVENTS, None) } {
+                Err(error) if error.raw_os_error() != Some(EINTR) => return Err(error),
+                _ => came = self.collect(sent, events)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Submits everything, and waits for `want` completions or until the time is over.
+    fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
+        if self.broken {
+            return Err(io::Error::other("io_uring has failed before"));
+        }
+        let time = timeout.map(Timespec::from);
+        let mut want = want;
+        loop {
+            let outcome = match &time {
+                Some(time) => self.ring.submitter().submit_with_args(want, &SubmitArgs::new().timespec(time)),
+                None => self.ring.submitter().submit_and_wait(want),
+            };
+            match outcome.map_err(|error| (error.raw_os_error(), error)) {
+                Ok(_) | Err((Some(EINTR | ETIME), _)) => {}
+                // The kernel is short of something: of what is over, or of memory.
+                Err((Some(EBUSY | EAGAIN), _)) if !self.ring.completion().is_empty() => return Ok(()),
+                Err((Some(EBUSY | EAGAIN), _)) => std::thread::yield_now(),
+                Err((_, error)) => {
+                    // Nobody will wait for what is left in the queue.
+                    self.broken = true;
+                    return Err(error);
+                }
+            }
+            if self.ring.submission().is_empty() {
+                return Ok(());
+            }
+            want = 0;
+        }
+    }
+
+    /// Takes completions; returns how many of them read something.
+    fn collect(&mut self, sent: &mut Vec<(Slot, usize, i32)>, events: &mut Vec<Event>) -> io::Result<usize> {
+        let mut came = 0;
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.extend(self.ring.completion());
+        for entry in entries.drain(..) {
+            let (kind, slot) = untoken(entry.user_data());
+            let (result, flags) = (entry.result(), entry.flags());
+            match kind {
+                Some(Kind::Send) => {
+                    let tag = self.place(slot).map_or(usize::MAX, |place| place.tag);
+                    sent.push((slot, tag, result));
+                }
+                Some(Kind::Receive) => {
+                    came += 1;
+                    self.received(slot, result, flags, events)?;
+                }
+                Some(kind) => self.other(kind, slot, result, events)?,
+                None => {}
+            }
+        }
+        self.entries = entries;
+        Ok(came)
+    }
+
+    fn received(&mut self, slot: Slot, result: i32, flags: u32, events: &mut Vec<Event>) -> io::Result<()> {
+        let Some(place) = self.place(slot) else { return Ok(()) };
+        let (tag, removed, group) = (place.tag, place.removed, place.group);
+        if let Some(buffer) = cqueue::buffer_select(flags) {
+            let received = self.buffers[group as usize].received(buffer, result.max(0) as usize);
+            match removed || result <= 0 {
+                true => self.give_back(received),
+                false => events.push(Event::Received { slot, tag, received }),
+            }
+        }
+        if cqueue::more(flags) {
+            return Ok(());
+        }
+        // Reading is over, which need not mean that the socket is.
+        let goes_on = result > 0 || [-ENOBUFS, -ECANCELED, -EINTR, -EAGAIN].contains(&result);
+        let Some(place) = self.place(slot) else { return Ok(()) };
+        match place.reading {
+            _ if removed => {
+                place.reading = Reading::Off;
+                self.close_if_over(slot);
+            }
+            _ if !goes_on => {
+                place.reading = Reading::Ended;
+                events.push(Event::Ended { slot, tag, error: -result });
+            }
+            Reading::Stopping => {
+                place.reading = Reading::Off;
+                self.listen(slot)?;
+            }
+            _ => self.receive(slot)?,
+        }
+        Ok(())
+    }
+
+    fn other(&mut self, kind: Kind, slot: Slot, result: i32, events: &mut Vec<Event>) -> io::Result<()> {
+        if kind == Kind::Watch {
+            events.push(Event::Watched);
+            return Ok(());
+        }
+        let Some(place) = self.place(slot) else { return Ok(()) };
+        let tag = place.tag;
+        match kind {
+            Kind::Tell => {
+                place.telling = false;
+                if !place.removed {
+                    events.push(Event::Writable { slot, tag });
+                }
+            }
+            Kind::Listen => {
+                place.listening = false;
+                let half = result >= 0 && result & i32::from(POLLRDHUP) != 0;
+                let over = result < 0 || result & i32::from(POLLHUP | POLLERR) != 0;
+                place.half_over |= half;
+                if !place.removed && place.reading == Reading::Off {
+                    events.push(Event::Hung { slot, tag, over });
+                    if !over {
+                        self.listen(slot)?;
+                    }
+                }
+            }
+            Kind::SendLast => {
+                place.sending_last = false;
+                place.last = Vec::new();
+                place.socket.finish();
+            }
+            Kind::Receive | Kind::Send | Kind::Cancel | Kind::Watch => {}
+        }
+        self.close_if_over(slot);
+        Ok(())
+    }
+
+    /// Whatever memory `entry` refers to must be there until it completes.
+    fn push(&mut self, entry: Entry, kind: Kind, slot: Slot) -> io::Result<()> {
+        if self.ring.submission().is_full() {
+            self.enter(0, None)?;
+        }
+        // SAFETY: `entry` refers to no memory but buffers that are never freed, bytes that `turn`'s
+        // caller has lent for longer than until it completes, or the last bytes of a place.
+        let pushed = unsafe { self.ring.submission().push(&entry.user_data(token(kind, slot))) };
+        pushed.map_err(|_| io::Error::other("io_uring takes no more"))
+    }
+}
+
+impl<T> fmt::Debug for Ring<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "io_uring with {} sockets", self.places.len() - self.free.len())
+    }
+}
+
+impl<T> Drop for Ring<T> {
+    /// The kernel may still be sending what removed sockets were to send.
+    fn drop(&mut self) {
+        for place in self.places.iter_mut().flatten().filter(|place| place.sending_last) {
+            std::mem::forget(std::mem::take(&mut place.last));
+        }
+    }
+}
