@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand};
 
+use crate::net::EventLoop;
 use crate::{LogFormat, top};
 
 /// A Redis proxy, configured like twemproxy (nutcracker).
@@ -64,6 +65,10 @@ pub struct Args {
     /// the servers of its own
     #[arg(long, value_name = "N", default_value = "1", value_parser = Threads::parse)]
     pub threads: Threads,
+    /// Who reads and writes sockets without TLS: io_uring (Linux 6.1), the proxy when epoll says that
+    /// it may, or auto for the first where it can be had
+    #[arg(long, value_name = "HOW", env = "TOMBOLO_PROXY_EVENT_LOOP", value_enum, default_value_t)]
+    pub event_loop: EventLoop,
     /// How long clients have, after SIGTERM or SIGINT, to get what is under way, in seconds. A
     /// second signal ends the proxy at once
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]

@@ -1,7 +1,7 @@
 //! tombolo-proxy, a Redis proxy that reads twemproxy's configuration.
 //!
 //! ```text
-//!              ┌──────────── net (mio, the only I/O) ────────────┐
+//!              ┌─────── net (mio, io_uring; the only I/O) ──────┐
 //!  clients ◀──▶│ bytes, events, time ─▶ core ─▶ bytes, connects  │◀──▶ servers
 //!              └─────────────────────────────────────────────────┘
 //!   config ─▶ pools            core: clients, routing, connections; no I/O, no clock

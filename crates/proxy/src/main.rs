@@ -58,6 +58,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         },
         file: args.conf_file.clone(),
         threads: args.threads.count(),
+        event_loop: args.event_loop,
         metrics: args.metrics,
         drain_timeout: Duration::from_secs(args.drain_timeout.into()),
     };

@@ -16,6 +16,10 @@ fn start(servers: &[u16], options: &[&str], args: &[&str]) -> (Proxy, u16) {
     let address = format!("127.0.0.1:{port}");
     let proxy = Proxy::with_args(servers, options, &[args, &["--metrics", &address]].concat());
     wait_for("metrics", || TcpStream::connect(&address).ok());
+    // Who has looked whether the proxy listens was its first client.
+    wait_for("that client to be counted", || {
+        (value(&metrics(port), "connections_total", &[]) >= 1.0).then_some(())
+    });
     (proxy, port)
 }
 

@@ -24,6 +24,12 @@ impl ByteQueue {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Puts bytes in front of all others.
+    pub(super) fn put_back(&mut self, bytes: &[u8]) {
+        self.bytes.splice(..self.taken, bytes.iter().copied());
+        self.taken = 0;
+    }
+
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.taken..]
     }
@@ -71,7 +77,11 @@ mod tests {
         queue.advance(3, 0);
         queue.push(b"gh");
         assert_eq!((queue.as_slice(), queue.len()), (b"fgh".as_slice(), 3));
+        queue.put_back(b"de");
+        assert_eq!(queue.as_slice(), b"defgh");
         queue.advance(9, 0);
         assert!(queue.is_empty());
+        queue.put_back(b"i");
+        assert_eq!(queue.as_slice(), b"i");
     }
 }

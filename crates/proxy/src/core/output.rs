@@ -89,16 +89,19 @@ impl Core {
         outcome
     }
 
-    /// Moves the start of a reply that is not complete to `buffer`, where it is not too long, and
+    /// How long the start of a reply is that is not complete.
+    pub fn rest(&self, id: ConnectionId) -> usize {
+        self.connections[id.0].input.len()
+    }
+
+    /// Moves the start of a reply that is not complete to the end of `room`, if there is enough, and
     /// returns how long it is. What is read next belongs behind it, and all of it is to be handed
     /// in together: a reply that a read cut is not copied again with everything that follows it.
-    pub fn take_rest(&mut self, id: ConnectionId, buffer: &mut [u8]) -> usize {
+    pub fn take_rest(&mut self, id: ConnectionId, room: &mut [u8]) -> usize {
         let rest = &mut self.connections[id.0].input;
+        let Some(start) = room.len().checked_sub(rest.len()) else { return 0 };
+        room[start..].copy_from_slice(rest);
         let length = rest.len();
-        if length == 0 || length > buffer.len() / 2 {
-            return 0;
-        }
-        buffer[..length].copy_from_slice(rest);
         rest.clear();
         length
     }
@@ -336,6 +339,15 @@ impl Core {
     /// What may be written to a client now.
     pub fn client_output(&self, id: ClientId) -> &[u8] {
         self.clients.get(id).map_or(&[], |client| client.out.as_slice())
+    }
+
+    /// What an [`Outlet`] took was not written after all but for the start: `bytes` are what is left,
+    /// and come before everything else that the client is owed.
+    pub fn client_returned(&mut self, id: ClientId, bytes: &[u8]) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.out.put_back(bytes);
+            self.after_reply(id);
+        }
     }
 
     /// `count` bytes of [`client_output`](Self::client_output) were written.

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::io;
 
-use mio::Registry;
 use mio::event::Event;
+use tombolo_ring::{Bytes, Group, Received, Slot};
 
 use super::mailbox::{Arrival, Seat};
 use super::stream::{Got, Socket, Stream};
 use super::tls;
+use super::wire::{Io, Ring, Ringed, Sent, Wire, is_quiet};
 use super::worker::Source;
 use crate::core::{ClientId, Core, Micros};
 use crate::log::{Log, NOTICE};
@@ -21,11 +22,15 @@ const COMPLAIN_EVERY: Micros = 1_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     /// By the index of their ids.
-    sockets: Vec<Option<(ClientId, Socket, Seat)>>,
-    /// Those that may have something to read.
+    sockets: Vec<Option<(ClientId, Wire, Seat)>>,
+    /// Those that may have something to read, of which epoll tells.
     readable: Vec<ClientId>,
     /// The list of a turn, kept for its memory.
     turn: Vec<ClientId>,
+    /// Those that the ring's next turn sends to.
+    sends: Vec<ClientId>,
+    /// Those of the ring's that leave if nothing is left to be read.
+    looked_at: Vec<ClientId>,
     /// TLS handshakes under way, and some that are over, with the end of their time.
     handshakes: VecDeque<(Micros, ClientId)>,
     /// When the next failed handshake is worth a line.
@@ -34,28 +39,37 @@ pub(super) struct Clients {
 
 impl Clients {
     /// Takes over a new connection. One that can not be registered is dropped.
-    pub(super) fn add(&mut self, core: &mut Core, registry: &Registry, arrival: Arrival, now: Micros) {
+    pub(super) fn add(&mut self, core: &mut Core, io: &mut Io, arrival: Arrival, now: Micros) {
         let Arrival { pool, mut stream, seat, over } = arrival;
         let id = if over { core.client_refused(pool) } else { core.client_connected(pool) };
         if core.shows_clients(pool) {
             core.name_client(id, stream.peer());
         }
-        if stream.register(registry, Source::Client(id.index()).token()).is_err() {
-            return core.client_gone(id);
+        if let Stream::Tls(_) = stream {
+            self.handshakes.push_back((now.saturating_add(HANDSHAKE_TIMEOUT), id));
+        }
+        let token = Source::Client(id.index()).token();
+        let wire = match &mut io.ring {
+            Some(ring) if stream.is_plain() => {
+                ring.add(stream, Group::Small, token.0).map(|slot| Wire::Ringed(Ringed::new(slot)))
+            }
+            _ => stream.register(io.registry(), token).map(|()| Wire::Polled(Socket::new(stream, true))),
+        };
+        let Ok(wire) = wire else { return core.client_gone(id) };
+        // The place of one that has gone, which nobody has closed yet.
+        if let Some((before, ..)) = self.sockets.get(id.index()).and_then(Option::as_ref) {
+            self.close(io, *before, &mut []);
         }
         if self.sockets.len() <= id.index() {
             self.sockets.resize_with(id.index() + 1, || None);
         }
-        if let Stream::Tls(_) = stream {
-            self.handshakes.push_back((now.saturating_add(HANDSHAKE_TIMEOUT), id));
-        }
-        self.sockets[id.index()] = Some((id, Socket::new(stream, true), seat));
+        self.sockets[id.index()] = Some((id, wire, seat));
     }
 
     /// When [`tick`](Self::tick) is due.
     pub(super) fn next_deadline(&mut self) -> Option<Micros> {
         while let Some(&(deadline, id)) = self.handshakes.front() {
-            if self.get(id).is_some_and(|socket| socket.is_handshaking()) {
+            if self.get(id).is_some_and(|wire| wire.is_handshaking()) {
                 return Some(deadline);
             }
             self.handshakes.pop_front();
@@ -75,7 +89,7 @@ impl Clients {
     /// The connection of a client has failed. Of those that did so before there was a client to
     /// speak of, the log hears.
     fn failed(&mut self, core: &mut Core, id: ClientId, error: &io::Error, now: Micros, log: &Log) {
-        if self.get(id).is_some_and(|socket| socket.is_handshaking()) && now >= self.complain_at {
+        if self.get(id).is_some_and(|wire| wire.is_handshaking()) && now >= self.complain_at {
             self.complain_at = now.saturating_add(COMPLAIN_EVERY);
             let reason = tls::explain(error).unwrap_or_else(|| error.to_string());
             let pool = core.pool_of(id).map_or("", |pool| pool.name.as_str());
@@ -89,13 +103,23 @@ impl Clients {
         core.client_failed(id);
     }
 
-    fn get(&mut self, id: ClientId) -> Option<&mut Socket> {
-        let (owner, socket, _) = self.sockets.get_mut(id.index())?.as_mut()?;
-        (*owner == id).then_some(socket)
+    fn get(&mut self, id: ClientId) -> Option<&mut Wire> {
+        let (owner, wire, _) = self.sockets.get_mut(id.index())?.as_mut()?;
+        (*owner == id).then_some(wire)
+    }
+
+    fn polled(&mut self, id: ClientId) -> Option<&mut Socket> {
+        self.get(id)?.polled()
+    }
+
+    /// The client that the ring means.
+    fn ringed(&mut self, index: usize, slot: Slot) -> Option<(ClientId, &mut Ringed)> {
+        let (id, wire, _) = self.sockets.get_mut(index)?.as_mut()?;
+        Some((*id, wire.ringed(slot)?))
     }
 
     pub(super) fn event(&mut self, core: &mut Core, index: usize, event: &Event, now: Micros) {
-        let Some(Some((id, socket, _))) = self.sockets.get_mut(index) else { return };
+        let Some(Some((id, Wire::Polled(socket), _))) = self.sockets.get_mut(index) else { return };
         let id = *id;
         socket.note(event);
         if event.is_writable() {
@@ -113,25 +137,44 @@ impl Clients {
             self.write(core, id, now);
         }
         if readable {
-            self.resume(id);
+            self.queue(id);
         }
     }
 
     /// Puts a client among those to be read, if there may be something.
-    pub(super) fn resume(&mut self, id: ClientId) {
-        let Some(socket) = self.get(id) else { return };
+    fn queue(&mut self, id: ClientId) {
+        let Some(socket) = self.polled(id) else { return };
         if socket.readable && !socket.queued {
             socket.queued = true;
             self.readable.push(id);
         }
     }
 
-    /// Has a client read, whether or not an event has said that there is something.
-    pub(super) fn look(&mut self, id: ClientId) {
-        if let Some(socket) = self.get(id) {
-            socket.readable = true;
+    /// Goes on with a client that was over a limit.
+    pub(super) fn resume(&mut self, core: &mut Core, io: &mut Io, id: ClientId) {
+        if let (Some(Wire::Ringed(ringed)), Some(ring)) = (self.get(id), &mut io.ring) {
+            ringed.ahead = false;
+            if ringed.ended {
+                core.client_eof(id);
+            }
+            // What is wrong with the ring, its next turn says.
+            let _ = ring.resume(ringed.slot);
         }
-        self.resume(id);
+        // That nothing is left to be read is what makes it leave.
+        match core.has_leaving() {
+            true => self.look(id),
+            false => self.queue(id),
+        }
+    }
+
+    /// Has a client read, whether or not an event has said that there is something.
+    fn look(&mut self, id: ClientId) {
+        match self.get(id) {
+            Some(Wire::Polled(socket)) => socket.readable = true,
+            Some(Wire::Ringed(_)) => self.looked_at.push(id),
+            None => {}
+        }
+        self.queue(id);
     }
 
     /// The same for every client.
@@ -141,14 +184,14 @@ impl Clients {
     }
 
     pub(super) fn any_readable(&self) -> bool {
-        !self.readable.is_empty()
+        !self.readable.is_empty() || !self.looked_at.is_empty()
     }
 
     /// One read for each client that has something, so that none keeps the others waiting.
     pub(super) fn read(&mut self, core: &mut Core, buffer: &mut [u8], now: Micros, log: &Log) {
         let mut turn = std::mem::replace(&mut self.readable, std::mem::take(&mut self.turn));
         for &id in &turn {
-            let Some(socket) = self.get(id) else { continue };
+            let Some(socket) = self.polled(id) else { continue };
             socket.queued = false;
             // It stays marked readable; the core says when to go on.
             if !core.wants_input(id) && !socket.is_handshaking() {
@@ -159,14 +202,14 @@ impl Clients {
             match got {
                 Ok(Got::Bytes(count)) => {
                     core.client_data(id, &buffer[..count], now);
-                    self.resume(id);
+                    self.queue(id);
                 }
                 Ok(Got::Nothing) => {}
                 Ok(Got::Secured(count)) => {
                     // What it is owed from before, such as a refusal.
                     self.write(core, id, now);
                     core.client_data(id, &buffer[..count], now);
-                    self.resume(id);
+                    self.queue(id);
                 }
                 Ok(Got::End) => core.client_eof(id),
                 Err(error) => self.failed(core, id, &error, now, log),
@@ -179,22 +222,140 @@ impl Clients {
         self.turn = turn;
     }
 
-    /// One write of some bytes, which nothing waits before; returns how many were taken. What is
-    /// wrong with the socket, the next write says again.
-    pub(super) fn offer(&mut self, id: ClientId, bytes: &[u8]) -> usize {
-        match self.get(id) {
-            Some(socket) if socket.writable => socket.write(bytes).unwrap_or(0),
-            _ => 0,
+    /// The ring has read something.
+    pub(super) fn received(
+        &mut self,
+        core: &mut Core,
+        ring: &mut Ring,
+        (index, slot): (usize, Slot),
+        received: Received,
+        now: Micros,
+    ) {
+        let Some((id, ringed)) = self.ringed(index, slot) else { return ring.give_back(received) };
+        core.client_data(id, ring.bytes(&received), now);
+        ring.give_back(received);
+        let wanted = core.wants_input(id);
+        if std::mem::replace(&mut ringed.ahead, !wanted) && !wanted {
+            let _ = ring.pause(slot);
         }
+        if core.has_leaving() {
+            self.looked_at.push(id);
+        }
+    }
+
+    /// The ring has nothing more to read.
+    pub(super) fn ended(
+        &mut self,
+        core: &mut Core,
+        (index, slot): (usize, Slot),
+        error: i32,
+        now: Micros,
+        log: &Log,
+    ) {
+        let Some((id, ringed)) = self.ringed(index, slot) else { return };
+        match (core.wants_input(id), error) {
+            (true, 0) => core.client_eof(id),
+            (true, error) => self.failed(core, id, &io::Error::from_raw_os_error(error), now, log),
+            (false, 0) if !core.waits_for_ever(id) => ringed.ended = true,
+            (false, _) => core.client_gone(id),
+        }
+    }
+
+    /// The peer of a client that is over a limit has ended its side, or all of it.
+    pub(super) fn hung(&mut self, core: &mut Core, (index, slot): (usize, Slot), over: bool) {
+        let Some((id, _)) = self.ringed(index, slot) else { return };
+        if (over || core.waits_for_ever(id)) && !core.wants_input(id) {
+            core.client_gone(id);
+        }
+    }
+
+    /// The ring can write to it again.
+    pub(super) fn drained(&mut self, core: &mut Core, (index, slot): (usize, Slot), now: Micros) {
+        let Some((id, ringed)) = self.ringed(index, slot) else { return };
+        ringed.drained();
+        if !core.client_output(id).is_empty() {
+            self.write(core, id, now);
+        }
+    }
+
+    /// Tells the core who of the ring's clients has sent all that there was.
+    pub(super) fn tell_quiet(&mut self, core: &mut Core, io: &mut Io) {
+        for id in std::mem::take(&mut self.looked_at) {
+            let Some(Wire::Ringed(ringed)) = self.get(id) else { continue };
+            let stream = io.ring.as_mut().and_then(|ring| ring.get(ringed.slot));
+            if core.has_leaving() && core.wants_input(id) && stream.is_some_and(|stream| is_quiet(stream)) {
+                core.client_quiet(id);
+            }
+        }
+    }
+
+    /// What the ring is to send now.
+    pub(super) fn sends<'a>(&'a mut self, core: &'a Core) -> impl Iterator<Item = (Slot, Bytes<'a>)> {
+        let Clients { sockets, sends, .. } = self;
+        sends.drain(..).filter_map(move |id| match sockets.get_mut(id.index()) {
+            Some(Some((owner, Wire::Ringed(ringed), _))) if *owner == id => {
+                Some((ringed.slot, ringed.next(core.client_output(id))?))
+            }
+            _ => None,
+        })
+    }
+
+    /// What became of one of [`sends`](Self::sends).
+    pub(super) fn sent(
+        &mut self,
+        core: &mut Core,
+        ring: &mut Ring,
+        (index, slot): (usize, Slot),
+        result: i32,
+        now: Micros,
+    ) {
+        let Some((id, ringed)) = self.ringed(index, slot) else { return };
+        match ringed.sent(result, ring) {
+            Ok(Sent::Own(count)) => core.client_wrote(id, count, now),
+            Ok(Sent::Lent(piece, count)) if count < piece.len() => {
+                core.client_returned(id, &ring.piece_bytes(&piece)[count..]);
+            }
+            Ok(Sent::Lent(..)) => {}
+            Err(_) => return core.client_failed(id),
+        }
+        if !core.client_output(id).is_empty() {
+            self.write(core, id, now);
+        }
+    }
+
+    /// One write of some bytes, which nothing waits before; returns how many were taken. What is
+    /// wrong with the socket, the next write says again. The ring can only send what is in a buffer
+    /// of its own, which is `received`.
+    pub(super) fn offer(
+        &mut self,
+        id: ClientId,
+        bytes: &[u8],
+        received: Option<(&Ring, &Received)>,
+    ) -> usize {
+        let taken = match (self.get(id), received) {
+            (Some(Wire::Polled(socket)), _) if socket.writable => return socket.write(bytes).unwrap_or(0),
+            (Some(Wire::Ringed(ringed)), Some((ring, received))) => ringed.lend(ring, received, bytes),
+            _ => false,
+        };
+        if taken {
+            self.sends.push(id);
+        }
+        if taken { bytes.len() } else { 0 }
     }
 
     /// One write of everything that a client is owed.
     pub(super) fn write(&mut self, core: &mut Core, id: ClientId, now: Micros) {
-        let Some(socket) = self.get(id) else { return };
-        if !socket.writable {
-            return;
-        }
-        match socket.write(core.client_output(id)) {
+        let written = match self.get(id) {
+            Some(Wire::Polled(socket)) if socket.writable => socket.write(core.client_output(id)),
+            Some(Wire::Ringed(ringed)) => {
+                if ringed.queue() {
+                    self.sends.push(id);
+                }
+                return;
+            }
+            _ => return,
+        };
+        match written {
             Ok(count) => core.client_wrote(id, count, now),
             Err(_) => core.client_failed(id),
         }
@@ -202,11 +363,19 @@ impl Clients {
 
     /// Ends a connection. What it still sent is read away first: closing with unread bytes makes
     /// the kernel reset the connection, and the last reply would be lost with it.
-    pub(super) fn close(&mut self, id: ClientId, buffer: &mut [u8]) {
-        if let Some(socket) = self.get(id) {
-            socket.stream.finish();
-            let _ = socket.read(buffer);
-            self.sockets[id.index()] = None;
+    pub(super) fn close(&mut self, io: &mut Io, id: ClientId, buffer: &mut [u8]) {
+        match self.get(id) {
+            Some(Wire::Polled(socket)) => {
+                socket.stream.finish();
+                let _ = socket.read(buffer);
+            }
+            Some(Wire::Ringed(ringed)) => {
+                let (slot, lent) = (ringed.slot, ringed.take_lent());
+                let lent = lent.zip(io.ring.as_ref()).map(|(piece, ring)| ring.piece_bytes(&piece).to_vec());
+                io.remove(slot, lent.unwrap_or_default());
+            }
+            None => return,
         }
+        self.sockets[id.index()] = None;
     }
 }

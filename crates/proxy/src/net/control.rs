@@ -27,7 +27,7 @@ use super::signals::{Signals, Wish};
 use super::stats::{self, StatsOptions};
 use super::tls::Contexts;
 use super::worker::Worker;
-use super::{NetError, admin};
+use super::{EventLoop, NetError, admin};
 use crate::config::Config;
 use crate::log::{ERROR, Log, NOTICE, WARN};
 
@@ -48,6 +48,8 @@ pub struct Options {
     pub stats: StatsOptions,
     /// Threads that serve clients.
     pub threads: NonZeroUsize,
+    /// Who reads and writes.
+    pub event_loop: EventLoop,
     /// Where metrics and health are told, if anywhere.
     pub metrics: Option<SocketAddr>,
     /// How long clients have for what is under way, when the proxy is to end.
@@ -101,7 +103,7 @@ impl Proxy {
             doors.push(Door::new(listener, pool, next.pool()));
         }
         let (sender, ends) = channel();
-        let workers = start_workers(config, options.threads, &contexts, &log, &waker, &sender)?;
+        let workers = start_workers(config, options, &contexts, &log, &waker, &sender)?;
         stats::serve(options.stats, workers.clone())?;
         let draining: Arc<AtomicBool> = Arc::default();
         if let Some(address) = options.metrics {
@@ -251,7 +253,7 @@ impl Proxy {
 
 fn start_workers(
     config: &Config,
-    threads: NonZeroUsize,
+    options: &Options,
     contexts: &Contexts,
     log: &Arc<Log>,
     waker: &Arc<Waker>,
@@ -259,9 +261,15 @@ fn start_workers(
 ) -> Result<Workers, NetError> {
     let started = Instant::now();
     let mut mailboxes = Vec::new();
-    for number in 0..threads.get() {
-        let (mut worker, mailbox) =
-            Worker::new(config, contexts.clone(), Arc::clone(log), started, number as u64)?;
+    for number in 0..options.threads.get() {
+        let (mut worker, mailbox) = Worker::new(
+            config,
+            options.event_loop,
+            contexts.clone(),
+            Arc::clone(log),
+            started,
+            number as u64,
+        )?;
         mailboxes.push(mailbox);
         let end = End { waker: Arc::clone(waker), ends: ends.clone() };
         thread::Builder::new()

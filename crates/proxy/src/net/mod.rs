@@ -1,17 +1,20 @@
 //! All I/O: a control thread, and workers that share nothing, each with an epoll instance (through
-//! mio), a core and connections to servers of its own.
+//! mio), an io_uring where there may be one, a core and connections to servers of its own.
 //!
 //! ```text
 //!  control: listeners, signals ──accepted sockets──▶ worker with the fewest clients
 //!  stats:   a question ──▶ every worker ──▶ the sum
 //!
 //!  a turn of a worker:
-//!  poll ─▶ note who is readable ─▶ one read each ─▶ core ─▶ one write each ─▶ poll
+//!  epoll:     poll ─▶ note who is readable ─▶ one read each ─▶ core ─▶ one write each ─▶ poll
+//!  io_uring:  enter ─▶ what has come ─▶ core ─▶ what is to be sent ─▶ enter
 //! ```
 //!
-//! Sockets are registered once, edge-triggered, for both directions: no system call but reads and
-//! writes in the steady state. Everything that became readable is read before anything is
-//! written, so requests of many clients leave in one write to each server, and the other way.
+//! Everything that has come is looked at before anything is written, so requests of many clients
+//! leave in one write to each server, and the other way. With epoll, sockets are registered once,
+//! edge-triggered, for both directions: no system call but reads and writes in the steady state. With
+//! io_uring there is one for all of them. TLS reads and writes as it goes, with epoll; its descriptor
+//! is watched by the ring (`wire`).
 
 mod admin;
 mod clients;
@@ -27,11 +30,13 @@ mod signals;
 mod stats;
 mod stream;
 mod tls;
+mod wire;
 mod worker;
 
 use std::io;
 use std::net::SocketAddr;
 
+use clap::ValueEnum;
 use thiserror::Error;
 
 use crate::config::ConfigError;
@@ -90,6 +95,19 @@ pub enum NetError {
     },
 }
 
+/// Who reads and writes sockets without TLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum EventLoop {
+    /// io_uring where the kernel has it and lets the proxy use it, and else epoll.
+    #[default]
+    Auto,
+    /// The proxy, when epoll says that it may.
+    Epoll,
+    /// io_uring, or the proxy does not serve.
+    #[value(name = "io_uring")]
+    IoUring,
+}
+
 impl NetError {
     fn of(context: &'static str) -> impl FnOnce(io::Error) -> NetError {
         move |source| NetError::Loop { context, source }
@@ -98,3 +116,5 @@ impl NetError {
 
 /// How much one read takes at most.
 const READ_BYTES: usize = 128 << 10;
+/// The longest start of a reply that is put in front of what is read next.
+const REST_BYTES: usize = 64 << 10;

@@ -2,16 +2,18 @@
 
 use std::io;
 
-use mio::Registry;
 use mio::event::Event;
 use nix::errno::Errno;
 use rustls::pki_types::ServerName;
+use tombolo_ring::{self as ring, Bytes, Group, HEADROOM, Received, Slot};
 
 use super::clients::Clients;
 use super::resolve::Resolver;
 use super::stream::{Got, Socket, Stream};
 use super::tls::{self, Contexts, Secure};
+use super::wire::{Io, Ring, Ringed, Sent, Wire};
 use super::worker::Source;
+use super::{READ_BYTES, REST_BYTES};
 use crate::config::{Address, ServerTls};
 use crate::core::{ConnectionId, Core, Micros, ServerError};
 use crate::log::{Log, WARN};
@@ -24,7 +26,7 @@ struct Link {
     keepalive: bool,
     /// TLS, and the name that the certificate must have.
     tls: Option<Box<(ServerTls, ServerName<'static>)>>,
-    socket: Option<Socket>,
+    wire: Option<Wire>,
     /// The socket is there, the connection is not yet; of TLS's handshake the socket knows.
     connecting: bool,
     /// A lookup of its name is under way. There is never a second one, however often connecting
@@ -57,7 +59,7 @@ impl Link {
             address,
             keepalive: pool.tcpkeepalive,
             tls,
-            socket: None,
+            wire: None,
             connecting: false,
             looking_up: false,
             awaited: false,
@@ -73,11 +75,27 @@ impl Link {
         log.about(WARN, &about, format_args!("pool '{pool}': server {server}: {text}"));
     }
 
-    fn disconnect(&mut self) {
-        if let Some(mut socket) = self.socket.take()
-            && !self.connecting
-        {
-            socket.stream.close_notify();
+    /// Has the ring read and write from here on, if there is one and it is of use.
+    fn give_to_ring(&mut self, io: &mut Io, id: ConnectionId) -> io::Result<()> {
+        let registry = io.poll.registry();
+        let Some(ring) = &mut io.ring else { return Ok(()) };
+        match self.wire.take() {
+            Some(Wire::Polled(Socket { mut stream, .. })) if stream.is_plain() => {
+                stream.deregister(registry)?;
+                let group = if self.shared { Group::Large } else { Group::Small };
+                let slot = ring.add(stream, group, Source::Server(id.0).token().0)?;
+                self.wire = Some(Wire::Ringed(Ringed::new(slot)));
+            }
+            other => self.wire = other,
+        }
+        Ok(())
+    }
+
+    fn disconnect(&mut self, io: &mut Io) {
+        match self.wire.take() {
+            Some(Wire::Polled(mut socket)) if !self.connecting => socket.stream.close_notify(),
+            Some(Wire::Ringed(ringed)) => io.remove(ringed.slot, Vec::new()),
+            _ => {}
         }
         self.connecting = false;
     }
@@ -88,24 +106,33 @@ pub(super) struct Servers {
     links: Vec<Link>,
     resolver: Resolver,
     contexts: Contexts,
+    /// Those that epoll says may have something to read.
     readable: Vec<usize>,
     turn: Vec<usize>,
+    /// What the ring has brought and nobody has looked at.
+    events: Vec<ring::Event>,
+    /// What clients are lent parts of: until the ring's next turn is over.
+    lent: Vec<Received>,
+    /// Those that the ring's next turn sends to.
+    sends: Vec<usize>,
 }
 
 impl Servers {
     pub(super) fn new(resolver: Resolver, contexts: Contexts) -> Servers {
-        Servers { links: Vec::new(), resolver, contexts, readable: Vec::new(), turn: Vec::new() }
+        Servers {
+            links: Vec::new(),
+            resolver,
+            contexts,
+            readable: Vec::new(),
+            turn: Vec::new(),
+            events: Vec::new(),
+            lent: Vec::new(),
+            sends: Vec::new(),
+        }
     }
 
     /// Begins a connection, which may be new here.
-    pub(super) fn connect(
-        &mut self,
-        core: &mut Core,
-        registry: &Registry,
-        id: ConnectionId,
-        now: Micros,
-        log: &Log,
-    ) {
+    pub(super) fn connect(&mut self, core: &mut Core, io: &mut Io, id: ConnectionId, now: Micros, log: &Log) {
         while self.links.len() <= id.0 {
             self.links.push(Link::new(core, ConnectionId(self.links.len())));
         }
@@ -129,31 +156,31 @@ impl Servers {
                 }
             },
         };
-        self.begin(core, registry, id, begun, now, log);
+        self.begin(core, io, id, begun, now, log);
     }
 
     /// Takes over a connection that is under way, or tells the core why there is none.
     fn begin(
         &mut self,
         core: &mut Core,
-        registry: &Registry,
+        io: &mut Io,
         id: ConnectionId,
         begun: io::Result<Stream>,
         now: Micros,
         log: &Log,
     ) {
         let begun = begun.and_then(|stream| self.secured(id, stream, log)).and_then(|mut stream| {
-            stream.register(registry, Source::Server(id.0).token())?;
+            stream.register(io.registry(), Source::Server(id.0).token())?;
             Ok(stream)
         });
         match begun {
             Ok(stream) => {
                 let link = &mut self.links[id.0];
                 stream.tune(link.keepalive);
-                link.socket = Some(Socket::new(stream, false));
+                link.wire = Some(Wire::Polled(Socket::new(stream, false)));
                 link.connecting = true;
             }
-            Err(error) => self.fail(core, id, &explain(&error), now, log),
+            Err(error) => self.fail(core, io, id, &explain(&error), now, log),
         }
     }
 
@@ -165,7 +192,7 @@ impl Servers {
     }
 
     /// Goes on with what the resolver has found.
-    pub(super) fn resolved(&mut self, core: &mut Core, registry: &Registry, now: Micros, log: &Log) {
+    pub(super) fn resolved(&mut self, core: &mut Core, io: &mut Io, now: Micros, log: &Log) {
         while let Some(answer) = self.resolver.next() {
             let id = answer.connection;
             let link = &mut self.links[id.0];
@@ -174,16 +201,24 @@ impl Servers {
                 continue;
             }
             match answer.address {
-                Ok(address) => self.begin(core, registry, id, Stream::connect_tcp(address), now, log),
-                Err(_) => self.fail(core, id, &ServerError::HostDown, now, log),
+                Ok(address) => self.begin(core, io, id, Stream::connect_tcp(address), now, log),
+                Err(_) => self.fail(core, io, id, &ServerError::HostDown, now, log),
             }
         }
     }
 
-    pub(super) fn event(&mut self, core: &mut Core, index: usize, event: &Event, now: Micros, log: &Log) {
+    pub(super) fn event(
+        &mut self,
+        core: &mut Core,
+        io: &mut Io,
+        index: usize,
+        event: &Event,
+        now: Micros,
+        log: &Log,
+    ) {
         let id = ConnectionId(index);
         let Some(link) = self.links.get_mut(index) else { return };
-        let Some(socket) = &mut link.socket else { return };
+        let Some(socket) = link.wire.as_mut().and_then(Wire::polled) else { return };
         socket.note(event);
         if link.connecting {
             match socket.stream.connected() {
@@ -191,21 +226,32 @@ impl Servers {
                 Ok(true) => {
                     link.connecting = false;
                     if !socket.is_handshaking() {
+                        if let Err(error) = link.give_to_ring(io, id) {
+                            return self.fail(core, io, id, &explain(&error), now, log);
+                        }
                         self.connected(core, id, now, log);
                     }
                 }
-                Err(error) => return self.fail(core, id, &explain(&error), now, log),
+                Err(error) => return self.fail(core, io, id, &explain(&error), now, log),
             }
         }
         if event.is_writable()
-            && let Some(socket) = &mut self.links[index].socket
+            && let Some(socket) = self.polled(index)
         {
             socket.flush();
         }
         if event.is_writable() && !core.server_output(id).is_empty() {
-            self.write(core, id, now, log);
+            self.write(core, io, id, now, log);
         }
         self.enqueue(index);
+    }
+
+    fn polled(&mut self, index: usize) -> Option<&mut Socket> {
+        self.links.get_mut(index)?.wire.as_mut()?.polled()
+    }
+
+    fn ringed(&mut self, index: usize, slot: Slot) -> Option<&mut Ringed> {
+        self.links.get_mut(index)?.wire.as_mut()?.ringed(slot)
     }
 
     fn connected(&mut self, core: &mut Core, id: ConnectionId, now: Micros, log: &Log) {
@@ -217,7 +263,7 @@ impl Servers {
     }
 
     fn enqueue(&mut self, index: usize) {
-        if let Some(socket) = &mut self.links[index].socket
+        if let Some(socket) = self.polled(index)
             && socket.readable
             && !socket.queued
         {
@@ -227,7 +273,13 @@ impl Servers {
     }
 
     /// Goes on with a connection that was not read from for a while.
-    pub(super) fn resume(&mut self, id: ConnectionId) {
+    pub(super) fn resume(&mut self, io: &mut Io, id: ConnectionId) {
+        let wire = self.links.get_mut(id.0).and_then(|link| link.wire.as_mut());
+        if let (Some(Wire::Ringed(ringed)), Some(ring)) = (wire, &mut io.ring) {
+            ringed.ahead = false;
+            // What is wrong with the ring, its next turn says.
+            let _ = ring.resume(ringed.slot);
+        }
         self.enqueue(id.0);
     }
 
@@ -235,10 +287,11 @@ impl Servers {
         !self.readable.is_empty()
     }
 
-    /// One read from each server that has something.
+    /// One read from each server that has something, and what the ring has read.
     pub(super) fn read(
         &mut self,
         core: &mut Core,
+        io: &mut Io,
         clients: &mut Clients,
         buffer: &mut [u8],
         now: Micros,
@@ -247,19 +300,21 @@ impl Servers {
         let mut turn = std::mem::replace(&mut self.readable, std::mem::take(&mut self.turn));
         for &index in &turn {
             let id = ConnectionId(index);
-            let Some(socket) = &mut self.links[index].socket else { continue };
+            let Some(socket) = self.polled(index) else { continue };
             // One that was closed and made anew since is not queued, or will be read as well.
             socket.queued = false;
             if !core.wants_server_data(id) && !socket.is_handshaking() {
                 continue;
             }
-            let rest = core.take_rest(id, buffer);
-            match socket.read(&mut buffer[rest..]) {
+            let (before, space) = buffer.split_at_mut(REST_BYTES);
+            let start = REST_BYTES - core.take_rest(id, before);
+            match socket.read(&mut space[..READ_BYTES]) {
                 Ok(got @ (Got::Bytes(_) | Got::Nothing)) => {
                     let count = if let Got::Bytes(count) = got { count } else { 0 };
-                    let mut outlet = |client, bytes: &[u8]| clients.offer(client, bytes);
-                    if let Err(error) = core.server_data_to(id, &buffer[..rest + count], now, &mut outlet) {
-                        self.gone(id, &error, log);
+                    let bytes = &buffer[start..REST_BYTES + count];
+                    let mut outlet = |client, bytes: &[u8]| clients.offer(client, bytes, None);
+                    if let Err(error) = core.server_data_to(id, bytes, now, &mut outlet) {
+                        self.gone(io, id, &error, log);
                     }
                     self.enqueue(index);
                 }
@@ -268,47 +323,187 @@ impl Servers {
                     self.connected(core, id, now, log);
                     self.enqueue(index);
                 }
-                Ok(Got::End) => self.fail(core, id, &ServerError::Closed, now, log),
-                Err(error) => self.fail(core, id, &explain(&error), now, log),
+                Ok(Got::End) => self.fail(core, io, id, &ServerError::Closed, now, log),
+                Err(error) => self.fail(core, io, id, &explain(&error), now, log),
             }
         }
         turn.clear();
         self.turn = turn;
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.look_at(core, io, clients, event, now, log);
+        }
+        self.events = events;
+    }
+
+    /// Keeps what the ring has brought for the next [`read`](Self::read).
+    pub(super) fn keep(&mut self, event: ring::Event) {
+        self.events.push(event);
+    }
+
+    fn look_at(
+        &mut self,
+        core: &mut Core,
+        io: &mut Io,
+        clients: &mut Clients,
+        event: ring::Event,
+        now: Micros,
+        log: &Log,
+    ) {
+        match event {
+            ring::Event::Received { slot, tag, received } => {
+                self.received(core, io, clients, (Source::index_of(tag), slot), received, now, log);
+            }
+            ring::Event::Ended { slot, tag, error } => {
+                let id = ConnectionId(Source::index_of(tag));
+                if self.ringed(id.0, slot).is_some() {
+                    let error = match error {
+                        0 => ServerError::Closed,
+                        error => explain(&io::Error::from_raw_os_error(error)),
+                    };
+                    self.fail(core, io, id, &error, now, log);
+                }
+            }
+            ring::Event::Writable { slot, tag } => {
+                let id = ConnectionId(Source::index_of(tag));
+                if let Some(ringed) = self.ringed(id.0, slot) {
+                    ringed.drained();
+                    if !core.server_output(id).is_empty() {
+                        self.write(core, io, id, now, log);
+                    }
+                }
+            }
+            // When it is read from again, that shows.
+            ring::Event::Hung { .. } | ring::Event::Watched => {}
+        }
+    }
+
+    /// The ring has read something.
+    #[expect(clippy::too_many_arguments)]
+    fn received(
+        &mut self,
+        core: &mut Core,
+        io: &mut Io,
+        clients: &mut Clients,
+        (index, slot): (usize, Slot),
+        mut received: Received,
+        now: Micros,
+        log: &Log,
+    ) {
+        let id = ConnectionId(index);
+        let Some(ring) = &mut io.ring else { return };
+        if self.ringed(index, slot).is_none() {
+            return ring.give_back(received);
+        }
+        let rest = core.rest(id);
+        if (1..=HEADROOM).contains(&rest)
+            && let Some(room) = ring.before(&mut received, rest)
+        {
+            core.take_rest(id, room);
+        }
+        let there: &Ring = ring;
+        let mut outlet = |client, bytes: &[u8]| clients.offer(client, bytes, Some((there, &received)));
+        let outcome = core.server_data_to(id, there.bytes(&received), now, &mut outlet);
+        self.lent.push(received);
+        if let Err(error) = outcome {
+            self.gone(io, id, &error, log);
+        }
+        let wanted = core.wants_server_data(id);
+        if let (Some(ringed), Some(ring)) = (self.ringed(index, slot), &mut io.ring)
+            && std::mem::replace(&mut ringed.ahead, !wanted)
+            && !wanted
+        {
+            let _ = ring.pause(slot);
+        }
+    }
+
+    /// What the ring is to send now.
+    pub(super) fn sends<'a>(&'a mut self, core: &'a Core) -> impl Iterator<Item = (Slot, Bytes<'a>)> {
+        let Servers { links, sends, .. } = self;
+        sends.drain(..).filter_map(move |index| match &mut links[index].wire {
+            Some(Wire::Ringed(ringed)) => {
+                Some((ringed.slot, ringed.next(core.server_output(ConnectionId(index)))?))
+            }
+            _ => None,
+        })
+    }
+
+    /// What became of one of [`sends`](Self::sends).
+    pub(super) fn sent(
+        &mut self,
+        core: &mut Core,
+        io: &mut Io,
+        (index, slot): (usize, Slot),
+        result: i32,
+        now: Micros,
+        log: &Log,
+    ) {
+        let Some(ring) = &mut io.ring else { return };
+        let Some(ringed) = self.links.get_mut(index).and_then(|link| link.wire.as_mut()?.ringed(slot)) else {
+            return;
+        };
+        let id = ConnectionId(index);
+        match ringed.sent(result, ring) {
+            Ok(Sent::Own(count) | Sent::Lent(_, count)) => core.server_wrote(id, count),
+            Err(error) => return self.fail(core, io, id, &explain(&error), now, log),
+        }
+        if !core.server_output(id).is_empty() {
+            self.write(core, io, id, now, log);
+        }
+    }
+
+    /// A turn of the ring is over: what clients were lent is theirs no more.
+    pub(super) fn give_back(&mut self, ring: &mut Ring) {
+        self.lent.drain(..).for_each(|received| ring.give_back(received));
     }
 
     /// One write of every request that a server is to have.
-    pub(super) fn write(&mut self, core: &mut Core, id: ConnectionId, now: Micros, log: &Log) {
-        let Some(socket) = &mut self.links[id.0].socket else { return };
-        if !socket.writable {
-            return;
-        }
-        match socket.write(core.server_output(id)) {
+    pub(super) fn write(&mut self, core: &mut Core, io: &mut Io, id: ConnectionId, now: Micros, log: &Log) {
+        let written = match &mut self.links[id.0].wire {
+            Some(Wire::Polled(socket)) if socket.writable => socket.write(core.server_output(id)),
+            Some(Wire::Ringed(ringed)) => {
+                if ringed.queue() {
+                    self.sends.push(id.0);
+                }
+                return;
+            }
+            _ => return,
+        };
+        match written {
             Ok(count) => core.server_wrote(id, count),
-            Err(error) => self.fail(core, id, &explain(&error), now, log),
+            Err(error) => self.fail(core, io, id, &explain(&error), now, log),
         }
     }
 
-    fn fail(&mut self, core: &mut Core, id: ConnectionId, error: &ServerError, now: Micros, log: &Log) {
-        self.gone(id, error, log);
+    fn fail(
+        &mut self,
+        core: &mut Core,
+        io: &mut Io,
+        id: ConnectionId,
+        error: &ServerError,
+        now: Micros,
+        log: &Log,
+    ) {
+        self.gone(io, id, error, log);
         core.server_failed(id, error, now);
     }
 
-    fn gone(&mut self, id: ConnectionId, error: &ServerError, log: &Log) {
+    fn gone(&mut self, io: &mut Io, id: ConnectionId, error: &ServerError, log: &Log) {
         let link = &mut self.links[id.0];
-        link.disconnect();
+        link.disconnect(io);
         if link.shared && !std::mem::replace(&mut link.down, true) {
             link.log(log, format_args!("{error}"));
         }
     }
 
     /// Closes a connection that the core is done with.
-    pub(super) fn close(&mut self, id: ConnectionId, log: &Log) {
+    pub(super) fn close(&mut self, io: &mut Io, id: ConnectionId, log: &Log) {
         let Some(link) = self.links.get_mut(id.0) else { return };
-        let handshaking = link.socket.as_ref().is_some_and(Socket::is_handshaking) && !link.connecting;
+        let handshaking = link.wire.as_ref().is_some_and(Wire::is_handshaking) && !link.connecting;
         if handshaking && link.shared && !std::mem::replace(&mut link.down, true) {
             link.log(log, format_args!("no answer to TLS's handshake; does it speak TLS?"));
         }
-        link.disconnect();
+        link.disconnect(io);
         link.awaited = false;
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -38,6 +39,20 @@ impl Stream {
             Stream::Tcp(stream) => stream.peer_addr().map_or_else(|_| String::new(), |peer| peer.to_string()),
             Stream::Unix(_) => "unix".to_string(),
             Stream::Tls(secure) => secure.below.peer(),
+        }
+    }
+
+    /// Whether there is no TLS on it.
+    pub(super) fn is_plain(&self) -> bool {
+        !matches!(self, Stream::Tls(_))
+    }
+
+    /// Undoes [`register`](Self::register).
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.deregister(registry),
+            Stream::Unix(stream) => stream.deregister(registry),
+            Stream::Tls(secure) => secure.below.deregister(registry),
         }
     }
 
@@ -123,6 +138,26 @@ impl Stream {
                 Ok(())
             }
         };
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
+            Stream::Tls(secure) => secure.below.as_fd(),
+        }
+    }
+}
+
+impl tombolo_ring::Socket for Stream {
+    fn finish(&mut self) {
+        Stream::finish(self);
+    }
+
+    fn discard(&mut self) {
+        let _ = self.read(&mut [0; 4096]);
     }
 }
 

@@ -1,5 +1,5 @@
-//! One thread's share of a proxy: an epoll instance, a core, and the sockets of its clients and of
-//! its own connections to servers. Workers share nothing but counts of clients.
+//! One thread's share of a proxy: an epoll instance, an io_uring, a core, and the sockets of its
+//! clients and of its own connections to servers. Workers share nothing but counts of clients.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,8 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::event::Event;
-use mio::{Events, Poll, Token, Waker};
+use mio::{Events, Token, Waker};
+use tombolo_ring as ring;
 
 use super::clients::Clients;
 use super::mailbox::{Arrival, Command, Mailbox, PoolStep};
@@ -16,10 +17,11 @@ use super::resolve::Resolver;
 use super::servers::Servers;
 use super::stream::Stream;
 use super::tls::{Contexts, Secure};
-use super::{NetError, READ_BYTES};
+use super::wire::{Io, Ring};
+use super::{EventLoop, NetError, READ_BYTES, REST_BYTES};
 use crate::config::Config;
 use crate::core::{Action, Core, Micros, micros};
-use crate::log::{ERROR, INFO, Log};
+use crate::log::{ERROR, INFO, Log, NOTICE};
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;
@@ -42,8 +44,13 @@ impl Source {
         })
     }
 
+    /// The index in what was a token.
+    pub(super) fn index_of(token: usize) -> usize {
+        token >> 2
+    }
+
     fn of(token: Token) -> Source {
-        let index = token.0 >> 2;
+        let index = Source::index_of(token.0);
         match token.0 & 3 {
             2 => Source::Client(index),
             3 => Source::Server(index),
@@ -54,7 +61,8 @@ impl Source {
 
 #[derive(Debug)]
 pub(super) struct Worker {
-    poll: Poll,
+    io: Io,
+    event_loop: EventLoop,
     core: Core,
     clients: Clients,
     servers: Servers,
@@ -63,6 +71,9 @@ pub(super) struct Worker {
     log: Arc<Log>,
     started: Instant,
     buffer: Vec<u8>,
+    /// What the ring's turn has brought, kept for the memory: what was sent, and what has happened.
+    sent: Vec<(ring::Slot, usize, i32)>,
+    brought: Vec<ring::Event>,
     /// It ends when nothing is under way any more.
     draining: bool,
 }
@@ -72,13 +83,14 @@ impl Worker {
     /// at `started`; `number` tells it from the others.
     pub(super) fn new(
         config: &Config,
+        event_loop: EventLoop,
         contexts: Contexts,
         log: Arc<Log>,
         started: Instant,
         number: u64,
     ) -> Result<(Worker, Mailbox), NetError> {
-        let poll = Poll::new().map_err(NetError::of("epoll"))?;
-        let waker = Waker::new(poll.registry(), Source::Waker.token());
+        let io = Io::new()?;
+        let waker = Waker::new(io.registry(), Source::Waker.token());
         let waker = Arc::new(waker.map_err(NetError::of("an eventfd"))?);
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut core = Core::new(&config.pools, (epoch.as_nanos() as u64).wrapping_add(number << 32));
@@ -88,7 +100,8 @@ impl Worker {
         }
         let (mailbox, commands) = Mailbox::new(Arc::clone(&waker));
         let worker = Worker {
-            poll,
+            io,
+            event_loop,
             core,
             clients: Clients::default(),
             servers: Servers::new(Resolver::new(waker), contexts.clone()),
@@ -96,7 +109,9 @@ impl Worker {
             commands,
             log,
             started,
-            buffer: vec![0; READ_BYTES],
+            buffer: vec![0; REST_BYTES + READ_BYTES],
+            sent: Vec::new(),
+            brought: Vec::new(),
             draining: false,
         };
         Ok((worker, mailbox))
@@ -105,21 +120,20 @@ impl Worker {
     /// Serves until it is told to end and nothing is under way any more.
     pub(super) fn run(&mut self) -> Result<(), NetError> {
         let mut events = Events::with_capacity(EVENTS);
+        self.start_ring()?;
         self.act(self.now());
         loop {
             let timeout = self.timeout();
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                outcome => outcome.map_err(NetError::of("epoll"))?,
-            }
-            let now = self.now();
-            for event in &events {
-                self.event(event, now);
-            }
+            let now = match self.io.ring.as_ref().is_some_and(|ring| !ring.is_empty()) {
+                true => self.turn(&mut events, timeout)?,
+                false => self.poll(&mut events, timeout)?,
+            };
             self.clients.read(&mut self.core, &mut self.buffer, now, &self.log);
+            self.clients.tell_quiet(&mut self.core, &mut self.io);
             // Servers get their work before clients get replies.
             self.act(now);
-            self.servers.read(&mut self.core, &mut self.clients, &mut self.buffer, now, &self.log);
+            let Worker { core, io, clients, buffer, log, .. } = self;
+            self.servers.read(core, io, clients, buffer, now, log);
             self.clients.tick(&mut self.core, now, &self.log);
             self.core.tick(now);
             for (pool, slow) in self.core.slow_news() {
@@ -131,6 +145,96 @@ impl Worker {
                 return Ok(());
             }
         }
+    }
+
+    /// Makes the ring, if there is to be one. A ring is for the thread that made it.
+    fn start_ring(&mut self) -> Result<(), NetError> {
+        if self.event_loop == EventLoop::Epoll {
+            return Ok(());
+        }
+        let made = Ring::new().and_then(|mut ring| {
+            ring.watch(&self.io.poll)?;
+            Ok(ring)
+        });
+        match made {
+            Ok(ring) => self.io.ring = Some(ring),
+            Err(error) if self.event_loop == EventLoop::IoUring => {
+                return Err(NetError::of("io_uring")(error));
+            }
+            Err(error) => self.log.line(NOTICE, format_args!("epoll it is: there is no io_uring: {error}")),
+        }
+        Ok(())
+    }
+
+    /// Waits for events of epoll's; says when they were there.
+    fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<Micros, NetError> {
+        match self.io.poll.poll(events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+            outcome => outcome.map_err(NetError::of("epoll"))?,
+        }
+        let now = self.now();
+        for event in &*events {
+            self.event(event, now);
+        }
+        Ok(now)
+    }
+
+    /// One turn of the ring: sends what is to be sent, and waits for events, epoll's among them.
+    fn turn(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<Micros, NetError> {
+        let (mut sent, mut brought) = (std::mem::take(&mut self.sent), std::mem::take(&mut self.brought));
+        if let Some(ring) = &mut self.io.ring {
+            let sends = self.servers.sends(&self.core).chain(self.clients.sends(&self.core));
+            ring.turn(sends, timeout, &mut sent, &mut brought).map_err(NetError::of("io_uring"))?;
+        }
+        let now = self.now();
+        let Worker { core, io, clients, servers, log, .. } = self;
+        for (slot, tag, result) in sent.drain(..) {
+            match (Source::of(Token(tag)), &mut io.ring) {
+                (Source::Client(index), Some(ring)) => clients.sent(core, ring, (index, slot), result, now),
+                (Source::Server(index), _) => servers.sent(core, io, (index, slot), result, now, log),
+                _ => {}
+            }
+        }
+        if let Some(ring) = &mut io.ring {
+            servers.give_back(ring);
+        }
+        for event in brought.drain(..) {
+            self.brought(event, events, now)?;
+        }
+        (self.sent, self.brought) = (sent, brought);
+        Ok(now)
+    }
+
+    fn brought(&mut self, event: ring::Event, events: &mut Events, now: Micros) -> Result<(), NetError> {
+        let Worker { core, io, clients, servers, log, .. } = self;
+        let Some(ring) = &mut io.ring else { return Ok(()) };
+        let tag = match &event {
+            ring::Event::Received { tag, .. }
+            | ring::Event::Ended { tag, .. }
+            | ring::Event::Writable { tag, .. }
+            | ring::Event::Hung { tag, .. } => *tag,
+            ring::Event::Watched => Source::Waker.token().0,
+        };
+        let Source::Client(index) = Source::of(Token(tag)) else {
+            if !matches!(event, ring::Event::Watched) {
+                servers.keep(event);
+                return Ok(());
+            }
+            self.poll(events, Some(Duration::ZERO))?;
+            let poll = &self.io.poll;
+            let watched = self.io.ring.as_mut().map(|ring| ring.watch(poll));
+            return watched.unwrap_or(Ok(())).map_err(NetError::of("io_uring"));
+        };
+        match event {
+            ring::Event::Received { slot, received, .. } => {
+                clients.received(core, ring, (index, slot), received, now);
+            }
+            ring::Event::Ended { slot, error, .. } => clients.ended(core, (index, slot), error, now, log),
+            ring::Event::Writable { slot, .. } => clients.drained(core, (index, slot), now),
+            ring::Event::Hung { slot, over, .. } => clients.hung(core, (index, slot), over),
+            ring::Event::Watched => {}
+        }
+        Ok(())
     }
 
     fn now(&self) -> Micros {
@@ -149,13 +253,15 @@ impl Worker {
     fn event(&mut self, event: &Event, now: Micros) {
         match Source::of(event.token()) {
             Source::Waker => {
-                self.servers.resolved(&mut self.core, self.poll.registry(), now, &self.log);
+                self.servers.resolved(&mut self.core, &mut self.io, now, &self.log);
                 while let Ok(command) = self.commands.try_recv() {
                     self.command(command, now);
                 }
             }
             Source::Client(index) => self.clients.event(&mut self.core, index, event, now),
-            Source::Server(index) => self.servers.event(&mut self.core, index, event, now, &self.log),
+            Source::Server(index) => {
+                self.servers.event(&mut self.core, &mut self.io, index, event, now, &self.log);
+            }
         }
     }
 
@@ -163,7 +269,7 @@ impl Worker {
         match command {
             Command::Serve(arrival) => {
                 if let Some(arrival) = self.secured(arrival) {
-                    self.clients.add(&mut self.core, self.poll.registry(), arrival, now);
+                    self.clients.add(&mut self.core, &mut self.io, arrival, now);
                 }
             }
             Command::Reload(steps) => steps.iter().for_each(|step| self.change(step, now)),
@@ -223,18 +329,15 @@ impl Worker {
     /// Does what the core wants, until it wants nothing more.
     fn act(&mut self, now: Micros) {
         while let Some(action) = self.core.poll_action() {
+            let Worker { core, io, clients, servers, log, .. } = self;
             match action {
-                Action::Connect(id) => {
-                    self.servers.connect(&mut self.core, self.poll.registry(), id, now, &self.log);
-                }
-                Action::CloseServer(id) => self.servers.close(id, &self.log),
-                Action::WriteServer(id) => self.servers.write(&mut self.core, id, now, &self.log),
-                Action::WriteClient(id) => self.clients.write(&mut self.core, id, now),
-                // That nothing is left to be read is what makes it leave.
-                Action::ResumeClient(id) if self.core.has_leaving() => self.clients.look(id),
-                Action::ResumeClient(id) => self.clients.resume(id),
-                Action::ResumeServer(id) => self.servers.resume(id),
-                Action::CloseClient(id) => self.clients.close(id, &mut self.buffer),
+                Action::Connect(id) => servers.connect(core, io, id, now, log),
+                Action::CloseServer(id) => servers.close(io, id, log),
+                Action::WriteServer(id) => servers.write(core, io, id, now, log),
+                Action::WriteClient(id) => clients.write(core, id, now),
+                Action::ResumeClient(id) => clients.resume(core, io, id),
+                Action::ResumeServer(id) => servers.resume(io, id),
+                Action::CloseClient(id) => clients.close(io, id, &mut self.buffer),
             }
         }
     }

@@ -285,18 +285,30 @@ impl World {
     fn server_data(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<(), ServerError> {
         let mut buffer = vec![0; self.dice.below(200)];
         let rest = self.core.take_rest(id, &mut buffer);
-        buffer.truncate(rest);
+        buffer.drain(..buffer.len() - rest);
         buffer.extend_from_slice(bytes);
         let (dice, clients, mut takers) = (&mut self.dice, &mut self.clients, Vec::new());
+        // Of what was taken, what turns out not to be written: nothing more is taken before that.
+        let mut returns: Vec<(ClientId, Vec<u8>)> = Vec::new();
         let mut outlet = |id, bytes: &[u8]| {
             let Some(client) = clients.get_mut(&id) else { return 0 };
+            if returns.iter().any(|(other, _)| *other == id) {
+                return 0;
+            }
             let most = [0, dice.below(bytes.len() + 1), bytes.len()];
             let count = most[dice.below(3)];
-            client.input.extend_from_slice(&bytes[..count]);
+            let written = if dice.one_in(4) { dice.below(count + 1) } else { count };
+            client.input.extend_from_slice(&bytes[..written]);
             takers.push(id);
+            if written < count {
+                returns.push((id, bytes[written..count].to_vec()));
+            }
             count
         };
         let outcome = self.core.server_data_to(id, &buffer, self.now, &mut outlet);
+        for (id, bytes) in returns {
+            self.core.client_returned(id, &bytes);
+        }
         for id in takers {
             if let Some(client) = self.clients.get_mut(&id) {
                 self.answered += client.check(&mut self.failed);
