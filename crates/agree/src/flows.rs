@@ -29,10 +29,14 @@ pub fn flows(fabric: &Fabric, most: usize, rng: &mut Rng) -> Vec<Flow> {
     let far = routes().map(|route| inside(route.destination, rng));
     // What goes to 127.0.0.0/8 never leaves the guest.
     let far: Vec<Ipv4Addr> = far.filter(|address| !address.is_loopback()).collect();
+    // Forwarding rules' addresses, and what clients of published services become.
+    let rules = fabric.networks.values().flat_map(|network| network.forwarding.keys().copied());
+    let forwarded: Vec<Ipv4Addr> = rules.chain(fabric.published().map(|(_, _, to)| to.nat)).collect();
     let mut flows = Vec::new();
     while flows.len() < most {
         let owner = senders[rng.usize(..senders.len())];
-        let destination = match rng.u8(..28) {
+        let destination = match rng.u8(..if forwarded.is_empty() { 28 } else { 40 }) {
+            28.. => forwarded[rng.usize(..forwarded.len())],
             26.. => outside[rng.usize(..outside.len())],
             20.. if !far.is_empty() => far[rng.usize(..far.len())],
             0 => edges[rng.usize(..edges.len())],
@@ -101,7 +105,8 @@ fn flow(
     // Mostly those that have ports: where a range of ports ends is found by chance.
     const PROTOCOLS: [u8; 16] = [1, 6, 6, 6, 6, 6, 6, 6, 17, 17, 17, 132, 132, 50, 51, 4];
     // Addresses that become others belong to other worlds' connections as well: there only ports tell these apart.
-    let outside = destination == INTERNET_CLIENT || EXTERNAL.contains(&destination);
+    let endpoint = fabric.published().any(|(_, endpoint, _)| endpoint == destination);
+    let outside = endpoint || destination == INTERNET_CLIENT || EXTERNAL.contains(&destination);
     let most = if outside { 13 } else { PROTOCOLS.len() };
     let protocol = PROTOCOLS[rng.usize(..most)];
     let port = if [6, 17, 132].contains(&protocol) { PORTS[rng.usize(..PORTS.len())] } else { 0 };

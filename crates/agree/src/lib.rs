@@ -13,6 +13,7 @@
 //! the kernel's side on purpose, to prove that a disagreement would be noticed.
 
 mod flows;
+mod forwarding;
 mod mutant;
 mod routers;
 mod worlds;
@@ -28,7 +29,8 @@ use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::rules::{Side, counter};
 use tombolo_dataplane::{Counted, Faults, Probe, Rendered, Seen};
 use tombolo_fabric::{
-    Cause, Fabric, Flow, Nic, Owner, State, Step, Trace, Verdict, Via, candidates, compile, internet, trace,
+    Cause, Fabric, Flow, Nic, Owner, State, Step, To, Trace, Verdict, Via, candidates, compile, internet,
+    trace,
 };
 use tombolo_model::{Action, Timestamp, World, range};
 
@@ -244,7 +246,18 @@ fn leaves(open: &Fabric, flow: &Flow) -> bool {
     let routed = trace.steps.iter().any(|step| step.state == State::ApplyRoute && step.cause.is_none());
     // A subnetwork is no way to an address that nothing in it has.
     let own = chosen.first().is_some_and(|route| route.via == Via::Subnetwork);
-    let nobody = own && trace.cause() == Some(Cause::UnknownInternalAddress);
+    // Of a forwarding rule that leads nowhere the kernel knows nothing; an endpoint leads to another network at least.
+    const NOWHERE: [Cause; 4] = [
+        Cause::UnknownInternalAddress,
+        Cause::ForwardingRuleNoInstances,
+        Cause::InstanceNotRunning,
+        Cause::PscConnectionNotAccepted,
+    ];
+    let translated = trace.steps.iter().any(|step| step.state == State::Nat);
+    // To what clients of a published service become there is a way for answers.
+    let to_nat = open.published().any(|(_, _, to)| to.network == flow.network && to.nat == flow.destination);
+    let nowhere = trace.cause().is_some_and(|cause| NOWHERE.contains(&cause));
+    let nobody = own && !translated && !to_nat && nowhere;
     // Identity-Aware Proxy's client has an address, though none of the network's routes lead there.
     network.nics.contains_key(&flow.destination) || routed && !nobody
 }
@@ -326,8 +339,15 @@ fn answers(fabric: &Fabric, trace: &Trace, receiver: &Owner, nic: std::net::Ipv4
     let flow = &trace.flow;
     let sender = fabric.networks.get(&flow.network).and_then(|network| network.nics.get(&flow.nic));
     let genuine = sender.is_some_and(|nic| nic.has(flow.source));
-    let outside = trace.steps.iter().any(|step| step.state == State::Nat);
-    let source = sender.and_then(|nic| nic.outside(flow.source)).filter(|_| outside).unwrap_or(flow.source);
+    let service = fabric.networks.get(&flow.network).and_then(|network| {
+        match &network.forwarding.get(&flow.destination)?.to {
+            To::Service(service) => Some(service),
+            _ => None,
+        }
+    });
+    let outside = service.is_none() && trace.steps.iter().any(|step| step.state == State::Nat);
+    let external = sender.and_then(|nic| nic.outside(flow.source)).filter(|_| outside);
+    let source = external.or(service.map(|service| service.nat)).unwrap_or(flow.source);
     let same_way = fabric.nic_towards(receiver, source).is_some_and(|(_, back)| back.address == nic);
     // A route with tags may lead the answer elsewhere, and without one to the internet it does not get there.
     let goes_back = match &trace.verdict {

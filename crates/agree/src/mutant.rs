@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tombolo_dataplane::render::peering_link;
 use tombolo_dataplane::rules::Allow;
 use tombolo_dataplane::{Desired, Route, RouteVia, render};
-use tombolo_fabric::{Fabric, Nat, Network, Rule, Rules, Targets, Via};
+use tombolo_fabric::{Fabric, Nat, Network, Rule, Rules, Targets, To, Via};
 use tombolo_model::{Action, L4, NetworkKey, Protocol};
 
 /// A bug.
@@ -87,10 +87,18 @@ pub enum Mutant {
     NoNat,
     /// What nobody asked for comes in by a NAT gateway's address, to one of the interfaces that it serves.
     NatLetsIn,
+    /// Forwarding rules take whatever comes.
+    ForwardsAll,
+    /// Forwarding rules are for clients of every region.
+    NoRegions,
+    /// Endpoints of published services are there for peers of their networks too.
+    EndpointForPeers,
+    /// Endpoints lead to each other's services.
+    SwappedServices,
 }
 
 /// All mutants and their names.
-pub const ALL: [(&str, Mutant); 36] = [
+pub const ALL: [(&str, Mutant); 40] = [
     ("transitive-leak", Mutant::TransitiveLeak),
     ("swapped-tie-break", Mutant::SwappedTieBreak),
     ("one-gate", Mutant::OneGate),
@@ -127,6 +135,10 @@ pub const ALL: [(&str, Mutant); 36] = [
     ("nat-for-aliases", Mutant::NatForAliases),
     ("no-nat", Mutant::NoNat),
     ("nat-lets-in", Mutant::NatLetsIn),
+    ("forwards-all", Mutant::ForwardsAll),
+    ("no-regions", Mutant::NoRegions),
+    ("endpoint-for-peers", Mutant::EndpointForPeers),
+    ("swapped-services", Mutant::SwappedServices),
 ];
 
 impl fmt::Display for Mutant {
@@ -303,6 +315,18 @@ impl Mutant {
                 let served = served.filter_map(|nic| nic.nat.take().map(|nat| (nic, nat)));
                 served.for_each(|(nic, nat)| nic.external = Some(nat.address));
             }),
+            Mutant::ForwardsAll => edit_networks(fabric, |network| {
+                for rule in network.forwarding.values_mut() {
+                    if let To::Nic { takes, .. } = &mut rule.to {
+                        *takes = L4::all_of(Protocol::All);
+                    }
+                }
+            }),
+            Mutant::NoRegions => edit_networks(fabric, |network| {
+                network.forwarding.values_mut().for_each(|rule| rule.global = true);
+            }),
+            Mutant::EndpointForPeers => endpoint_for_peers(fabric),
+            Mutant::SwappedServices => swapped_services(fabric),
             Mutant::IgnoredTargets => edit_rules(fabric, |rules| {
                 rules.iter_mut().for_each(|rule| rule.targets = Targets::All);
             }),
@@ -352,6 +376,38 @@ fn edit_networks(fabric: &Fabric, edit: impl Fn(&mut Network)) -> Desired {
 /// Edits the rules of every router.
 fn edit_rulesets(desired: &mut Desired, edit: impl Fn(&mut tombolo_dataplane::Ruleset)) {
     desired.rules.values_mut().map(Arc::make_mut).for_each(edit);
+}
+
+/// Every peer of an endpoint's network has the endpoint too, by a link and with an address of its own.
+fn endpoint_for_peers(fabric: &Fabric) -> Desired {
+    let mut mutated = fabric.clone();
+    let mut nats = Ipv4Net::new_assert([100, 64, 0, 0].into(), 16).hosts();
+    for (key, network) in &fabric.networks {
+        let endpoints = network.forwarding.iter().filter(|(_, rule)| matches!(rule.to, To::Service(_)));
+        for (address, rule) in endpoints {
+            let peers = network.peers.iter().filter(|peer| fabric.networks[*peer].peers.contains(key));
+            for peer in peers {
+                let mut rule = rule.clone();
+                if let (To::Service(service), Some(nat)) = (&mut rule.to, nats.next()) {
+                    service.nat = nat;
+                }
+                let Some(peer) = mutated.networks.get_mut(peer) else { continue };
+                peer.forwarding.entry(*address).or_insert(rule);
+            }
+        }
+    }
+    render(&mutated)
+}
+
+/// The services of endpoints, the other way round.
+fn swapped_services(fabric: &Fabric) -> Desired {
+    let mut services: Vec<_> = fabric.published().map(|(_, _, to)| to.clone()).collect();
+    let mut mutated = fabric.clone();
+    let rules = mutated.networks.values_mut().flat_map(|network| network.forwarding.values_mut());
+    for rule in rules.filter(|rule| matches!(rule.to, To::Service(_))) {
+        rule.to = services.pop().map_or_else(|| rule.to.clone(), To::Service);
+    }
+    render(&mutated)
 }
 
 /// Every router learns what its peers learnt, two peerings far, and lets it pass.

@@ -13,8 +13,8 @@ use tombolo_model::{
     ServiceAccount, SubnetworkKey, SubnetworkSpec, World, connection, project, range,
 };
 
-const PROJECT: &str = "project-1";
-const REGION: &str = "us-central1";
+pub(crate) const PROJECT: &str = "project-1";
+pub(crate) const REGION: &str = "us-central1";
 const ZONE: &str = "us-central1-a";
 /// Ranges that touch, contain and equal each other, small ones most: their edges are near. One is a public range
 /// used privately, one is what Memorystore does not talk to.
@@ -59,19 +59,20 @@ pub fn world(rng: &mut Rng) -> World {
     if maker.rng.u8(..3) == 0 {
         maker.redis(&networks);
     }
+    maker.forwarding(&networks);
     maker.world
 }
 
-struct Maker<'r> {
+pub(crate) struct Maker<'r> {
     /// Whether some instances have external addresses.
     external: bool,
-    world: World,
-    rng: &'r mut Rng,
+    pub(crate) world: World,
+    pub(crate) rng: &'r mut Rng,
 }
 
 impl Maker<'_> {
     /// Makes a change if it is legal.
-    fn try_change(&mut self, change: &Change) -> bool {
+    pub(crate) fn try_change(&mut self, change: &Change) -> bool {
         match self.world.apply(change, NOW) {
             Ok(next) => {
                 self.world = next;
@@ -82,19 +83,19 @@ impl Maker<'_> {
     }
 
     /// Makes those of the changes that are legal.
-    fn try_changes(&mut self, changes: &[Change]) {
+    pub(crate) fn try_changes(&mut self, changes: &[Change]) {
         for change in changes {
             self.try_change(change);
         }
     }
 
     /// One of several.
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.rng.usize(..from.len())].clone()
     }
 
     /// Whether something happens that does so in `percent` of all cases.
-    fn chance(&mut self, percent: u8) -> bool {
+    pub(crate) fn chance(&mut self, percent: u8) -> bool {
         self.rng.u8(..100) < percent
     }
 

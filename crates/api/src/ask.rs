@@ -2,12 +2,13 @@
 //! anybody's are.
 
 use crate::links::link;
-use crate::{Failure, Outcome, Request, State, Verb, answer, firewall_policy};
+use crate::{Failure, Outcome, Request, State, Verb, answer, firewall_policy, forwarding_rule};
 use serde_json::{Map, Value, json};
 use tombolo_model::project::SERVICE_NETWORKING;
 use tombolo_model::{
-    Action, AddressSpec, Change, ConnectMode, Direction, FirewallSpec, InstanceSpec, NextHop, RedisSpec,
-    RedisTier, Reserve, RouteSpec, Timestamp,
+    Acceptance, Action, AddressSpec, Change, ConnectMode, Consumer, Direction, FirewallSpec, ForwardSpec,
+    ForwardingRuleKey, ForwardingRuleSpec, InstanceSpec, NextHop, RedisSpec, RedisTier, Reserve, RouteSpec,
+    ServiceAttachmentKey, ServiceAttachmentSpec, TargetInstanceKey, Timestamp,
 };
 
 /// The request that makes a change; `None` of changes that no topology file makes.
@@ -36,15 +37,36 @@ pub fn ask(change: &Change) -> Option<Request> {
             compute(Verb::Post, format!("projects/{host}/enableXpnResource"), body)
         }
         Change::NetworkDelete(key) => compute(Verb::Delete, key.to_string(), Value::Null),
-        Change::SubnetworkInsert(spec) => {
+        Change::SubnetworkInsert(spec) | Change::NatSubnetworkInsert(spec) => {
             let key = &spec.key;
             let path = format!("projects/{}/regions/{}/subnetworks", key.project, key.region);
-            let body = json!({
+            let mut body = json!({
                 "name": key.name,
                 "network": link(&spec.network),
                 "ipCidrRange": spec.range.to_string(),
             });
+            if matches!(change, Change::NatSubnetworkInsert(_)) {
+                body["purpose"] = json!("PRIVATE_SERVICE_CONNECT");
+            }
             compute(Verb::Post, path, body)
+        }
+        Change::TargetInstanceInsert(spec) => {
+            let TargetInstanceKey { project, zone, name } = &spec.key;
+            let mut body = json!({ "name": name, "instance": link(&spec.instance) });
+            if let Some(network) = &spec.network {
+                body["network"] = json!(link(network));
+            }
+            compute(Verb::Post, format!("projects/{project}/zones/{zone}/targetInstances"), body)
+        }
+        Change::ForwardingRuleInsert(spec) => {
+            let ForwardingRuleKey { project, region, .. } = &spec.key;
+            let path = format!("projects/{project}/regions/{region}/forwardingRules");
+            compute(Verb::Post, path, forwarding_rule(spec))
+        }
+        Change::ServiceAttachmentInsert(spec) => {
+            let ServiceAttachmentKey { project, region, .. } = &spec.key;
+            let path = format!("projects/{project}/regions/{region}/serviceAttachments");
+            compute(Verb::Post, path, service_attachment(spec))
         }
         Change::InstanceInsert(spec) => {
             let key = &spec.key;
@@ -199,6 +221,53 @@ fn route(spec: &RouteSpec) -> Value {
         body["tags"] = json!(spec.tags);
     }
     body
+}
+
+fn forwarding_rule(spec: &ForwardingRuleSpec) -> Value {
+    let mut body = json!({
+        "name": spec.key.name,
+        "network": link(&spec.network),
+        "subnetwork": link(&spec.subnetwork),
+    });
+    if let Some(address) = spec.address {
+        body["IPAddress"] = json!(address);
+    }
+    match &spec.to {
+        ForwardSpec::Instance { target, takes } => {
+            body["loadBalancingScheme"] = json!("INTERNAL");
+            body["target"] = json!(link(target));
+            body["IPProtocol"] = json!(forwarding_rule::protocol(takes));
+            match takes.ports.is_empty() {
+                true => body["allPorts"] = json!(true),
+                false => {
+                    body["ports"] = takes.ports.iter().map(|ports| json!(ports.to_string())).collect();
+                }
+            }
+            body["allowGlobalAccess"] = json!(spec.global);
+        }
+        ForwardSpec::Service(attachment) => {
+            body["target"] = json!(link(attachment));
+            body["allowPscGlobalAccess"] = json!(spec.global);
+        }
+    }
+    body
+}
+
+fn service_attachment(spec: &ServiceAttachmentSpec) -> Value {
+    let Acceptance { manual, accept, reject, reconcile } = &spec.acceptance;
+    let limits = accept.iter().map(|(who, limit)| match who {
+        Consumer::Project(id) => json!({ "projectIdOrNum": id, "connectionLimit": limit }),
+        Consumer::Network(key) => json!({ "networkUrl": link(key), "connectionLimit": limit }),
+    });
+    json!({
+        "name": spec.key.name,
+        "targetService": link(&spec.target),
+        "natSubnets": spec.nat_subnetworks.iter().map(|key| json!(link(key))).collect::<Value>(),
+        "connectionPreference": if *manual { "ACCEPT_MANUAL" } else { "ACCEPT_AUTOMATIC" },
+        "consumerAcceptLists": limits.collect::<Value>(),
+        "consumerRejectLists": reject.iter().map(|who| json!(who.to_string())).collect::<Value>(),
+        "reconcileConnections": reconcile,
+    })
 }
 
 /// A range for managed services; topology files reserve nothing else.

@@ -33,6 +33,7 @@ mod disk;
 mod filter;
 mod firewall;
 mod firewall_policy;
+mod forwarding_rule;
 mod image;
 mod instance;
 mod interface;
@@ -47,8 +48,10 @@ mod redis;
 mod route;
 mod router;
 mod service;
+mod service_attachment;
 mod shared_vpc;
 mod subnetwork;
+mod target_instance;
 mod zone;
 
 pub use ask::{after, ask};
@@ -81,6 +84,7 @@ const NOUNS: &[Handlers] = &[
     disk::HANDLERS,
     firewall::HANDLERS,
     firewall_policy::HANDLERS,
+    forwarding_rule::HANDLERS,
     image::HANDLERS,
     instance::HANDLERS,
     interface::HANDLERS,
@@ -94,8 +98,10 @@ const NOUNS: &[Handlers] = &[
     route::HANDLERS,
     router::HANDLERS,
     service::HANDLERS,
+    service_attachment::HANDLERS,
     shared_vpc::HANDLERS,
     subnetwork::HANDLERS,
+    target_instance::HANDLERS,
     zone::HANDLERS,
 ];
 

@@ -37,6 +37,14 @@ pub fn subnetwork(project: &str, region: &str, link: &str) -> Option<SubnetworkK
     full.parse().ok().or_else(|| (!path.contains('/')).then(|| SubnetworkKey::new(project, region, path)))
 }
 
+/// The resource that a link names; relative ones are of `project`.
+pub fn resource<K: std::str::FromStr>(project: &str, link: &str) -> Option<K> {
+    let path = path_of(link);
+    let full =
+        if path.starts_with("projects/") { path.to_owned() } else { format!("projects/{project}/{path}") };
+    full.parse().ok()
+}
+
 /// The last part of a link: a zone, a machine type, a region.
 pub fn last(link: &str) -> &str {
     link.rsplit('/').next().unwrap_or_default()

@@ -27,10 +27,10 @@ const SAID: &[&str] = &[
     "logConfig",
     "privateIpGoogleAccess",
     "privateIpv6GoogleAccess",
-    "purpose",
     "stackType",
 ];
-const DERIVED: &[&str] = &["gatewayAddress", "ipCidrRange", "name", "network", "region", "secondaryIpRanges"];
+const DERIVED: &[&str] =
+    &["gatewayAddress", "ipCidrRange", "name", "network", "purpose", "region", "secondaryIpRanges"];
 
 fn key(call: &Call<'_>) -> SubnetworkKey {
     SubnetworkKey::new(call.project(), call.param("region"), call.param("subnetwork"))
@@ -70,9 +70,13 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     let name = call.text("name").ok_or_else(|| Failure::required("name"))?;
     let range = call.text("ipCidrRange").ok_or_else(|| Failure::required("ipCidrRange"))?;
     let network = call.text("network").ok_or_else(|| Failure::required("network"))?;
-    if let Some(purpose) = call.text("purpose").filter(|purpose| *purpose != "PRIVATE") {
-        return Err(Failure::unsupported(format_args!("subnetworks whose purpose is '{purpose}'")));
-    }
+    let for_nat = match call.text("purpose") {
+        None | Some("PRIVATE") => false,
+        Some("PRIVATE_SERVICE_CONNECT") => true,
+        Some(other) => {
+            return Err(Failure::unsupported(format_args!("subnetworks whose purpose is '{other}'")));
+        }
+    };
     if let Some(stack) = call.text("stackType").filter(|stack| *stack != "IPV4_ONLY") {
         return Err(Failure::unsupported(format_args!("the stack type '{stack}'")));
     }
@@ -87,7 +91,8 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     };
     let details = details::read(call, SAID, DERIVED)?;
     FlowLog::of(&details)?;
-    let mut changes = vec![Change::SubnetworkInsert(spec)];
+    let mut changes =
+        vec![if for_nat { Change::NatSubnetworkInsert(spec) } else { Change::SubnetworkInsert(spec) }];
     changes.extend(secondary(call)?.map(|ranges| set_secondary(&key, ranges)));
     changes.push(Change::Describe { resource: key.to_string(), details });
     Ok(Commit::compute(call, scope(call), "insert", key, changes))
@@ -184,7 +189,7 @@ fn wire(world: &World, key: &SubnetworkKey, found: &Subnetwork) -> Value {
         "selfLink": links::link(key),
         "privateIpGoogleAccess": false,
         "privateIpv6GoogleAccess": "DISABLE_GOOGLE_ACCESS",
-        "purpose": "PRIVATE",
+        "purpose": found.purpose.as_str(),
         "stackType": "IPV4_ONLY",
     });
     if !found.secondary.is_empty() {

@@ -54,6 +54,7 @@ fn every_method_is_answered_or_says_that_it_is_not() {
     firewall_policies(&mut walk);
     routers(&mut walk);
     instances(&mut walk);
+    forwarding(&mut walk);
     addresses(&mut walk);
     shared_vpc(&mut walk);
     redis(&mut walk);
@@ -246,6 +247,51 @@ fn instances(walk: &mut Walk) {
     walk.get(&format!("{C}/aggregated/disks"));
     // What an instance printed only a lab can tell; the server's tests look at that answer.
     walk.answered.insert("compute.v1 compute.instances.getSerialPortOutput".into());
+}
+
+/// An instance behind a forwarding rule, which is published, and an endpoint.
+fn forwarding(walk: &mut Walk) {
+    let nat = json!({ "name": "nat", "network": "global/networks/vpc-1", "ipCidrRange": "10.77.0.0/24",
+        "purpose": "PRIVATE_SERVICE_CONNECT" });
+    walk.post(&format!("{C}/{REGION}/subnetworks"), nat);
+    let [targets, rules, attachments] = [
+        format!("{C}/{ZONE}/targetInstances"),
+        format!("{C}/{REGION}/forwardingRules"),
+        format!("{C}/{REGION}/serviceAttachments"),
+    ];
+    for name in ["target-1", "target-2"] {
+        walk.post(&targets, json!({ "name": name, "instance": format!("{ZONE}/instances/vm-1") }));
+    }
+    let rule = json!({ "name": "rule", "loadBalancingScheme": "INTERNAL", "target": format!("{ZONE}/targetInstances/target-1"),
+        "ports": ["80"], "subnetwork": format!("{REGION}/subnetworks/subnet-1") });
+    walk.post(&rules, rule);
+    let target = json!({ "target": format!("{ZONE}/targetInstances/target-2") });
+    walk.post(&format!("{rules}/rule/setTarget"), target);
+    walk.patch(&format!("{rules}/rule"), json!({ "allowGlobalAccess": true }));
+    let found = walk.get(&format!("{rules}/rule"));
+    let labels = json!({ "labels": { "a": "b" }, "labelFingerprint": found["labelFingerprint"] });
+    walk.post(&format!("{rules}/rule/setLabels"), labels);
+    let attachment = json!({ "name": "service", "targetService": format!("{REGION}/forwardingRules/rule"),
+        "natSubnets": [format!("{REGION}/subnetworks/nat")], "connectionPreference": "ACCEPT_AUTOMATIC" });
+    walk.post(&attachments, attachment);
+    let endpoint = json!({ "name": "endpoint", "target": format!("{REGION}/serviceAttachments/service"),
+        "subnetwork": format!("{REGION}/subnetworks/subnet-1") });
+    walk.post(&rules, endpoint);
+    walk.patch(&format!("{attachments}/service"), json!({ "description": "d" }));
+    walk.get(&format!("{attachments}/service?showNatIps=true"));
+    for (collection, noun, name) in [
+        (&attachments, "serviceAttachments", "service"),
+        (&rules, "forwardingRules", "endpoint"),
+        (&rules, "forwardingRules", "rule"),
+        (&targets, "targetInstances", "target-1"),
+        (&targets, "targetInstances", "target-2"),
+    ] {
+        walk.get(collection);
+        walk.get(&format!("{C}/aggregated/{noun}"));
+        walk.get(&format!("{collection}/{name}"));
+        walk.delete(&format!("{collection}/{name}"));
+    }
+    walk.delete(&format!("{C}/{REGION}/subnetworks/nat"));
 }
 
 fn addresses(walk: &mut Walk) {

@@ -20,6 +20,7 @@ pub mod changes;
 pub mod connection;
 pub mod differ;
 pub mod fault;
+pub mod forwarding;
 pub mod linux;
 pub mod plan;
 pub mod probe;

@@ -1,9 +1,11 @@
 //! Fabric to the state that the kernel should have. Pure.
 //!
 //! Names: a router's end of an endpoint's link is `v` and the address in hex (`v0a010002`), of a peering's `p` and a
-//! hash of the peer, of the Identity-Aware Proxy client's `x0`. The rules tell them apart by the first letter.
+//! hash of the peer, of the Identity-Aware Proxy client's `x0`; for others see [`crate::forwarding`]. The
+//! rules tell them apart by the first letter.
 
 use crate::fault::{self, Fault, Faults};
+use crate::forwarding::{self, Forwarding};
 use crate::rules::{Allow, Chain, ChainRule, INTERNET, Ruleset, Side};
 use crate::state::{Desired, Link, Lookup, Mac, Namespace, Neighbour, Route, RouteVia, State};
 use ipnet::Ipv4Net;
@@ -17,7 +19,7 @@ use tombolo_fabric::{
 use tombolo_model::{Action, L4, NetworkKey, Protocol, address::EXTERNAL, instance::mac_of, range::PRIVATE};
 
 /// What a router calls the next router; the same on every peering, since a permanent neighbour answers for it.
-const PEER_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 1);
+pub(crate) const PEER_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 1);
 
 /// Where our tables' numbers begin: above all that the kernel gives a meaning to.
 const FIRST_TABLE: u32 = 1000;
@@ -32,8 +34,10 @@ pub fn render(fabric: &Fabric) -> Desired {
 
 /// The same with faults. Those whose place is not there do nothing.
 pub fn render_with(fabric: &Fabric, faults: &Faults) -> Desired {
+    let mut forwarding = forwarding::of_routers(fabric);
     let rules = |(key, network): (&NetworkKey, &Network)| {
-        let rules = rules_of(key, network, fault::of_router(faults, key, network));
+        let forwarding = forwarding.remove(key).unwrap_or_default();
+        let rules = rules_of(key, network, fault::of_router(faults, key, network), forwarding);
         (key.to_string(), Arc::new(rules))
     };
     Desired { state: state_of(fabric), rules: fabric.networks.iter().map(rules).collect() }
@@ -52,13 +56,19 @@ pub(crate) fn state_of(fabric: &Fabric) -> State {
     if let Some((key, network)) = fabric.networks.get_key_value(&internet()) {
         add_external(&mut namespaces, fabric, key, network);
     }
+    forwarding::add_links(&mut namespaces, fabric);
     State { namespaces: namespaces.into_iter().map(|(name, it)| (name, Arc::new(it))).collect() }
 }
 
 /// The rules of a network's router.
-pub(crate) fn rules_of(key: &NetworkKey, network: &Network, faults: BTreeMap<String, Fault>) -> Ruleset {
+pub(crate) fn rules_of(
+    key: &NetworkKey,
+    network: &Network,
+    faults: BTreeMap<String, Fault>,
+    forwarding: Forwarding,
+) -> Ruleset {
     // The internet knows addresses, not peers: whoever has one may talk to whoever has another.
-    Ruleset { faults, transit: *key == internet(), ..ruleset(network) }
+    Ruleset { faults, transit: *key == internet(), forwarding, ..ruleset(network) }
 }
 
 /// Links the internet's router to those of networks that have addresses there. Each has its own side of the link here:
@@ -114,7 +124,7 @@ pub fn peering_link(peer: &NetworkKey) -> String {
 }
 
 /// The first `n` bytes of a hash, in hex.
-fn hex(bytes: &[u8], n: usize) -> String {
+pub(crate) fn hex(bytes: &[u8], n: usize) -> String {
     Sha256::digest(bytes).iter().take(n).map(|b| format!("{b:02x}")).collect()
 }
 

@@ -4,6 +4,7 @@
 //! known to be the same from then on.
 
 use crate::fault::{self, Faults};
+use crate::forwarding;
 use crate::render::{rules_of, state_of};
 use crate::rules::Ruleset;
 use crate::state::{Desired, State};
@@ -33,14 +34,20 @@ impl Rendered {
     pub fn then(&self, fabric: Fabric, faults: &Faults) -> Rendered {
         let state = self.state(&fabric);
         let mut rules = BTreeMap::new();
+        let mut forwarding = forwarding::of_routers(&fabric);
         for (key, network) in &fabric.networks {
             let name = key.to_string();
+            let forwarding = forwarding.remove(key).unwrap_or_default();
             let theirs = fault::of_router(faults, key, network);
             let before = self.desired.rules.get(&name).zip(self.fabric.networks.get(key));
             let made = match before {
-                Some((known, same)) if same == network && known.faults == theirs => Arc::clone(known),
-                Some((known, _)) => shared(rules_of(key, network, theirs), known),
-                None => Arc::new(rules_of(key, network, theirs)),
+                Some((known, same))
+                    if same == network && known.faults == theirs && known.forwarding == forwarding =>
+                {
+                    Arc::clone(known)
+                }
+                Some((known, _)) => shared(rules_of(key, network, theirs, forwarding), known),
+                None => Arc::new(rules_of(key, network, theirs, forwarding)),
             };
             rules.insert(name, made);
         }
@@ -66,9 +73,21 @@ impl Rendered {
 /// Whether two networks mean the same namespaces: they differ in the rules of their firewalls at most.
 fn wired_alike(one: &Network, other: &Network) -> bool {
     // Without `..`: of a field that is added somebody must say what it means.
-    let Network { google_managed, mtu, nics, services, ranges, peers, routes, egress: _, ingress: _ } = one;
+    let Network {
+        google_managed,
+        mtu,
+        nics,
+        services,
+        forwarding,
+        ranges,
+        peers,
+        routes,
+        egress: _,
+        ingress: _,
+    } = one;
     (google_managed, mtu, ranges, peers, routes)
         == (&other.google_managed, &other.mtu, &other.ranges, &other.peers, &other.routes)
+        && *forwarding == other.forwarding
         && *nics == other.nics
         && *services == other.services
 }

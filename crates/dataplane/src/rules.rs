@@ -7,17 +7,20 @@
 //!   from a peering to a peering: drop             peering is not transitive, whatever the routes say
 //!   between peerings and the internet: drop       neither is what they have in common
 //!   established: accept    invalid: drop          the gates look at first packets only
+//!   between a published service and anything but the network's own interfaces: drop    likewise
 //!   related:                 goto gate-errors     an end of a connection may complain of it, and nobody else
 //!   to 0.0.0.0/8: drop                            which is nobody's, whoever has a route to it
 //!   from a peering or IAP:   goto gate-in         (the sender's gate was in the sender's router)
 //!   from an interface:       its egress chain     an allow goes on to gate-in, never to accept
 //!   gate-in: udp:68: drop                         nobody but Google's own server makes offers to DHCP clients
-//!            to an interface: its ingress chain; to a peering: accept (the receiver's gate is there)
+//!            to a forwarding rule: only from its regions, and only what it takes
+//!            to an interface: its ingress chain; to a peering or a published service: accept (the receiver's gate is there)
 //!            to the internet: no mail; only an interface's own address that has an external one or is served by Cloud NAT
 //!   anything else: drop
 //! ```
 
 use crate::fault::{ALL, Fault};
+use crate::forwarding::Forwarding;
 use crate::table::{self, Hook, Intervals, Match, Table, Verdict, Way};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -55,6 +58,9 @@ pub struct Ruleset {
     /// By interface: addresses of its own that Cloud NAT serves, and the one that these become in the internet.
     #[serde(default)]
     pub nat: BTreeMap<String, (BTreeSet<Ipv4Net>, Ipv4Addr)>,
+    /// Forwarding rules.
+    #[serde(default)]
+    pub forwarding: Forwarding,
     /// The chains by name, each ending with a rule for everything.
     pub chains: BTreeMap<String, Arc<Chain>>,
 }
@@ -156,6 +162,7 @@ impl Ruleset {
             gate_in.insert(last + 1, rule([out()], Verdict::ByLink(Way::In, "outside".into())));
             self.add_internet(&mut table);
         }
+        self.forwarding.add(&mut table, &mut gate_in);
         self.add_ends(&mut table, before, known);
         let mut add = |name: &str, hook, rules| {
             table.chains.insert(name.to_owned(), Arc::new(table::Chain { hook, rules }));
@@ -280,11 +287,13 @@ impl Ruleset {
             rules.push(rule([internet(Way::In), peering(Way::Out)], Verdict::Drop));
             rules.push(rule([internet(Way::In), internet(Way::Out)], Verdict::Drop));
         }
+        rules.extend(self.forwarding.boundaries());
         rules.push(rule([], Verdict::ByState(Some(GATE_ERRORS.into()))));
         // Linux takes all but the first of these for anybody's.
         let nobody = Match::Address(Side::Destination, Intervals::new([(0, 0x00ff_ffff)]));
         rules.push(rule([nobody], Verdict::Drop));
         rules.push(rule([peering(Way::In)], to_gate()));
+        rules.extend(self.forwarding.entrances());
         if self.has_internet() {
             rules.push(rule([internet(Way::In)], to_gate()));
         }
@@ -326,7 +335,7 @@ fn content_name(chain: &table::Chain) -> String {
 }
 
 /// The chain in which the receiver's gate is.
-const GATE_IN: &str = "gate-in";
+pub(crate) const GATE_IN: &str = "gate-in";
 
 /// The map from interfaces to their chains of errors about connections.
 const ERRORS: &str = "errors";
@@ -371,12 +380,12 @@ const PEERING: &str = "p";
 pub(crate) const INTERNET: &str = "n0";
 
 /// Whether the packet comes from a peer, or goes to one.
-fn peering(way: Way) -> Match {
+pub(crate) fn peering(way: Way) -> Match {
     Match::LinkPrefix(way, PEERING.into(), true)
 }
 
 /// A rule that comes from no firewall rule.
-fn rule<const N: usize>(matches: [Match; N], verdict: Verdict) -> table::Rule {
+pub(crate) fn rule<const N: usize>(matches: [Match; N], verdict: Verdict) -> table::Rule {
     table::Rule { matches: matches.into(), counter: None, log: None, verdict, comment: None }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::fabric::{Fabric, Nat, Network, Nic, Owner, internet};
 use crate::firewall::{Rule, Rules, Targets};
+use crate::forwarding;
 use crate::route::{self, Kind, Route, Via};
 use crate::{IAP_CLIENT, INTERNET_CLIENT, METADATA_SERVER};
 use ipnet::Ipv4Net;
@@ -19,6 +20,7 @@ pub fn compile(world: &World) -> Fabric {
         world.networks.iter().map(|(key, n)| (key.clone(), empty(n))).collect();
     add_instances(world, &mut networks);
     add_redis(world, &mut networks);
+    forwarding::add(world, &mut networks);
     add_iap_clients(&mut networks);
     for (key, subnetwork) in &world.subnetworks {
         if let Some(network) = networks.get_mut(&subnetwork.network) {
@@ -51,6 +53,7 @@ fn empty(network: &tombolo_model::Network) -> Network {
         mtu: network.mtu,
         nics: BTreeMap::new(),
         services: BTreeMap::new(),
+        forwarding: BTreeMap::new(),
         ranges: BTreeSet::new(),
         peers: BTreeSet::new(),
         routes: Vec::new(),
@@ -71,6 +74,7 @@ fn add_instances(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
                 address: nic.address,
                 range: subnetwork.range,
                 subnetwork: nic.subnetwork.name.clone(),
+                region: nic.subnetwork.region.clone(),
                 aliases: nic.aliases.iter().map(|alias| alias.range).collect(),
                 gateway: subnetwork.gateway(),
                 can_ip_forward: instance.can_ip_forward,
@@ -107,6 +111,7 @@ fn add_redis(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
             address: redis.host,
             range,
             subnetwork: key.name.clone(),
+            region: key.region.clone(),
             aliases: Vec::new(),
             gateway: range::gateway(range),
             can_ip_forward: false,
@@ -127,6 +132,7 @@ fn add_iap_clients(networks: &mut BTreeMap<NetworkKey, Network>) {
             address: IAP_CLIENT,
             range: Ipv4Net::new_assert(IAP_CLIENT, 32),
             subnetwork: "iap".into(),
+            region: String::new(),
             aliases: Vec::new(),
             gateway: METADATA_SERVER,
             can_ip_forward: false,
@@ -150,6 +156,7 @@ fn add_internet(networks: &mut BTreeMap<NetworkKey, Network>) {
         address: INTERNET_CLIENT,
         range,
         subnetwork: "internet".into(),
+        region: String::new(),
         aliases: Vec::new(),
         gateway: range::gateway(range),
         can_ip_forward: false,
@@ -161,6 +168,7 @@ fn add_internet(networks: &mut BTreeMap<NetworkKey, Network>) {
         mtu: 1500,
         nics: BTreeMap::from([(INTERNET_CLIENT, client)]),
         services: BTreeMap::new(),
+        forwarding: BTreeMap::new(),
         ranges: BTreeSet::new(),
         peers: BTreeSet::new(),
         routes: Vec::new(),

@@ -1,6 +1,6 @@
 //! What a Fabric is made of.
 
-use crate::{firewall::Rules, route::Route};
+use crate::{firewall::Rules, forwarding::Forwarding, route::Route};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::{fmt, net::Ipv4Addr};
@@ -24,6 +24,8 @@ pub struct Network {
     pub nics: BTreeMap<Ipv4Addr, Nic>,
     /// Where its managed services listen: the port of each address.
     pub services: BTreeMap<Ipv4Addr, u16>,
+    /// Its forwarding rules, by address.
+    pub forwarding: BTreeMap<Ipv4Addr, Forwarding>,
     /// The ranges of its own subnetworks: what is in them goes to one of `nics` or nowhere.
     pub ranges: BTreeSet<Ipv4Net>,
     /// The networks that it has an active peering with.
@@ -49,7 +51,9 @@ pub struct Nic {
     pub range: Ipv4Net,
     /// The range's name, such as `subnet-1`.
     pub subnetwork: String,
-    /// More addresses of its own, in ranges.
+    /// The region that it is in; empty for Google's own clients, which are nowhere and everywhere.
+    pub region: String,
+    /// More addresses of its own, in ranges: alias ranges, and the addresses of forwarding rules that lead to it.
     pub aliases: Vec<Ipv4Net>,
     /// Its gateway's address: the first usable one of the range.
     pub gateway: Ipv4Addr,

@@ -83,7 +83,7 @@ impl Rule {
 }
 
 /// Whether an entry of `allowed` or `denied` matches the packet.
-fn l4_matches(l4: &L4, packet: &Packet) -> bool {
+pub(crate) fn l4_matches(l4: &L4, packet: &Packet) -> bool {
     let protocol = l4.protocol == Protocol::All || l4.protocol == Protocol::Number(packet.protocol);
     protocol && (l4.ports.is_empty() || l4.ports.iter().any(|range| range.contains(packet.port)))
 }

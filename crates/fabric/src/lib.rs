@@ -15,6 +15,7 @@ pub mod fabric;
 pub mod firewall;
 pub mod fixes;
 pub mod flow;
+pub mod forwarding;
 pub mod route;
 pub mod text;
 pub mod trace;
@@ -24,6 +25,7 @@ pub use fabric::{Fabric, Nat, Network, Nic, Owner, internet};
 pub use firewall::{Rule, Rules, Targets};
 pub use fixes::{Fix, fixes};
 pub use flow::Flow;
+pub use forwarding::{Forwarding, Published, To};
 pub use route::{Route, Via, candidates, table};
 pub use trace::{Cause, DHCP_CLIENT, SMTP, State, Step, Trace, Verdict, trace};
 

@@ -137,6 +137,10 @@ fn source_name(fabric: &Fabric, flow: &Flow) -> String {
 /// `redis-1 (10.34.175.91, Google-managed)`, or the bare address where nothing in sight has it.
 fn destination_name(fabric: &Fabric, flow: &Flow) -> String {
     match owner_of(fabric, flow) {
+        _ if endpoint_of(fabric, flow).is_some() => {
+            let name = endpoint_of(fabric, flow).unwrap_or_default();
+            format!("{name} ({}, {})", flow.destination, flow.network.name)
+        }
         Some((_, nic)) if nic.owner == Owner::Internet => format!("internet ({})", flow.destination),
         Some((network, nic)) => {
             let managed = fabric.networks[network].google_managed;
@@ -192,6 +196,7 @@ fn word(state: State) -> &'static str {
         | State::StartFromInternet => "START",
         State::ApplyEgressFirewallRule => "EGRESS",
         State::ApplyRoute => "ROUTE",
+        State::ApplyForwardingRule => "FWDRULE",
         State::ApplyIngressFirewallRule => "INGRESS",
         State::ArriveAtInstance => "ARRIVE",
         State::Nat => "NAT",
@@ -268,4 +273,10 @@ fn render_fixes(fixes: &[Fix], out: &mut String) {
             let _ = writeln!(out, "  {letter}  {}\n{:INDENT$}{}", fix.title, "", fix.cost);
         }
     }
+}
+
+/// The name of the forwarding rule of the sender's network that has the destination.
+fn endpoint_of(fabric: &Fabric, flow: &Flow) -> Option<String> {
+    let network = fabric.networks.get(&flow.network)?;
+    network.forwarding.get(&flow.destination).map(|rule| rule.name.clone())
 }

@@ -5,6 +5,7 @@
 
 use crate::fabric::{Fabric, Nat, Network, Nic, Owner, internet};
 use crate::firewall::{Packet, Rule, decide};
+use crate::forwarding;
 use crate::route::{Kind, Route, Via, candidates};
 use crate::{Flow, INTERNET_CLIENT, METADATA_SERVER};
 use serde::Serialize;
@@ -31,6 +32,7 @@ pub enum State {
     StartFromInternet,
     ApplyEgressFirewallRule,
     ApplyRoute,
+    ApplyForwardingRule,
     ApplyIngressFirewallRule,
     ArriveAtInstance,
     Nat,
@@ -64,6 +66,18 @@ pub enum Cause {
     UnknownInternalAddress,
     /// Nothing in the lab's internet has the destination address.
     UnknownExternalAddress,
+    /// The forwarding rule takes other protocols or ports.
+    ForwardingRuleMismatch,
+    /// The forwarding rule leads to an instance that does not exist.
+    ForwardingRuleNoInstances,
+    /// The forwarding rule is not for clients of other regions.
+    ForwardingRuleRegionMismatch,
+    /// The forwarding rule leads to an instance that does not run.
+    InstanceNotRunning,
+    /// The published service does not take the endpoint of Private Service Connect.
+    PscConnectionNotAccepted,
+    /// An endpoint of Private Service Connect is there for its own network only.
+    PscEndpointAccessedFromPeeredNetwork,
     /// A Redis instance listens on another port.
     RedisInstanceUnsupportedPort,
     /// A Redis instance is reached by TCP only.
@@ -87,6 +101,12 @@ impl Cause {
             Cause::NoExternalAddress => "NO_EXTERNAL_ADDRESS",
             Cause::UnknownInternalAddress => "UNKNOWN_INTERNAL_ADDRESS",
             Cause::UnknownExternalAddress => "UNKNOWN_EXTERNAL_ADDRESS",
+            Cause::ForwardingRuleMismatch => "FORWARDING_RULE_MISMATCH",
+            Cause::ForwardingRuleNoInstances => "FORWARDING_RULE_NO_INSTANCES",
+            Cause::ForwardingRuleRegionMismatch => "FORWARDING_RULE_REGION_MISMATCH",
+            Cause::InstanceNotRunning => "INSTANCE_NOT_RUNNING",
+            Cause::PscConnectionNotAccepted => "PSC_CONNECTION_NOT_ACCEPTED",
+            Cause::PscEndpointAccessedFromPeeredNetwork => "PSC_ENDPOINT_ACCESSED_FROM_PEERED_NETWORK",
             Cause::RedisInstanceUnsupportedPort => "REDIS_INSTANCE_UNSUPPORTED_PORT",
             Cause::RedisInstanceUnsupportedProtocol => "REDIS_INSTANCE_UNSUPPORTED_PROTOCOL",
             Cause::DroppedInsideGoogleManagedService => "DROPPED_INSIDE_GOOGLE_MANAGED_SERVICE",
@@ -191,7 +211,7 @@ pub fn trace(fabric: &Fabric, flow: &Flow) -> Trace {
 }
 
 /// The way that is being followed.
-struct Way {
+pub(crate) struct Way {
     /// Which of equal next hops is taken. Such are met once at most: beyond the first the trace does not see.
     pick: usize,
     /// How many there were to pick from.
@@ -333,7 +353,7 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, way: &
         }
         Via::Subnetwork => {
             push(way, State::ApplyRoute, &flow.network, routed, "subnet route".into());
-            land(&flow.network, network, flow, way)
+            land(fabric, &flow.network, network, flow, way)
         }
         Via::Peer(peer) => {
             let custom = if route.kind == Kind::PeeringStatic { ", its static route" } else { "" };
@@ -393,7 +413,7 @@ fn cross(fabric: &Fabric, peer: &NetworkKey, flow: &Flow, way: &mut Way) -> Verd
     }
     let route = way.pick(&candidates(&network.routes, flow.destination, None));
     match route.map(|route| (route, &route.via)) {
-        Some((_, Via::Subnetwork)) => land(peer, network, flow, way),
+        Some((_, Via::Subnetwork)) => land(fabric, peer, network, flow, way),
         Some((route, Via::Nic(address))) => {
             let routed = format!("{} {}", route.destination, route.name);
             let hop = way.next_hop(*address);
@@ -419,7 +439,10 @@ fn gone(way: &mut Way, flow: &Flow, route: &Route) -> Verdict {
 }
 
 /// Finds the interface that has the destination, in a network whose subnetwork has it.
-fn land(key: &NetworkKey, network: &Network, flow: &Flow, way: &mut Way) -> Verdict {
+fn land(fabric: &Fabric, key: &NetworkKey, network: &Network, flow: &Flow, way: &mut Way) -> Verdict {
+    if let Some(rule) = network.forwarding.get(&flow.destination) {
+        return forwarding::take(fabric, (key, network), rule, flow, way);
+    }
     match network.nic_with(flow.destination).filter(|nic| !nic.owner.is_iap()) {
         Some(nic) => arrive(key, network, nic, flow, way, false),
         None => {
@@ -430,7 +453,7 @@ fn land(key: &NetworkKey, network: &Network, flow: &Flow, way: &mut Way) -> Verd
 }
 
 /// The receiver's gate, and what is behind it.
-fn arrive(
+pub(crate) fn arrive(
     key: &NetworkKey,
     network: &Network,
     nic: &Nic,
@@ -495,12 +518,12 @@ fn describe(rule: &Rule) -> String {
 }
 
 /// Adds a step that the packet passes.
-fn push(way: &mut Way, state: State, network: &NetworkKey, what: String, detail: String) {
+pub(crate) fn push(way: &mut Way, state: State, network: &NetworkKey, what: String, detail: String) {
     way.steps.push(Step { state, cause: None, network: network.clone(), what, detail, rule: None });
 }
 
 /// Adds the step that the packet does not pass.
-fn drop(way: &mut Way, flow: &Flow, cause: Cause, what: String, detail: String) -> Verdict {
+pub(crate) fn drop(way: &mut Way, flow: &Flow, cause: Cause, what: String, detail: String) -> Verdict {
     let network = way.steps.last().map_or_else(|| flow.network.clone(), |s| s.network.clone());
     let state = match cause {
         Cause::NoRoute

@@ -7,8 +7,8 @@
 //! a lab is anybody's elsewhere. They are known to the lab's own internet alone.
 
 use crate::{
-    InstanceKey, NetworkKey, Refusal, SubnetworkKey, Timestamp, World, key, network, peering, project, range,
-    region, router, subnetwork,
+    InstanceKey, NetworkKey, Refusal, SubnetworkKey, Timestamp, World, forwarding_rule, key, network,
+    peering, project, range, region, router, subnetwork,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -177,7 +177,7 @@ pub(crate) fn insert(world: &mut World, spec: &AddressSpec, now: Timestamp) -> R
     Ok(())
 }
 
-/// An internal address: a free one, or one that an instance of the project has.
+/// An internal address: a free one, or one that an instance or a forwarding rule of the project has.
 fn internal(
     world: &World,
     key: &AddressKey,
@@ -192,11 +192,14 @@ fn internal(
     let subnetwork = world.subnetworks.get(place).ok_or_else(missing)?;
     network::get_user(world, &subnetwork.network)?;
     project::check_may_use(world, &key.project, place).map_err(|_| missing())?;
+    subnetwork::check_private("subnetwork", place, subnetwork)?;
     let address = match wanted {
         None => subnetwork::free_address(world, place, subnetwork)?,
         Some(address) => {
             range::check_address("address", subnetwork.range, address)?;
-            let promoted = user_of(world, place, address).is_some_and(|user| user.project == key.project);
+            let instance = user_of(world, place, address).map(|user| &user.project);
+            let rule = || forwarding_rule::user_of_address(world, place, address).map(|user| &user.project);
+            let promoted = instance.or_else(rule) == Some(&key.project);
             let reserved = holder(world, place, address).is_some();
             if reserved || (!promoted && subnetwork::is_taken(world, place, address)) {
                 return Err(Refusal::AddressInUse { address });
@@ -290,11 +293,13 @@ pub(crate) fn delete(world: &mut World, key: &AddressKey) -> Result<(), Refusal>
     Ok(())
 }
 
-/// The path of what has a reserved address: an instance, or a router with a NAT gateway.
+/// The path of what has a reserved address: an instance, a forwarding rule, or a router with a NAT gateway.
 pub fn user(world: &World, address: &Address) -> Option<String> {
     match &address.reserved {
         Reserved::Internal { subnetwork, address } => {
-            user_of(world, subnetwork, *address).map(ToString::to_string)
+            let instance = user_of(world, subnetwork, *address).map(ToString::to_string);
+            let rule = || forwarding_rule::user_of_address(world, subnetwork, *address);
+            instance.or_else(|| rule().map(ToString::to_string))
         }
         Reserved::External(address) => {
             let instance = user_of_external(world, *address).map(ToString::to_string);

@@ -2,9 +2,10 @@
 
 use crate::{
     AddressKey, AddressSpec, AliasSpec, ConnectionSpec, Details, Exchange, FirewallKey, FirewallPolicyKey,
-    FirewallSpec, InstanceKey, InstanceSpec, ManagedZoneKey, ManagedZoneSpec, NatSpec, NetworkKey,
-    NetworkSpec, PeeringSpec, PolicyRule, RecordSet, RedisKey, RedisSpec, RouteKey, RouteSpec, RouterKey,
-    RouterSpec, ServiceAccount, SubnetworkKey, SubnetworkSpec,
+    FirewallSpec, ForwardingRuleKey, ForwardingRuleSpec, InstanceKey, InstanceSpec, ManagedZoneKey,
+    ManagedZoneSpec, NatSpec, NetworkKey, NetworkSpec, PeeringSpec, PolicyRule, RecordSet, RedisKey,
+    RedisSpec, RouteKey, RouteSpec, RouterKey, RouterSpec, ServiceAccount, ServiceAttachmentKey,
+    ServiceAttachmentSpec, SubnetworkKey, SubnetworkSpec, TargetInstanceKey, TargetInstanceSpec,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,8 @@ pub enum Change {
     NetworkDelete(NetworkKey),
     /// Create a subnetwork.
     SubnetworkInsert(SubnetworkSpec),
+    /// Create a subnetwork whose addresses are for Private Service Connect's NAT.
+    NatSubnetworkInsert(SubnetworkSpec),
     /// Make a subnetwork's range larger.
     SubnetworkExpand {
         /// The subnetwork.
@@ -206,6 +209,34 @@ pub enum Change {
     },
     /// Delete a router.
     RouterDelete(RouterKey),
+    /// Create a target instance.
+    TargetInstanceInsert(TargetInstanceSpec),
+    /// Delete a target instance.
+    TargetInstanceDelete(TargetInstanceKey),
+    /// Create a forwarding rule.
+    ForwardingRuleInsert(ForwardingRuleSpec),
+    /// Have a forwarding rule lead to another target instance.
+    ForwardingRuleSetTarget {
+        /// The rule.
+        rule: ForwardingRuleKey,
+        /// The target instance.
+        target: TargetInstanceKey,
+    },
+    /// Say whether clients of other regions may use a forwarding rule.
+    ForwardingRuleSetGlobal {
+        /// The rule.
+        rule: ForwardingRuleKey,
+        /// Whether they may.
+        global: bool,
+    },
+    /// Delete a forwarding rule.
+    ForwardingRuleDelete(ForwardingRuleKey),
+    /// Create a service attachment.
+    ServiceAttachmentInsert(ServiceAttachmentSpec),
+    /// Put a service attachment in the place of one of the same name.
+    ServiceAttachmentUpdate(ServiceAttachmentSpec),
+    /// Delete a service attachment; its endpoints are closed.
+    ServiceAttachmentDelete(ServiceAttachmentKey),
     /// Add a peering to a network.
     PeeringAdd(PeeringSpec),
     /// Change which routes a network's side of a peering gives and takes.
@@ -295,6 +326,9 @@ impl Change {
                 | Self::FirewallPolicyDelete(_)
                 | Self::RouteDelete(_)
                 | Self::RouterDelete(_)
+                | Self::TargetInstanceDelete(_)
+                | Self::ForwardingRuleDelete(_)
+                | Self::ServiceAttachmentDelete(_)
                 | Self::ManagedZoneDelete(_)
                 | Self::RedisDelete(_)
         )
@@ -316,6 +350,9 @@ impl fmt::Display for Change {
             Self::NetworkInsert(s) => write!(f, "create network {}", s.key.name),
             Self::NetworkDelete(k) => write!(f, "delete network {}", k.name),
             Self::SubnetworkInsert(s) => write!(f, "create subnetwork {} {}", s.key.name, s.range),
+            Self::NatSubnetworkInsert(s) => {
+                write!(f, "create NAT subnetwork {} {}", s.key.name, s.range)
+            }
             Self::SubnetworkExpand { subnetwork, range } => {
                 write!(f, "expand subnetwork {} to {range}", subnetwork.name)
             }
@@ -372,6 +409,25 @@ impl fmt::Display for Change {
             Self::RouterInsert(s) => write!(f, "create router {} in {}", s.key.name, s.key.region),
             Self::RouterSetNats { router, .. } => write!(f, "set NAT gateways of router {}", router.name),
             Self::RouterDelete(k) => write!(f, "delete router {}", k.name),
+            Self::TargetInstanceInsert(s) => {
+                write!(f, "create target instance {} for {}", s.key.name, s.instance.name)
+            }
+            Self::TargetInstanceDelete(k) => write!(f, "delete target instance {}", k.name),
+            Self::ForwardingRuleInsert(s) => {
+                write!(f, "create forwarding rule {} in {}", s.key.name, s.key.region)
+            }
+            Self::ForwardingRuleSetTarget { rule, target } => {
+                write!(f, "set target of forwarding rule {} to {}", rule.name, target.name)
+            }
+            Self::ForwardingRuleSetGlobal { rule, .. } => {
+                write!(f, "set global access of forwarding rule {}", rule.name)
+            }
+            Self::ForwardingRuleDelete(k) => write!(f, "delete forwarding rule {}", k.name),
+            Self::ServiceAttachmentInsert(s) => {
+                write!(f, "create service attachment {} of {}", s.key.name, s.target.name)
+            }
+            Self::ServiceAttachmentUpdate(s) => write!(f, "update service attachment {}", s.key.name),
+            Self::ServiceAttachmentDelete(k) => write!(f, "delete service attachment {}", k.name),
             Self::PeeringAdd(s) => {
                 write!(f, "create peering {} from {} to {}", s.name, s.network.name, s.peer.name)
             }

@@ -4,8 +4,8 @@
 //! followed by the address in hex, the internal name is `NAME.ZONE.c.PROJECT.internal` (zonal DNS).
 
 use crate::{
-    InstanceKey, NetworkKey, Refusal, Subnetwork, SubnetworkKey, Timestamp, World, address, key, network,
-    project, range, region, subnetwork,
+    InstanceKey, NetworkKey, Refusal, Subnetwork, SubnetworkKey, Timestamp, World, address, forwarding_rule,
+    key, network, project, range, region, subnetwork,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -214,6 +214,7 @@ fn place(world: &World, project: &str, region: &str, spec: &NicSpec, i: usize) -
     let subnetwork = world.subnetworks.get(key).ok_or_else(missing)?;
     project::check_may_use(world, project, key).map_err(|_| missing())?;
     network::get_user(world, &subnetwork.network)?;
+    subnetwork::check_private(&field("subnetwork"), key, subnetwork)?;
     let address = match spec.address {
         None => subnetwork::free_address(world, key, subnetwork)?,
         Some(address) => {
@@ -223,7 +224,8 @@ fn place(world: &World, project: &str, region: &str, spec: &NicSpec, i: usize) -
             let has =
                 |nic: &Nic| nic.subnetwork == *key && (nic.address == address || nic.has_alias(address));
             let used = world.instances.values().flat_map(|instance| &instance.nics).any(has);
-            if used || (!own && subnetwork::is_taken(world, key, address)) {
+            let forwarded = forwarding_rule::user_of_address(world, key, address).is_some();
+            if used || forwarded || (!own && subnetwork::is_taken(world, key, address)) {
                 return Err(Refusal::AddressInUse { address });
             }
             address
@@ -317,6 +319,7 @@ fn alias(
         }
         _ => None,
     }));
+    taken.extend(forwarding_rule::addresses_of(world, place).map(Ipv4Net::from));
     let free = |range: &Ipv4Net| {
         reserved.iter().all(|address| !range.contains(address))
             && taken.iter().all(|taken| !range::overlap(taken, range))

@@ -85,6 +85,18 @@ key!(
     RouterKey { project, region, name } "projects/{project}/regions/{region}/routers/{name}"
 );
 key!(
+    /// A target instance, zonal.
+    TargetInstanceKey { project, zone, name } "projects/{project}/zones/{zone}/targetInstances/{name}"
+);
+key!(
+    /// A forwarding rule, regional.
+    ForwardingRuleKey { project, region, name } "projects/{project}/regions/{region}/forwardingRules/{name}"
+);
+key!(
+    /// A service attachment of Private Service Connect, regional.
+    ServiceAttachmentKey { project, region, name } "projects/{project}/regions/{region}/serviceAttachments/{name}"
+);
+key!(
     /// A private zone of Cloud DNS.
     ManagedZoneKey { project, name } "projects/{project}/managedZones/{name}"
 );

@@ -18,6 +18,7 @@ pub mod details;
 pub mod firewall;
 pub mod firewall_policy;
 pub mod flow_log;
+pub mod forwarding_rule;
 pub mod instance;
 pub mod key;
 pub mod managed_zone;
@@ -32,7 +33,9 @@ pub mod route;
 pub mod router;
 mod rows;
 pub mod seed;
+pub mod service_attachment;
 pub mod subnetwork;
+pub mod target_instance;
 pub mod time;
 pub mod world;
 
@@ -42,10 +45,13 @@ pub use connection::{Connection, ConnectionSpec};
 pub use details::Details;
 pub use firewall::{Action, Direction, Firewall, FirewallSpec, L4, LogMetadata, PortRange, Protocol};
 pub use firewall_policy::{FirewallPolicy, PolicyRule};
+pub use forwarding_rule::{
+    ConnectionStatus, Endpoint, Forward, ForwardSpec, ForwardingRule, ForwardingRuleSpec,
+};
 pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec, ServiceAccount};
 pub use key::{
-    FirewallKey, FirewallPolicyKey, InstanceKey, ManagedZoneKey, NetworkKey, RedisKey, RouteKey, RouterKey,
-    SubnetworkKey,
+    FirewallKey, FirewallPolicyKey, ForwardingRuleKey, InstanceKey, ManagedZoneKey, NetworkKey, RedisKey,
+    RouteKey, RouterKey, ServiceAttachmentKey, SubnetworkKey, TargetInstanceKey,
 };
 pub use managed_zone::{ManagedZone, ManagedZoneSpec, RecordChange, RecordSet};
 pub use network::{Network, NetworkSpec};
@@ -57,6 +63,8 @@ pub use route::{NextHop, Route, RouteSpec};
 pub use router::{Nat, NatRanges, NatSources, NatSpec, Router, RouterSpec};
 pub use rows::Row;
 pub use seed::Seed;
-pub use subnetwork::{Subnetwork, SubnetworkSpec};
+pub use service_attachment::{Acceptance, Consumer, ServiceAttachment, ServiceAttachmentSpec};
+pub use subnetwork::{Purpose, Subnetwork, SubnetworkSpec};
+pub use target_instance::{TargetInstance, TargetInstanceSpec};
 pub use time::Timestamp;
 pub use world::World;

@@ -158,6 +158,12 @@ pub(crate) fn delete(world: &mut World, key: &NetworkKey) -> Result<(), Refusal>
     if let Some(user) = crate::managed_zone::user_of(world, key) {
         return Err(Refusal::in_use("network", key, user));
     }
+    if let Some((user, _)) = world.forwarding_rules.iter().find(|(_, rule)| rule.network == *key) {
+        return Err(Refusal::in_use("network", key, user));
+    }
+    if let Some((user, _)) = world.target_instances.iter().find(|(_, target)| target.network == *key) {
+        return Err(Refusal::in_use("network", key, user));
+    }
     let user_route = |r: &Route| r.network == *key && r.next_hop != NextHop::InternetGateway;
     if let Some((user, _)) = world.routes.iter().find(|(_, r)| user_route(r)) {
         return Err(Refusal::in_use("network", key, user));

@@ -99,6 +99,7 @@ pub(crate) fn disable(world: &mut World, id: &str, service: &str) -> Result<(), 
                 || world.instances.keys().any(|key| key.project == id)
                 || world.addresses.keys().any(|key| key.project == id)
                 || world.routers.keys().any(|key| key.project == id)
+                || forwarding(world, id).is_some()
         }
         DNS => world.managed_zones.keys().any(|key| key.project == id),
         REDIS => world.redis.keys().any(|key| key.project == id),
@@ -134,6 +135,9 @@ pub(crate) fn delete(world: &mut World, id: &str) -> Result<(), Refusal> {
     if let Some(user) = world.routers.keys().find(|key| own(&key.project)) {
         return Err(Refusal::in_use("project", format!("projects/{id}"), user));
     }
+    if let Some(user) = forwarding(world, id) {
+        return Err(Refusal::in_use("project", format!("projects/{id}"), user));
+    }
     if let Some(user) = world.managed_zones.keys().find(|key| own(&key.project)) {
         return Err(Refusal::in_use("project", format!("projects/{id}"), user));
     }
@@ -146,6 +150,15 @@ pub(crate) fn delete(world: &mut World, id: &str) -> Result<(), Refusal> {
     }
     world.projects.remove(id);
     Ok(())
+}
+
+/// The path of a forwarding rule of the project, or of what leads to one or comes from one.
+fn forwarding(world: &World, id: &str) -> Option<String> {
+    let attachments =
+        world.service_attachments.keys().filter(|key| key.project == id).map(ToString::to_string);
+    let rules = world.forwarding_rules.keys().filter(|key| key.project == id).map(ToString::to_string);
+    let targets = world.target_instances.keys().filter(|key| key.project == id).map(ToString::to_string);
+    attachments.chain(rules).chain(targets).next()
 }
 
 /// The project, or why there is none.
@@ -249,6 +262,12 @@ pub(crate) fn detach(world: &mut World, host: &str, id: &str) -> Result<(), Refu
         let internal = matches!(&address.reserved, crate::Reserved::Internal { subnetwork, .. } if subnetwork.project == host);
         key.project == id && internal
     }) {
+        return Err(Refusal::in_use("project", format!("projects/{host}"), user));
+    }
+    let shares = |rule: &crate::ForwardingRule| rule.network.project == host;
+    if let Some((user, _)) =
+        world.forwarding_rules.iter().find(|(key, rule)| key.project == id && shares(rule))
+    {
         return Err(Refusal::in_use("project", format!("projects/{host}"), user));
     }
     edit(world, id, |project| project.host = None)

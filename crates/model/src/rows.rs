@@ -45,6 +45,9 @@ impl World {
             firewall_policies,
             routes,
             routers,
+            target_instances,
+            forwarding_rules,
+            service_attachments,
             addresses,
             managed_zones,
             connections,
@@ -62,6 +65,9 @@ impl World {
         differ("firewallPolicies", &before.firewall_policies, firewall_policies, &mut rows)?;
         differ("routes", &before.routes, routes, &mut rows)?;
         differ("routers", &before.routers, routers, &mut rows)?;
+        differ("targetInstances", &before.target_instances, target_instances, &mut rows)?;
+        differ("forwardingRules", &before.forwarding_rules, forwarding_rules, &mut rows)?;
+        differ("serviceAttachments", &before.service_attachments, service_attachments, &mut rows)?;
         differ("addresses", &before.addresses, addresses, &mut rows)?;
         differ("managedZones", &before.managed_zones, managed_zones, &mut rows)?;
         differ("connections", &before.connections, connections, &mut rows)?;

@@ -1,8 +1,8 @@
 //! Subnetworks: a network's ranges, one region each.
 
 use crate::{
-    NetworkKey, Refusal, SubnetworkKey, Timestamp, World, address, key, network, peering, project, range,
-    region, route,
+    NetworkKey, Refusal, SubnetworkKey, Timestamp, World, address, forwarding_rule, key, network, peering,
+    project, range, region, route, service_attachment,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,30 @@ pub struct Subnetwork {
     /// Its secondary ranges, by name; nothing is reserved in them.
     #[serde(default)]
     pub secondary: BTreeMap<String, Ipv4Net>,
+    /// What its addresses are for.
+    #[serde(default)]
+    pub purpose: Purpose,
+}
+
+/// What a subnetwork's addresses are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Purpose {
+    /// Instances, forwarding rules, reserved addresses (`PRIVATE`).
+    #[default]
+    Private,
+    /// The addresses that Private Service Connect's clients become (`PRIVATE_SERVICE_CONNECT`), and nothing else.
+    PrivateServiceConnect,
+}
+
+impl Purpose {
+    /// Google's name of it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Purpose::Private => "PRIVATE",
+            Purpose::PrivateServiceConnect => "PRIVATE_SERVICE_CONNECT",
+        }
+    }
 }
 
 impl Subnetwork {
@@ -65,6 +89,30 @@ pub(crate) fn insert(world: &mut World, spec: &SubnetworkSpec, now: Timestamp) -
     insert_checked(world, spec.clone(), now)
 }
 
+/// Creates a subnetwork for Private Service Connect's NAT.
+pub(crate) fn insert_for_nat(
+    world: &mut World,
+    spec: &SubnetworkSpec,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    insert(world, spec, now)?;
+    if let Some(subnetwork) = world.subnetworks.get_mut(&spec.key) {
+        Arc::make_mut(subnetwork).purpose = Purpose::PrivateServiceConnect;
+    }
+    Ok(())
+}
+
+/// Refuses addresses of a subnetwork that is for Private Service Connect's NAT to anybody else (documentation of Private
+/// Service Connect, "About published services": NAT subnets).
+pub(crate) fn check_private(field: &str, key: &SubnetworkKey, found: &Subnetwork) -> Result<(), Refusal> {
+    if found.purpose == Purpose::Private {
+        return Ok(());
+    }
+    let expected =
+        "A subnetwork with the purpose PRIVATE_SERVICE_CONNECT can be used by service attachments only.";
+    Err(Refusal::invalid(field, key, expected))
+}
+
 /// Creates a subnetwork whose form is known to be good; refuses a name or range that is taken.
 pub(crate) fn insert_checked(world: &mut World, spec: SubnetworkSpec, now: Timestamp) -> Result<(), Refusal> {
     if world.subnetworks.contains_key(&spec.key) {
@@ -78,6 +126,7 @@ pub(crate) fn insert_checked(world: &mut World, spec: SubnetworkSpec, now: Times
         network: spec.network,
         range: spec.range,
         secondary: BTreeMap::new(),
+        purpose: Purpose::Private,
     };
     world.subnetworks.insert(spec.key, Arc::new(subnetwork));
     Ok(())
@@ -165,6 +214,7 @@ pub(crate) fn set_secondary(
     project::require(world, &key.project, project::COMPUTE)?;
     let present = world.subnetworks.get(key).ok_or_else(|| Refusal::not_found(key))?.clone();
     network::get_user(world, &present.network)?;
+    check_private("secondaryIpRanges", key, &present)?;
     if ranges.len() > MAX_SECONDARY {
         return Err(Refusal::QuotaExceeded {
             quota: "SECONDARY_RANGES_PER_SUBNETWORK",
@@ -195,12 +245,15 @@ pub(crate) fn set_secondary(
     Ok(())
 }
 
-/// Whether an address of a subnetwork is somebody's: an instance's, one of its alias ranges', or reserved.
+/// Whether an address of a subnetwork is somebody's: an instance's, one of its alias ranges', a forwarding rule's, or
+/// reserved.
 pub(crate) fn is_taken(world: &World, key: &SubnetworkKey, address: Ipv4Addr) -> bool {
     let nics =
         world.instances.values().flat_map(|instance| &instance.nics).filter(|nic| nic.subnetwork == *key);
     let mut nics = nics.filter(|nic| nic.address == address || nic.has_alias(address));
-    nics.next().is_some() || address::holder(world, key, address).is_some()
+    nics.next().is_some()
+        || forwarding_rule::user_of_address(world, key, address).is_some()
+        || address::holder(world, key, address).is_some()
 }
 
 /// The first address of a subnetwork that is nobody's.
@@ -231,6 +284,12 @@ pub(crate) fn delete(world: &mut World, key: &SubnetworkKey) -> Result<(), Refus
         return Err(Refusal::in_use("subnetwork", key, user));
     }
     if let Some(user) = crate::router::user_of_subnetwork(world, key) {
+        return Err(Refusal::in_use("subnetwork", key, user));
+    }
+    if let Some(user) = forwarding_rule::user_of_subnetwork(world, key) {
+        return Err(Refusal::in_use("subnetwork", key, user));
+    }
+    if let Some(user) = service_attachment::user_of_subnetwork(world, key) {
         return Err(Refusal::in_use("subnetwork", key, user));
     }
     world.subnetworks.remove(key);

@@ -2,10 +2,12 @@
 
 use crate::{
     Address, AddressKey, Change, Connection, Details, Firewall, FirewallKey, FirewallPolicy,
-    FirewallPolicyKey, Instance, InstanceKey, ManagedZone, ManagedZoneKey, Network, NetworkKey, PeeringState,
-    Project, Redis, RedisKey, Refusal, Route, RouteKey, Router, RouterKey, Seed, Subnetwork, SubnetworkKey,
-    Timestamp, address, connection, details, firewall, firewall_policy, instance, managed_zone, network,
-    peering, project, redis, route, router, subnetwork,
+    FirewallPolicyKey, ForwardingRule, ForwardingRuleKey, Instance, InstanceKey, ManagedZone, ManagedZoneKey,
+    Network, NetworkKey, PeeringState, Project, Redis, RedisKey, Refusal, Route, RouteKey, Router, RouterKey,
+    Seed, ServiceAttachment, ServiceAttachmentKey, Subnetwork, SubnetworkKey, TargetInstance,
+    TargetInstanceKey, Timestamp, address, connection, details, firewall, firewall_policy, forwarding_rule,
+    instance, managed_zone, network, peering, project, redis, route, router, service_attachment, subnetwork,
+    target_instance,
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,15 @@ pub struct World {
     /// Cloud Routers.
     #[serde(default)]
     pub routers: OrdMap<RouterKey, Arc<Router>>,
+    /// Target instances.
+    #[serde(default)]
+    pub target_instances: OrdMap<TargetInstanceKey, Arc<TargetInstance>>,
+    /// Forwarding rules, endpoints of Private Service Connect among them.
+    #[serde(default)]
+    pub forwarding_rules: OrdMap<ForwardingRuleKey, Arc<ForwardingRule>>,
+    /// Service attachments of Private Service Connect.
+    #[serde(default)]
+    pub service_attachments: OrdMap<ServiceAttachmentKey, Arc<ServiceAttachment>>,
     /// Reserved addresses.
     #[serde(default)]
     pub addresses: OrdMap<AddressKey, Arc<Address>>,
@@ -80,6 +91,7 @@ impl World {
             Change::NetworkInsert(spec) => network::insert(self, spec, now),
             Change::NetworkDelete(key) => network::delete(self, key),
             Change::SubnetworkInsert(spec) => subnetwork::insert(self, spec, now),
+            Change::NatSubnetworkInsert(spec) => subnetwork::insert_for_nat(self, spec, now),
             Change::SubnetworkExpand { subnetwork, range } => subnetwork::expand(self, subnetwork, *range),
             Change::SubnetworkSetSecondary { subnetwork, ranges } => {
                 subnetwork::set_secondary(self, subnetwork, ranges)
@@ -131,6 +143,19 @@ impl World {
             Change::RouterInsert(spec) => router::insert(self, spec, now),
             Change::RouterSetNats { router, nats } => router::set_nats(self, router, nats),
             Change::RouterDelete(key) => router::delete(self, key),
+            Change::TargetInstanceInsert(spec) => target_instance::insert(self, spec, now),
+            Change::TargetInstanceDelete(key) => target_instance::delete(self, key),
+            Change::ForwardingRuleInsert(spec) => forwarding_rule::insert(self, spec, now),
+            Change::ForwardingRuleSetTarget { rule, target } => {
+                forwarding_rule::set_target(self, rule, target)
+            }
+            Change::ForwardingRuleSetGlobal { rule, global } => {
+                forwarding_rule::set_global(self, rule, *global)
+            }
+            Change::ForwardingRuleDelete(key) => forwarding_rule::delete(self, key),
+            Change::ServiceAttachmentInsert(spec) => service_attachment::insert(self, spec, now),
+            Change::ServiceAttachmentUpdate(spec) => service_attachment::update(self, spec),
+            Change::ServiceAttachmentDelete(key) => service_attachment::delete(self, key),
             Change::PeeringAdd(spec) => peering::add(self, spec, now),
             Change::PeeringUpdate { network, name, exchange } => {
                 peering::update(self, network, name, *exchange)
@@ -176,6 +201,9 @@ impl World {
             .or_else(|| at(&self.firewall_policies, path, |policy| policy.id))
             .or_else(|| at(&self.routes, path, |route| route.id))
             .or_else(|| at(&self.routers, path, |router| router.id))
+            .or_else(|| at(&self.target_instances, path, |target| target.id))
+            .or_else(|| at(&self.forwarding_rules, path, |rule| rule.id))
+            .or_else(|| at(&self.service_attachments, path, |attachment| attachment.id))
             .or_else(|| at(&self.addresses, path, |address| address.id))
             .or_else(|| at(&self.managed_zones, path, |zone| zone.id))
             .or_else(|| at(&self.redis, path, |redis| redis.id))

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tombolo_dataplane::forwarding::Forwarding;
 use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Side};
 use tombolo_dataplane::{Fault, Ruleset};
 use tombolo_model::{L4, PortRange, Protocol};
@@ -70,6 +71,40 @@ fn chains(
     })
 }
 
+/// What a router knows of forwarding rules. Only regions that something is closed to are those of links.
+fn forwarding() -> impl Strategy<Value = Forwarding> {
+    use prop::collection::{btree_map, btree_set, vec};
+    let link = |letter: char| (0u8..4).prop_map(move |n| format!("{letter}0a0000{n:02x}"));
+    let address = || (0u8..9).prop_map(|n| std::net::Ipv4Addr::from([10, 0, 1, n]));
+    let one = prop_oneof![1u16..4, Just(u16::MAX)].prop_map(|port| PortRange { first: port, last: port });
+    let takes = (prop_oneof![Just(Protocol::TCP), Just(Protocol::UDP), Just(Protocol::All)], vec(one, 0..5));
+    let takes = takes.prop_map(|(protocol, ports)| match protocol {
+        Protocol::All => L4::all_of(protocol),
+        protocol => L4::new(protocol, ports),
+    });
+    let closed = btree_map(
+        prop_oneof![Just("us-central1".to_owned()), Just("europe-west1".to_owned())],
+        btree_set((prop_oneof![link('v'), link('p'), link('q')], address()), 1..4),
+        0..3,
+    );
+    let regions = vec((link('v'), any::<prop::sample::Index>()), 0..4);
+    (
+        btree_map(address(), (link('v'), takes), 0..4),
+        closed,
+        regions,
+        btree_map(link('q'), address(), 0..3),
+        btree_map(link('s'), (address(), address()), 0..3),
+    )
+        .prop_map(|(rules, closed, regions, endpoints, services)| {
+            let names: Vec<&String> = closed.keys().collect();
+            let of = |(link, at): (String, prop::sample::Index)| {
+                (!names.is_empty()).then(|| (link, (*at.get(&names)).clone()))
+            };
+            let regions = regions.into_iter().filter_map(of).collect();
+            Forwarding { rules, regions, closed, endpoints, services }
+        })
+}
+
 /// Rules, with at most so many in a chain.
 pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
     let egress = chains('e', Side::Destination, Allow::ToIngressGate, most);
@@ -89,8 +124,8 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
     );
     let fault = fault.prop_map(|(loss, rate)| Fault { loss, rate });
     let faults = prop::collection::btree_map(0u8..9, fault, 0..3);
-    (egress, ingress, links, ends, faults, any::<bool>(), any::<bool>(), (external, nat)).prop_map(
-        |(egress, ingress, links, ends, faults, trusted, transit, (external, nat))| {
+    (egress, ingress, links, ends, faults, any::<bool>(), any::<bool>(), (external, nat, forwarding()))
+        .prop_map(|(egress, ingress, links, ends, faults, trusted, transit, (external, nat, forwarding))| {
             let pick = |chains: &BTreeMap<String, Chain>, at: &prop::sample::Index| {
                 at.get(&chains.keys().collect::<Vec<_>>()).to_string()
             };
@@ -115,12 +150,12 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
                     })
                     .collect(),
                 nat: nat.into_iter().map(|(link, served)| (of(&link), served)).collect(),
+                forwarding,
                 chains: egress
                     .into_iter()
                     .chain(ingress)
                     .map(|(name, chain)| (name, Arc::new(chain)))
                     .collect(),
             }
-        },
-    )
+        })
 }

@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("the_rules_of_a_network", the_rules_of_a_network),
     ("random_worlds", random_worlds),
     ("random_rules_and_changes", random_rules_and_changes),
+    ("a_chain_that_is_left_leaves_no_others", a_chain_that_is_left_leaves_no_others),
     ("what_others_changed_is_replaced", what_others_changed_is_replaced),
     ("what_is_refused_leaves_the_rules_as_they_were", what_is_refused_leaves_the_rules_as_they_were),
     ("a_thousand_rules", a_thousand_rules),
@@ -99,6 +100,28 @@ fn random_worlds() {
             assert_eq!(space.list(), by_nft(&table), "{}", table.script());
         }
     });
+}
+
+/// World 29 of `agree`: a chain with sets stayed for a change, and with it the rest of the gate, which looks into maps
+/// that were to go.
+fn a_chain_that_is_left_leaves_no_others() {
+    let setup = "project project-1
+        network vpc-1
+        subnet subnet-1 vpc-1 10.1.0.0/24
+        subnet far vpc-1 10.2.0.0/24 europe-west1
+        vm vm-1 subnet-1
+        vm vm-2 far in=europe-west1";
+    let more = "allow web vpc-1 tcp:80:443 egress destinations=10.1.0.0/24
+        target t vm-1
+        forward f vpc-1 subnet-1=10.1.0.9 t tcp:80
+        nat vm-1";
+    let of = |text: &str| tables(&world(text)).into_iter().last().unwrap();
+    let [a, b] = [of(&format!("{setup}\n{more}")), of(setup)];
+    assert!(a.chains.contains_key("gate-rest") && a.chains.values().any(|chain| chain.has_sets()));
+    let space = Space::new();
+    let first = space.load(None, &a, ALL).unwrap();
+    space.load(Some((&a, first)), &b, ALL).unwrap();
+    assert_eq!(space.list().iter().filter(|line| line.contains("gate-rest")).count(), 0);
 }
 
 /// From nothing to one table, to another, and back, in transactions of any size: always what `nft` makes of the text.

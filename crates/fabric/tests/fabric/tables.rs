@@ -21,7 +21,13 @@ pub(crate) fn flow(fabric: &Fabric, text: &str) -> Flow {
         Some(("iap", name)) => Owner::Iap(network(name)),
         None if from == "internet" => Owner::Internet,
         Some(("redis", name)) => Owner::Redis(redis(name)),
-        _ => Owner::Instance(vm(from)),
+        _ => {
+            // Of whatever zone.
+            let nics = fabric.networks.values().flat_map(|network| network.nics.values());
+            let is = |owner: &&Owner| matches!(owner, Owner::Instance(key) if key.name == from);
+            let mut named = nics.map(|nic| &nic.owner).filter(is);
+            named.next().cloned().unwrap_or_else(|| Owner::Instance(vm(from)))
+        }
     };
     let (network, nic) = *fabric.nics_of(&owner).first().unwrap_or_else(|| panic!("there is no {from}"));
     let (protocol, port) = what.split_once('/').unwrap_or((what, "0"));
@@ -75,7 +81,7 @@ const PEERED: &str = "peer p12 vpc-1 vpc-2\npeer p21 vpc-2 vpc-1";
 const OPEN: &str = "allow open-1 vpc-1 all priority=65534\nallow open-2 vpc-2 all priority=65534";
 
 /// Checks a table: the world is [`BASE`] and more, the lines flows and what becomes of them.
-fn table(more: &[&str], flows: &str) {
+pub(crate) fn table(more: &[&str], flows: &str) {
     let fabric = compile(&world(&format!("{BASE}\n{}", more.join("\n"))));
     for line in flows.lines().map(str::trim).filter(|l| !l.is_empty()) {
         let (text, want) = line.split_once(" : ").unwrap();

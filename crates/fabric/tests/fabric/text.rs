@@ -29,6 +29,13 @@ const STORY: &str = "project project-1
 const PEERED: &str = "peer vpc-1-to-vpc-2 vpc-1 vpc-2\npeer vpc-2-to-vpc-1 vpc-2 vpc-1";
 const INTERNAL: &str = "allow vpc-2-allow-internal vpc-2 all sources=10.0.0.0/8";
 
+const ENDPOINT: &str = "nat-subnet nat-1 vpc-2 10.3.0.0/24
+    target proxy vm-2
+    forward rule-1 vpc-2 subnet-2=10.2.0.9 proxy tcp:6379
+    publish redis rule-1 nat-1
+    endpoint endpoint-1 vpc-1 subnet-1=10.1.0.9 redis
+    allow vpc-2-allow-nat vpc-2 tcp:6379 sources=10.3.0.0/24";
+
 /// UPDATE_GOLDEN=1 writes the texts: read them before keeping.
 #[test]
 fn traces_read_as_they_should() {
@@ -51,6 +58,8 @@ fn traces_read_as_they_should() {
         ),
         ("egress", &[PEERED, "deny no-out vpc-1 all egress"], "vm-1 -> 10.2.0.2 tcp/80", None),
         ("reachable", &[PEERED, INTERNAL], "vm-1 -> 10.2.0.2 icmp", Some(Packets { sent: 3, delivered: 3 })),
+        ("endpoint", &[ENDPOINT], "vm-1 -> 10.1.0.9 tcp/6379", Some(Packets { sent: 3, delivered: 3 })),
+        ("endpoint-from-a-peer", &[PEERED, ENDPOINT], "vm-2 -> 10.1.0.9 tcp/6379", None),
         ("long-names", &[long], "a-machine-with-a-name-that-is-long -> 10.34.175.91 tcp/6379", None),
     ] {
         let world = world(&format!("{STORY}\n{}", more.join("\n")));

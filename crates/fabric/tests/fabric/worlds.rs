@@ -104,6 +104,34 @@ fn gateways() -> impl Strategy<Value = String> {
     .prop_map(str::to_owned)
 }
 
+/// A line about forwarding rules.
+fn forwarding() -> impl Strategy<Value = String> {
+    select(
+        &[
+            "stop k",
+            "start k",
+            "delete vm k",
+            "delete attachment s",
+            "globally w",
+            "locally w",
+            "globally v",
+            "republish s w k manual reject=project-1 reconcile",
+            "republish s w k manual accept=@vpc-1 reconcile",
+            "delete forward v",
+            "delete forward w",
+            "endpoint v vpc-1 a=10.1.0.99 s global",
+            "endpoint y vpc-2 b=10.2.0.5 s",
+            "endpoint q vpc-3 g=10.5.0.8 s",
+            "target i a",
+            "forward u vpc-1 a=10.1.0.98 i udp global",
+            "forward u vpc-1 a=10.1.0.98 i all",
+            "retarget u i",
+            "forward o vpc-3 g=10.5.0.7 t udp:53",
+        ][..],
+    )
+    .prop_map(str::to_owned)
+}
+
 /// A line of the table language of changes.
 fn line() -> impl Strategy<Value = String> {
     let (network, name, range) = (|| select(NETWORKS), || select(NAMES), || select(RANGES));
@@ -149,6 +177,7 @@ fn line() -> impl Strategy<Value = String> {
         9 => rule(&["vpc-1", "vpc-1", "vpc-2", "vpc-3", "vpc-4"]),
         5 => (of_route, select(&["vpc-1", "vpc-1", "vpc-2", "vpc-3", "vpc-4"][..]), dest, hop)
             .prop_map(|((r, priority, tags), n, d, hop)| format!("route {r} {n} {d} {hop} {priority} {tags}")),
+        5 => forwarding(),
         4 => (network(), network()).prop_map(|(a, b)| format!("peer {a}-to-{b} {a} {b}")),
         4 => (network(), network(), exchange).prop_map(|(a, b, x)| format!("exchange {a}-to-{b} {a} {x}")),
         1 => (network(), network()).prop_map(|(a, b)| format!("unpeer {a}-to-{b} {a}")),
@@ -170,6 +199,9 @@ fn build(lines: &[String]) -> World {
         allow web-3 vpc-3 tcp:80\nallow open-4 vpc-4 udp,icmp
         redis r vpc-3\nsubnet e vpc-3 172.17.0.0/24\nvm e e
         reserve x external\nreserve y external
+        subnet g vpc-3 10.5.0.0/24\nnat-subnet k vpc-3 10.6.0.0/29\nvm k g tags=x\ntarget t k
+        forward w vpc-3 g=10.5.0.9 t tcp:80:81\npublish s w k\nendpoint v vpc-1 a=10.1.0.99 s
+        subnet h vpc-1 10.7.0.0/24 europe-west1\nvm z h in=europe-west1
         secondary a pods=10.8.0.0/24\nalias a pods=10.8.0.16/28
         peer vpc-1-to-vpc-2 vpc-1 vpc-2\npeer vpc-2-to-vpc-1 vpc-2 vpc-1";
     let mut world = crate::support::world(start);
@@ -250,8 +282,10 @@ pub(crate) struct AnyFlow {
 
 /// Flows.
 pub(crate) fn flows() -> impl Strategy<Value = AnyFlow> {
-    let spoof =
-        select(&["10.1.0.77", "10.2.0.2", "10.3.0.9", "172.17.0.9", "8.8.8.8", "10.8.0.17", "10.8.0.33"][..]);
+    let spoof = select(
+        &["10.1.0.77", "10.2.0.2", "10.3.0.9", "172.17.0.9", "8.8.8.8", "10.8.0.17", "10.8.0.33", "10.5.0.9"]
+            [..],
+    );
     let port = prop_oneof![
         select(&[0u16, 22, 25, 53, 68, 68, 79, 80, 81, 82, 443, 6378, 6379, 65535][..]),
         any::<u16>()
@@ -290,6 +324,16 @@ impl AnyFlow {
             "10.9.0.1",
             "10.2.0.8",
             "10.3.0.200",
+            "10.1.0.98",
+            "10.1.0.99",
+            "10.1.0.99",
+            "10.1.0.99",
+            "10.2.0.5",
+            "10.5.0.7",
+            "10.5.0.8",
+            "10.5.0.9",
+            "10.5.0.9",
+            "10.6.0.2",
             "192.168.3.4",
             "192.168.200.1",
             "10.77.0.1",

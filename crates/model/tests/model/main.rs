@@ -3,6 +3,7 @@
 mod addresses;
 mod connections;
 mod firewall_policies;
+mod forwarding;
 mod managed_zones;
 mod networks;
 mod peerings;

@@ -52,6 +52,16 @@ fn line() -> impl Strategy<Value = String> {
         2 => (name(), network(), range(), select(&["gateway", "a", "10.1.0.2"][..]))
             .prop_map(|(r, n, d, hop)| format!("route {r} {n} {d} {hop}")),
         1 => name().prop_map(|r| format!("delete route {r}")),
+        2 => (name(), network(), range()).prop_map(|(s, n, r)| format!("nat-subnet {s} {n} {r}")),
+        2 => (name(), name()).prop_map(|(t, v)| format!("target {t} {v}")),
+        3 => (name(), network(), name(), name(), select(&["", "=10.1.0.2", "=10.1.0.3"][..]))
+            .prop_map(|(f, n, s, t, a)| format!("forward {f} {n} {s}{a} {t} tcp:80")),
+        2 => (name(), network(), name(), name()).prop_map(|(f, n, s, a)| format!("endpoint {f} {n} {s} {a}")),
+        3 => (name(), name(), name(), select(&["", "manual", "manual accept=project-1:1"][..]))
+            .prop_map(|(a, f, n, how)| format!("publish {a} {f} {n} {how}")),
+        1 => (name(), name(), name(), select(&["", "manual reject=project-1 reconcile"][..]))
+            .prop_map(|(a, f, n, how)| format!("republish {a} {f} {n} {how}")),
+        1 => (select(&["target", "forward", "attachment"][..]), name()).prop_map(|(k, n)| format!("delete {k} {n}")),
         8 => (peering(), network(), network(), exchange()).prop_map(|(p, a, b, x)| format!("peer {p} {a} {b} {x}")),
         2 => (peering(), network(), exchange()).prop_map(|(p, n, x)| format!("exchange {p} {n} {x}")),
         2 => (peering(), network()).prop_map(|(p, n)| format!("unpeer {p} {n}")),
@@ -87,6 +97,9 @@ fn ids(world: &World) -> Vec<u64> {
     ids.extend(world.redis.values().map(|x| x.id));
     ids.extend(world.connections.values().map(|x| x.id));
     ids.extend(world.addresses.values().map(|x| x.id));
+    ids.extend(world.target_instances.values().map(|x| x.id));
+    ids.extend(world.forwarding_rules.values().map(|x| x.id));
+    ids.extend(world.service_attachments.values().map(|x| x.id));
     ids
 }
 
@@ -164,6 +177,30 @@ fn check_addresses(world: &World) -> Result<(), TestCaseError> {
             own.push((&nic.subnetwork, alias.range));
         }
     }
+    let mut nats = BTreeSet::new();
+    for (key, rule) in &world.forwarding_rules {
+        own.push((&rule.subnetwork, ipnet::Ipv4Net::from(rule.address)));
+        let place = &world.subnetworks[&rule.subnetwork];
+        prop_assert!(place.network == rule.network && place.range.contains(&rule.address), "{key}");
+        prop_assert_eq!(place.purpose, Purpose::Private);
+        let Forward::Service(endpoint) = &rule.to else { continue };
+        prop_assert_eq!(endpoint.nat.is_some(), endpoint.status == ConnectionStatus::Accepted, "{}", key);
+        let attachment = world.service_attachments.get(&endpoint.attachment);
+        prop_assert!(attachment.is_some() || endpoint.status == ConnectionStatus::Closed, "{key}");
+        if let (Some(nat), Some(attachment)) = (endpoint.nat, attachment) {
+            let service = &world.forwarding_rules[&attachment.target];
+            prop_assert!(nats.insert((&service.network, nat)), "{nat} twice");
+            let mut places = attachment.nat_subnetworks.iter().map(|key| &world.subnetworks[key]);
+            prop_assert!(places.any(|place| place.range.contains(&nat)), "{nat} of {key}");
+        }
+    }
+    for attachment in world.service_attachments.values() {
+        let of = &world.forwarding_rules[&attachment.target].network;
+        for place in attachment.nat_subnetworks.iter().map(|key| &world.subnetworks[key]) {
+            prop_assert!(place.network == *of && place.purpose == Purpose::PrivateServiceConnect);
+        }
+    }
+    prop_assert!(nics.iter().all(|nic| world.subnetworks[&nic.subnetwork].purpose == Purpose::Private));
     for (i, a) in own.iter().enumerate() {
         for b in &own[i + 1..] {
             prop_assert!(a.0 != b.0 || !range::overlap(&a.1, &b.1), "{a:?} and {b:?}");

@@ -5,7 +5,7 @@
 //!   empty project-1                       no service enabled
 //!   enable SERVICE project-1
 //!   network vpc-1 [auto] [mtu=N]          subnet subnet-1 vpc-1 10.1.0.0/16 [region]
-//!   vm vm-1 subnet-1[=10.1.0.9],subnet-2 [zone=Z] [forward] [tags=a,b] [account=web]
+//!   vm vm-1 subnet-1[=10.1.0.9],subnet-2 [zone=Z] [in=REGION] [forward] [tags=a,b] [account=web]
 //!   tags vm-1 a,b      account vm-1 [web]      stop|start vm-1       (web is web@project-1.iam.gserviceaccount.com)
 //!   allow|deny rule-1 vpc-1 tcp:80,udp [egress] [priority=N] [sources=…] [destinations=…] [source-tags=…] [targets=…]
 //!       [source-accounts=web,…] [accounts=web,…] [disabled]
@@ -23,9 +23,13 @@
 //!   reserve a-1 subnet-1[=10.1.0.9]|external|external=A|range vpc-1 BASE|any LENGTH
 //!   nat vm-1 [A]                          unnat vm-1
 //!   router r-1 vpc-1 [NAT …]              nats r-1 [NAT …]       (NAT is NAME=all|primary|SUBNET[:all][+SUBNET…][@A-1[+A-2]])
+//!   nat-subnet n-1 vpc-2 10.3.0.0/24      target t-1 vm-1 [network=vpc-2]        retarget f-1 t-2
+//!   forward f-1 vpc-1 subnet-1[=10.1.0.9] t-1 tcp:80:81|udp|all [global] [region=R]
+//!   endpoint e-1 vpc-1 subnet-1[=10.1.0.9] sa-1 [global] [region=R]                globally f-1    locally f-1
+//!   publish|republish sa-1 f-1 n-1,n-2 [manual] [accept=project-1:2,@vpc-1:1] [reject=…] [reconcile]   (@ is for networks)
 //!   host project-1                        unhost project-1
 //!   attach project-2 project-1            detach project-2 project-1       (service project, host project)
-//!   delete network|subnet|vm|rule|route|redis|address|… NAME
+//!   delete network|subnet|vm|rule|route|redis|address|target|forward|attachment|… NAME
 //! ```
 //!
 //! A network, subnetwork and so on is of `project-1` unless written `project-2/NAME`.
@@ -109,6 +113,21 @@ fn policy(text: &str) -> FirewallPolicyKey {
 pub(crate) fn router(text: &str) -> RouterKey {
     let (project, name) = place(text);
     RouterKey::new(project, "us-central1", name)
+}
+
+pub(crate) fn target(text: &str) -> TargetInstanceKey {
+    let (project, name) = place(text);
+    TargetInstanceKey::new(project, "us-central1-a", name)
+}
+
+pub(crate) fn forwarding_rule(text: &str) -> ForwardingRuleKey {
+    let (project, name) = place(text);
+    ForwardingRuleKey::new(project, "us-central1", name)
+}
+
+pub(crate) fn attachment(text: &str) -> ServiceAttachmentKey {
+    let (project, name) = place(text);
+    ServiceAttachmentKey::new(project, "us-central1", name)
 }
 
 fn route(text: &str) -> RouteKey {
@@ -236,12 +255,77 @@ pub(crate) fn change(line: &str) -> Change {
             router: router(w.nth(1)),
             nats: w.words.iter().skip(2).map(|text| gateway(text)).collect(),
         },
+        "nat-subnet" => Change::NatSubnetworkInsert(SubnetworkSpec {
+            key: subnet(w.nth(1)),
+            network: network(w.nth(2)),
+            range: parse(w.nth(3)),
+        }),
+        "target" => Change::TargetInstanceInsert(TargetInstanceSpec {
+            key: target(w.nth(1)),
+            instance: vm(w.nth(2)),
+            network: w.option("network").map(network),
+        }),
+        "retarget" => {
+            Change::ForwardingRuleSetTarget { rule: forwarding_rule(w.nth(1)), target: target(w.nth(2)) }
+        }
+        "globally" | "locally" => Change::ForwardingRuleSetGlobal {
+            rule: forwarding_rule(w.nth(1)),
+            global: w.nth(0) == "globally",
+        },
+        "forward" | "endpoint" => Change::ForwardingRuleInsert(forwarding(&w)),
+        "publish" => Change::ServiceAttachmentInsert(published(&w)),
+        "republish" => Change::ServiceAttachmentUpdate(published(&w)),
         "host" => Change::HostEnable(w.nth(1).into()),
         "unhost" => Change::HostDisable(w.nth(1).into()),
         "attach" => Change::ServiceProjectAttach { project: w.nth(1).into(), host: w.nth(2).into() },
         "detach" => Change::ServiceProjectDetach { project: w.nth(1).into(), host: w.nth(2).into() },
         "delete" => delete(w.nth(1), w.nth(2)),
         other => panic!("what is {other}?"),
+    }
+}
+
+/// `forward NAME NETWORK SUBNET[=ADDRESS] TARGET PROTOCOL[:PORT…]`, or `endpoint NAME NETWORK SUBNET[=ADDRESS] ATTACHMENT`
+fn forwarding(w: &Words) -> ForwardingRuleSpec {
+    let (mut key, at) = (forwarding_rule(w.nth(1)), w.nth(3));
+    let (place, address) = at.split_once('=').map_or((at, None), |(p, a)| (p, Some(parse(a))));
+    let mut place = subnet(place);
+    if let Some(region) = w.option("region") {
+        (key.region, place.region) = (region.into(), region.into());
+    }
+    let to = match w.nth(0) {
+        "endpoint" => ForwardSpec::Service(attachment(w.nth(4))),
+        _ => {
+            let mut parts = w.nth(5).split(':');
+            let protocol = parse(parts.next().unwrap_or_default());
+            ForwardSpec::Instance {
+                target: target(w.nth(4)),
+                takes: L4::new(protocol, parts.map(parse).collect()),
+            }
+        }
+    };
+    let global = w.has("global");
+    ForwardingRuleSpec { key, network: network(w.nth(2)), subnetwork: place, address, to, global }
+}
+
+fn published(w: &Words) -> ServiceAttachmentSpec {
+    let consumer = |text: &str| match text.strip_prefix('@') {
+        Some(name) => Consumer::Network(network(name)),
+        None => Consumer::Project(text.into()),
+    };
+    let limited = |text: &str| {
+        let (who, limit) = text.split_once(':').unwrap_or((text, "10"));
+        (consumer(who), parse(limit))
+    };
+    ServiceAttachmentSpec {
+        key: attachment(w.nth(1)),
+        target: forwarding_rule(w.nth(2)),
+        nat_subnetworks: w.nth(3).split(',').map(subnet).collect(),
+        acceptance: Acceptance {
+            manual: w.has("manual"),
+            accept: w.list("accept").into_iter().map(limited).collect(),
+            reject: w.list("reject").into_iter().map(consumer).collect(),
+            reconcile: w.has("reconcile"),
+        },
     }
 }
 
@@ -309,9 +393,14 @@ fn reserve(w: &Words) -> Reserve {
 fn vm_insert(w: &Words) -> Change {
     let mut key = vm(w.nth(1));
     key.zone = w.option("zone").unwrap_or("us-central1-a").into();
+    if let Some(region) = w.option("in") {
+        key.zone = format!("{region}-b");
+    }
     let nic = |text: &str| {
         let (name, address) = text.split_once('=').map_or((text, None), |(n, a)| (n, Some(parse(a))));
-        NicSpec { subnetwork: subnet(name), address }
+        let mut subnetwork = subnet(name);
+        subnetwork.region = w.option("in").unwrap_or("us-central1").into();
+        NicSpec { subnetwork, address }
     };
     Change::InstanceInsert(InstanceSpec {
         key,
@@ -391,6 +480,9 @@ fn delete(kind: &str, name: &str) -> Change {
         "redis" => Change::RedisDelete(redis(name)),
         "router" => Change::RouterDelete(router(name)),
         "address" => Change::AddressDelete(address(name)),
+        "target" => Change::TargetInstanceDelete(target(name)),
+        "forward" => Change::ForwardingRuleDelete(forwarding_rule(name)),
+        "attachment" => Change::ServiceAttachmentDelete(attachment(name)),
         other => panic!("what is {other}?"),
     }
 }

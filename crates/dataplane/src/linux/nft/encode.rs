@@ -280,8 +280,14 @@ fn fates<'t>(before: &'t Table, after: &'t Table) -> Vec<(&'t String, Fate)> {
     let in_use = |(name, chain): &&(&String, &Arc<Chain>)| {
         chain.hook.is_none() && chain.has_sets() && used.contains(*name)
     };
-    // What is left may lead to others, which must be left with it.
-    let left = before.led_to_from(unwanted.iter().filter(in_use).map(|(name, _)| *name));
+    // What is left may lead to others, which must be left with it; not so by chains that stay, whose rules are new.
+    let mut left = BTreeSet::new();
+    let mut next: Vec<&String> = unwanted.iter().filter(in_use).map(|(name, _)| *name).collect();
+    while let Some(name) = next.pop() {
+        if !after.chains.contains_key(name) && left.insert(name) {
+            next.extend(before.chains.get(name).into_iter().flat_map(|chain| chain.leads_to()));
+        }
+    }
     let fate = |name: &String| match (used.contains(name), left.contains(name)) {
         (false, _) => Fate::Swept,
         (true, true) => Fate::Left,
