@@ -348,7 +348,7 @@ impl AnyFlow {
             "169.254.169.254",
         ];
         let nics = |times| nics.iter().cycle().take(nics.len() * times).map(|(_, nic)| *nic);
-        let mut destinations: Vec<Ipv4Addr> = nics(3).collect();
+        let mut destinations: Vec<Ipv4Addr> = nics(5).collect();
         destinations.extend(fixed.iter().map(|a| a.parse::<Ipv4Addr>().unwrap()));
         Flow {
             network: network.clone(),

@@ -2,8 +2,8 @@
 
 use super::session::Session;
 use super::{
-    Globals, Noun, addresses, firewall_rules, instances, network_firewall_policies, networks, operations,
-    places, routers, routes, shared_vpc,
+    Globals, Noun, addresses, firewall_rules, forwarding_rules, instances, network_firewall_policies,
+    networks, operations, places, routers, routes, service_attachments, shared_vpc, target_instances,
 };
 use crate::ssh;
 use anyhow::Result;
@@ -38,6 +38,15 @@ enum ComputeNoun {
     /// Reserved addresses
     #[command(subcommand)]
     Addresses(addresses::Verb),
+    /// Forwarding rules: addresses that lead to instances or to published services
+    #[command(subcommand)]
+    ForwardingRules(forwarding_rules::Verb),
+    /// Target instances, which forwarding rules lead to
+    #[command(subcommand)]
+    TargetInstances(target_instances::Verb),
+    /// Service attachments: services that are published by Private Service Connect
+    #[command(subcommand)]
+    ServiceAttachments(service_attachments::Verb),
     /// VM instances
     #[command(subcommand)]
     Instances(instances::Verb),
@@ -89,6 +98,9 @@ impl Noun for Compute {
             ComputeNoun::Routes(verb) => verb.run(session),
             ComputeNoun::Routers(verb) => verb.run(session),
             ComputeNoun::Addresses(verb) => verb.run(session),
+            ComputeNoun::ForwardingRules(verb) => verb.run(session),
+            ComputeNoun::TargetInstances(verb) => verb.run(session),
+            ComputeNoun::ServiceAttachments(verb) => verb.run(session),
             ComputeNoun::Instances(verb) => verb.run(session),
             ComputeNoun::SharedVpc(verb) => verb.run(session),
             ComputeNoun::Operations(verb) => verb.run(session),

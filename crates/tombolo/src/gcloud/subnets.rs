@@ -61,7 +61,7 @@ pub(crate) struct Create {
     enable_private_ip_google_access: bool,
     #[command(flatten)]
     flow_logs: FlowLogs,
-    /// What it is for, to the network
+    /// What it is for, to the network: PRIVATE, or PRIVATE_SERVICE_CONNECT
     #[arg(long)]
     purpose: Option<String>,
     /// What it is for, to people
