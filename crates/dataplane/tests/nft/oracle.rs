@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use tombolo_dataplane::Table;
 use tombolo_dataplane::linux::netns;
-use tombolo_dataplane::linux::nft::Nft;
+use tombolo_dataplane::linux::nft::{Loaded, Nft};
 
 pub(crate) struct Space(OwnedFd);
 
@@ -40,6 +40,21 @@ impl Space {
             Ok(swept.generation)
         };
         netns::with(&self.0, load).expect("to be inside")
+    }
+
+    /// Has us load tables one after the other, by one connection, which remembers what the kernel calls their rules.
+    pub(crate) fn load_all(&self, tables: &[Table], each: impl Fn(usize)) {
+        let load = || {
+            let mut nft = Nft::open()?;
+            let mut known: Option<Loaded> = None;
+            for (index, table) in tables.iter().enumerate() {
+                let before = known.as_ref().map(|known| (&known.table, known.generation));
+                known = Some(nft.load(before, table)?);
+                each(index);
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        netns::with(&self.0, load).expect("to be inside").expect("to be loaded");
     }
 
     pub(crate) fn generation(&self) -> u32 {

@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("random_worlds", random_worlds),
     ("random_rules_and_changes", random_rules_and_changes),
     ("a_chain_that_is_left_leaves_no_others", a_chain_that_is_left_leaves_no_others),
+    ("a_chain_changes_rule_by_rule", a_chain_changes_rule_by_rule),
     ("what_others_changed_is_replaced", what_others_changed_is_replaced),
     ("what_is_refused_leaves_the_rules_as_they_were", what_is_refused_leaves_the_rules_as_they_were),
     ("a_thousand_rules", a_thousand_rules),
@@ -142,6 +143,37 @@ fn random_rules_and_changes() {
         // Nothing to do is no change.
         assert_eq!(space.load(Some((&a, third)), &a, most).unwrap(), third);
     });
+}
+
+/// Rules come, go and change places, often more of them than the kernel tells the handles of.
+fn a_chain_changes_rule_by_rule() {
+    let places = prop::collection::vec(prop_oneof![6 => 0u16..6, 1 => 6u16..150], 0..5);
+    let steps = prop::collection::vec((places, prop_oneof![4 => 0u16..3, 1 => 50u16..90]), 2..7);
+    property(24, steps, |steps| {
+        let mut ports: Vec<u16> = (1000..1012).collect();
+        let mut tables = vec![table_of(&ports)];
+        for (step, (places, many)) in steps.into_iter().enumerate() {
+            for place in places {
+                // Some rules go, and others come there.
+                let at = usize::from(place).min(ports.len());
+                ports.drain(at..(at + 1 + usize::from(place % 2)).min(ports.len()));
+                ports.splice(at..at, (0..many).map(|n| 2000 + 100 * step as u16 + n));
+            }
+            ports.truncate(95);
+            tables.push(table_of(&ports));
+        }
+        let space = Space::new();
+        space.load_all(&tables, |index| assert_eq!(space.list(), by_nft(&tables[index]), "{index}"));
+    });
+}
+
+/// A chain with a rule for each port, and one before them that never changes.
+fn table_of(ports: &[u16]) -> Table {
+    let mut rules = small();
+    let port = |port: &u16| rule(&format!("rule-{port}"), "10.0.0.0/8", *port);
+    let all = std::iter::once(rule("first", "10.0.0.0/8", 1)).chain(ports.iter().map(port));
+    rules.chains.insert("i-1".into(), chain(all.collect()));
+    rules.table()
 }
 
 fn what_others_changed_is_replaced() {

@@ -4,6 +4,8 @@
 //!   nothing known of the kernel's table:   delete it and make it, in one transaction
 //!   the kernel's table is known:           what is new and nobody goes to yet ─▶ the rest, in one transaction
 //! ```
+//! Of a chain whose rules' handles are known, only the rules that are otherwise are told.
+//!
 //! A packet that is on its way sees the rules that were there when it came, each whole, but of maps and sets what they are when
 //! it gets to them. So a chain is there before anything leads to it, and one that has sets stays when nothing leads to
 //! it any more, until the next change: a packet may be in it.
@@ -16,7 +18,8 @@ use super::expression::{
     COUNTER, Lookup, MAP_NAME, NAME_BYTES, Numbers, SET_NAME, condition, count, in_set, log, name_bytes,
     verdict, verdict_data,
 };
-use super::message::{APPEND, Attributes, CREATE, Message, TooLong};
+use super::handles::{Handles, TOLD};
+use super::message::{APPEND, Attributes, CREATE, ECHO, Message, TooLong};
 use crate::differ::differ;
 use crate::table::{Chain, Intervals, Rule, TABLE, Table, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,12 +27,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// The kinds of messages: `enum nf_tables_msg_types`.
-mod kind {
+pub(super) mod kind {
     pub(super) const NEW_TABLE: u16 = 0;
     pub(super) const DELETE_TABLE: u16 = 2;
     pub(super) const NEW_CHAIN: u16 = 3;
     pub(super) const DELETE_CHAIN: u16 = 5;
-    pub(super) const NEW_RULE: u16 = 6;
+    pub(in super::super) const NEW_RULE: u16 = 6;
     pub(super) const DELETE_RULE: u16 = 8;
     pub(super) const NEW_SET: u16 = 9;
     pub(super) const DELETE_SET: u16 = 11;
@@ -66,32 +69,37 @@ pub type Transaction = Vec<Message>;
 /// Messages that must be in one transaction: a rule, with the sets that are its own.
 type Unit = Vec<Message>;
 
-/// The transactions that make packets obey the table `after`, and what the kernel's table is then. `before` is what it is
-/// known to be; if that is not known, any table there may be is deleted. A transaction has at most `most` bytes; one
-/// that cannot be smaller has more.
-pub fn encode(
-    before: Option<&Table>,
-    after: &Table,
-    most: usize,
-) -> Result<(Vec<Transaction>, Table), TooLong> {
+/// How to make packets obey a table.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// The transactions.
+    pub transactions: Vec<Transaction>,
+    /// What the kernel's table is then.
+    pub table: Table,
+    /// Whether it is made from nothing: then no rule has the handle that it had.
+    pub anew: bool,
+}
+
+/// How to make packets obey the table `after`. `before` is what the kernel's table is known to be, with the handles of its
+/// rules as far as these are known; without it any table there may be is deleted. A transaction has at most `most`
+/// bytes; one that cannot be smaller has more.
+pub fn encode(before: Option<(&Table, &Handles)>, after: &Table, most: usize) -> Result<Encoded, TooLong> {
     check(after)?;
     let mut then = after.clone();
-    let Some(before) = before else {
+    let Some((before, handles)) = before else {
         let all: Unit = once_whole(after)?;
-        if size(&all) <= most {
-            return Ok((vec![all], then));
-        }
-        return Ok((from_closed_gates(after, most)?, then));
+        let transactions = if size(&all) <= most { vec![all] } else { from_closed_gates(after, most)? };
+        return Ok(Encoded { transactions, table: then, anew: true });
     };
-    let change = Change::between(before, after)?;
+    let change = Change::between(before, after, handles)?;
     if size(&change.rest) > most {
-        return Ok((from_closed_gates(after, most)?, then));
+        return Ok(Encoded { transactions: from_closed_gates(after, most)?, table: then, anew: true });
     }
     let left: Vec<_> = fates(before, after).into_iter().filter(|(_, fate)| *fate == Fate::Left).collect();
     let left = || left.iter().filter_map(|(name, _)| before.chains.get_key_value(*name));
     then.counters.extend(counters_of(left().map(|(_, chain)| &**chain)).into_iter().cloned());
     then.chains.extend(left().map(|(name, chain)| (name.clone(), Arc::clone(chain))));
-    Ok((change.pack(most), then))
+    Ok(Encoded { transactions: change.pack(most), table: then, anew: false })
 }
 
 /// With gates that are closed until everything else is there.
@@ -101,7 +109,7 @@ fn from_closed_gates(after: &Table, most: usize) -> Result<Vec<Transaction>, Too
         closed.chains.insert(name.clone(), Arc::new(Chain { hook: chain.hook, rules: Vec::new() }));
     }
     let mut all = vec![once_whole(&closed)?];
-    all.extend(Change::between(&closed, after)?.pack(most));
+    all.extend(Change::between(&closed, after, &Handles::default())?.pack(most));
     Ok(all)
 }
 
@@ -115,7 +123,7 @@ fn once_whole(table: &Table) -> Result<Unit, TooLong> {
         message(kind::DELETE_TABLE, 0)?,
         message(kind::NEW_TABLE, CREATE)?,
     ];
-    let change = Change::between(&Table::default(), table)?;
+    let change = Change::between(&Table::default(), table, &Handles::default())?;
     all.extend(change.apart.into_iter().flatten());
     all.extend(change.rest);
     Ok(all)
@@ -144,7 +152,7 @@ struct Change {
 }
 
 impl Change {
-    fn between(before: &Table, after: &Table) -> Result<Change, TooLong> {
+    fn between(before: &Table, after: &Table, handles: &Handles) -> Result<Change, TooLong> {
         let mut encoder = Encoder::default();
         let mut change = Change::default();
         // Counters and chains first: rules and elements name them.
@@ -198,12 +206,20 @@ impl Change {
         for (name, known, chain) in chains {
             let Some(chain) = chain else { continue };
             match known {
-                Some(known) => {
-                    if !known.rules.is_empty() {
-                        change.rest.push(no_rules(name)?);
+                Some(known) => match handles.edit(name, known, chain) {
+                    Some((handles, edit)) => {
+                        let (new, gone) =
+                            (&chain.rules[edit.first..][..edit.new], &handles[edit.first..][..edit.old]);
+                        let next = handles.get(edit.first + edit.old).copied();
+                        change.rest.extend(encoder.edit(name, gone, new, next)?);
                     }
-                    change.rest.extend(encoder.rules(name, chain)?.into_iter().flatten());
-                }
+                    None => {
+                        if !known.rules.is_empty() {
+                            change.rest.push(no_rules(name)?);
+                        }
+                        change.rest.extend(encoder.rules(name, chain)?.into_iter().flatten());
+                    }
+                },
                 None if chain.hook.is_some() => {
                     change.rest.extend(encoder.rules(name, chain)?.into_iter().flatten());
                 }
@@ -360,6 +376,16 @@ fn new_chain(name: &str, chain: &Chain) -> Result<Message, TooLong> {
     Message::new(kind::NEW_CHAIN, CREATE, format!("chain {name}"), attributes)
 }
 
+/// Deletes a rule by its handle.
+fn no_rule(chain: &str, handle: u64) -> Result<Message, TooLong> {
+    let attributes = Attributes::of(|a| {
+        a.text(1, TABLE); // NFTA_RULE_TABLE
+        a.text(2, chain); // NFTA_RULE_CHAIN
+        a.bytes(3, &handle.to_be_bytes()); // NFTA_RULE_HANDLE
+    });
+    Message::new(kind::DELETE_RULE, 0, format!("a rule of chain {chain}"), attributes)
+}
+
 /// Deletes the rules of a chain.
 fn no_rules(chain: &str) -> Result<Message, TooLong> {
     let attributes = Attributes::of(|a| {
@@ -483,20 +509,50 @@ impl Set<'_> {
     }
 }
 
-/// Numbers the sets of rules.
+/// Where a rule goes in its chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// After all others.
+    End,
+    /// The same, and the kernel is to tell its handle.
+    EndTold,
+    /// Before the rule with this handle, and the kernel is to tell its own.
+    BeforeTold(u64),
+    /// The same without that.
+    Before(u64),
+}
+
+/// Numbers the sets of rules, and counts those whose handles the kernel is to tell.
 #[derive(Debug, Default)]
 struct Encoder {
     sets: u32,
+    told: usize,
 }
 
 impl Encoder {
     /// The rules of a chain.
     fn rules(&mut self, chain: &str, what: &Chain) -> Result<Vec<Unit>, TooLong> {
-        what.rules.iter().map(|rule| self.rule(chain, rule)).collect()
+        what.rules.iter().map(|rule| self.rule(chain, rule, At::End)).collect()
+    }
+
+    /// Some rules of a chain in the place of others, before the rule with the handle `next` or at the end.
+    fn edit(&mut self, chain: &str, gone: &[u64], new: &[Rule], next: Option<u64>) -> Result<Unit, TooLong> {
+        let mut unit = gone.iter().map(|handle| no_rule(chain, *handle)).collect::<Result<Unit, _>>()?;
+        self.told += new.len();
+        let at = match (next, self.told <= TOLD) {
+            (Some(next), true) => At::BeforeTold(next),
+            (Some(next), false) => At::Before(next),
+            (None, true) => At::EndTold,
+            (None, false) => At::End,
+        };
+        for rule in new {
+            unit.extend(self.rule(chain, rule, at)?);
+        }
+        Ok(unit)
     }
 
     /// A rule, after the sets that are its own.
-    fn rule(&mut self, chain: &str, rule: &Rule) -> Result<Unit, TooLong> {
+    fn rule(&mut self, chain: &str, rule: &Rule, at: At) -> Result<Unit, TooLong> {
         let what = || match &rule.comment {
             Some(name) => format!("rule {name} in chain {chain}"),
             None => format!("a rule in chain {chain}"),
@@ -520,6 +576,9 @@ impl Encoder {
         let attributes = Attributes::of(|a| {
             a.text(1, TABLE); // NFTA_RULE_TABLE
             a.text(2, chain); // NFTA_RULE_CHAIN
+            if let At::Before(next) | At::BeforeTold(next) = at {
+                a.bytes(6, &next.to_be_bytes()); // NFTA_RULE_POSITION
+            }
             a.nested(4, |list| {
                 // NFTA_RULE_EXPRESSIONS
                 rule.matches.iter().zip(&sets).for_each(|(one, set)| condition(list, one, set.as_ref()));
@@ -535,7 +594,13 @@ impl Encoder {
         if long(&rule.comment, COMMENT) || long(&rule.log, PREFIX) {
             return Err(TooLong { what: what() });
         }
-        unit.push(Message::new(kind::NEW_RULE, CREATE | APPEND, what(), attributes)?);
+        let flags = match at {
+            At::End => APPEND,
+            At::EndTold => APPEND | ECHO,
+            At::BeforeTold(_) => ECHO,
+            At::Before(_) => 0,
+        };
+        unit.push(Message::new(kind::NEW_RULE, CREATE | flags, what(), attributes)?);
         Ok(unit)
     }
 
@@ -639,4 +704,36 @@ fn own_set(a: &mut Attributes, set: &Lookup) {
     a.text(1, TABLE); // NFTA_SET_ELEM_LIST_TABLE
     a.text(2, set.name); // NFTA_SET_ELEM_LIST_SET
     a.number(4, set.id); // NFTA_SET_ELEM_LIST_SET_ID
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Match;
+
+    /// Of many rules one is otherwise: it goes and comes, and nothing else is said.
+    #[test]
+    fn what_stays_is_not_told() {
+        let table = |changed: u8| {
+            let protocols = (0..50).map(|n| if n == 20 { changed } else { n });
+            let rule = |protocol| Rule {
+                matches: vec![Match::Protocol(protocol)],
+                counter: None,
+                log: None,
+                verdict: Verdict::Drop,
+                comment: None,
+            };
+            let chain = Chain { hook: None, rules: protocols.map(rule).collect() };
+            Table { chains: BTreeMap::from([("c".to_owned(), Arc::new(chain))]), ..Table::default() }
+        };
+        let (before, after) = (table(100), table(101));
+        let told = |handles: Option<Vec<u64>>| {
+            let handles = Handles(handles.map(|all| ("c".to_owned(), all)).into_iter().collect());
+            let encoded = encode(Some((&before, &handles)), &after, 1 << 20).expect("to fit");
+            encoded.transactions.concat().len()
+        };
+        assert_eq!(told(Some((7..57).collect())), 2);
+        // Not all of them are known, or none: every rule is told.
+        assert_eq!((told(Some(vec![7])), told(None)), (51, 51));
+    }
 }

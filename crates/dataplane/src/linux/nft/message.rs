@@ -13,6 +13,8 @@ use std::fmt::{self, Display, Formatter};
 const REQUEST: u16 = 1;
 /// `NLM_F_ACK`
 const ACK: u16 = 4;
+/// `NLM_F_ECHO`: what was made is told, with what the kernel calls it.
+pub(super) const ECHO: u16 = 8;
 /// `NLM_F_CREATE`
 pub(super) const CREATE: u16 = 0x400;
 /// `NLM_F_APPEND`

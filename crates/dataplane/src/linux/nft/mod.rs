@@ -5,12 +5,15 @@
 
 mod encode;
 mod expression;
+mod handles;
 pub(super) mod message;
 
-pub use encode::{Transaction, encode};
+pub use encode::{Encoded, Transaction, encode};
+pub use handles::Handles;
 pub use message::{Message, TooLong};
 
 use crate::table::{TABLE, Table};
+use encode::kind::NEW_RULE;
 use expression::COUNTER;
 use message::{Attributes, HEAD, INET, SUBSYSTEM};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -33,7 +36,12 @@ pub struct Nft {
     socket: Socket,
     /// Bytes that a datagram may have.
     most: usize,
+    /// The handles of rules that were asked for, and the generation of rules for which they are right.
+    handles: (u32, Handles),
 }
+
+/// What transactions have led to.
+type Made = (u32, BTreeMap<String, Vec<u64>>);
 
 /// What a namespace's table is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +71,7 @@ impl Nft {
         setsockopt(&socket.as_fd(), sockopt::SndBuf, &(8 << 20))?;
         let most = getsockopt(&socket.as_fd(), sockopt::SndBuf)?;
         // The kernel keeps 32 bytes of it for itself; the ends of a transaction need some.
-        Ok(Self { socket, most: most.saturating_sub(256) })
+        Ok(Self { socket, most: most.saturating_sub(256), handles: (0, Handles::default()) })
     }
 
     /// Makes packets obey the table `after`. `before` is what the namespace's table is known to be, with the generation that
@@ -82,9 +90,19 @@ impl Nft {
         for _ in 0..TRIES {
             let generation = self.generation()?;
             let known = before.filter(|(_, then)| *then == generation).map(|(table, _)| table);
-            let (transactions, table) = encode(known, after, most.min(self.most)).map_err(Error::other)?;
-            match self.transact(&transactions, generation) {
-                Ok(generation) => return Ok(Loaded { table, generation }),
+            self.know(known, after, generation)?;
+            let before = known.map(|known| (known, &self.handles.1));
+            let encoded = encode(before, after, most.min(self.most)).map_err(Error::other)?;
+            match self.transact(&encoded.transactions, generation) {
+                Ok((generation, told)) => {
+                    let table = encoded.table;
+                    self.handles.0 = generation;
+                    match known.filter(|_| !encoded.anew) {
+                        Some(known) => self.handles.1.change(known, &table, &told),
+                        None => self.handles.1 = Handles::default(),
+                    }
+                    return Ok(Loaded { table, generation });
+                }
                 Err(Refused::Error(error)) => return Err(error),
                 Err(Refused::Stale) => {}
             }
@@ -92,19 +110,51 @@ impl Nft {
         Err(Error::other("nf_tables: somebody else keeps changing the rules"))
     }
 
-    /// Makes the transactions, the first of them on this generation; which generation it is then.
+    /// Asks for the handles of rules that a change is easier with.
+    fn know(&mut self, before: Option<&Table>, after: &Table, generation: u32) -> Result<()> {
+        if self.handles.0 != generation {
+            self.handles = (generation, Handles::default());
+        }
+        let Some(before) = before else { return Ok(()) };
+        for chain in self.handles.1.missing(before, after) {
+            let handles = self.rules_of(&chain)?;
+            self.handles.1.0.insert(chain, handles);
+        }
+        Ok(())
+    }
+
+    /// The handles of a chain's rules, in their order.
+    fn rules_of(&mut self, chain: &str) -> Result<Vec<u64>> {
+        const GET_RULE: u16 = 7; // NFT_MSG_GETRULE, linux/netfilter/nf_tables.h
+        let wanted = Attributes::of(|a| {
+            a.text(1, TABLE); // NFTA_RULE_TABLE
+            a.text(2, chain); // NFTA_RULE_CHAIN
+        });
+        let mut found = Vec::new();
+        self.dump(GET_RULE, wanted, |bytes| {
+            let rules = handles::rules(bytes, SUBSYSTEM << 8 | NEW_RULE);
+            found.extend(rules.into_iter().filter(|(of, _)| of == chain).map(|(_, handle)| handle));
+        })?;
+        Ok(found)
+    }
+
+    /// Makes the transactions, the first of them on this generation; which generation it is then, and the handles of rules
+    /// that were to be told.
     fn transact(
         &mut self,
         transactions: &[Transaction],
         mut generation: u32,
-    ) -> std::result::Result<u32, Refused> {
+    ) -> std::result::Result<Made, Refused> {
+        let mut told: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for transaction in transactions {
             self.send(transaction, generation).map_err(Refused::Error)?;
-            self.receive(transaction)?;
+            for (chain, handle) in self.receive(transaction)? {
+                told.entry(chain).or_default().push(handle);
+            }
             // Each transaction counts one, and there is no generation 0: `nf_tables_commit` in the kernel.
             generation = generation.wrapping_add(1).max(1);
         }
-        Ok(generation)
+        Ok((generation, told))
     }
 
     /// Sends a transaction that is void unless the generation is this one.
@@ -122,8 +172,9 @@ impl Nft {
         Ok(())
     }
 
-    /// What became of a transaction. The kernel has answered before `send` returned.
-    fn receive(&self, transaction: &Transaction) -> std::result::Result<(), Refused> {
+    /// What became of a transaction, and the rules that were told. The kernel has answered before `send` returned.
+    fn receive(&self, transaction: &Transaction) -> std::result::Result<Vec<(String, u64)>, Refused> {
+        let mut told = Vec::new();
         let mut done = false;
         let mut first: Option<(u32, Error)> = None;
         let mut bytes = Vec::with_capacity(1 << 16);
@@ -135,6 +186,7 @@ impl Nft {
                 // Some answers are lost, and what they were.
                 Err(error) => return Err(Refused::Error(error)),
             }
+            told.extend(handles::rules(&bytes, SUBSYSTEM << 8 | NEW_RULE));
             for (sequence, code) in answers(&bytes) {
                 match code {
                     0 => done |= sequence as usize == transaction.len(),
@@ -150,11 +202,11 @@ impl Nft {
             let which = which.map_or("the transaction", Message::what);
             return Err(Refused::Error(Error::new(error.kind(), format!("nf_tables: {which}: {error}"))));
         }
-        if done { Ok(()) } else { Err(Refused::Error(Error::other("nf_tables did not answer"))) }
+        if done { Ok(told) } else { Err(Refused::Error(Error::other("nf_tables did not answer"))) }
     }
 
     /// Reads what is left of the answers to a transaction.
-    fn forget_rest(&self, refused: Refused) -> std::result::Result<(), Refused> {
+    fn forget_rest<T>(&self, refused: Refused) -> std::result::Result<T, Refused> {
         let mut bytes = Vec::with_capacity(1 << 16);
         while self.socket.recv(&mut bytes, libc::MSG_DONTWAIT).is_ok() {
             bytes.clear();
@@ -178,29 +230,38 @@ impl Nft {
     /// How many packets each of the table's counters has counted.
     pub fn counters(&mut self) -> Result<BTreeMap<String, u64>> {
         const GET_OBJECT: u16 = 19; // NFT_MSG_GETOBJ, linux/netfilter/nf_tables.h
-        const DUMP: u16 = 0x300; // NLM_F_DUMP
-        const DONE: u16 = 3; // NLMSG_DONE
         let wanted = Attributes::of(|a| {
             a.text(1, TABLE); // NFTA_OBJ_TABLE
             a.number(3, COUNTER); // NFTA_OBJ_TYPE
         });
-        let request = message::bytes(SUBSYSTEM << 8 | GET_OBJECT, DUMP, INET, 0, &wanted.into_bytes());
-        self.socket.send(&request, 0)?;
         let mut counters = BTreeMap::new();
+        self.dump(GET_OBJECT, wanted, |bytes| {
+            let objects = messages(bytes).into_iter();
+            counters.extend(objects.filter_map(|(_, message)| message.get(HEAD..).and_then(counted)));
+        })?;
+        Ok(counters)
+    }
+
+    /// Asks for everything of a kind; `each` gets every datagram of the answer.
+    fn dump(&mut self, kind: u16, wanted: Attributes, mut each: impl FnMut(&[u8])) -> Result<()> {
+        const DUMP: u16 = 0x300; // NLM_F_DUMP
+        const DONE: u16 = 3; // NLMSG_DONE
+        self.socket.send(&message::bytes(SUBSYSTEM << 8 | kind, DUMP, INET, 0, &wanted.into_bytes()), 0)?;
         let mut bytes = Vec::with_capacity(1 << 16);
         loop {
             bytes.clear();
             self.socket.recv(&mut bytes, 0)?;
+            each(&bytes);
             for (kind, message) in messages(&bytes) {
                 match kind {
-                    DONE => return Ok(counters),
+                    DONE => return Ok(()),
                     ANSWER => {
                         let code = message.get(16..20).and_then(|code| code.try_into().ok());
                         return Err(Error::from_raw_os_error(
                             code.map_or(0, i32::from_ne_bytes).wrapping_neg(),
                         ));
                     }
-                    _ => counters.extend(message.get(HEAD..).and_then(counted)),
+                    _ => {}
                 }
             }
         }
