@@ -20,8 +20,10 @@ pub enum Mutant {
     SwappedTieBreak,
     /// An allow at the sender's gate skips the receiver's.
     OneGate,
-    /// Packets may have any source address.
+    /// Packets of interfaces may have any source address.
     NoSourceFilter,
+    /// Packets of peers may have any source address.
+    TrustedPeers,
     /// Port ranges end one port too late.
     OffByOnePort,
     /// Rules for certain tags act at every interface.
@@ -98,11 +100,12 @@ pub enum Mutant {
 }
 
 /// All mutants and their names.
-pub const ALL: [(&str, Mutant); 40] = [
+pub const ALL: [(&str, Mutant); 41] = [
     ("transitive-leak", Mutant::TransitiveLeak),
     ("swapped-tie-break", Mutant::SwappedTieBreak),
     ("one-gate", Mutant::OneGate),
     ("no-source-filter", Mutant::NoSourceFilter),
+    ("trusted-peers", Mutant::TrustedPeers),
     ("off-by-one-port", Mutant::OffByOnePort),
     ("ignored-targets", Mutant::IgnoredTargets),
     ("ignored-priority", Mutant::IgnoredPriority),
@@ -335,6 +338,11 @@ impl Mutant {
                 edit_rulesets(&mut desired, |rules| {
                     rules.chains.values_mut().for_each(|chain| Arc::make_mut(chain).allow = Allow::Deliver);
                 });
+                desired
+            }
+            Mutant::TrustedPeers => {
+                let mut desired = render(fabric);
+                edit_rulesets(&mut desired, |rules| rules.trusts_peers = true);
                 desired
             }
             Mutant::NoSourceFilter => {

@@ -201,7 +201,8 @@ fn add_peering(
     let link = Link {
         mac: peering_mac(key, peer),
         mtu: network.mtu.min(other.mtu).into(),
-        strict_source: true,
+        // The rules look at it: rp_filter would ask the tables that routes with tags have, of the receiver.
+        strict_source: false,
         peer: Some((peer.to_string(), peering_link(key))),
     };
     router.links.insert(name.clone(), link);

@@ -1,6 +1,7 @@
 //! A router's nftables rules as data.
 //!
-//! The order of things in the forward hook:
+//! What comes from a peering with a source to which there is no way back by it is dropped as it arrives. The order of
+//! things in the forward hook:
 //!
 //! ```text
 //!   over a link with a fault: perhaps drop         whatever it is
@@ -38,6 +39,9 @@ use tombolo_model::{L4, Protocol};
 pub struct Ruleset {
     /// Whether packets may pass from one peering to another. Always false: peering is not transitive.
     pub transit: bool,
+    /// Whether peers are believed whatever source their packets have. Always false.
+    #[serde(default)]
+    pub trusts_peers: bool,
     /// The egress chain of each interface of an endpoint.
     pub egress_of: Arc<BTreeMap<String, String>>,
     /// The ingress chain of each interface of an endpoint.
@@ -170,6 +174,10 @@ impl Ruleset {
         add(GATE_IN, None, gate_in);
         let gate_errors = vec![rule([], Verdict::ByLink(Way::In, ERRORS.into())), rule([], Verdict::Accept)];
         add(GATE_ERRORS, None, gate_errors);
+        if !self.trusts_peers {
+            let strangers = rule([peering(Way::In), Match::NoWayBack], Verdict::Drop);
+            add("arrival-hook", Some(Hook::Arrival), vec![strangers]);
+        }
         add("forward-hook", Some(Hook::Forward), self.forward());
         // The router itself answers nobody but an endpoint that asks Google's link-local server.
         let server = u32::from(METADATA_SERVER);

@@ -39,17 +39,19 @@ pub struct Chain {
     pub rules: Vec<Rule>,
 }
 
-/// Where the kernel calls a chain. The numbers are those of `linux/netfilter.h`.
+/// Where the kernel calls a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
+    /// Packets as they come in, before anything else is known of them. The policy is `accept`.
+    Arrival,
     /// First packets of connections that come in, whose destination may become another one. The policy is `accept`.
-    Prerouting = 0,
+    Prerouting,
     /// Packets for the router itself. The policy is `drop`.
-    Input = 1,
+    Input,
     /// Packets that pass. The policy is `drop`.
-    Forward = 2,
+    Forward,
     /// First packets of connections that leave, whose source may become another one. The policy is `accept`.
-    Postrouting = 4,
+    Postrouting,
 }
 
 impl Hook {
@@ -58,9 +60,25 @@ impl Hook {
         matches!(self, Hook::Prerouting | Hook::Postrouting)
     }
 
+    /// Whether what its rules say nothing of passes. Where it does, other chains follow.
+    pub fn accepts(self) -> bool {
+        self == Hook::Arrival || self.is_nat()
+    }
+
+    /// Its number: `enum nf_inet_hooks` of `linux/netfilter.h`.
+    pub fn number(self) -> u32 {
+        match self {
+            Hook::Arrival | Hook::Prerouting => 0,
+            Hook::Input => 1,
+            Hook::Forward => 2,
+            Hook::Postrouting => 4,
+        }
+    }
+
     /// Its place among the chains of its hook: `enum nf_ip_hook_priorities` of `linux/netfilter_ipv4.h`.
     pub fn priority(self) -> i32 {
         match self {
+            Hook::Arrival => -300,
             Hook::Prerouting => -100,
             Hook::Input | Hook::Forward => 0,
             Hook::Postrouting => 100,
@@ -95,6 +113,9 @@ pub enum Match {
     /// An end of the packet's connection is in one of these: that which began it, or, with `Destination`, the other one,
     /// as it answers.
     End(Side, Intervals),
+    /// The main routing table has no route by which the packet came to where it came from: what rp_filter asks, but for
+    /// the rules of routing (`ip rule`), which it would apply as for packets that come from there.
+    NoWayBack,
     /// The protocol number.
     Protocol(u8),
     /// The destination port is in one of these.
@@ -194,6 +215,7 @@ impl Chain {
             Match::Address(_, all) | Match::End(_, all) | Match::Port(all) => all.ranges().len() != 1,
             Match::Link(..)
             | Match::LinkPrefix(..)
+            | Match::NoWayBack
             | Match::Protocol(_)
             | Match::Chance(_)
             | Match::Over(_) => false,
@@ -250,6 +272,7 @@ impl Table {
             let _ = writeln!(out, " chain {name} {{");
             if let Some(hook) = chain.hook {
                 let what = match hook {
+                    Hook::Arrival => "filter hook prerouting priority raw; policy accept",
                     Hook::Prerouting => "nat hook prerouting priority dstnat; policy accept",
                     Hook::Input => "filter hook input priority filter; policy drop",
                     Hook::Forward => "filter hook forward priority filter; policy drop",
@@ -294,6 +317,7 @@ impl Display for Match {
                 let direction = if *side == Side::Source { "original" } else { "reply" };
                 write!(f, "ct {direction} ip saddr {}", addresses.print(print_addresses))
             }
+            Match::NoWayBack => f.write_str("fib saddr . iif oif missing"),
             Match::Protocol(number) => write!(f, "meta l4proto {number}"),
             Match::Chance(chance) => write!(f, "numgen random mod 1000000 < {chance}"),
             Match::Over(rate) => write!(f, "limit rate over {rate} bytes/second burst {BURST} bytes"),

@@ -282,7 +282,15 @@ fn a_change_touches_what_it_must() {
         ),
         (
             "peer p21 vpc-2 vpc-1",
-            &["create link", "add neighbour", "add route", "add neighbour", "add route"],
+            &[
+                "create link",
+                "set source",
+                "set source",
+                "add neighbour",
+                "add route",
+                "add neighbour",
+                "add route",
+            ],
         ),
         ("subnet s-3 vpc-1 10.3.0.0/16", &["add route"]),
         (

@@ -124,14 +124,16 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
     );
     let fault = fault.prop_map(|(loss, rate)| Fault { loss, rate });
     let faults = prop::collection::btree_map(0u8..9, fault, 0..3);
-    (egress, ingress, links, ends, faults, any::<bool>(), any::<bool>(), (external, nat, forwarding()))
-        .prop_map(|(egress, ingress, links, ends, faults, trusted, transit, (external, nat, forwarding))| {
+    (egress, ingress, links, ends, faults, any::<bool>(), any::<[bool; 2]>(), (external, nat, forwarding()))
+        .prop_map(|(egress, ingress, links, ends, faults, trusted, bools, (external, nat, forwarding))| {
+            let [transit, trusts_peers] = bools;
             let pick = |chains: &BTreeMap<String, Chain>, at: &prop::sample::Index| {
                 at.get(&chains.keys().collect::<Vec<_>>()).to_string()
             };
             let of = |link: &u8| format!("v0a0000{link:02x}");
             Ruleset {
                 transit,
+                trusts_peers,
                 egress_of: Arc::new(
                     links.iter().map(|(link, (at, _))| (of(link), pick(&egress, at))).collect(),
                 ),

@@ -86,3 +86,46 @@ fn connections_are_spread_over_equal_next_hops_and_stay_on_theirs() {
         home.down();
     });
 }
+
+/// World 901258 of `agree`: the receiver has a route with its tag for the sender's address, and another network's static
+/// route, imported, is the way back for everybody else.
+const TAGGED_TO_THE_SENDER: &str = r#"
+projects: [{projectId: project-1}]
+networks:
+  - name: vpc-1
+    subnetworks: [{name: subnet-1, region: us-central1, ipCidrRange: 8.8.8.0/24}]
+    routes: [{name: wide, destRange: 8.0.0.0/8, nextHopInstance: vm-1}]
+    peerings: [{name: one-to-two, network: vpc-2, exportCustomRoutes: true}]
+  - name: vpc-2
+    subnetworks: [{name: subnet-2, region: us-central1, ipCidrRange: 10.2.0.0/24}]
+    firewalls: [{name: open-2, allowed: [{IPProtocol: all}], sourceRanges: [0.0.0.0/0]}]
+    routes: [{name: elsewhere, destRange: 8.8.0.0/16, nextHopInstance: hop, tags: [routed]}]
+    peerings: [{name: two-to-one, network: vpc-1, importCustomRoutes: true}]
+instances:
+  - {name: vm-1, zone: us-central1-a, canIpForward: true, networkInterfaces: [{subnetwork: subnet-1, networkIP: 8.8.8.5}]}
+  - {name: vm-2, zone: us-central1-a, tags: [routed], networkInterfaces: [{subnetwork: subnet-2, networkIP: 10.2.0.2}]}
+  - {name: hop, zone: us-central1-a, canIpForward: true, networkInterfaces: [{subnetwork: subnet-2, networkIP: 10.2.0.3}]}
+"#;
+
+#[test]
+fn the_way_back_is_not_asked_of_routes_for_the_receivers_tags() {
+    as_each_user(|home| {
+        home.up(&home.write("tagged.yaml", TAGGED_TO_THE_SENDER));
+        let trace = home.run(&["trace", "vm-1", "vm-2:9", "--protocol", "udp"]).exits(0);
+        assert!(trace.starts_with("REACHABLE") && trace.contains("3 sent, 3 delivered"), "{trace}");
+        home.sh("vm-1", "bash -c 'echo >/dev/udp/10.2.0.2/9'").exits(0);
+        // The answers, that nobody listens there, went by the route with the tag.
+        eventually("the answers are somewhere else", || strays(home, "hop") >= 1);
+        // A source that the network has no way back to by the peering does not come in.
+        home.sh("vm-1", "ip addr add 9.9.9.9/32 dev lo").exits(0);
+        let strange = "python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); \
+                       s.bind((\"9.9.9.9\", 0)); s.sendto(b\"x\", (\"10.2.0.2\", 9))'";
+        home.sh("vm-1", strange).exits(0);
+        home.sh("vm-1", "bash -c 'echo >/dev/udp/10.2.0.2/9'").exits(0);
+        let udp = "grep -m2 ^Udp: /proc/net/snmp | tail -n1 | cut -d\" \" -f3";
+        eventually("five are there: three of the trace's, two sent", || {
+            home.sh("vm-2", udp).exits(0).trim() == "5"
+        });
+        home.down();
+    });
+}

@@ -364,11 +364,11 @@ fn new_chain(name: &str, chain: &Chain) -> Result<Message, TooLong> {
         a.text(3, name); // NFTA_CHAIN_NAME
         if let Some(hook) = chain.hook {
             a.text(7, if hook.is_nat() { "nat" } else { "filter" }); // NFTA_CHAIN_TYPE
-            let policy = if hook.is_nat() { libc::NF_ACCEPT } else { libc::NF_DROP };
+            let policy = if hook.accepts() { libc::NF_ACCEPT } else { libc::NF_DROP };
             a.number(5, policy as u32); // NFTA_CHAIN_POLICY
             a.nested(4, |a| {
                 // NFTA_CHAIN_HOOK
-                a.number(1, hook as u32); // NFTA_HOOK_HOOKNUM
+                a.number(1, hook.number()); // NFTA_HOOK_HOOKNUM
                 a.number(2, hook.priority() as u32); // NFTA_HOOK_PRIORITY
             });
         }

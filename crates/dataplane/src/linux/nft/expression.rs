@@ -48,6 +48,14 @@ pub(super) fn condition(list: &mut Attributes, one: &Match, set: Option<&Lookup>
             load_meta(list, link_key(*way));
             compare(list, if *is { Compare::Equal } else { Compare::NotEqual }, prefix.as_bytes());
         }
+        Match::NoWayBack => {
+            expression(list, "fib", |a| {
+                a.number(1, REGISTER); // NFTA_FIB_DREG
+                a.number(2, 1); // NFTA_FIB_RESULT: NFT_FIB_RESULT_OIF
+                a.number(3, 1 | 1 << 3 | 1 << 5); // NFTA_FIB_FLAGS: NFTA_FIB_F_SADDR, _IIF, _PRESENT
+            });
+            compare(list, Compare::Equal, &[0; 4]);
+        }
         Match::Protocol(number) => {
             load_meta(list, 16); // NFT_META_L4PROTO
             compare(list, Compare::Equal, &[*number]);
