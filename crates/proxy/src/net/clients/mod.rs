@@ -1,18 +1,20 @@
 //! The sockets of clients.
 
+mod ring;
+
 use std::collections::VecDeque;
 use std::io;
 
 use mio::event::Event;
-use tombolo_ring::{Bytes, Group, Received, Slot};
+use tombolo_ring::{Group, Received};
 
-use super::mailbox::{Arrival, Seat};
-use super::stream::{Got, Socket, Stream};
-use super::tls;
-use super::wire::{Io, Ring, Ringed, Sent, Wire, is_quiet};
-use super::worker::Source;
 use crate::core::{ClientId, Core, Micros};
 use crate::log::{Log, NOTICE};
+use crate::net::mailbox::{Arrival, Seat};
+use crate::net::stream::{Got, Socket, Stream};
+use crate::net::tls;
+use crate::net::wire::{Io, Ring, Ringed, Wire};
+use crate::net::worker::Source;
 
 /// How long a client has for its TLS handshake.
 const HANDSHAKE_TIMEOUT: Micros = 10_000_000;
@@ -20,7 +22,7 @@ const HANDSHAKE_TIMEOUT: Micros = 10_000_000;
 const COMPLAIN_EVERY: Micros = 1_000_000;
 
 #[derive(Debug, Default)]
-pub(super) struct Clients {
+pub(in crate::net) struct Clients {
     /// By the index of their ids.
     sockets: Vec<Option<(ClientId, Wire, Seat)>>,
     /// Those that may have something to read, of which epoll tells.
@@ -39,7 +41,7 @@ pub(super) struct Clients {
 
 impl Clients {
     /// Takes over a new connection. One that can not be registered is dropped.
-    pub(super) fn add(&mut self, core: &mut Core, io: &mut Io, arrival: Arrival, now: Micros) {
+    pub(in crate::net) fn add(&mut self, core: &mut Core, io: &mut Io, arrival: Arrival, now: Micros) {
         let Arrival { pool, mut stream, seat, over } = arrival;
         let id = if over { core.client_refused(pool) } else { core.client_connected(pool) };
         if core.shows_clients(pool) {
@@ -67,7 +69,7 @@ impl Clients {
     }
 
     /// When [`tick`](Self::tick) is due.
-    pub(super) fn next_deadline(&mut self) -> Option<Micros> {
+    pub(in crate::net) fn next_deadline(&mut self) -> Option<Micros> {
         while let Some(&(deadline, id)) = self.handshakes.front() {
             if self.get(id).is_some_and(|wire| wire.is_handshaking()) {
                 return Some(deadline);
@@ -78,7 +80,7 @@ impl Clients {
     }
 
     /// Ends connections whose handshake takes too long.
-    pub(super) fn tick(&mut self, core: &mut Core, now: Micros, log: &Log) {
+    pub(in crate::net) fn tick(&mut self, core: &mut Core, now: Micros, log: &Log) {
         while self.next_deadline().is_some_and(|deadline| deadline <= now) {
             if let Some((_, id)) = self.handshakes.pop_front() {
                 self.failed(core, id, &io::ErrorKind::TimedOut.into(), now, log);
@@ -112,13 +114,7 @@ impl Clients {
         self.get(id)?.polled()
     }
 
-    /// The client that the ring means.
-    fn ringed(&mut self, index: usize, slot: Slot) -> Option<(ClientId, &mut Ringed)> {
-        let (id, wire, _) = self.sockets.get_mut(index)?.as_mut()?;
-        Some((*id, wire.ringed(slot)?))
-    }
-
-    pub(super) fn event(&mut self, core: &mut Core, index: usize, event: &Event, now: Micros) {
+    pub(in crate::net) fn event(&mut self, core: &mut Core, index: usize, event: &Event, now: Micros) {
         let Some(Some((id, Wire::Polled(socket), _))) = self.sockets.get_mut(index) else { return };
         let id = *id;
         socket.note(event);
@@ -151,7 +147,7 @@ impl Clients {
     }
 
     /// Goes on with a client that was over a limit.
-    pub(super) fn resume(&mut self, core: &mut Core, io: &mut Io, id: ClientId) {
+    pub(in crate::net) fn resume(&mut self, core: &mut Core, io: &mut Io, id: ClientId) {
         if let (Some(Wire::Ringed(ringed)), Some(ring)) = (self.get(id), &mut io.ring) {
             ringed.ahead = false;
             if ringed.ended {
@@ -178,17 +174,17 @@ impl Clients {
     }
 
     /// The same for every client.
-    pub(super) fn look_everywhere(&mut self) {
+    pub(in crate::net) fn look_everywhere(&mut self) {
         let all: Vec<ClientId> = self.sockets.iter().flatten().map(|(id, ..)| *id).collect();
         all.into_iter().for_each(|id| self.look(id));
     }
 
-    pub(super) fn any_readable(&self) -> bool {
+    pub(in crate::net) fn any_readable(&self) -> bool {
         !self.readable.is_empty() || !self.looked_at.is_empty()
     }
 
     /// One read for each client that has something, so that none keeps the others waiting.
-    pub(super) fn read(&mut self, core: &mut Core, buffer: &mut [u8], now: Micros, log: &Log) {
+    pub(in crate::net) fn read(&mut self, core: &mut Core, buffer: &mut [u8], now: Micros, log: &Log) {
         let mut turn = std::mem::replace(&mut self.readable, std::mem::take(&mut self.turn));
         for &id in &turn {
             let Some(socket) = self.polled(id) else { continue };
@@ -222,111 +218,10 @@ impl Clients {
         self.turn = turn;
     }
 
-    /// The ring has read something.
-    pub(super) fn received(
-        &mut self,
-        core: &mut Core,
-        ring: &mut Ring,
-        (index, slot): (usize, Slot),
-        received: Received,
-        now: Micros,
-    ) {
-        let Some((id, ringed)) = self.ringed(index, slot) else { return ring.give_back(received) };
-        core.client_data(id, ring.bytes(&received), now);
-        ring.give_back(received);
-        let wanted = core.wants_input(id);
-        if std::mem::replace(&mut ringed.ahead, !wanted) && !wanted {
-            let _ = ring.pause(slot);
-        }
-        if core.has_leaving() {
-            self.looked_at.push(id);
-        }
-    }
-
-    /// The ring has nothing more to read.
-    pub(super) fn ended(
-        &mut self,
-        core: &mut Core,
-        (index, slot): (usize, Slot),
-        error: i32,
-        now: Micros,
-        log: &Log,
-    ) {
-        let Some((id, ringed)) = self.ringed(index, slot) else { return };
-        match (core.wants_input(id), error) {
-            (true, 0) => core.client_eof(id),
-            (true, error) => self.failed(core, id, &io::Error::from_raw_os_error(error), now, log),
-            (false, 0) if !core.waits_for_ever(id) => ringed.ended = true,
-            (false, _) => core.client_gone(id),
-        }
-    }
-
-    /// The peer of a client that is over a limit has ended its side, or all of it.
-    pub(super) fn hung(&mut self, core: &mut Core, (index, slot): (usize, Slot), over: bool) {
-        let Some((id, _)) = self.ringed(index, slot) else { return };
-        if (over || core.waits_for_ever(id)) && !core.wants_input(id) {
-            core.client_gone(id);
-        }
-    }
-
-    /// The ring can write to it again.
-    pub(super) fn drained(&mut self, core: &mut Core, (index, slot): (usize, Slot), now: Micros) {
-        let Some((id, ringed)) = self.ringed(index, slot) else { return };
-        ringed.drained();
-        if !core.client_output(id).is_empty() {
-            self.write(core, id, now);
-        }
-    }
-
-    /// Tells the core who of the ring's clients has sent all that there was.
-    pub(super) fn tell_quiet(&mut self, core: &mut Core, io: &mut Io) {
-        for id in std::mem::take(&mut self.looked_at) {
-            let Some(Wire::Ringed(ringed)) = self.get(id) else { continue };
-            let stream = io.ring.as_mut().and_then(|ring| ring.get(ringed.slot));
-            if core.has_leaving() && core.wants_input(id) && stream.is_some_and(|stream| is_quiet(stream)) {
-                core.client_quiet(id);
-            }
-        }
-    }
-
-    /// What the ring is to send now.
-    pub(super) fn sends<'a>(&'a mut self, core: &'a Core) -> impl Iterator<Item = (Slot, Bytes<'a>)> {
-        let Clients { sockets, sends, .. } = self;
-        sends.drain(..).filter_map(move |id| match sockets.get_mut(id.index()) {
-            Some(Some((owner, Wire::Ringed(ringed), _))) if *owner == id => {
-                Some((ringed.slot, ringed.next(core.client_output(id))?))
-            }
-            _ => None,
-        })
-    }
-
-    /// What became of one of [`sends`](Self::sends).
-    pub(super) fn sent(
-        &mut self,
-        core: &mut Core,
-        ring: &mut Ring,
-        (index, slot): (usize, Slot),
-        result: i32,
-        now: Micros,
-    ) {
-        let Some((id, ringed)) = self.ringed(index, slot) else { return };
-        match ringed.sent(result, ring) {
-            Ok(Sent::Own(count)) => core.client_wrote(id, count, now),
-            Ok(Sent::Lent(piece, count)) if count < piece.len() => {
-                core.client_returned(id, &ring.piece_bytes(&piece)[count..]);
-            }
-            Ok(Sent::Lent(..)) => {}
-            Err(_) => return core.client_failed(id),
-        }
-        if !core.client_output(id).is_empty() {
-            self.write(core, id, now);
-        }
-    }
-
     /// One write of some bytes, which nothing waits before; returns how many were taken. What is
     /// wrong with the socket, the next write says again. The ring can only send what is in a buffer
     /// of its own, which is `received`.
-    pub(super) fn offer(
+    pub(in crate::net) fn offer(
         &mut self,
         id: ClientId,
         bytes: &[u8],
@@ -344,7 +239,7 @@ impl Clients {
     }
 
     /// One write of everything that a client is owed.
-    pub(super) fn write(&mut self, core: &mut Core, id: ClientId, now: Micros) {
+    pub(in crate::net) fn write(&mut self, core: &mut Core, id: ClientId, now: Micros) {
         let written = match self.get(id) {
             Some(Wire::Polled(socket)) if socket.writable => socket.write(core.client_output(id)),
             Some(Wire::Ringed(ringed)) => {
@@ -363,7 +258,7 @@ impl Clients {
 
     /// Ends a connection. What it still sent is read away first: closing with unread bytes makes
     /// the kernel reset the connection, and the last reply would be lost with it.
-    pub(super) fn close(&mut self, io: &mut Io, id: ClientId, buffer: &mut [u8]) {
+    pub(in crate::net) fn close(&mut self, io: &mut Io, id: ClientId, buffer: &mut [u8]) {
         match self.get(id) {
             Some(Wire::Polled(socket)) => {
                 socket.stream.finish();

@@ -1,22 +1,24 @@
 //! The sockets of servers.
 
+mod ring;
+
 use std::io;
 
 use mio::event::Event;
 use nix::errno::Errno;
 use rustls::pki_types::ServerName;
-use tombolo_ring::{self as ring, Bytes, Group, HEADROOM, Received, Slot};
+use tombolo_ring::{Event as RingEvent, Group, Received};
 
-use super::clients::Clients;
-use super::resolve::Resolver;
-use super::stream::{Got, Socket, Stream};
-use super::tls::{self, Contexts, Secure};
-use super::wire::{Io, Ring, Ringed, Sent, Wire};
-use super::worker::Source;
-use super::{READ_BYTES, REST_BYTES};
 use crate::config::{Address, ServerTls};
 use crate::core::{ConnectionId, Core, Micros, ServerError};
 use crate::log::{Log, WARN};
+use crate::net::clients::Clients;
+use crate::net::resolve::Resolver;
+use crate::net::stream::{Got, Socket, Stream};
+use crate::net::tls::{self, Contexts, Secure};
+use crate::net::wire::{Io, Ringed, Wire};
+use crate::net::worker::Source;
+use crate::net::{READ_BYTES, REST_BYTES};
 
 #[derive(Debug)]
 struct Link {
@@ -102,7 +104,7 @@ impl Link {
 }
 
 #[derive(Debug)]
-pub(super) struct Servers {
+pub(in crate::net) struct Servers {
     links: Vec<Link>,
     resolver: Resolver,
     contexts: Contexts,
@@ -110,7 +112,7 @@ pub(super) struct Servers {
     readable: Vec<usize>,
     turn: Vec<usize>,
     /// What the ring has brought and nobody has looked at.
-    events: Vec<ring::Event>,
+    events: Vec<RingEvent>,
     /// What clients are lent parts of: until the ring's next turn is over.
     lent: Vec<Received>,
     /// Those that the ring's next turn sends to.
@@ -118,7 +120,7 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    pub(super) fn new(resolver: Resolver, contexts: Contexts) -> Servers {
+    pub(in crate::net) fn new(resolver: Resolver, contexts: Contexts) -> Servers {
         Servers {
             links: Vec::new(),
             resolver,
@@ -132,7 +134,14 @@ impl Servers {
     }
 
     /// Begins a connection, which may be new here.
-    pub(super) fn connect(&mut self, core: &mut Core, io: &mut Io, id: ConnectionId, now: Micros, log: &Log) {
+    pub(in crate::net) fn connect(
+        &mut self,
+        core: &mut Core,
+        io: &mut Io,
+        id: ConnectionId,
+        now: Micros,
+        log: &Log,
+    ) {
         while self.links.len() <= id.0 {
             self.links.push(Link::new(core, ConnectionId(self.links.len())));
         }
@@ -192,7 +201,7 @@ impl Servers {
     }
 
     /// Goes on with what the resolver has found.
-    pub(super) fn resolved(&mut self, core: &mut Core, io: &mut Io, now: Micros, log: &Log) {
+    pub(in crate::net) fn resolved(&mut self, core: &mut Core, io: &mut Io, now: Micros, log: &Log) {
         while let Some(answer) = self.resolver.next() {
             let id = answer.connection;
             let link = &mut self.links[id.0];
@@ -207,7 +216,7 @@ impl Servers {
         }
     }
 
-    pub(super) fn event(
+    pub(in crate::net) fn event(
         &mut self,
         core: &mut Core,
         io: &mut Io,
@@ -250,10 +259,6 @@ impl Servers {
         self.links.get_mut(index)?.wire.as_mut()?.polled()
     }
 
-    fn ringed(&mut self, index: usize, slot: Slot) -> Option<&mut Ringed> {
-        self.links.get_mut(index)?.wire.as_mut()?.ringed(slot)
-    }
-
     fn connected(&mut self, core: &mut Core, id: ConnectionId, now: Micros, log: &Log) {
         let link = &mut self.links[id.0];
         if std::mem::take(&mut link.down) {
@@ -273,7 +278,7 @@ impl Servers {
     }
 
     /// Goes on with a connection that was not read from for a while.
-    pub(super) fn resume(&mut self, io: &mut Io, id: ConnectionId) {
+    pub(in crate::net) fn resume(&mut self, io: &mut Io, id: ConnectionId) {
         let wire = self.links.get_mut(id.0).and_then(|link| link.wire.as_mut());
         if let (Some(Wire::Ringed(ringed)), Some(ring)) = (wire, &mut io.ring) {
             ringed.ahead = false;
@@ -283,12 +288,12 @@ impl Servers {
         self.enqueue(id.0);
     }
 
-    pub(super) fn any_readable(&self) -> bool {
+    pub(in crate::net) fn any_readable(&self) -> bool {
         !self.readable.is_empty()
     }
 
     /// One read from each server that has something, and what the ring has read.
-    pub(super) fn read(
+    pub(in crate::net) fn read(
         &mut self,
         core: &mut Core,
         io: &mut Io,
@@ -336,129 +341,15 @@ impl Servers {
         self.events = events;
     }
 
-    /// Keeps what the ring has brought for the next [`read`](Self::read).
-    pub(super) fn keep(&mut self, event: ring::Event) {
-        self.events.push(event);
-    }
-
-    fn look_at(
-        &mut self,
-        core: &mut Core,
-        io: &mut Io,
-        clients: &mut Clients,
-        event: ring::Event,
-        now: Micros,
-        log: &Log,
-    ) {
-        match event {
-            ring::Event::Received { slot, tag, received } => {
-                self.received(core, io, clients, (Source::index_of(tag), slot), received, now, log);
-            }
-            ring::Event::Ended { slot, tag, error } => {
-                let id = ConnectionId(Source::index_of(tag));
-                if self.ringed(id.0, slot).is_some() {
-                    let error = match error {
-                        0 => ServerError::Closed,
-                        error => explain(&io::Error::from_raw_os_error(error)),
-                    };
-                    self.fail(core, io, id, &error, now, log);
-                }
-            }
-            ring::Event::Writable { slot, tag } => {
-                let id = ConnectionId(Source::index_of(tag));
-                if let Some(ringed) = self.ringed(id.0, slot) {
-                    ringed.drained();
-                    if !core.server_output(id).is_empty() {
-                        self.write(core, io, id, now, log);
-                    }
-                }
-            }
-            // When it is read from again, that shows.
-            ring::Event::Hung { .. } | ring::Event::Watched => {}
-        }
-    }
-
-    /// The ring has read something.
-    #[expect(clippy::too_many_arguments)]
-    fn received(
-        &mut self,
-        core: &mut Core,
-        io: &mut Io,
-        clients: &mut Clients,
-        (index, slot): (usize, Slot),
-        mut received: Received,
-        now: Micros,
-        log: &Log,
-    ) {
-        let id = ConnectionId(index);
-        let Some(ring) = &mut io.ring else { return };
-        if self.ringed(index, slot).is_none() {
-            return ring.give_back(received);
-        }
-        let rest = core.rest(id);
-        if (1..=HEADROOM).contains(&rest)
-            && let Some(room) = ring.before(&mut received, rest)
-        {
-            core.take_rest(id, room);
-        }
-        let there: &Ring = ring;
-        let mut outlet = |client, bytes: &[u8]| clients.offer(client, bytes, Some((there, &received)));
-        let outcome = core.server_data_to(id, there.bytes(&received), now, &mut outlet);
-        self.lent.push(received);
-        if let Err(error) = outcome {
-            self.gone(io, id, &error, log);
-        }
-        let wanted = core.wants_server_data(id);
-        if let (Some(ringed), Some(ring)) = (self.ringed(index, slot), &mut io.ring)
-            && std::mem::replace(&mut ringed.ahead, !wanted)
-            && !wanted
-        {
-            let _ = ring.pause(slot);
-        }
-    }
-
-    /// What the ring is to send now.
-    pub(super) fn sends<'a>(&'a mut self, core: &'a Core) -> impl Iterator<Item = (Slot, Bytes<'a>)> {
-        let Servers { links, sends, .. } = self;
-        sends.drain(..).filter_map(move |index| match &mut links[index].wire {
-            Some(Wire::Ringed(ringed)) => {
-                Some((ringed.slot, ringed.next(core.server_output(ConnectionId(index)))?))
-            }
-            _ => None,
-        })
-    }
-
-    /// What became of one of [`sends`](Self::sends).
-    pub(super) fn sent(
-        &mut self,
-        core: &mut Core,
-        io: &mut Io,
-        (index, slot): (usize, Slot),
-        result: i32,
-        now: Micros,
-        log: &Log,
-    ) {
-        let Some(ring) = &mut io.ring else { return };
-        let Some(ringed) = self.links.get_mut(index).and_then(|link| link.wire.as_mut()?.ringed(slot)) else {
-            return;
-        };
-        let id = ConnectionId(index);
-        match ringed.sent(result, ring) {
-            Ok(Sent::Own(count) | Sent::Lent(_, count)) => core.server_wrote(id, count),
-            Err(error) => return self.fail(core, io, id, &explain(&error), now, log),
-        }
-        if !core.server_output(id).is_empty() {
-            self.write(core, io, id, now, log);
-        }
-    }
-
-    /// A turn of the ring is over: what clients were lent is theirs no more.
-    pub(super) fn give_back(&mut self, ring: &mut Ring) {
-        self.lent.drain(..).for_each(|received| ring.give_back(received));
-    }
-
     /// One write of every request that a server is to have.
-    pub(super) fn write(&mut self, core: &mut Core, io: &mut Io, id: ConnectionId, now: Micros, log: &Log) {
+    pub(in crate::net) fn write(
+        &mut self,
+        core: &mut Core,
+        io: &mut Io,
+        id: ConnectionId,
+        now: Micros,
+        log: &Log,
+    ) {
         let written = match &mut self.links[id.0].wire {
             Some(Wire::Polled(socket)) if socket.writable => socket.write(core.server_output(id)),
             Some(Wire::Ringed(ringed)) => {
@@ -497,7 +388,7 @@ impl Servers {
     }
 
     /// Closes a connection that the core is done with.
-    pub(super) fn close(&mut self, io: &mut Io, id: ConnectionId, log: &Log) {
+    pub(in crate::net) fn close(&mut self, io: &mut Io, id: ConnectionId, log: &Log) {
         let Some(link) = self.links.get_mut(id.0) else { return };
         let handshaking = link.wire.as_ref().is_some_and(Wire::is_handshaking) && !link.connecting;
         if handshaking && link.shared && !std::mem::replace(&mut link.down, true) {
