@@ -31,12 +31,19 @@ const NESTED: u16 = 0x8000;
 /// Requests that go out together: the answers must have room.
 const BATCH: usize = 96;
 /// What a router calls itself.
-const ROUTER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+pub const ROUTER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
-/// The namespaces, held: the VMs', and the routers' to keep them.
+/// The namespaces, held.
 struct Made {
-    _routers: Vec<OwnedFd>,
+    routers: Vec<OwnedFd>,
     vms: Vec<(OwnedFd, Ipv4Addr)>,
+}
+
+/// A router and a VM with a plain veth pair between them.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    let mut made = make(1, 1)?;
+    let (vm, _) = made.vms.pop().context("a VM")?;
+    Ok((made.routers.pop().context("a router")?, vm))
 }
 
 /// Makes so many VMs in so many networks, and tells how long that took. The calling process must have a user namespace and
@@ -54,7 +61,7 @@ pub fn run(vms: u32, networks: u32) -> Result<Duration> {
 }
 
 fn make(vms: u32, networks: u32) -> Result<Made> {
-    let mut made = Made { _routers: Vec::new(), vms: Vec::new() };
+    let mut made = Made { routers: Vec::new(), vms: Vec::new() };
     for network in 0..networks {
         let count = vms / networks + u32::from(network < vms % networks);
         let (router, mut netlink) = namespace()?;
@@ -86,7 +93,7 @@ fn make(vms: u32, networks: u32) -> Result<Made> {
             made.vms.push((fd, own));
         }
         netlink.finish()?;
-        made._routers.push(router);
+        made.routers.push(router);
     }
     Ok(made)
 }

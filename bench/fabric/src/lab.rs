@@ -58,6 +58,13 @@ impl<'t> Up<'t> {
         Ok(Agent::connect(&self.folder.path().join(NAME).join("agent.sock"))?)
     }
 
+    /// `tombolo exec`: a program in a VM.
+    pub fn exec(&self, vm: &str, words: &[&str]) -> Command {
+        let mut command = command(self.tombolo, self.folder.path(), "exec");
+        command.arg(vm).arg("--").args(words);
+        command
+    }
+
     fn run(&self, command: &mut Command) -> Result<()> {
         let errors = self.folder.path().join("errors");
         let file = OpenOptions::new().create(true).append(true).open(&errors)?;

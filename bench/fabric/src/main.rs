@@ -4,10 +4,11 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tombolo_bench_api::report::{self, Series};
-use tombolo_bench_fabric::floor;
 use tombolo_bench_fabric::measure::{FIGURES, Plan, once};
 use tombolo_bench_fabric::world::Size;
+use tombolo_bench_fabric::{floor, traffic};
 
 /// Measures labs with many VMs.
 #[derive(Debug, Parser)]
@@ -54,6 +55,31 @@ enum Part {
         /// Networks
         networks: u32,
     },
+    /// Measures a plain veth pair once, and prints what it carries
+    #[command(hide = true)]
+    Plain {
+        /// Milliseconds of a stream
+        millis: u64,
+    },
+    /// Measures streams and round trips, within a network and across a peering, beside a plain veth pair
+    #[command(after_help = "Example: tombolo-bench-fabric traffic --rounds 7")]
+    Traffic {
+        /// The release binary of tombolo, if it is not beside this one
+        #[arg(long, value_name = "PATH")]
+        tombolo: Option<PathBuf>,
+        /// How often everything is measured
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        rounds: u32,
+        /// How long a stream is, in milliseconds
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+        millis: u64,
+        /// Firewall rules of each network: the usual number; few and many of them are a tenth and ten times as many
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=2000))]
+        rules: u32,
+        /// How to print the results
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -66,6 +92,12 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.part {
         Some(Part::Floor { vms, networks }) => the_floor(vms, networks),
+        Some(Part::Plain { millis }) => the_veth(millis),
+        Some(Part::Traffic { tombolo, rounds, millis, rules, format }) => {
+            let plan =
+                traffic::Plan { time: Duration::from_millis(millis), rules: [rules / 10, rules, rules * 10] };
+            the_traffic(tombolo, rounds, plan, format)
+        }
         None => run(&args),
     };
     match result {
@@ -82,6 +114,35 @@ fn the_floor(vms: u32, networks: u32) -> Result<()> {
     tombolo_agent::enter_lab()?;
     println!("{:.3}", floor::run(vms, networks)?.as_secs_f64() * 1e3);
     Ok(())
+}
+
+fn the_veth(millis: u64) -> Result<()> {
+    tombolo_agent::enter_lab()?;
+    println!("{}", serde_json::to_string(&traffic::through_veth(Duration::from_millis(millis))?)?);
+    Ok(())
+}
+
+fn the_traffic(tombolo: Option<PathBuf>, rounds: u32, plan: traffic::Plan, format: Format) -> Result<()> {
+    let own = std::env::current_exe()?;
+    let tombolo = tombolo.unwrap_or_else(|| own.with_file_name("tombolo"));
+    let program = own.with_file_name("tombolo-bench-traffic");
+    if let Some(path) = [&tombolo, &program].into_iter().find(|path| !path.exists()) {
+        bail!("{} is not there: cargo build --release -p tombolo -p tombolo-bench-fabric", path.display());
+    }
+    let mut series = Series { name: "tombolo".to_owned(), rounds: Vec::new() };
+    for round in 1..=rounds {
+        eprintln!("round {round} of {rounds}");
+        series.rounds.push(traffic::once(&tombolo, &own, &program, plan)?);
+    }
+    print(&traffic::FIGURES, &[series], format);
+    Ok(())
+}
+
+fn print(figures: &[(&str, &str)], all: &[Series], format: Format) {
+    match format {
+        Format::Text => print!("{}", report::table(figures, all)),
+        Format::Json => println!("{:#}", report::json(figures, all)),
+    }
 }
 
 fn run(args: &Args) -> Result<()> {
@@ -112,9 +173,6 @@ fn run(args: &Args) -> Result<()> {
             series.rounds.push(once(path, &own, plan).with_context(|| (*name).to_owned())?);
         }
     }
-    match args.format {
-        Format::Text => print!("{}", report::table(&FIGURES, &all)),
-        Format::Json => println!("{:#}", report::json(&FIGURES, &all)),
-    }
+    print(&FIGURES, &all, args.format);
     Ok(())
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
 use tombolo_bench_fabric::measure::FIGURES;
+use tombolo_bench_fabric::traffic;
 
 /// The binary under test, of the same profile as this test. `cargo test -p` of this crate alone does not build it.
 fn tombolo() -> PathBuf {
@@ -37,6 +38,19 @@ fn quick_has_every_figure() {
     }
     let text = bench("text");
     assert!(FIGURES.iter().all(|(name, _)| text.contains(name)), "{text}");
+}
+
+#[test]
+fn traffic_has_every_figure() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tombolo-bench-fabric"));
+    command.args(["traffic", "--rounds", "1", "--millis", "20", "--rules", "10", "--format", "json"]);
+    let output = command.arg("--tombolo").arg(tombolo()).output().expect("the benchmark");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let medians = &value["contenders"][0]["medians"];
+    for (name, _) in traffic::FIGURES {
+        assert!(medians[name].as_f64().is_some_and(|figure| figure > 0.0), "{name}: {medians}");
+    }
 }
 
 #[test]
