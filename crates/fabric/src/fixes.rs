@@ -9,10 +9,12 @@ use crate::trace::{Cause, State, Trace};
 use crate::{Flow, compile, trace};
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use tombolo_model::{
-    Action, Change, ConnectMode, Direction, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4,
-    NetworkKey, NicSpec, PeeringSpec, PeeringState, PortRange, Protocol, RedisKey, RedisSpec, SubnetworkKey,
-    Timestamp, World, redis,
+    Action, Change, ConnectMode, Direction, Endpoint, FirewallKey, FirewallSpec, Forward, ForwardSpec,
+    ForwardingRule, ForwardingRuleKey, ForwardingRuleSpec, InstanceKey, InstanceSpec, L4, NetworkKey,
+    NicSpec, PeeringSpec, PeeringState, PortRange, Protocol, Purpose, RedisKey, RedisSpec, Subnetwork,
+    SubnetworkKey, Timestamp, World, redis,
 };
 
 /// A way to make a flow reachable.
@@ -38,6 +40,8 @@ pub fn fixes(world: &World, found: &Trace, now: Timestamp) -> Vec<Fix> {
     let fabric = compile(world);
     let mut candidates =
         vec![open_gates(world, &found.flow, Vec::new(), now), external(world, &fabric, found, now)];
+    candidates.push(endpoint(world, found, now));
+    candidates.push(global_access(world, found, now));
     if let Some((target, nic)) = destination(&fabric, &found.flow) {
         candidates.push(peer(world, &fabric, &found.flow, target, now));
         if let Owner::Redis(key) = &nic.owner {
@@ -101,6 +105,68 @@ fn external(world: &World, fabric: &Fabric, found: &Trace, now: Timestamp) -> Op
     let rules = fix.changes.len() - 1;
     let what = format!("an external address for {}", key.name);
     let title = if rules == 0 { what } else { format!("{what} + allow {flow}") };
+    Some(Fix { title, ..fix })
+}
+
+/// An endpoint in the flow's own network, of the service that it means by the endpoint of a peer.
+fn endpoint(world: &World, found: &Trace, now: Timestamp) -> Option<Fix> {
+    let flow = &found.flow;
+    if found.cause() != Some(Cause::PscEndpointAccessedFromPeeredNetwork) {
+        return None;
+    }
+    let network = &found.steps.last()?.network;
+    let is = |rule: &&Arc<ForwardingRule>| rule.network == *network && rule.address == flow.destination;
+    let rule = world.forwarding_rules.values().find(is)?;
+    let Forward::Service(Endpoint { attachment, .. }) = &rule.to else { return None };
+    let place = |(key, found): &(&SubnetworkKey, &Arc<Subnetwork>)| {
+        found.network == flow.network && key.region == attachment.region && found.purpose == Purpose::Private
+    };
+    let (subnetwork, _) = world.subnetworks.iter().find(place)?;
+    let base = format!("{}-endpoint", attachment.name);
+    let key = |n: u32| {
+        let name = if n == 0 { base.clone() } else { format!("{base}-{n}") };
+        ForwardingRuleKey::new(&flow.network.project, &attachment.region, name)
+    };
+    let key = (0..).map(key).find(|key| !world.forwarding_rules.contains_key(key))?;
+    let spec = ForwardingRuleSpec {
+        key: key.clone(),
+        network: flow.network.clone(),
+        subnetwork: subnetwork.clone(),
+        address: None,
+        to: ForwardSpec::Service(attachment.clone()),
+        global: false,
+    };
+    let change = Change::ForwardingRuleInsert(spec);
+    let address = world.apply(&change, now).ok()?.forwarding_rules.get(&key)?.address;
+    let leg = Flow { destination: address, ..flow.clone() };
+    let fix = open_gates(world, &leg, vec![change], now)?;
+    let title = format!("an endpoint of {} in {}", attachment.name, flow.network.name);
+    Some(Fix { title, ..fix })
+}
+
+/// Global access to the rule, and to the one of the service that it is an endpoint of.
+fn global_access(world: &World, found: &Trace, now: Timestamp) -> Option<Fix> {
+    if found.cause() != Some(Cause::ForwardingRuleRegionMismatch) {
+        return None;
+    }
+    // Several networks may have the address: what would not help is not offered.
+    let rules = world.forwarding_rules.iter().filter(|(_, rule)| rule.address == found.flow.destination);
+    let of_service = |rule: &ForwardingRule| match &rule.to {
+        Forward::Service(endpoint) => {
+            world.service_attachments.get(&endpoint.attachment).map(|at| at.target.clone())
+        }
+        Forward::Instance { .. } => None,
+    };
+    let near = rules.flat_map(|(key, rule)| [Some(key.clone()), of_service(rule)]).flatten();
+    let closed = near.filter(|key| world.forwarding_rules.get(key).is_some_and(|rule| !rule.global));
+    let changes: Vec<Change> =
+        closed.map(|rule| Change::ForwardingRuleSetGlobal { rule, global: true }).collect();
+    let names = changes.iter().filter_map(|change| match change {
+        Change::ForwardingRuleSetGlobal { rule, .. } => Some(rule.name.as_str()),
+        _ => None,
+    });
+    let title = format!("global access to {}", names.collect::<Vec<_>>().join(" and "));
+    let fix = open_gates(world, &found.flow, changes, now)?;
     Some(Fix { title, ..fix })
 }
 
@@ -300,7 +366,9 @@ fn impossible(fabric: &Fabric, flow: &Flow) -> Option<Fix> {
 /// `1 VM, 1 rule`
 fn count(changes: &[Change]) -> String {
     type Kind = fn(&Change) -> bool;
-    let kinds: [(&str, Kind); 4] = [
+    let kinds: [(&str, Kind); 6] = [
+        ("endpoint", |c| matches!(c, Change::ForwardingRuleInsert(_))),
+        ("flag", |c| matches!(c, Change::ForwardingRuleSetGlobal { .. })),
         ("address", |c| matches!(c, Change::AccessConfigAdd { .. })),
         ("VM", |c| matches!(c, Change::InstanceInsert(_))),
         ("peering", |c| matches!(c, Change::PeeringAdd(_))),

@@ -9,7 +9,7 @@
 
 use crate::fabric::{Fabric, Network};
 use crate::firewall::{Packet, l4_matches};
-use crate::trace::{Cause, State, Verdict, Way, arrive, drop, push};
+use crate::trace::{Cause, State, Verdict, Way, arrive, drop_in, push};
 use crate::{Flow, Nic};
 use ipnet::Ipv4Net;
 use std::collections::BTreeMap;
@@ -146,16 +146,16 @@ pub(crate) fn take(
         To::Service(_) | To::NotAccepted(_) if *key != flow.network => {
             let what = format!("{} is for clients in {}", rule.name, key.name);
             let detail = "Private Service Connect does not cross a peering".to_owned();
-            drop(way, flow, Cause::PscEndpointAccessedFromPeeredNetwork, what, detail)
+            drop_in(way, key, Cause::PscEndpointAccessedFromPeeredNetwork, what, detail)
         }
         To::NotAccepted(status) => {
             let detail = format!("its connection is {}", status.as_str());
-            drop(way, flow, Cause::PscConnectionNotAccepted, rule.name.clone(), detail)
+            drop_in(way, key, Cause::PscConnectionNotAccepted, rule.name.clone(), detail)
         }
         To::Nic { .. } | To::Service(_) if !fabric.is_for(rule, region) => {
             let what = format!("{} is for clients in {}", rule.name, rule.region);
             let detail = format!("no global access from {region}");
-            drop(way, flow, Cause::ForwardingRuleRegionMismatch, what, detail)
+            drop_in(way, key, Cause::ForwardingRuleRegionMismatch, what, detail)
         }
         To::Nic { .. } | To::Nobody { .. } => give((key, network), rule, flow, way),
         To::Service(service) => {
@@ -165,7 +165,7 @@ pub(crate) fn take(
             let inside = Flow { source: service.nat, destination: service.address, ..flow.clone() };
             match fabric.rule_of(service) {
                 Some((key, network, rule)) => give((key, network), rule, &inside, way),
-                None => gone(rule, flow, way),
+                None => gone(&service.network, rule, way),
             }
         }
     }
@@ -182,24 +182,24 @@ fn give((key, network): (&NetworkKey, &Network), rule: &Forwarding, flow: &Flow,
         To::Nic { address, takes } => (address, takes),
         To::Nobody { exists: true } => {
             let why = "its instance does not run".to_owned();
-            return drop(way, flow, Cause::InstanceNotRunning, rule.name.clone(), why);
+            return drop_in(way, key, Cause::InstanceNotRunning, rule.name.clone(), why);
         }
         // No endpoint is published.
-        To::Nobody { exists: false } | To::Service(_) | To::NotAccepted(_) => return gone(rule, flow, way),
+        To::Nobody { exists: false } | To::Service(_) | To::NotAccepted(_) => return gone(key, rule, way),
     };
     let packet = Packet { far: flow.source, protocol: flow.protocol, port: flow.port };
     if !l4_matches(takes, &packet) {
         let (what, detail) = (format!("{} does not take {flow}", rule.name), format!("it takes {takes}"));
-        return drop(way, flow, Cause::ForwardingRuleMismatch, what, detail);
+        return drop_in(way, key, Cause::ForwardingRuleMismatch, what, detail);
     }
-    let Some(nic) = network.nics.get(address) else { return gone(rule, flow, way) };
+    let Some(nic) = network.nics.get(address) else { return gone(key, rule, way) };
     let detail = format!("{takes} to {} nic{}", nic.owner.name(), nic.index);
     push(way, State::ApplyForwardingRule, key, rule.name.clone(), detail);
     arrive(key, network, nic, flow, way, false)
 }
 
 /// The rule leads to nobody.
-fn gone(rule: &Forwarding, flow: &Flow, way: &mut Way) -> Verdict {
+fn gone(key: &NetworkKey, rule: &Forwarding, way: &mut Way) -> Verdict {
     let why = "its instance does not exist".to_owned();
-    drop(way, flow, Cause::ForwardingRuleNoInstances, rule.name.clone(), why)
+    drop_in(way, key, Cause::ForwardingRuleNoInstances, rule.name.clone(), why)
 }

@@ -523,8 +523,19 @@ pub(crate) fn push(way: &mut Way, state: State, network: &NetworkKey, what: Stri
 }
 
 /// Adds the step that the packet does not pass.
-pub(crate) fn drop(way: &mut Way, flow: &Flow, cause: Cause, what: String, detail: String) -> Verdict {
+fn drop(way: &mut Way, flow: &Flow, cause: Cause, what: String, detail: String) -> Verdict {
     let network = way.steps.last().map_or_else(|| flow.network.clone(), |s| s.network.clone());
+    drop_in(way, &network, cause, what, detail)
+}
+
+/// The same, where the packet is in a network already that has no step yet.
+pub(crate) fn drop_in(
+    way: &mut Way,
+    network: &NetworkKey,
+    cause: Cause,
+    what: String,
+    detail: String,
+) -> Verdict {
     let state = match cause {
         Cause::NoRoute
         | Cause::RouteBlackhole
@@ -532,6 +543,7 @@ pub(crate) fn drop(way: &mut Way, flow: &Flow, cause: Cause, what: String, detai
         | Cause::NoExternalAddress => State::ApplyRoute,
         _ => State::Drop,
     };
+    let network = network.clone();
     way.steps.push(Step { state, cause: Some(cause), network, what, detail, rule: None });
     Verdict::Dropped(cause)
 }

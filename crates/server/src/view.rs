@@ -118,7 +118,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// What `redis-1`, `redis-1:6380`, `vm-2`, `vm-2:22`, `10.2.0.2` or `10.2.0.2:22` stands for.
+    /// What `redis-1`, `redis-1:6380`, `vm-2`, `vm-2:22`, a forwarding rule's name, `10.2.0.2` or `10.2.0.2:22` stands for.
     pub fn target(&self, text: &str) -> Result<Target, String> {
         if text.parse::<std::net::Ipv6Addr>().is_ok() {
             return Err(format!("'{text}': IPv6 is not supported yet"));
@@ -143,11 +143,15 @@ impl<'a> View<'a> {
         }
         let instance = self.instance(name).ok().and_then(|key| self.world.instances.get(key));
         let Some(instance) = instance else {
+            let mut rules = self.world.forwarding_rules.iter().filter(|(key, _)| key.name == name);
+            if let (Some((_, rule)), None) = (rules.next(), rules.next()) {
+                return Ok(Target { address: rule.address, port });
+            }
             let known = self.world.redis.keys().map(|k| k.name.clone());
             let known = known.chain(self.world.instances.keys().map(|k| k.name.clone()));
             let known: Vec<_> = known.collect();
             return Err(format!(
-                "'{name}' is neither an address nor an instance nor a redis instance of the lab ({})",
+                "'{name}' is neither an address nor an instance nor a redis instance nor a forwarding rule of the lab ({})",
                 known.join(", ")
             ));
         };
@@ -270,7 +274,8 @@ impl<'a> View<'a> {
         Ok(Packets { sent, delivered })
     }
 
-    /// Whether a probe arrived at an endpoint that has the flow's destination address. Of Google's link-local server
+    /// Whether a probe arrived at an endpoint that has the flow's destination address, or at the published service that
+    /// this leads to. Of Google's link-local server
     /// only a reply can tell.
     pub fn delivered(&self, flow: &Flow, seen: &Seen) -> bool {
         if flow.destination == METADATA_SERVER {
@@ -278,7 +283,11 @@ impl<'a> View<'a> {
         }
         let owners = self.fabric.networks.values().filter_map(|n| n.nic_with(flow.destination));
         let external = self.fabric.with_external(flow.destination).map(|(_, _, nic)| nic);
-        owners.chain(external).any(|nic| seen.arrived.contains(&nic.owner.to_string()))
+        let published = self.fabric.published().filter_map(|(network, endpoint, service)| {
+            let meant = *network == flow.network && endpoint == flow.destination;
+            self.fabric.networks.get(&service.network)?.nic_with(service.address).filter(|_| meant)
+        });
+        owners.chain(external).chain(published).any(|nic| seen.arrived.contains(&nic.owner.to_string()))
     }
 }
 

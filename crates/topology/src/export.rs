@@ -3,13 +3,14 @@
 //! What the file cannot say is not guessed at from a list that somebody would have to keep: the text is read again, and
 //! whatever the World that comes of it has otherwise is told.
 
-use crate::parse;
+use crate::{forwarding, parse};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
     Action, Change, ConnectMode, Direction, Exchange, Firewall, FirewallPolicy, FirewallPolicyKey, Instance,
-    L4, LogMetadata, Network, NetworkKey, NextHop, Route, RouteKey, Timestamp, World, network::DEFAULT_MTU,
+    L4, LogMetadata, Network, NetworkKey, NextHop, Purpose, Route, RouteKey, Timestamp, World,
+    network::DEFAULT_MTU,
 };
 
 /// A World as text.
@@ -118,6 +119,9 @@ fn file(world: &World) -> Value {
     put(&mut map, "firewallPolicies", policies.collect::<Value>());
     let instances = world.instances.iter().map(|(key, found)| instance(key, found));
     put(&mut map, "instances", instances.collect::<Value>());
+    for (field, items) in forwarding::export(world) {
+        put(&mut map, field, items);
+    }
     put(&mut map, "redis", redis.collect::<Value>());
     Value::Object(map)
 }
@@ -161,8 +165,13 @@ fn network(world: &World, key: &NetworkKey, found: &Network) -> Value {
     let own = world.subnetworks.iter().filter(|(_, subnetwork)| subnetwork.network == *key);
     // Those of an auto-mode network come with it.
     let said = own.filter(|(subnetwork, _)| !(found.auto_create_subnetworks && subnetwork.name == key.name));
-    let subnetworks = said
-        .map(|(key, found)| json!({ "name": key.name, "region": key.region, "ipCidrRange": found.range }));
+    let subnetworks = said.map(|(key, found)| {
+        let mut said = json!({ "name": key.name, "region": key.region, "ipCidrRange": found.range });
+        if found.purpose != Purpose::Private {
+            said["purpose"] = json!(found.purpose.as_str());
+        }
+        said
+    });
     put(&mut map, "subnetworks", subnetworks.collect::<Value>());
     let users = found
         .peerings
@@ -367,8 +376,10 @@ fn normal(world: &World) -> BTreeMap<String, Value> {
                 }
             }
             "networks" => {
+                // Either side of such a peering has a network's number in its name.
+                let hidden = managed(&json!(name));
                 for peering in value.get_mut("peerings").and_then(Value::as_array_mut).into_iter().flatten() {
-                    if managed(&peering["peer"]) {
+                    if hidden || managed(&peering["peer"]) {
                         peering["name"] = json!("redis-peer");
                     }
                 }

@@ -5,13 +5,13 @@
 use crate::form::{Defs, Form, Reader, form};
 use crate::node::{Kind, Node};
 use crate::value::{
-    Int, Loose, Mode, Name, Plain, PolicyOrder, Port, ProbeProtocol, ProjectId, RangeOrName, RegionName,
-    Seconds, Service, Status, TransitEncryption, Word, ZoneName,
+    Acceptance, ForwardedProtocol, Int, Loose, Mode, Name, Plain, PolicyOrder, Port, ProbeProtocol,
+    ProjectId, RangeOrName, RegionName, Seconds, Service, Status, TransitEncryption, Word, ZoneName,
 };
 use ipnet::Ipv4Net;
 use serde_json::json;
 use std::net::Ipv4Addr;
-use tombolo_model::{Action, Direction, LogMetadata, PortRange, Protocol, RedisTier};
+use tombolo_model::{Action, Direction, LogMetadata, PortRange, Protocol, Purpose, RedisTier};
 
 form! {
     /// A topology file of Tombolo: projects, networks, instances, Redis instances and checks of what reaches what.
@@ -24,6 +24,12 @@ form! {
         "firewallPolicies" firewall_policies: Vec<FirewallPolicy>,
         /// The VM instances.
         "instances" instances: Vec<Instance>,
+        /// Target instances: what forwarding rules call the instances that they lead to.
+        "targetInstances" target_instances: Vec<TargetInstance>,
+        /// Forwarding rules: addresses that lead to target instances, and endpoints of Private Service Connect.
+        "forwardingRules" forwarding_rules: Vec<ForwardingRule>,
+        /// Service attachments: forwarding rules that are published by Private Service Connect.
+        "serviceAttachments" service_attachments: Vec<ServiceAttachment>,
         /// The Memorystore for Redis instances.
         "redis" redis: Vec<Redis>,
         /// What must and must not work once all is up.
@@ -104,6 +110,9 @@ form! {
         "region" region: RegionName,
         /// Its primary range, such as `10.1.0.0/16`: /8 to /29, no host bits set.
         "ipCidrRange" ip_cidr_range: Ipv4Net,
+        /// PRIVATE (when left out), or PRIVATE_SERVICE_CONNECT: no instance is in it, and its addresses are what clients
+        /// of published services become.
+        "purpose" purpose: Option<Word<Purpose>>,
     }
 }
 
@@ -351,6 +360,89 @@ form! {
         /// Its value.
         "value" value: Loose,
     }
+}
+
+form! {
+    /// A target instance.
+    resource TargetInstance {
+        /// The target instance's name.
+        "name" name: Name,
+        /// The project that it is in. May be left out when the file has one project.
+        "project" project: Option<ProjectId>,
+        /// Its zone, which is its instance's.
+        "zone" zone: ZoneName,
+        /// The instance, by name, `PROJECT/ZONE/NAME`, path or URL.
+        "instance" instance: Plain,
+        /// The network whose interface of the instance gets the packets; that of `nic0` when left out.
+        "network" network: Option<Plain>,
+    }
+}
+
+form! {
+    /// A forwarding rule: an internal address that leads to a target instance, or, as an endpoint of Private Service
+    /// Connect, to a published service.
+    resource ForwardingRule {
+        /// The rule's name, unique in its project and region.
+        "name" name: Name,
+        /// The project that it is in. May be left out when the file has one project.
+        "project" project: Option<ProjectId>,
+        /// Its region, such as `us-central1`.
+        "region" region: RegionName,
+        /// The target instance or the service attachment that it leads to, by name, path or URL.
+        "target" target: Plain,
+        /// The subnetwork that its address is from.
+        "subnetwork" subnetwork: Plain,
+        /// A certain address of the subnetwork; the first free one when left out.
+        "IPAddress" ip_address: Option<Ipv4Addr>,
+        /// Target instance: `TCP` (when left out), `UDP`, or `L3_DEFAULT` for everything.
+        "IPProtocol" ip_protocol: Option<Word<ForwardedProtocol>>,
+        /// Target instance: up to five ports. Give either these or `allPorts`.
+        "ports" ports: Option<Vec<Port>>,
+        /// Target instance: whether every port leads there.
+        "allPorts" all_ports: Option<bool>,
+        /// Target instance: whether clients of other regions may use it; false when left out.
+        "allowGlobalAccess" allow_global_access: Option<bool>,
+        /// Endpoint: whether clients of other regions may use it; false when left out.
+        "allowPscGlobalAccess" allow_psc_global_access: Option<bool>,
+    }
+}
+
+form! {
+    /// A service attachment of Private Service Connect.
+    resource ServiceAttachment {
+        /// The service attachment's name.
+        "name" name: Name,
+        /// The project that it is in. May be left out when the file has one project.
+        "project" project: Option<ProjectId>,
+        /// Its region, such as `us-central1`.
+        "region" region: RegionName,
+        /// The forwarding rule that is published, by name, path or URL.
+        "targetService" target_service: Plain,
+        /// The subnetworks that its clients' addresses are from, by name, path or URL; their purpose is
+        /// PRIVATE_SERVICE_CONNECT.
+        "natSubnets" nat_subnets: Required<Plain>,
+        /// ACCEPT_AUTOMATIC (when left out) takes every endpoint, ACCEPT_MANUAL those that `consumerAcceptLists` says.
+        "connectionPreference" connection_preference: Option<Word<Acceptance>>,
+        /// Whose endpoints are taken.
+        "consumerAcceptLists" consumer_accept_lists: Vec<ConsumerLimit>,
+        /// Whose endpoints are not: projects or networks.
+        "consumerRejectLists" consumer_reject_lists: Vec<Plain>,
+        /// Whether changes of the lists change what was accepted or rejected before; false when left out.
+        "reconcileConnections" reconcile_connections: Option<bool>,
+    }
+}
+
+form! {
+    /// Whose endpoints a service attachment takes.
+    part ConsumerLimit {
+        /// The project that the endpoints are in.
+        "projectIdOrNum" project_id_or_num: Option<Plain>,
+        /// The network that the endpoints are in, by name, path or URL.
+        "networkUrl" network_url: Option<Plain>,
+        /// How many of them.
+        "connectionLimit" connection_limit: Int<1, 65535>,
+    }
+    exactly_one { "projectIdOrNum", "networkUrl" }
 }
 
 form! {

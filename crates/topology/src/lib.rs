@@ -18,6 +18,7 @@ mod diagnostic;
 mod export;
 mod file;
 mod form;
+mod forwarding;
 mod lower;
 mod lower_check;
 mod names;

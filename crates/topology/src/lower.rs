@@ -1,6 +1,6 @@
 //! From the file as written to changes, in the order in which they can be made:
 //! projects, services, Shared VPCs, networks, subnetworks, instances, firewalls, firewall policies, routes, peerings, allocated ranges,
-//! connections to Google's services, redis.
+//! connections to Google's services, redis, forwarding rules.
 
 use crate::diagnostic::{Diagnostic, Source};
 use crate::file::{File, Firewall, Instance, L4, Network, PolicyRule, Project, Redis, Route};
@@ -14,8 +14,8 @@ use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
     Action, AddressKey, AddressSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange, FirewallKey,
     FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, LogMetadata, NetworkKey, NetworkSpec,
-    NextHop, NicSpec, PeeringSpec, RedisKey, RedisSpec, Reserve, RouteKey, RouteSpec, ServiceAccount,
-    SubnetworkKey, SubnetworkSpec, region::Region,
+    NextHop, NicSpec, PeeringSpec, Purpose, RedisKey, RedisSpec, Reserve, RouteKey, RouteSpec,
+    ServiceAccount, SubnetworkKey, SubnetworkSpec, region::Region,
 };
 
 /// The four rules of the network `default`, which must go before it can.
@@ -57,6 +57,7 @@ pub(crate) fn lower(file: &File, source: &Source, root: &Node) -> Result<Lowered
     lower.peerings(&owners);
     lower.connections(&owners);
     lower.redis(&owners);
+    lower.forwarding(&owners);
     let checks = lower.checks();
     if lower.errors.is_empty() { Ok(Lowered { changes: lower.changes, checks }) } else { Err(lower.errors) }
 }
@@ -92,7 +93,7 @@ impl<'f> Lower<'f> {
     }
 
     /// Adds a change.
-    fn change(&mut self, path: &str, change: Change) {
+    pub(crate) fn change(&mut self, path: &str, change: Change) {
         let located = self.located(change, path.to_owned());
         self.changes.push(located);
     }
@@ -175,7 +176,10 @@ impl<'f> Lower<'f> {
                     network: key.clone(),
                     range: subnetwork.ip_cidr_range,
                 };
-                self.change(&format!("{path}.subnetworks[{i}]"), Change::SubnetworkInsert(spec));
+                let for_nat = subnetwork.purpose.is_some_and(|said| said.0 == Purpose::PrivateServiceConnect);
+                let change =
+                    if for_nat { Change::NatSubnetworkInsert(spec) } else { Change::SubnetworkInsert(spec) };
+                self.change(&format!("{path}.subnetworks[{i}]"), change);
             }
         }
     }

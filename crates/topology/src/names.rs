@@ -4,7 +4,10 @@
 use crate::value::unknown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::{fmt::Display, str::FromStr};
-use tombolo_model::{InstanceKey, NetworkKey, RedisKey, SubnetworkKey};
+use tombolo_model::{
+    ForwardingRuleKey, InstanceKey, NetworkKey, RedisKey, ServiceAttachmentKey, SubnetworkKey,
+    TargetInstanceKey,
+};
 
 /// Everything in the file that can be named, by bare name.
 #[derive(Debug, Default)]
@@ -14,6 +17,11 @@ pub(crate) struct Names {
     pub(crate) subnetworks: ByName<SubnetworkKey>,
     pub(crate) instances: ByName<InstanceKey>,
     pub(crate) redis: ByName<RedisKey>,
+    pub(crate) targets: ByName<TargetInstanceKey>,
+    pub(crate) rules: ByName<ForwardingRuleKey>,
+    pub(crate) attachments: ByName<ServiceAttachmentKey>,
+    /// The network of each subnetwork of the file.
+    pub(crate) network_of: BTreeMap<SubnetworkKey, NetworkKey>,
     /// Networks that have a subnetwork of their own name in every region.
     pub(crate) auto: BTreeSet<NetworkKey>,
 }
@@ -32,7 +40,7 @@ pub(crate) fn by_path<K: FromStr<Err = String>>(text: &str) -> Option<Result<K, 
 }
 
 /// The one resource of those with the name that `wanted` lets pass.
-fn only<K: Display + Clone>(
+pub(crate) fn only<K: Display + Clone>(
     what: &str,
     given: &str,
     among: &ByName<K>,

@@ -4,14 +4,20 @@ use crate::file::Network;
 use crate::lower::Lower;
 use crate::value::{ProjectId, unknown};
 use std::collections::BTreeSet;
-use tombolo_model::{InstanceKey, NetworkKey, RedisKey, SubnetworkKey};
+use tombolo_model::{
+    ForwardingRuleKey, InstanceKey, NetworkKey, RedisKey, ServiceAttachmentKey, SubnetworkKey,
+    TargetInstanceKey,
+};
 
-/// The project of each network, firewall policy, instance and Redis instance.
+/// The project of each network, firewall policy, instance, and so on.
 pub(crate) struct Owners {
     pub(crate) networks: Vec<String>,
     pub(crate) policies: Vec<String>,
     pub(crate) instances: Vec<String>,
     pub(crate) redis: Vec<String>,
+    pub(crate) target_instances: Vec<String>,
+    pub(crate) forwarding_rules: Vec<String>,
+    pub(crate) service_attachments: Vec<String>,
     /// The projects with a network that has private services access.
     pub(crate) with_connection: BTreeSet<String>,
     /// The projects that have a Redis instance.
@@ -31,6 +37,9 @@ impl Lower<'_> {
             policies: Vec::new(),
             instances: Vec::new(),
             redis: Vec::new(),
+            target_instances: Vec::new(),
+            forwarding_rules: Vec::new(),
+            service_attachments: Vec::new(),
             with_connection: BTreeSet::new(),
             with_redis: BTreeSet::new(),
         };
@@ -57,6 +66,24 @@ impl Lower<'_> {
             self.names.instances.entry(instance.name.0.clone()).or_default().insert(key);
             owners.instances.push(owner);
         }
+        for (i, target) in file.target_instances.iter().enumerate() {
+            let owner = of(self, target.project.as_ref(), "targetInstances", i);
+            let key = TargetInstanceKey::new(&owner, &target.zone.0, &target.name.0);
+            self.names.targets.entry(target.name.0.clone()).or_default().insert(key);
+            owners.target_instances.push(owner);
+        }
+        for (i, rule) in file.forwarding_rules.iter().enumerate() {
+            let owner = of(self, rule.project.as_ref(), "forwardingRules", i);
+            let key = ForwardingRuleKey::new(&owner, &rule.region.0, &rule.name.0);
+            self.names.rules.entry(rule.name.0.clone()).or_default().insert(key);
+            owners.forwarding_rules.push(owner);
+        }
+        for (i, attachment) in file.service_attachments.iter().enumerate() {
+            let owner = of(self, attachment.project.as_ref(), "serviceAttachments", i);
+            let key = ServiceAttachmentKey::new(&owner, &attachment.region.0, &attachment.name.0);
+            self.names.attachments.entry(attachment.name.0.clone()).or_default().insert(key);
+            owners.service_attachments.push(owner);
+        }
         for (i, redis) in file.redis.iter().enumerate() {
             let owner = of(self, redis.project.as_ref(), "redis", i);
             let key = RedisKey::new(&owner, &redis.region.0, &redis.name.0);
@@ -72,6 +99,7 @@ impl Lower<'_> {
         let key = NetworkKey::new(project, &network.name.0);
         for subnetwork in &network.subnetworks {
             let key = SubnetworkKey::new(project, &subnetwork.region.0, &subnetwork.name.0);
+            self.names.network_of.insert(key.clone(), NetworkKey::new(project, &network.name.0));
             self.names.subnetworks.entry(subnetwork.name.0.clone()).or_default().insert(key);
         }
         if network.auto_create_subnetworks == Some(true) {

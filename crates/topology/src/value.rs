@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use tombolo_model::{
-    Action, Direction, LogMetadata, PortRange, Protocol, RedisTier, Refusal,
+    Action, Direction, LogMetadata, PortRange, Protocol, Purpose, RedisTier, Refusal,
     key::{check_name, check_project_id},
     project::{COMPUTE, OTHERS, REDIS},
     region::{REGIONS, Region},
@@ -321,6 +321,36 @@ pub(crate) enum PolicyOrder {
 impl Words for PolicyOrder {
     const TABLE: &'static [(&'static str, Self)] =
         &[("AFTER_CLASSIC_FIREWALL", Self::After), ("BEFORE_CLASSIC_FIREWALL", Self::Before)];
+}
+
+impl Words for Purpose {
+    const TABLE: &'static [(&'static str, Self)] =
+        &[("PRIVATE", Purpose::Private), ("PRIVATE_SERVICE_CONNECT", Purpose::PrivateServiceConnect)];
+}
+
+/// Which packets a forwarding rule takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ForwardedProtocol {
+    Tcp,
+    Udp,
+    All,
+}
+
+impl Words for ForwardedProtocol {
+    const TABLE: &'static [(&'static str, Self)] =
+        &[("TCP", Self::Tcp), ("UDP", Self::Udp), ("L3_DEFAULT", Self::All)];
+}
+
+/// Whose endpoints a service attachment takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acceptance {
+    Automatic,
+    Manual,
+}
+
+impl Words for Acceptance {
+    const TABLE: &'static [(&'static str, Self)] =
+        &[("ACCEPT_AUTOMATIC", Self::Automatic), ("ACCEPT_MANUAL", Self::Manual)];
 }
 
 impl Words for RedisTier {

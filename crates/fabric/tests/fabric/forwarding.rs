@@ -1,6 +1,9 @@
 //! Forwarding rules and endpoints of Private Service Connect, as tables.
 
-use crate::tables::table;
+use crate::support::world;
+use crate::tables::{BASE, flow, table};
+use tombolo_fabric::{compile, fixes, trace};
+use tombolo_model::Timestamp;
 
 /// vm-2 behind a rule in vpc-2, which is published, and an endpoint in vpc-1.
 const PUBLISHED: &str = "nat-subnet nat-1 vpc-2 10.3.0.0/24
@@ -132,4 +135,20 @@ fn networks_may_overlap_and_be_the_same() {
         "vm-9 -> 10.2.0.9 tcp/80 : DELIVERED vm-2
          vm-2b -> 10.2.0.20 tcp/80 : DELIVERED vm-2",
     );
+}
+
+#[test]
+fn fixes_for_clients_elsewhere() {
+    for (more, from, want) in [
+        ("", "vm-2b -> 10.1.0.9 tcp/80", "an endpoint of sa in vpc-2: 1 endpoint"),
+        ("", "far-vm -> 10.1.0.9 tcp/80", "global access to e and rule: 2 flags"),
+        ("globally e", "far-vm -> 10.1.0.9 tcp/80", "global access to rule: 1 flag"),
+        ("", "far-vm-2 -> 10.2.0.9 tcp/80", "global access to rule: 1 flag"),
+    ] {
+        let world = world(&[BASE, PUBLISHED, PEERED, OPEN, more].join("\n"));
+        let fabric = compile(&world);
+        let offered = fixes(&world, &trace(&fabric, &flow(&fabric, from)), Timestamp(0));
+        let lines: Vec<_> = offered.iter().map(|fix| format!("{}: {}", fix.title, fix.cost)).collect();
+        assert_eq!(lines, [want], "{from}");
+    }
 }

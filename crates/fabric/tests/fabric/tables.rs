@@ -68,7 +68,7 @@ fn outcome_of(fabric: &Fabric, trace: &Trace) -> String {
 }
 
 /// Two networks with two VMs each, unpeered, no rules.
-const BASE: &str = "project project-1
+pub(crate) const BASE: &str = "project project-1
     network vpc-1
     subnet subnet-1 vpc-1 10.1.0.0/16
     vm vm-1 subnet-1 tags=web

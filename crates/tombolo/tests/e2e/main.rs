@@ -19,6 +19,7 @@ mod logs;
 mod nat;
 mod packets;
 mod policies;
+mod private_service_connect;
 mod restart;
 mod routes;
 mod scope;
