@@ -13,6 +13,7 @@ mod frame;
 mod internet;
 mod links;
 mod packets;
+mod published;
 mod scene;
 mod suite;
 

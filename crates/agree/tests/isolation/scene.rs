@@ -5,7 +5,7 @@
 //!   open    ─┤ vpc-1 ── peering ── vpc-2 ─┬─ peering ── vpc-3 ── far         other ── vpc-4
 //!   closed  ─┘                      peer ─┴─ peering ── the tenant network of redis-1
 //! ```
-//! `internet` is the lab's client there, and open, closed and peer have external addresses; far has Cloud NAT.
+//! vpc-1 and vpc-2 have endpoints of a service that other is behind. `internet` is the lab's client there, and open, closed and peer have external addresses; far has Cloud NAT.
 //! Everybody is open to everything, but `closed` (only port 7777) and redis-1 (Google's rules): what keeps a packet
 //! from them must be something else than a rule that could have been written otherwise.
 
@@ -19,9 +19,11 @@ use tombolo_dataplane::{Desired, Link, Namespace, render};
 use tombolo_fabric::{Fabric, INTERNET_CLIENT, Owner, compile};
 use tombolo_model::instance::mac_of;
 use tombolo_model::{
-    Change, ConnectMode, Exchange, FirewallKey, FirewallSpec, InstanceKey, InstanceSpec, L4, NatRanges,
-    NatSources, NatSpec, NetworkKey, NetworkSpec, NicSpec, PeeringSpec, PortRange, Protocol, RedisKey,
-    RedisSpec, RedisTier, RouterKey, RouterSpec, SubnetworkKey, SubnetworkSpec, Timestamp, World, project,
+    Acceptance, Change, ConnectMode, Exchange, FirewallKey, FirewallSpec, ForwardSpec, ForwardingRuleKey,
+    ForwardingRuleSpec, InstanceKey, InstanceSpec, L4, NatRanges, NatSources, NatSpec, NetworkKey,
+    NetworkSpec, NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier, RouterKey,
+    RouterSpec, ServiceAttachmentKey, ServiceAttachmentSpec, SubnetworkKey, SubnetworkSpec,
+    TargetInstanceKey, TargetInstanceSpec, Timestamp, World, project,
 };
 
 use crate::ear::Ear;
@@ -50,6 +52,13 @@ pub(crate) const PEER_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 4);
 /// Of the gateway that serves far.
 pub(crate) const NAT_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 5);
 pub(crate) const REDIS: Ipv4Addr = Ipv4Addr::new(10, 34, 175, 91);
+
+/// The endpoint in vpc-1 of the service that other is behind, and the one in vpc-2.
+pub(crate) const ENDPOINT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 50);
+pub(crate) const PEER_ENDPOINT: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 50);
+/// The published rule's address, and what clients of the first endpoint become.
+pub(crate) const RULE: Ipv4Addr = Ipv4Addr::new(10, 4, 0, 50);
+pub(crate) const NAT: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 
 /// The VMs: name, network, address.
 const VMS: [(&str, usize, Ipv4Addr); 6] = [
@@ -94,7 +103,12 @@ impl Scene {
     /// A frame that may pass, from one to another.
     pub(crate) fn allowed(&mut self, from: &'static str, to: &'static str) -> Frame {
         self.controls += 1;
-        let outside = if from == "internet" { external(to) } else { None };
+        let outside = match (from, to) {
+            ("internet", to) => external(to),
+            ("mallory", "other") => Some(ENDPOINT),
+            ("peer", "other") => Some(PEER_ENDPOINT),
+            _ => None,
+        };
         let (source, destination) = (address(from), outside.unwrap_or(address(to)));
         let ip = Ip::new(source, destination, UDP);
         let packet = ip.udp((PORT, PORT), format!("control {:08}", self.controls).as_bytes());
@@ -109,6 +123,8 @@ impl Scene {
                 ("mallory", "open"),
                 ("mallory", "peer"),
                 ("peer", "open"),
+                ("mallory", "other"),
+                ("peer", "other"),
                 ("closed", "peer"),
                 ("internet", "open"),
                 ("open", "internet"),
@@ -279,6 +295,7 @@ fn world() -> World {
             min_ports_per_vm: None,
         }],
     }));
+    changes.extend(published(&network, &subnetwork));
     changes.push(Change::RedisInsert(RedisSpec {
         key: RedisKey::new(PROJECT, REGION, "redis-1"),
         authorized_network: network(2),
@@ -293,5 +310,47 @@ fn world() -> World {
         world.apply(change, now).unwrap_or_else(|refusal| panic!("{change:?}: {refusal:?}"))
     });
     assert!(world.redis.values().all(|redis| redis.host == REDIS), "{:?}", world.redis);
+    let nats: Vec<Ipv4Addr> = tombolo_model::service_attachment::nats(&world, &network(4)).collect();
+    assert!(nats.contains(&NAT), "{nats:?}");
     world
+}
+
+/// A service in vpc-4 that takes one port, and its endpoints in vpc-1 and vpc-2.
+fn published(
+    network: &impl Fn(usize) -> NetworkKey,
+    subnetwork: &impl Fn(usize) -> SubnetworkKey,
+) -> Vec<Change> {
+    let nat = SubnetworkKey::new(PROJECT, REGION, "nat");
+    let range = "10.9.0.0/29".parse().unwrap();
+    let target = TargetInstanceKey::new(PROJECT, ZONE, "other");
+    let attachment = ServiceAttachmentKey::new(PROJECT, REGION, "service");
+    let rule = |name: &str, i: usize, address, to| {
+        Change::ForwardingRuleInsert(ForwardingRuleSpec {
+            key: ForwardingRuleKey::new(PROJECT, REGION, name),
+            network: network(i),
+            subnetwork: subnetwork(i),
+            address: Some(address),
+            to,
+            global: false,
+        })
+    };
+    let takes = L4::new(Protocol::UDP, vec![PortRange { first: PORT, last: PORT }]);
+    let spec = ServiceAttachmentSpec {
+        key: attachment.clone(),
+        target: ForwardingRuleKey::new(PROJECT, REGION, "rule"),
+        nat_subnetworks: vec![nat.clone()],
+        acceptance: Acceptance::default(),
+    };
+    vec![
+        Change::NatSubnetworkInsert(SubnetworkSpec { key: nat, network: network(4), range }),
+        Change::TargetInstanceInsert(TargetInstanceSpec {
+            key: target.clone(),
+            instance: InstanceKey::new(PROJECT, ZONE, "other"),
+            network: None,
+        }),
+        rule("rule", 4, RULE, ForwardSpec::Instance { target, takes }),
+        Change::ServiceAttachmentInsert(spec),
+        rule("endpoint-1", 1, ENDPOINT, ForwardSpec::Service(attachment.clone())),
+        rule("endpoint-2", 2, PEER_ENDPOINT, ForwardSpec::Service(attachment)),
+    ]
 }

@@ -4,10 +4,10 @@ use tombolo_agent::SpawnOptions;
 
 use crate::frame::{Frame, ICMP, IPV4, Ip, PORT, TCP, UDP, ethernet};
 use crate::scene::{MALLORY, OPEN, PEER, Scene, gateway_mac, wire};
-use crate::{escapes, internet, links, packets};
+use crate::{escapes, internet, links, packets, published};
 use tombolo_model::instance::mac_of;
 
-/// Something that mallory, which is root in its VM and has raw sockets, or the internet's client tries with frames.
+/// Something that mallory, which is root in its VM and has raw sockets, or another that is named tries with frames.
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt {
     /// Its name.
@@ -37,6 +37,7 @@ fn attempts() -> Vec<Attempt> {
         links::IPV6S,
         links::ETHERTYPES,
         internet::INTERNET,
+        published::PUBLISHED,
     ]
     .concat()
 }
