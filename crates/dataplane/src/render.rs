@@ -45,19 +45,29 @@ pub fn render_with(fabric: &Fabric, faults: &Faults) -> Desired {
 
 /// The namespaces that the Fabric means: no rule of a firewall has a part in them.
 pub(crate) fn state_of(fabric: &Fabric) -> State {
-    let mut namespaces: BTreeMap<String, Namespace> = BTreeMap::new();
+    let mut namespaces = routers_of(fabric, |_| true);
     for (key, network) in &fabric.networks {
-        namespaces.insert(key.to_string(), router(fabric, key, network));
         for nic in network.nics.values() {
             let namespace = namespaces.entry(nic.owner.to_string()).or_default();
             add_endpoint_nic(namespace, key, network, nic);
         }
     }
-    if let Some((key, network)) = fabric.networks.get_key_value(&internet()) {
-        add_external(&mut namespaces, fabric, key, network);
-    }
-    forwarding::add_links(&mut namespaces, fabric);
     State { namespaces: namespaces.into_iter().map(|(name, it)| (name, Arc::new(it))).collect() }
+}
+
+/// The routers of some networks.
+pub(crate) fn routers_of(fabric: &Fabric, some: impl Fn(&NetworkKey) -> bool) -> BTreeMap<String, Namespace> {
+    let chosen = || fabric.networks.iter().filter(|(key, _)| some(key));
+    let mut routers: BTreeMap<String, Namespace> =
+        chosen().map(|(key, network)| (key.to_string(), router(fabric, key, network))).collect();
+    if let Some((key, network)) = fabric.networks.get_key_value(&internet()) {
+        add_external(&mut routers, fabric, key, network);
+    }
+    forwarding::add_links(&mut routers, fabric);
+    // What these have added to others is not all that others are.
+    let names: BTreeSet<String> = chosen().map(|(key, _)| key.to_string()).collect();
+    routers.retain(|name, _| names.contains(name));
+    routers
 }
 
 /// The rules of a network's router.

@@ -5,12 +5,13 @@
 
 use crate::fault::{self, Faults};
 use crate::forwarding;
-use crate::render::{rules_of, state_of};
+use crate::render::{routers_of, rules_of, state_of};
 use crate::rules::Ruleset;
 use crate::state::{Desired, State};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tombolo_fabric::{Fabric, Network};
+use tombolo_model::NetworkKey;
 
 /// What was rendered, and of what; at first nothing, of an empty Fabric.
 #[derive(Clone, Debug, Default)]
@@ -32,64 +33,88 @@ impl Rendered {
 
     /// Renders a Fabric, or the same with other faults.
     pub fn then(&self, fabric: Fabric, faults: &Faults) -> Rendered {
-        let state = self.state(&fabric);
-        let mut rules = BTreeMap::new();
         let mut forwarding = forwarding::of_routers(&fabric);
+        let (mut alike, mut rules) = (BTreeMap::new(), BTreeMap::new());
         for (key, network) in &fabric.networks {
             let name = key.to_string();
             let forwarding = forwarding.remove(key).unwrap_or_default();
             let theirs = fault::of_router(faults, key, network);
-            let before = self.desired.rules.get(&name).zip(self.fabric.networks.get(key));
-            let made = match before {
-                Some((known, same))
-                    if same == network && known.faults == theirs && known.forwarding == forwarding =>
+            let compared = self.fabric.networks.get(key).map(|known| Alike::of(known, network));
+            let made = match (self.desired.rules.get(&name), compared) {
+                (Some(known), Some(Alike { inside: true, rules: true, .. }))
+                    if known.faults == theirs && known.forwarding == forwarding =>
                 {
                     Arc::clone(known)
                 }
-                Some((known, _)) => shared(rules_of(key, network, theirs, forwarding), known),
-                None => Arc::new(rules_of(key, network, theirs, forwarding)),
+                (Some(known), _) => shared(rules_of(key, network, theirs, forwarding), known),
+                (None, _) => Arc::new(rules_of(key, network, theirs, forwarding)),
             };
             rules.insert(name, made);
+            alike.extend(compared.map(|compared| (key, compared)));
         }
+        let state = self.state(&fabric, &alike);
         Rendered { desired: Desired { state, rules }, fabric }
     }
 
-    /// The namespaces of another Fabric.
-    fn state(&self, fabric: &Fabric) -> State {
-        let before = &self.fabric.networks;
-        let same = |(one, other): (&Network, &Network)| wired_alike(one, other);
-        if before.keys().eq(fabric.networks.keys()) && before.values().zip(fabric.networks.values()).all(same)
-        {
-            return self.desired.state.clone();
+    /// The namespaces of another Fabric, whose networks compare like this with those that were there before.
+    fn state(&self, fabric: &Fabric, alike: &BTreeMap<&NetworkKey, Alike>) -> State {
+        let before = &self.desired.state;
+        let same_networks = self.fabric.networks.keys().eq(fabric.networks.keys());
+        if !same_networks || alike.values().any(|alike| !alike.inside) {
+            let mut state = state_of(fabric);
+            for (name, made) in &mut state.namespaces {
+                share(made, before.namespaces.get(name));
+            }
+            return state;
         }
-        let mut state = state_of(fabric);
-        for (name, made) in &mut state.namespaces {
-            share(made, self.desired.state.namespaces.get(name));
+        // Endpoints are the same, and so are routers, but for their ways to others.
+        let other_ways = |key: &NetworkKey| alike.get(key).is_none_or(|alike| !alike.ways);
+        let mut state = before.clone();
+        if fabric.networks.keys().any(other_ways) {
+            for (name, made) in routers_of(fabric, other_ways) {
+                let mut made = Arc::new(made);
+                share(&mut made, before.namespaces.get(&name));
+                state.namespaces.insert(name, made);
+            }
         }
         state
     }
 }
 
-/// Whether two networks mean the same namespaces: they differ in the rules of their firewalls at most.
-fn wired_alike(one: &Network, other: &Network) -> bool {
-    // Without `..`: of a field that is added somebody must say what it means.
-    let Network {
-        google_managed,
-        mtu,
-        nics,
-        services,
-        forwarding,
-        ranges,
-        peers,
-        routes,
-        egress: _,
-        ingress: _,
-    } = one;
-    (google_managed, mtu, ranges, peers, routes)
-        == (&other.google_managed, &other.mtu, &other.ranges, &other.peers, &other.routes)
-        && *forwarding == other.forwarding
-        && *nics == other.nics
-        && *services == other.services
+/// What of two networks is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Alike {
+    /// All that its endpoints' namespaces, other networks' routers and the rest of its own come from.
+    inside: bool,
+    /// Its peers and its routes.
+    ways: bool,
+    /// The rules of its firewall.
+    rules: bool,
+}
+
+impl Alike {
+    fn of(one: &Network, other: &Network) -> Alike {
+        // Without `..`: of a field that is added somebody must say what it means.
+        let Network {
+            google_managed,
+            mtu,
+            nics,
+            services,
+            forwarding,
+            ranges,
+            peers,
+            routes,
+            egress,
+            ingress,
+        } = one;
+        Alike {
+            inside: (google_managed, mtu) == (&other.google_managed, &other.mtu)
+                && (services, forwarding, ranges) == (&other.services, &other.forwarding, &other.ranges)
+                && *nics == other.nics,
+            ways: (peers, routes) == (&other.peers, &other.routes),
+            rules: (egress, ingress) == (&other.egress, &other.ingress),
+        }
+    }
 }
 
 /// Rules, with what they have in common with others shared.

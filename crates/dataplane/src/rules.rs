@@ -201,12 +201,13 @@ impl Ruleset {
 
     /// Adds the chains of interfaces with errors about their own connections.
     fn add_ends(&self, table: &mut Table, before: &Ruleset, known: &Table) {
-        let errors = match known.maps.get(ERRORS).filter(|_| before.ends_of == self.ends_of) {
+        let same = before.ends_of == self.ends_of;
+        let errors = match known.maps.get(ERRORS).filter(|_| same) {
             Some(same) => Arc::clone(same),
             None => Arc::new(self.ends_of.keys().map(|link| (link.clone(), ends_chain(link))).collect()),
         };
         for (chain, (link, own)) in errors.values().zip(&*self.ends_of) {
-            let made = known.chains.get(chain).filter(|_| before.ends_of.get(link) == Some(own));
+            let made = known.chains.get(chain).filter(|_| same || before.ends_of.get(link) == Some(own));
             let made =
                 made.cloned().unwrap_or_else(|| Arc::new(table::Chain { hook: None, rules: ends(own) }));
             table.chains.insert(chain.clone(), made);

@@ -3,7 +3,7 @@
 //! It knows just what a router's rules need, and both forms are made of it alone, so that they cannot differ unnoticed.
 
 use crate::rules::Side;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::{self, Display, Formatter, Write};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -234,8 +234,8 @@ impl Chain {
 
 impl Table {
     /// These chains, and all that their rules lead to, on and on.
-    pub fn led_to_from<'t>(&'t self, chains: impl Iterator<Item = &'t String>) -> BTreeSet<&'t String> {
-        let mut found = BTreeSet::new();
+    pub fn led_to_from<'t>(&'t self, chains: impl Iterator<Item = &'t String>) -> HashSet<&'t String> {
+        let mut found = HashSet::new();
         let mut next: Vec<&String> = chains.collect();
         while let Some(name) = next.pop() {
             if found.insert(name) {

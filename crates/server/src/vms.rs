@@ -46,8 +46,16 @@ pub fn changed(
     let endpoint = |key: &InstanceKey| Owner::Instance(key.clone()).to_string();
     for item in before.instances.diff(&world.instances) {
         match item {
-            DiffItem::Add(key, now) | DiffItem::Update { new: (key, now), .. } if now.running => {
+            DiffItem::Add(key, now) if now.running => {
                 vms.push(instance_vm(world, key, now, bin, secret));
+            }
+            DiffItem::Update { old: (_, then), new: (key, now) } if now.running => {
+                let vm = instance_vm(world, key, now, bin, secret);
+                // Most of what an instance is, the agent need not know. One that was started anew is told in any case.
+                let goes_on = then.running && then.starts == now.starts;
+                if !goes_on || instance_vm(before, key, then, bin, secret) != vm {
+                    vms.push(vm);
+                }
             }
             DiffItem::Add(..) => {}
             DiffItem::Update { old: (key, _), .. } | DiffItem::Remove(key, _) => gone.push(endpoint(key)),
