@@ -67,3 +67,9 @@ variable "proxy_machine_type" {
   type    = string
   default = "e2-small"
 }
+
+variable "consumer_limit" {
+  description = "How many endpoints the first project may have"
+  type        = number
+  default     = 1
+}

@@ -158,8 +158,15 @@ fn add_endpoint_nic(namespace: &mut Namespace, network_key: &NetworkKey, network
     let gateway = Neighbour { link: eth.clone(), address: nic.gateway, mac: mac_of(nic.gateway) };
     namespace.neighbours.insert(gateway);
     // An alias range is the guest's own, as Google's guest agent makes it: `ip route add local RANGE dev eth0`.
+    // What two interfaces have in networks that overlap is its own by one of them.
     for range in &nic.aliases {
-        namespace.routes.insert(Route::new(*range, RouteVia::Local(eth.clone())));
+        let known = namespace
+            .routes
+            .iter()
+            .any(|route| route.destination == *range && matches!(route.via, RouteVia::Local(_)));
+        if !known {
+            namespace.routes.insert(Route::new(*range, RouteVia::Local(eth.clone())));
+        }
     }
     // As on Google's images: nic0 has the default route, the others only the way to their subnetwork.
     let destination = if nic.index == 0 { Ipv4Net::default() } else { nic.range };

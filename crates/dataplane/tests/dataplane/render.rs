@@ -135,3 +135,61 @@ proptest! {
         }
     }
 }
+
+/// World 5665 of `agree`: the guest's kernel has a local address once, whichever interface it is told of.
+#[test]
+fn an_address_of_two_forwarding_rules_is_the_guests_once() {
+    let world = world(
+        "project project-1
+        network vpc-1
+        subnet s-1 vpc-1 10.1.0.0/24
+        subnet same-1 vpc-1 10.9.0.0/24
+        network vpc-2
+        subnet s-2 vpc-2 10.2.0.0/24
+        subnet same-2 vpc-2 10.9.0.0/24
+        vm vm-1 s-1,s-2
+        target t-1 vm-1
+        target t-2 vm-1 network=vpc-2
+        forward f-1 vpc-1 same-1=10.9.0.3 t-1 tcp
+        forward f-2 vpc-2 same-2=10.9.0.3 t-2 tcp",
+    );
+    let desired = render(&compile(&world));
+    let guest = &desired.state.namespaces["projects/project-1/zones/us-central1-a/instances/vm-1"];
+    let local = |route: &&tombolo_dataplane::Route| matches!(route.via, RouteVia::Local(_));
+    assert_eq!(guest.routes.iter().filter(local).count(), 1);
+    // Each router knows the way to it.
+    for network in ["vpc-1", "vpc-2"] {
+        let router = &desired.state.namespaces[&format!("projects/project-1/global/networks/{network}")];
+        assert!(router.routes.iter().any(|route| route.destination.to_string() == "10.9.0.3/32"));
+    }
+}
+
+/// The rules of a published service and of its endpoint, which has another network's address.
+#[test]
+fn the_rules_of_private_service_connect_read_as_they_should() {
+    let world = world(
+        "project project-1
+        network vpc-1
+        subnet s-1 vpc-1 10.1.0.0/24
+        subnet far vpc-1 10.7.0.0/24 europe-west1
+        vm vm-1 s-1
+        vm vm-7 far in=europe-west1
+        network vpc-2
+        subnet s-2 vpc-2 10.1.0.0/24
+        nat-subnet nat vpc-2 10.3.0.0/24
+        vm vm-2 s-2
+        target t vm-2
+        forward f vpc-2 s-2=10.1.0.8 t tcp:80:443
+        publish sa f nat
+        endpoint e vpc-1 s-1=10.1.0.9 sa",
+    );
+    let desired = render(&compile(&world));
+    for network in ["vpc-1", "vpc-2"] {
+        let have = desired.rules[&format!("projects/project-1/global/networks/{network}")].script();
+        let golden = format!("{}/tests/dataplane/golden/psc-{network}.nft", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&golden, &have).unwrap();
+        }
+        assert_eq!(have, fs::read_to_string(&golden).unwrap_or_default());
+    }
+}

@@ -17,7 +17,7 @@ const RECORD: &str = "TOMBOLO_TERRAFORM_RECORD";
 /// To end a command that would hang, in seconds; the provider alone takes a few to start.
 const LIMIT: &str = "900";
 /// What `e2e/terraform` makes.
-const RESOURCES: usize = 21;
+const RESOURCES: usize = 27;
 
 #[test]
 fn terraform_tells_the_story() {
@@ -194,6 +194,9 @@ fn tell(served: &Served, recorder: &Recorder, terraform: &Terraform<'_>) {
     let by_the_proxy = || home.sh("vm-1", "timeout 2 redis-cli -h 10.2.0.3 SET k v").out == "OK\n";
     eventually("vm-1 reaches the Redis instance by the proxy", by_the_proxy);
 
+    let by_the_endpoint = || home.sh("vm-1", "timeout 2 redis-cli -h 10.1.0.9 GET k").out == "v\n";
+    assert!(by_the_endpoint());
+
     let narrow = [
         "internal_sources=[\"10.2.0.0/16\"]",
         "internal_description=Everything from the neighbours",
@@ -203,20 +206,23 @@ fn tell(served: &Served, recorder: &Recorder, terraform: &Terraform<'_>) {
         "routing_mode=GLOBAL",
         "maxmemory_policy=noeviction",
         "proxy_status=TERMINATED",
+        "consumer_limit=2",
     ];
-    terraform.apply(&narrow, 0, 7);
+    terraform.apply(&narrow, 0, 9);
     terraform.has_nothing_to_do(&narrow);
     assert!(!pings(), "vm-1 is none of the neighbours");
+    assert!(!by_the_endpoint(), "the proxy is stopped");
     assert_eq!(policy(), "maxmemory_policy:noeviction");
     let untagged = [
         "vm_2_tags=[]",
         "internal_description=Everything from private addresses, as before",
         "proxy_machine_type=e2-medium",
     ];
-    terraform.apply(&untagged, 0, 8);
+    terraform.apply(&untagged, 0, 10);
     terraform.has_nothing_to_do(&untagged);
     assert!(!pings(), "the rule is not for vm-2");
     eventually("the proxy is back", by_the_proxy);
+    assert!(by_the_endpoint());
     // It stays so: a range can only become larger.
     let wide = ["subnet_1_range=10.0.0.0/15"];
     terraform.apply(&wide, 0, 4);
@@ -230,6 +236,10 @@ fn tell(served: &Served, recorder: &Recorder, terraform: &Terraform<'_>) {
     import("google_compute_network.vpc_1", "projects/project-i-1/global/networks/vpc-1");
     import("google_compute_firewall.internal", "projects/project-i-2/global/firewalls/vpc-2-allow-internal");
     import("google_compute_network_peering.vpc_1_to_vpc_2", "project-i-1/vpc-1/vpc-1-to-vpc-2");
+    let region = "regions/us-central1";
+    let (rule, attachment) = ("google_compute_forwarding_rule", "google_compute_service_attachment.redis");
+    import(&format!("{rule}.redis"), &format!("projects/project-i-2/{region}/forwardingRules/redis-rule"));
+    import(attachment, &format!("projects/project-i-2/{region}/serviceAttachments/redis"));
     terraform.has_nothing_to_do(&wide);
     // The provider never imports labels: it takes them as its own with the next apply, and tells nobody.
     import("google_compute_instance.vm_1", "projects/project-i-1/zones/us-central1-a/instances/vm-1");
