@@ -7,7 +7,7 @@
 use crate::{
     ForwardingRuleKey, L4, NetworkKey, Protocol, Refusal, ServiceAttachmentKey, SubnetworkKey,
     TargetInstanceKey, Timestamp, World, address, key, network, project, range, region, service_attachment,
-    subnetwork,
+    subnetwork, target_instance,
 };
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -300,6 +300,21 @@ pub(crate) fn addresses_of<'w>(
     place: &'w SubnetworkKey,
 ) -> impl Iterator<Item = Ipv4Addr> + 'w {
     world.forwarding_rules.values().filter(move |rule| rule.subnetwork == *place).map(|rule| rule.address)
+}
+
+/// The addresses of the rules that lead to the interface with this address in a network.
+pub fn leading_to<'w>(
+    world: &'w World,
+    network: &'w NetworkKey,
+    nic: Ipv4Addr,
+) -> impl Iterator<Item = Ipv4Addr> + 'w {
+    let leads = move |rule: &&Arc<ForwardingRule>| {
+        let Forward::Instance { target, .. } = &rule.to else { return false };
+        let target = world.target_instances.get(target);
+        rule.network == *network
+            && target.and_then(|target| target_instance::nic_of(world, target)) == Some(nic)
+    };
+    world.forwarding_rules.values().filter(leads).map(|rule| rule.address)
 }
 
 /// A rule with an address of the subnetwork.

@@ -4,8 +4,10 @@ use crate::run::state;
 use crate::view::View;
 use crate::{REDIS_PROGRAM, STARTUP_SCRIPT};
 use serde::Serialize;
+use std::sync::Arc;
 use tombolo_agent::{AgentError, ProcessState};
 use tombolo_fabric::Owner;
+use tombolo_model::{Forward, ForwardingRule, ForwardingRuleKey, World};
 
 /// A lab's status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,6 +19,8 @@ pub struct Status {
     pub instances: Vec<InstanceRow>,
     /// Peerings of users' networks.
     pub peerings: Vec<PeeringRow>,
+    /// Forwarding rules, and endpoints of published services.
+    pub forwarding_rules: Vec<ForwardingRuleRow>,
     /// Redis instances.
     pub redis: Vec<RedisRow>,
 }
@@ -61,6 +65,23 @@ pub struct PeeringRow {
     pub peer: String,
     pub state: String,
     pub state_details: String,
+}
+
+/// A forwarding rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the fields are Google's")]
+pub struct ForwardingRuleRow {
+    pub project: String,
+    pub region: String,
+    pub name: String,
+    #[serde(rename = "IPAddress")]
+    pub ip_address: String,
+    pub network: String,
+    /// The target instance or the service attachment.
+    pub target: String,
+    /// Of an endpoint, whether the published service takes it; empty for other rules.
+    pub psc_connection_status: String,
 }
 
 /// A Redis instance.
@@ -112,7 +133,28 @@ pub fn status(view: &View) -> Result<Status, AgentError> {
     let with_peerings = world.networks.iter().filter(|(key, _)| own(key));
     let peerings =
         with_peerings.flat_map(|(key, n)| n.peerings.iter().map(move |p| peering(key, p))).collect();
-    Ok(Status { networks, instances: instances(view)?, peerings, redis: redis(view)? })
+    let forwarding_rules = forwarding_rules(&view.world);
+    Ok(Status { networks, instances: instances(view)?, peerings, forwarding_rules, redis: redis(view)? })
+}
+
+/// Rows of forwarding rules.
+fn forwarding_rules(world: &World) -> Vec<ForwardingRuleRow> {
+    let row = |(key, rule): (&ForwardingRuleKey, &Arc<ForwardingRule>)| {
+        let (target, status) = match &rule.to {
+            Forward::Instance { target, .. } => (target.to_string(), ""),
+            Forward::Service(endpoint) => (endpoint.attachment.to_string(), endpoint.status.as_str()),
+        };
+        ForwardingRuleRow {
+            project: key.project.clone(),
+            region: key.region.clone(),
+            name: key.name.clone(),
+            ip_address: rule.address.to_string(),
+            network: rule.network.name.clone(),
+            target,
+            psc_connection_status: status.to_owned(),
+        }
+    };
+    world.forwarding_rules.iter().map(row).collect()
 }
 
 /// Rows of instances.

@@ -73,7 +73,20 @@ pub(crate) fn text(status: &Status) -> String {
                 r.state.clone(),
             ]
         });
-    [networks, instances, peerings, redis]
+    let heading = ["FORWARDING RULE", "REGION", "ADDRESS", "NETWORK", "TARGET", "CONNECTION"];
+    let forwarding = rows(heading, &status.forwarding_rules, |rule| {
+        // `targetInstances/t-1`, `serviceAttachments/redis`
+        let kind = rule.target.rsplitn(3, '/').take(2).collect::<Vec<_>>();
+        [
+            rule.name.clone(),
+            rule.region.clone(),
+            rule.ip_address.clone(),
+            rule.network.clone(),
+            kind.into_iter().rev().collect::<Vec<_>>().join("/"),
+            dash(&rule.psc_connection_status),
+        ]
+    });
+    [networks, instances, peerings, forwarding, redis]
         .into_iter()
         .filter(|t| !t.is_empty())
         .collect::<Vec<_>>()

@@ -6,7 +6,7 @@ use crate::{Asker, names};
 use serde_json::Value;
 use tombolo_fabric::METADATA_SERVER;
 use tombolo_model::instance::mac_of;
-use tombolo_model::{Nic, World};
+use tombolo_model::{Nic, World, forwarding_rule};
 
 /// All of it, below `/computeMetadata/v1/`.
 pub(super) fn tree(world: &World, asker: &Asker<'_>) -> Node {
@@ -86,6 +86,7 @@ fn interface(world: &World, wire: &Value, index: usize, nic: &Nic) -> Node {
             ("type", Node::text_of(wire["type"].as_str().unwrap_or_default())),
         ])
     });
+    let forwarded = forwarding_rule::leading_to(world, &nic.network, nic.address).map(Node::text_of);
     let aliases = nic.aliases.iter().map(|alias| Node::text_of(alias.range)).collect();
     Node::Fields(vec![
         ("access-configs", Node::Array(access.collect())),
@@ -98,7 +99,7 @@ fn interface(world: &World, wire: &Value, index: usize, nic: &Nic) -> Node {
         ("mtu", Node::Number(mtu.unwrap_or_default().into())),
         ("network", Node::Text(network)),
         ("subnetmask", Node::Text(mask.unwrap_or_default())),
-        ("target-instance-ips", Node::Array(Vec::new())),
+        ("target-instance-ips", Node::Array(forwarded.collect())),
     ])
 }
 

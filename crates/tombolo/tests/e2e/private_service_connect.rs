@@ -98,6 +98,18 @@ fn a_service_is_reached_by_endpoints_alone() {
         assert!(text.contains("an endpoint of service in vpc-3"), "{text}");
         assert!(trace("client-1", "10.2.0.60:81", 1).contains("FORWARDING_RULE_MISMATCH"));
 
+        let status = home.run(&["status"]).exits(0);
+        let row = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(row("endpoint-4"), "us-central1 10.2.0.60 vpc-4 serviceAttachments/service ACCEPTED");
+        assert_eq!(row("rule "), "us-central1 10.2.0.50 vpc-2 targetInstances/web -");
+        let metadata =
+            "curl -s -H Metadata-Flavor:Google metadata.google.internal/computeMetadata/v1/instance/";
+        let forwarded = format!("{metadata}network-interfaces/0/target-instance-ips/0");
+        assert_eq!(home.sh("web", &forwarded).exits(0), "10.2.0.50");
+
         // The producer takes one network only, and then nobody.
         let manual = "service-attachments update service --connection-preference ACCEPT_MANUAL --reconcile-connections";
         let network = "projects/project-1/global/networks/vpc-4";
