@@ -179,7 +179,13 @@ fn address(client: &mut Client, vm: u32) -> Result<Ipv4Addr> {
 /// Sends a SYN from the first VM to the second.
 fn arrives(agent: &Agent, source: Ipv4Addr, destination: Ipv4Addr, port: u16) -> Result<bool> {
     let from = format!("projects/{PROJECT}/zones/us-central1-a/instances/vm-0");
-    let seen = agent.probe(vec![Probe { from, source, destination, protocol: 6, port }])?;
+    let seen = agent.probe(vec![Probe {
+        from,
+        source: source.into(),
+        destination: destination.into(),
+        protocol: 6,
+        port,
+    }])?;
     Ok(seen.iter().any(|seen| !seen.arrived.is_empty()))
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::{
     Acceptance, Change, Consumer, ForwardSpec, ForwardingRuleKey, ForwardingRuleSpec, InstanceKey,
     InstanceSpec, L4, NetworkKey, NicSpec, PortRange, Protocol, ServiceAttachmentKey, ServiceAttachmentSpec,
-    SubnetworkKey, SubnetworkSpec, TargetInstanceKey, TargetInstanceSpec,
+    StackType, SubnetworkKey, SubnetworkSpec, TargetInstanceKey, TargetInstanceSpec,
 };
 
 /// Another region than that of everything else.
@@ -49,13 +49,14 @@ impl Maker<'_> {
     fn far_instance(&mut self, i: usize, network: &NetworkKey) {
         let subnetwork = SubnetworkKey::new(PROJECT, FAR, format!("far-{i}"));
         let range = self.pick(&FAR_RANGES).parse().unwrap_or_default();
-        let spec = SubnetworkSpec { key: subnetwork.clone(), network: network.clone(), range };
+        let stack_type = StackType::default();
+        let spec = SubnetworkSpec { key: subnetwork.clone(), network: network.clone(), range, stack_type };
         if !self.try_change(&Change::SubnetworkInsert(spec)) {
             return;
         }
         let spec = InstanceSpec {
             key: InstanceKey::new(PROJECT, format!("{FAR}-b"), format!("far-{i}")),
-            nics: vec![NicSpec { subnetwork, address: None }],
+            nics: vec![NicSpec { subnetwork, address: None, stack_type }],
             tags: BTreeSet::new(),
             can_ip_forward: self.chance(30),
             service_account: None,
@@ -124,8 +125,9 @@ impl Maker<'_> {
             nat_subnetworks: vec![nat.clone()],
             acceptance: Acceptance { manual: self.chance(15), ..Acceptance::default() },
         };
+        let stack_type = StackType::default();
         self.try_changes(&[
-            Change::NatSubnetworkInsert(SubnetworkSpec { key: nat, network, range }),
+            Change::NatSubnetworkInsert(SubnetworkSpec { key: nat, network, range, stack_type }),
             Change::ServiceAttachmentInsert(attachment),
         ]);
     }

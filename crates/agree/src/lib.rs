@@ -25,6 +25,7 @@ pub use worlds::world;
 use routers::{MOST, Routers, onward};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::rules::{Side, counter};
 use tombolo_dataplane::{Counted, Faults, Probe, Rendered, Seen};
@@ -150,13 +151,13 @@ pub fn agree(agent: &Agent, options: &Options, mut progress: impl FnMut(&Report)
 /// The ends of flows without ports, in order, and their protocol. To connection tracking there is only one
 /// connection of such a protocol between two ends, in either direction: a second one would be a part of the first,
 /// and pass as its reply.
-type Tracked = BTreeSet<([std::net::Ipv4Addr; 2], u8)>;
+type Tracked = BTreeSet<([IpAddr; 2], u8)>;
 
 /// Whether a flow is a connection of its own.
 fn is_new(flow: &Flow, tracked: &mut Tracked) -> bool {
     let mut ends = [flow.source, flow.destination];
     ends.sort();
-    [1, 6, 17, 132].contains(&flow.protocol) || tracked.insert((ends, flow.protocol))
+    [1, 6, 17, 58, 132].contains(&flow.protocol) || tracked.insert((ends, flow.protocol))
 }
 
 /// Makes one world and compares all its flows.
@@ -240,7 +241,7 @@ fn leaves(open: &Fabric, flow: &Flow) -> bool {
     let chosen = candidates(&network.routes, flow.destination, Some(flow.nic));
     let internet = network.nics.values().any(Nic::reaches_internet);
     if internet && chosen.iter().any(|route| route.via == Via::Internet) {
-        return !range::is_private(flow.destination);
+        return matches!(flow.destination, IpAddr::V4(address) if !range::is_private(address));
     }
     let trace = trace(open, flow);
     let routed = trace.steps.iter().any(|step| step.state == State::ApplyRoute && step.cause.is_none());
@@ -259,7 +260,8 @@ fn leaves(open: &Fabric, flow: &Flow) -> bool {
     let nowhere = trace.cause().is_some_and(|cause| NOWHERE.contains(&cause));
     let nobody = own && !translated && !to_nat && nowhere;
     // Identity-Aware Proxy's client has an address, though none of the network's routes lead there.
-    network.nics.contains_key(&flow.destination) || routed && !nobody
+    let known = matches!(flow.destination, IpAddr::V4(address) if network.nics.contains_key(&address));
+    known || routed && !nobody
 }
 
 /// What may become of a flow's packet, routers' forwarding included; `None` if it is forwarded more than `most` times.
@@ -335,19 +337,20 @@ fn counted(trace: &Trace, leaves: bool) -> Vec<Counted> {
 }
 
 /// Whether the receiver's kernel answers by the way that the packet came: TCP by a RST, an echo request by its reply.
-fn answers(fabric: &Fabric, trace: &Trace, receiver: &Owner, nic: std::net::Ipv4Addr) -> bool {
+fn answers(fabric: &Fabric, trace: &Trace, receiver: &Owner, nic: Ipv4Addr) -> bool {
     let flow = &trace.flow;
     let sender = fabric.networks.get(&flow.network).and_then(|network| network.nics.get(&flow.nic));
     let genuine = sender.is_some_and(|nic| nic.has(flow.source));
     let service = fabric.networks.get(&flow.network).and_then(|network| {
-        match &network.forwarding.get(&flow.destination)?.to {
+        let IpAddr::V4(destination) = flow.destination else { return None };
+        match &network.forwarding.get(&destination)?.to {
             To::Service(service) => Some(service),
             _ => None,
         }
     });
     let outside = service.is_none() && trace.steps.iter().any(|step| step.state == State::Nat);
     let external = sender.and_then(|nic| nic.outside(flow.source)).filter(|_| outside);
-    let source = external.or(service.map(|service| service.nat)).unwrap_or(flow.source);
+    let source = external.or(service.map(|service| service.nat)).map_or(flow.source, IpAddr::V4);
     let same_way = fabric.nic_towards(receiver, source).is_some_and(|(_, back)| back.address == nic);
     // A route with tags may lead the answer elsewhere, and without one to the internet it does not get there.
     let goes_back = match &trace.verdict {
@@ -361,7 +364,14 @@ fn answers(fabric: &Fabric, trace: &Trace, receiver: &Owner, nic: std::net::Ipv4
         }
         _ => true,
     };
-    genuine && same_way && goes_back && [1, 6].contains(&flow.protocol)
+    // Of its IPv6 range a guest has the first address alone.
+    let taken = match (&trace.verdict, flow.destination) {
+        (Verdict::Delivered { network, nic }, IpAddr::V6(address)) => {
+            fabric.networks[network].nics[nic].ipv6_address() == Some(address)
+        }
+        _ => true,
+    };
+    genuine && same_way && goes_back && taken && [1, 6, 58].contains(&flow.protocol)
 }
 
 /// `DELIVERED`, `FORWARDED`, the cause, or `SEVERAL` where next hops are equal.

@@ -1,6 +1,6 @@
 //! Deliberate bugs in the kernel's side, each of a kind that real products have had. A run with one must disagree.
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::cmp::Reverse;
 use std::fmt;
 use std::str::FromStr;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tombolo_dataplane::render::peering_link;
 use tombolo_dataplane::rules::Allow;
 use tombolo_dataplane::{Desired, Route, RouteVia, render};
+use tombolo_fabric::route::Kind;
 use tombolo_fabric::{Fabric, Nat, Network, Rule, Rules, Targets, To, Via};
 use tombolo_model::{Action, L4, NetworkKey, Protocol};
 
@@ -97,10 +98,22 @@ pub enum Mutant {
     EndpointForPeers,
     /// Endpoints lead to each other's services.
     SwappedServices,
+    /// IPv6 crosses a peering whatever its sides say of it.
+    Ipv6CrossesAlways,
+    /// IPv6 packets may have any source address: the kernel has no reverse-path filter for it.
+    Ipv6AnySource,
+    /// What a rule says of all IPv4 addresses goes for IPv6 too.
+    Ipv4RulesForIpv6,
+    /// Source tags and service accounts stand for IPv4 addresses alone.
+    Ipv6WithoutTags,
+    /// Of an interface's IPv6 range only the first address is delivered.
+    Ipv6OneAddress,
+    /// The sender's gate for IPv6 has no rules but the implied one.
+    Ipv6NoEgressGate,
 }
 
 /// All mutants and their names.
-pub const ALL: [(&str, Mutant); 41] = [
+pub const ALL: [(&str, Mutant); 47] = [
     ("transitive-leak", Mutant::TransitiveLeak),
     ("swapped-tie-break", Mutant::SwappedTieBreak),
     ("one-gate", Mutant::OneGate),
@@ -142,6 +155,12 @@ pub const ALL: [(&str, Mutant); 41] = [
     ("no-regions", Mutant::NoRegions),
     ("endpoint-for-peers", Mutant::EndpointForPeers),
     ("swapped-services", Mutant::SwappedServices),
+    ("ipv6-crosses-always", Mutant::Ipv6CrossesAlways),
+    ("ipv6-any-source", Mutant::Ipv6AnySource),
+    ("ipv4-rules-for-ipv6", Mutant::Ipv4RulesForIpv6),
+    ("ipv6-without-tags", Mutant::Ipv6WithoutTags),
+    ("ipv6-one-address", Mutant::Ipv6OneAddress),
+    ("ipv6-no-egress-gate", Mutant::Ipv6NoEgressGate),
 ];
 
 impl fmt::Display for Mutant {
@@ -178,13 +197,13 @@ impl Mutant {
             }),
             Mutant::WidePrefix => edit_rules(fabric, |rules| {
                 for rule in rules.iter_mut() {
-                    let wider = |range: &Ipv4Net| range.supernet().unwrap_or(*range);
+                    let wider = |range: &IpNet| range.supernet().unwrap_or(*range);
                     rule.far = rule.far.iter().map(wider).collect();
                 }
             }),
             Mutant::EmptyMeansAll => edit_rules(fabric, |rules| {
                 for rule in rules.iter_mut().filter(|rule| rule.far.is_empty()) {
-                    rule.far.insert(Ipv4Net::default());
+                    rule.far.insert(IpNet::V4(Ipv4Net::default()));
                 }
             }),
             Mutant::LatePort => edit_rules(fabric, |rules| {
@@ -333,6 +352,32 @@ impl Mutant {
             Mutant::IgnoredTargets => edit_rules(fabric, |rules| {
                 rules.iter_mut().for_each(|rule| rule.targets = Targets::All);
             }),
+            Mutant::Ipv6CrossesAlways => cross_always(fabric),
+            Mutant::Ipv6AnySource => {
+                let mut desired = render(fabric);
+                edit_rulesets(&mut desired, |rules| {
+                    std::sync::Arc::make_mut(&mut rules.ipv6).sources.clear();
+                });
+                desired
+            }
+            Mutant::Ipv4RulesForIpv6 => edit_rules(fabric, |rules| {
+                let all = IpNet::V4(Ipv4Net::default());
+                let wide = rules.iter_mut().filter(|rule| rule.far.contains(&all));
+                wide.for_each(|rule| rule.far.extend([IpNet::V6(Ipv6Net::default())]));
+            }),
+            Mutant::Ipv6WithoutTags => edit_rules(fabric, |rules| {
+                rules.iter_mut().for_each(|rule| rule.far.retain(|far| far.prefix_len() != 96));
+            }),
+            Mutant::Ipv6OneAddress => edit_networks(fabric, |network| {
+                for nic in network.nics.values_mut() {
+                    nic.ipv6 = nic.ipv6_address().map(Ipv6Net::from);
+                }
+            }),
+            Mutant::Ipv6NoEgressGate => edit_networks(fabric, |network| {
+                for rule in network.egress.iter_mut().filter(|rule| !rule.implied) {
+                    rule.far.retain(|far| matches!(far, IpNet::V4(_)));
+                }
+            }),
             Mutant::OneGate => {
                 let mut desired = render(fabric);
                 edit_rulesets(&mut desired, |rules| {
@@ -414,6 +459,29 @@ fn swapped_services(fabric: &Fabric) -> Desired {
     let rules = mutated.networks.values_mut().flat_map(|network| network.forwarding.values_mut());
     for rule in rules.filter(|rule| matches!(rule.to, To::Service(_))) {
         rule.to = services.pop().map_or_else(|| rule.to.clone(), To::Service);
+    }
+    render(&mutated)
+}
+
+/// Every network with IPv6 has that of its peers.
+fn cross_always(fabric: &Fabric) -> Desired {
+    let mut mutated = fabric.clone();
+    for network in mutated.networks.values_mut() {
+        for peer in &network.peers {
+            for range in fabric.networks[peer].ranges.iter().filter(|range| matches!(range, IpNet::V6(_))) {
+                if network.routes.iter().any(|route| route.destination == *range) {
+                    continue;
+                }
+                network.routes.push(tombolo_fabric::Route {
+                    kind: Kind::PeeringSubnet,
+                    destination: *range,
+                    priority: 0,
+                    via: Via::Peer(peer.clone()),
+                    name: "mutant".into(),
+                    targets: Targets::All,
+                });
+            }
+        }
     }
     render(&mutated)
 }

@@ -2,15 +2,15 @@
 
 use crate::NOW;
 use fastrand::Rng;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use tombolo_model::{
     Action, AddressKey, AddressSpec, AliasSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange,
     FirewallKey, FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, L4, LogMetadata, NatRanges,
     NatSources, NatSpec, NetworkKey, NetworkSpec, NextHop, NicSpec, PeeringSpec, PolicyRule, PortRange,
     Protocol, RedisKey, RedisSpec, RedisTier, Reserve, RouteKey, RouteSpec, RouterKey, RouterSpec,
-    ServiceAccount, SubnetworkKey, SubnetworkSpec, World, connection, project, range,
+    ServiceAccount, StackType, SubnetworkKey, SubnetworkSpec, World, connection, project, range,
 };
 
 pub(crate) const PROJECT: &str = "project-1";
@@ -123,6 +123,9 @@ impl Maker<'_> {
             auto_create_subnetworks: false,
             mtu,
         }));
+        if self.chance(60) {
+            self.try_change(&Change::NetworkEnableIpv6 { network: key.clone(), range: None });
+        }
         for j in 0..self.rng.usize(1..=3) {
             let subnet = SubnetworkKey::new(PROJECT, REGION, format!("subnet-{i}-{j}"));
             let range = self.pick(&RANGES).parse().unwrap_or_default();
@@ -130,7 +133,13 @@ impl Maker<'_> {
                 key: subnet,
                 network: key.clone(),
                 range,
+                stack_type: StackType::Ipv4Only,
             }));
+            // Refused where the network has no IPv6.
+            if self.chance(75) {
+                let subnetwork = SubnetworkKey::new(PROJECT, REGION, format!("subnet-{i}-{j}"));
+                self.try_change(&Change::SubnetworkEnableIpv6(subnetwork));
+            }
             if self.chance(40) {
                 let subnetwork = SubnetworkKey::new(PROJECT, REGION, format!("subnet-{i}-{j}"));
                 let second = self.pick(&SECOND).parse().unwrap_or_default();
@@ -155,7 +164,7 @@ impl Maker<'_> {
                 let (subnetwork, range) = self.pick(&subnetworks);
                 let last = Ipv4Addr::from(u32::from(range.broadcast()) - 2);
                 let address = if self.chance(40) { Some(last) } else { None };
-                NicSpec { subnetwork, address }
+                NicSpec { subnetwork, address, stack_type: StackType::Ipv4Only }
             })
             .collect();
         let spec = InstanceSpec {
@@ -171,6 +180,13 @@ impl Maker<'_> {
         };
         let instance = spec.key.clone();
         self.try_change(&Change::InstanceInsert(spec));
+        for nic in 0..count {
+            // Refused where the subnetwork has no IPv6.
+            if self.chance(80) {
+                let instance = instance.clone();
+                self.try_change(&Change::NicEnableIpv6 { instance, nic });
+            }
+        }
         if self.external && self.chance(50) {
             let nic = self.rng.usize(..2); // the second is refused where there is none
             let (instance, name) = (instance.clone(), "External NAT".to_owned());
@@ -239,6 +255,7 @@ impl Maker<'_> {
             import_custom_routes: self.chance(60),
             export_subnet_routes_with_public_ip: self.chance(70),
             import_subnet_routes_with_public_ip: self.chance(50),
+            stack_type: if self.chance(70) { StackType::Ipv4Ipv6 } else { StackType::Ipv4Only },
         }
     }
 
@@ -249,6 +266,13 @@ impl Maker<'_> {
             let key = FirewallKey::new(PROJECT, format!("{}-allow-rest", network.name));
             let mut spec = FirewallSpec::new(key, network.clone());
             (spec.priority, spec.matches) = (60000, vec![L4::all_of(Protocol::All)]);
+            self.try_change(&Change::FirewallInsert(spec));
+        }
+        if self.chance(60) {
+            let key = FirewallKey::new(PROJECT, format!("{}-allow-rest-6", network.name));
+            let mut spec = FirewallSpec::new(key, network.clone());
+            (spec.priority, spec.matches) = (60000, vec![L4::all_of(Protocol::All)]);
+            spec.source_ranges = [IpNet::V6(Ipv6Net::default())].into();
             self.try_change(&Change::FirewallInsert(spec));
         }
         for i in 0..self.rng.usize(..=8) {
@@ -268,7 +292,7 @@ impl Maker<'_> {
                     false => spec.target_tags = self.tags(50),
                 }
             }
-            let ranges = (0..self.rng.usize(1..=2)).map(|_| self.far_range()).collect();
+            let ranges = self.far_ranges();
             match spec.direction {
                 Direction::Egress => spec.destination_ranges = ranges,
                 Direction::Ingress => {
@@ -340,7 +364,7 @@ impl Maker<'_> {
                 action: self.pick(&[Action::Allow, Action::Deny, Action::GotoNext]),
                 direction: if self.chance(70) { Direction::Ingress } else { Direction::Egress },
                 matches: (0..self.rng.usize(1..=2)).map(|_| self.l4()).collect(),
-                ranges: (0..self.rng.usize(1..=2)).map(|_| self.far_range()).collect(),
+                ranges: self.far_ranges(),
                 target_service_accounts: if self.chance(30) { self.accounts(50) } else { BTreeSet::new() },
                 disabled: self.chance(5),
                 logging: self.chance(20),
@@ -370,6 +394,7 @@ impl Maker<'_> {
             Protocol::UDP,
             Protocol::UDP,
             Protocol::SCTP,
+            Protocol::Number(58),
             Protocol::Number(50),
             Protocol::Number(4),
         ];
@@ -382,6 +407,34 @@ impl Maker<'_> {
             [port(22, 22), port(80, 90), port(0, 65535), port(23, 79), port(85, 6379), port(65535, 65535)];
         let count = self.rng.usize(1..=2);
         L4::new(protocol, (0..count).map(|_| self.pick(&ranges)).collect())
+    }
+
+    /// Ranges of one version of IP: of IPv6 where the world has it, now and then.
+    fn far_ranges(&mut self) -> BTreeSet<IpNet> {
+        let ipv6 = self.world.subnetworks.values().any(|s| s.ipv6.is_some()) && self.chance(40);
+        (0..self.rng.usize(1..=2))
+            .map(|_| if ipv6 { IpNet::V6(self.far_range_6()) } else { IpNet::V4(self.far_range()) })
+            .collect()
+    }
+
+    /// As [`Maker::far_range`], of IPv6.
+    fn far_range_6(&mut self) -> Ipv6Net {
+        let ranges: Vec<Ipv6Net> = self.world.subnetworks.values().filter_map(|s| s.ipv6).collect();
+        let nics: Vec<Ipv6Net> =
+            self.world.instances.values().flat_map(|i| &i.nics).filter_map(|nic| nic.ipv6).collect();
+        match self.rng.u8(..6) {
+            0 => Ipv6Net::default(),
+            1 | 2 if !ranges.is_empty() => self.pick(&ranges),
+            3 if !nics.is_empty() => self.pick(&nics),
+            // Half of an interface's addresses, or its neighbour's surroundings, or it alone.
+            _ if !nics.is_empty() => {
+                let nic = self.pick(&nics);
+                let base = u128::from(nic.network()).wrapping_add(u128::from(self.rng.u32(..2)) << 32);
+                let length = self.pick(&[47, 48, 63, 64, 94, 95, 96, 97, 128]);
+                Ipv6Net::new_assert(Ipv6Addr::from(base), length).trunc()
+            }
+            _ => Ipv6Net::default(),
+        }
     }
 
     /// A range that some flow's end is in, at the edge of, or just outside.

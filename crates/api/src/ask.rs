@@ -2,13 +2,13 @@
 //! anybody's are.
 
 use crate::links::link;
-use crate::{Failure, Outcome, Request, State, Verb, answer, firewall_policy, forwarding_rule};
+use crate::{Failure, Outcome, Request, State, Verb, answer, firewall_policy, forwarding_rule, ipv6};
 use serde_json::{Map, Value, json};
 use tombolo_model::project::SERVICE_NETWORKING;
 use tombolo_model::{
     Acceptance, Action, AddressSpec, Change, ConnectMode, Consumer, Direction, FirewallSpec, ForwardSpec,
     ForwardingRuleKey, ForwardingRuleSpec, InstanceSpec, NextHop, RedisSpec, RedisTier, Reserve, RouteSpec,
-    ServiceAttachmentKey, ServiceAttachmentSpec, TargetInstanceKey, Timestamp,
+    ServiceAttachmentKey, ServiceAttachmentSpec, StackType, TargetInstanceKey, Timestamp,
 };
 
 /// The request that makes a change; `None` of changes that no topology file makes.
@@ -47,6 +47,9 @@ pub fn ask(change: &Change) -> Option<Request> {
             });
             if matches!(change, Change::NatSubnetworkInsert(_)) {
                 body["purpose"] = json!("PRIVATE_SERVICE_CONNECT");
+            }
+            if spec.stack_type == StackType::Ipv4Ipv6 {
+                (body["stackType"], body["ipv6AccessType"]) = (json!(spec.stack_type), json!(ipv6::INTERNAL));
             }
             compute(Verb::Post, path, body)
         }
@@ -101,6 +104,13 @@ pub fn ask(change: &Change) -> Option<Request> {
             let body = json!({ "networkFirewallPolicyEnforcementOrder": order });
             compute(Verb::Patch, network.to_string(), body)
         }
+        Change::NetworkEnableIpv6 { network, range } => {
+            let mut body = json!({ "enableUlaInternalIpv6": true });
+            if let Some(range) = range {
+                body["internalIpv6Range"] = json!(range);
+            }
+            compute(Verb::Patch, network.to_string(), body)
+        }
         Change::RouteInsert(spec) => {
             compute(Verb::Post, format!("projects/{}/global/routes", spec.key.project), route(spec))
         }
@@ -144,6 +154,9 @@ fn instance(spec: &InstanceSpec) -> Value {
         let mut wire = json!({ "subnetwork": link(&nic.subnetwork) });
         if let Some(address) = nic.address {
             wire["networkIP"] = json!(address);
+        }
+        if nic.stack_type == StackType::Ipv4Ipv6 {
+            wire["stackType"] = json!(nic.stack_type);
         }
         wire
     });

@@ -147,8 +147,8 @@ fn spec(project: &str, key: FirewallKey, body: Option<&Map<String, Value>>) -> R
         spec.priority = u16::try_from(priority)
             .map_err(|_| Refusal::invalid("priority", priority, "Must be between 0 and 65535."))?;
     }
-    spec.source_ranges = set(body, "sourceRanges", "an IPv4 CIDR range such as 10.0.0.0/8")?;
-    spec.destination_ranges = set(body, "destinationRanges", "an IPv4 CIDR range such as 10.0.0.0/8")?;
+    spec.source_ranges = set(body, "sourceRanges", "a CIDR range such as 10.0.0.0/8 or fd20::/20")?;
+    spec.destination_ranges = set(body, "destinationRanges", "a CIDR range such as 10.0.0.0/8 or fd20::/20")?;
     spec.source_tags = set(body, "sourceTags", "a network tag")?;
     spec.target_tags = set(body, "targetTags", "a network tag")?;
     spec.source_service_accounts = set(body, "sourceServiceAccounts", "a service account")?;

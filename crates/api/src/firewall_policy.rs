@@ -237,7 +237,7 @@ fn rule(body: &Map<String, Value>) -> Result<PolicyRule, Failure> {
         action,
         direction,
         matches: layer4(matched)?,
-        ranges: firewall::set(matched, far, "an IPv4 CIDR range such as 10.0.0.0/8")?,
+        ranges: firewall::set(matched, far, "a CIDR range such as 10.0.0.0/8 or fd20::/20")?,
         target_service_accounts: accounts
             .filter_map(Value::as_str)
             .map(str::to_owned)

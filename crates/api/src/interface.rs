@@ -2,11 +2,11 @@
 
 use crate::failure::Failure;
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, address, details, firewall, instance, links, network, project};
+use crate::{Call, Handlers, address, details, firewall, instance, ipv6, links, network, project};
 use serde_json::{Value, json};
 use tombolo_model::address::holder_of_external;
 use tombolo_model::{
-    Alias, AliasSpec, Change, Instance, InstanceKey, Nic, NicSpec, Refusal, SubnetworkKey, World,
+    Alias, AliasSpec, Change, Instance, InstanceKey, Nic, NicSpec, Refusal, StackType, SubnetworkKey, World,
 };
 
 pub(crate) const HANDLERS: Handlers = &[
@@ -40,9 +40,6 @@ pub(crate) fn read(call: &Call<'_>, region: &str, index: usize, nic: &Value) -> 
             return Err(Failure::unsupported(format_args!("the field '{}'", field(name))));
         }
     }
-    if let Some(stack) = nic["stackType"].as_str().filter(|stack| *stack != "IPV4_ONLY") {
-        return Err(Failure::unsupported(format_args!("the stack type '{stack}'")));
-    }
     let subnetwork = match nic["subnetwork"].as_str().filter(|link| !link.is_empty()) {
         Some(link) => links::subnetwork(project, region, link)
             .ok_or_else(|| Refusal::invalid(&field("subnetwork"), link, "The URL is malformed."))?,
@@ -52,7 +49,7 @@ pub(crate) fn read(call: &Call<'_>, region: &str, index: usize, nic: &Value) -> 
         None => None,
         Some(text) => Some(address::resolve(call, &field("networkIP"), text)?),
     };
-    Ok(NicSpec { subnetwork, address })
+    Ok(NicSpec { subnetwork, address, stack_type: ipv6::stack(&nic["stackType"])? })
 }
 
 /// The subnetwork that an auto-mode network has in a region.
@@ -162,18 +159,25 @@ fn delete_access(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Commit::compute(call, instance::scope(call), "deleteAccessConfig", key, vec![change]))
 }
 
-/// PATCH of an interface: its alias ranges. Everything else is as it is, or refused.
+/// PATCH of an interface: its alias ranges, and IPv6 where it had none. Everything else is as it is, or refused.
 fn update(call: &Call<'_>) -> Result<Outcome, Failure> {
     let (key, nic) = (instance::key(call), index(call)?);
     let found = instance::find(call.world(), &key)?;
     let present = wire(call.world(), found, nic, &found.nics[nic]);
     details::fresh(call, "fingerprint", present["fingerprint"].as_str().unwrap_or_default())?;
     for (name, value) in call.body.as_object().into_iter().flatten() {
-        if name != "aliasIpRanges" && *value != present[name.as_str()] {
+        if !["aliasIpRanges", "stackType"].contains(&name.as_str()) && *value != present[name.as_str()] {
             return Err(Failure::unsupported(format_args!("a change of the field '{name}' of an interface")));
         }
     }
     let mut changes = Vec::new();
+    match call.field("stackType").map(ipv6::stack).transpose()? {
+        Some(StackType::Ipv4Ipv6) => changes.push(Change::NicEnableIpv6 { instance: key.clone(), nic }),
+        Some(StackType::Ipv4Only) if found.nics[nic].ipv6.is_some() => {
+            return Err(Failure::unsupported("taking IPv6 from an interface"));
+        }
+        _ => {}
+    }
     if call.field("aliasIpRanges").is_some() {
         let aliases = aliases(nic, &call.body)?;
         changes.push(Change::AliasesSet { instance: key.clone(), nic, aliases });
@@ -205,9 +209,14 @@ fn wire(world: &World, found: &Instance, index: usize, nic: &Nic) -> Value {
         "subnetwork": links::link(&nic.subnetwork),
         "networkIP": nic.address.to_string(),
         "name": format!("nic{index}"),
-        "fingerprint": links::fingerprint(&(nic.address, &nic.subnetwork, &nic.aliases)),
-        "stackType": "IPV4_ONLY",
+        "fingerprint": links::fingerprint(&(nic.address, &nic.subnetwork, &nic.aliases, nic.ipv6)),
+        "stackType": StackType::of(nic.ipv6).as_str(),
     });
+    if let Some(range) = nic.ipv6 {
+        wire["ipv6AccessType"] = json!(ipv6::INTERNAL);
+        wire["ipv6Address"] = json!(ipv6::address(range.network()));
+        wire["internalIpv6PrefixLength"] = json!(range.prefix_len());
+    }
     if let Some(access) = &nic.access {
         let mut config = json!({
             "kind": "compute#accessConfig",

@@ -37,6 +37,7 @@ mod forwarding_rule;
 mod image;
 mod instance;
 mod interface;
+mod ipv6;
 mod list;
 mod managed_zone;
 mod network;

@@ -3,9 +3,9 @@
 use crate::failure::Failure;
 use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, details, firewall, firewall_policy, links, list, peering};
+use crate::{Call, Handlers, details, firewall, firewall_policy, ipv6, links, list, peering};
 use serde_json::{Value, json};
-use tombolo_model::{Change, Details, Network, NetworkKey, NetworkSpec, World};
+use tombolo_model::{Change, Details, Network, NetworkKey, NetworkSpec, Refusal, World};
 
 pub(crate) const HANDLERS: Handlers = &[
     ("compute.networks.delete", delete),
@@ -22,7 +22,10 @@ const SAID: &[&str] = &["description", ROUTING];
 const ROUTING: &str = "routingConfig";
 
 /// Fields that the World has, or that Google makes up.
-const DERIVED: &[&str] = &["autoCreateSubnetworks", "mtu", "name", ORDER];
+const DERIVED: &[&str] = &["autoCreateSubnetworks", ULA, ULA_RANGE, "mtu", "name", ORDER];
+/// Whether it has an internal IPv6 range, and which.
+const ULA: &str = "enableUlaInternalIpv6";
+const ULA_RANGE: &str = "internalIpv6Range";
 /// Whether its firewall policy comes before its own rules.
 const ORDER: &str = "networkFirewallPolicyEnforcementOrder";
 const BEFORE: &str = "BEFORE_CLASSIC_FIREWALL";
@@ -73,6 +76,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     let mut changes =
         vec![Change::NetworkInsert(spec), Change::Describe { resource: key.to_string(), details }];
     changes.extend(order(call, &key));
+    changes.extend(ula(call, &key)?);
     Ok(Commit::compute(call, Scope::Global, "insert", key, changes))
 }
 
@@ -80,11 +84,14 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = wire(call.world(), &key, find(call.world(), &key)?);
-    let mut change = details::patch(call, &key, &present, SAID, DERIVED, &[ORDER])?;
+    let mut change = details::patch(call, &key, &present, SAID, DERIVED, &[ORDER, ULA, ULA_RANGE])?;
+    if call.field(ULA) == Some(&Value::Bool(false)) && present.get(ULA).is_some() {
+        return Err(Failure::unsupported("taking the internal IPv6 range from a network"));
+    }
     if let Change::Describe { details, .. } = &mut change {
         merge_routing(details, &present[ROUTING]);
     }
-    let changes = [change].into_iter().chain(order(call, &key)).collect();
+    let changes = [change].into_iter().chain(order(call, &key)).chain(ula(call, &key)?).collect();
     Ok(Commit::compute(call, Scope::Global, "patch", key, changes))
 }
 
@@ -92,6 +99,26 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn order(call: &Call<'_>, key: &NetworkKey) -> Option<Change> {
     let first = call.text(ORDER)? == BEFORE;
     Some(Change::NetworkSetPolicyFirst { network: key.clone(), first })
+}
+
+/// The change that gives a network its internal IPv6 range, if the body says it is to have one.
+fn ula(call: &Call<'_>, key: &NetworkKey) -> Result<Option<Change>, Failure> {
+    let said = call.text(ULA_RANGE);
+    let enabled = call.field(ULA).and_then(Value::as_bool).unwrap_or(false);
+    let wrong = |text: &str, expected: &str| Failure::from(Refusal::invalid(ULA_RANGE, text, expected));
+    if let (false, Some(text)) = (enabled, said) {
+        let known = call.world().networks.get(key).and_then(|network| network.ipv6).map(ipv6::range);
+        // A client that reads and writes back says what there is.
+        if known.as_deref() == Some(text) {
+            return Ok(None);
+        }
+        return Err(wrong(text, "It can only be specified together with enableUlaInternalIpv6."));
+    }
+    let parse = |text: &str| {
+        text.parse().map_err(|_| wrong(text, "Must be an IPv6 CIDR range such as 'fd20:6bc:27e::/48'."))
+    };
+    let range = said.map(parse).transpose()?;
+    Ok(enabled.then(|| Change::NetworkEnableIpv6 { network: key.clone(), range }))
 }
 
 /// Fields of the routing configuration that are said replace the present ones, or, by a flag, take one back.
@@ -143,6 +170,9 @@ pub(crate) fn wire(world: &World, key: &NetworkKey, network: &Network) -> Value 
         network.peerings.iter().map(|peering| peering::wire(world, key, peering)).collect();
     if !peerings.is_empty() {
         wire["peerings"] = Value::Array(peerings);
+    }
+    if let Some(range) = network.ipv6 {
+        (wire[ULA], wire[ULA_RANGE]) = (json!(true), json!(ipv6::range(range)));
     }
     if let Some((policy, _)) = tombolo_model::firewall_policy::of_network(world, key) {
         wire["firewallPolicy"] = json!(links::link(policy));

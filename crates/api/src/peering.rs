@@ -3,12 +3,12 @@
 use crate::failure::Failure;
 use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, links, list, network};
+use crate::{Call, Handlers, ipv6, links, list, network};
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
-use tombolo_model::peering::{imported_ranges, imported_routes};
+use tombolo_model::peering::{imported_ipv6_ranges, imported_ranges, imported_routes};
 use tombolo_model::{
-    Change, Exchange, NetworkKey, Peering, PeeringSpec, PeeringState, Refusal, World, range,
+    Change, Exchange, NetworkKey, Peering, PeeringSpec, PeeringState, Refusal, StackType, World, range,
 };
 
 pub(crate) const HANDLERS: Handlers = &[
@@ -60,8 +60,8 @@ fn exchange(call: &Call<'_>, mut exchange: Exchange) -> Result<Exchange, Failure
             return Err(Refusal::invalid("networkPeering.exchangeSubnetRoutes", "false", expected).into());
         }
     }
-    if let Some(stack) = said("stackType").and_then(Value::as_str).filter(|stack| *stack != "IPV4_ONLY") {
-        return Err(Failure::unsupported(format_args!("peerings whose stackType is '{stack}'")));
+    if let Some(stack) = said("stackType") {
+        exchange.stack_type = ipv6::stack(stack)?;
     }
     if let Some(strategy) =
         said("updateStrategy").and_then(Value::as_str).filter(|said| *said != "INDEPENDENT")
@@ -139,6 +139,21 @@ fn routes(call: &Call<'_>) -> Result<Outcome, Failure> {
             })
         })
         .collect();
+    let ipv6 = world
+        .subnetworks
+        .iter()
+        .filter(|(_, s)| s.network == *exporter && gives.stack_type == StackType::Ipv4Ipv6);
+    let taken: Vec<_> = imported_ipv6_ranges(world, importer, exporter).map(|(_, range)| range).collect();
+    items.extend(ipv6.filter_map(|(key, s)| {
+        let range = s.ipv6?;
+        Some(json!({
+            "destRange": ipv6::range(range),
+            "type": "SUBNET_PEERING_ROUTE",
+            "nextHopRegion": key.region,
+            "priority": 0,
+            "imported": taken.contains(&range),
+        }))
+    }));
     let statics = world.routes.iter().filter(|(_, route)| {
         gives.export_custom_routes && route.network == *exporter && route.crosses_peerings()
     });
@@ -167,7 +182,7 @@ pub(crate) fn wire(world: &World, local: &NetworkKey, peering: &Peering) -> Valu
         "importCustomRoutes": peering.exchange.import_custom_routes,
         "exportSubnetRoutesWithPublicIp": peering.exchange.export_subnet_routes_with_public_ip,
         "importSubnetRoutesWithPublicIp": peering.exchange.import_subnet_routes_with_public_ip,
-        "stackType": "IPV4_ONLY",
+        "stackType": peering.exchange.stack_type.as_str(),
         "updateStrategy": "INDEPENDENT",
     })
 }

@@ -74,6 +74,9 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     let name = call.text("name").ok_or_else(|| Failure::required("name"))?;
     let network = call.text("network").ok_or_else(|| Failure::required("network"))?;
     let range = call.text("destRange").ok_or_else(|| Failure::required("destRange"))?;
+    if range.parse::<ipnet::Ipv6Net>().is_ok() {
+        return Err(Failure::unsupported(format_args!("static IPv6 routes (the destRange '{range}')")));
+    }
     let key = RouteKey::new(call.project(), name);
     let priority = call.field("priority").and_then(Value::as_i64).unwrap_or(1000);
     let spec = RouteSpec {

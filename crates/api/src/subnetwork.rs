@@ -3,12 +3,12 @@
 use crate::failure::Failure;
 use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, details, links, list, project, zone};
+use crate::{Call, Handlers, details, ipv6, links, list, project, zone};
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tombolo_model::flow_log::FlowLog;
-use tombolo_model::{Change, Details, Refusal, Subnetwork, SubnetworkKey, SubnetworkSpec, World};
+use tombolo_model::{Change, Details, Refusal, StackType, Subnetwork, SubnetworkKey, SubnetworkSpec, World};
 
 pub(crate) const HANDLERS: Handlers = &[
     ("compute.subnetworks.aggregatedList", aggregated),
@@ -21,16 +21,24 @@ pub(crate) const HANDLERS: Handlers = &[
     ("compute.subnetworks.setPrivateIpGoogleAccess", set_private_access),
 ];
 
-const SAID: &[&str] = &[
-    "description",
-    "enableFlowLogs",
-    "logConfig",
-    "privateIpGoogleAccess",
-    "privateIpv6GoogleAccess",
-    "stackType",
+const SAID: &[&str] =
+    &["description", "enableFlowLogs", "logConfig", "privateIpGoogleAccess", "privateIpv6GoogleAccess"];
+const DERIVED: &[&str] = &[
+    "gatewayAddress",
+    "internalIpv6Prefix",
+    "ipCidrRange",
+    ACCESS,
+    "ipv6CidrRange",
+    "name",
+    "network",
+    "purpose",
+    "region",
+    "secondaryIpRanges",
+    STACK,
 ];
-const DERIVED: &[&str] =
-    &["gatewayAddress", "ipCidrRange", "name", "network", "purpose", "region", "secondaryIpRanges"];
+/// Which versions of IP it has, and who knows its IPv6 addresses.
+const STACK: &str = "stackType";
+const ACCESS: &str = "ipv6AccessType";
 
 fn key(call: &Call<'_>) -> SubnetworkKey {
     SubnetworkKey::new(call.project(), call.param("region"), call.param("subnetwork"))
@@ -77,8 +85,13 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
             return Err(Failure::unsupported(format_args!("subnetworks whose purpose is '{other}'")));
         }
     };
-    if let Some(stack) = call.text("stackType").filter(|stack| *stack != "IPV4_ONLY") {
-        return Err(Failure::unsupported(format_args!("the stack type '{stack}'")));
+    if for_nat && stack(call)? == StackType::Ipv4Ipv6 {
+        return Err(Failure::unsupported("dual-stack subnetworks for Private Service Connect"));
+    }
+    for name in ["internalIpv6Prefix", "ipv6CidrRange"] {
+        if call.text(name).is_some() {
+            return Err(Failure::unsupported(format_args!("choosing a subnetwork's '{name}'")));
+        }
     }
     let key = SubnetworkKey::new(call.project(), call.param("region"), name);
     let spec = SubnetworkSpec {
@@ -88,6 +101,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         range: range
             .parse()
             .map_err(|_| Refusal::invalid("ipCidrRange", range, "Must be a CIDR address range."))?,
+        stack_type: stack(call)?,
     };
     let details = details::read(call, SAID, DERIVED)?;
     FlowLog::of(&details)?;
@@ -96,6 +110,20 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     changes.extend(secondary(call)?.map(|ranges| set_secondary(&key, ranges)));
     changes.push(Change::Describe { resource: key.to_string(), details });
     Ok(Commit::compute(call, scope(call), "insert", key, changes))
+}
+
+/// The stack type that a body says.
+fn stack(call: &Call<'_>) -> Result<StackType, Failure> {
+    let stack = ipv6::stack(call.field(STACK).unwrap_or(&Value::Null))?;
+    ipv6::check_access(call)?;
+    match (stack, call.text(ACCESS)) {
+        (StackType::Ipv4Ipv6, None) => Err(Failure::required(ACCESS)),
+        (StackType::Ipv4Only, Some(access)) => {
+            let expected = "It can only be specified for a subnetwork whose stackType is IPV4_IPV6.";
+            Err(Refusal::invalid(ACCESS, access, expected).into())
+        }
+        (stack, _) => Ok(stack),
+    }
 }
 
 /// The secondary ranges that a body says, if it says any.
@@ -148,12 +176,28 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
         return Err(Failure::condition_not_met("Supplied fingerprint does not match the current one."));
     }
     let secondary = secondary(call)?.map(|ranges| set_secondary(&key, ranges));
-    let mut change = details::patch(call, &key, &present, SAID, DERIVED, &["secondaryIpRanges"])?;
+    let mut change =
+        details::patch(call, &key, &present, SAID, DERIVED, &["secondaryIpRanges", STACK, ACCESS])?;
+    // What is said as it is changes nothing; there is no way back.
+    let says = |name| call.field(name).filter(|said| present.get(name) != Some(said));
+    let dual_stack = match (says(STACK), says(ACCESS)) {
+        (None, None) => None,
+        (Some(stack), _) if ipv6::stack(stack)? == StackType::Ipv4Only => {
+            return Err(Failure::unsupported("taking IPv6 from a subnetwork"));
+        }
+        _ => Some(stack(call)?).map(|_| Change::SubnetworkEnableIpv6(key.clone())),
+    };
     if let Change::Describe { details, .. } = &mut change {
         agree_on_flow_logs(call, details);
         FlowLog::of(details)?;
     }
-    Ok(Commit::compute(call, scope(call), "patch", key, secondary.into_iter().chain([change]).collect()))
+    Ok(Commit::compute(
+        call,
+        scope(call),
+        "patch",
+        key,
+        secondary.into_iter().chain(dual_stack).chain([change]).collect(),
+    ))
 }
 
 /// `enableFlowLogs` is the old name of `logConfig.enable`: what is said now of the one is said of the other.
@@ -190,7 +234,6 @@ fn wire(world: &World, key: &SubnetworkKey, found: &Subnetwork) -> Value {
         "privateIpGoogleAccess": false,
         "privateIpv6GoogleAccess": "DISABLE_GOOGLE_ACCESS",
         "purpose": found.purpose.as_str(),
-        "stackType": "IPV4_ONLY",
     });
     if !found.secondary.is_empty() {
         let ranges = found.secondary.iter();
@@ -199,13 +242,20 @@ fn wire(world: &World, key: &SubnetworkKey, found: &Subnetwork) -> Value {
         wire["secondaryIpRanges"] = ranges.collect();
     }
     details::add(world, &key.to_string(), &mut wire);
+    // After what was said: earlier versions kept it there.
+    wire[STACK] = json!(StackType::of(found.ipv6).as_str());
+    if let Some(range) = found.ipv6 {
+        wire[ACCESS] = json!(ipv6::INTERNAL);
+        wire["internalIpv6Prefix"] = json!(ipv6::range(range));
+        wire["ipv6CidrRange"] = wire["internalIpv6Prefix"].clone();
+    }
     let log = world.details.get(&key.to_string()).and_then(|details| FlowLog::of(details).ok()?);
     match log {
         Some(log) => (wire["enableFlowLogs"], wire["logConfig"]) = (json!(true), log.wire()),
         None if wire.get("logConfig").is_some() => wire["enableFlowLogs"] = json!(false),
         None => {}
     }
-    let state = (found.range, &found.secondary, world.details.get(&key.to_string()));
+    let state = (found.range, &found.secondary, found.ipv6, world.details.get(&key.to_string()));
     wire["fingerprint"] = json!(links::fingerprint(&state));
     wire
 }

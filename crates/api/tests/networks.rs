@@ -80,13 +80,10 @@ fn methods_and_fields_that_are_not_there_say_so() {
     let refused = cloud.refused("GET", target, json!(null));
     check(&refused, 501, "Tombolo does not support the method 'compute.acceleratorTypes.aggregatedList'.");
     let networks = "/compute/v1/projects/project-i-1/global/networks";
-    let body = json!({ "name": "n", "autoCreateSubnetworks": true, "enableUlaInternalIpv6": true });
+    let body =
+        json!({ "name": "n", "autoCreateSubnetworks": true, "networkProfile": "global/networkProfiles/x" });
     let refused = cloud.refused("POST", networks, body);
-    check(
-        &refused,
-        501,
-        "Tombolo does not support the field 'enableUlaInternalIpv6' of 'compute.networks.insert'.",
-    );
+    check(&refused, 501, "Tombolo does not support the field 'networkProfile' of 'compute.networks.insert'.");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What leads from one wish to another: most changes are of one namespace among many, or of some of its rules. Pure.
 
 use crate::differ::differ;
+use crate::ipv6::Ipv6Rules;
 use crate::rules::{Chain, Ruleset};
 use crate::state::{Desired, Namespace};
 use ipnet::Ipv4Net;
@@ -30,6 +31,7 @@ pub struct RulesChange {
     egress_of: Option<Arc<BTreeMap<String, String>>>,
     ingress_of: Option<Arc<BTreeMap<String, String>>>,
     ends_of: Option<Arc<BTreeMap<String, BTreeSet<Ipv4Net>>>>,
+    ipv6: Option<Arc<Ipv6Rules>>,
     /// Chains that are new or otherwise.
     chains: BTreeMap<String, Arc<Chain>>,
     /// Chains that are no longer there.
@@ -81,6 +83,7 @@ impl RulesChange {
             egress_of: other(&before.egress_of, &after.egress_of),
             ingress_of: other(&before.ingress_of, &after.ingress_of),
             ends_of: other(&before.ends_of, &after.ends_of),
+            ipv6: other(&before.ipv6, &after.ipv6),
             ..RulesChange::default()
         };
         for (name, _, now) in differ(&before.chains, &after.chains) {
@@ -93,6 +96,7 @@ impl RulesChange {
         change.rest.egress_of = Arc::default();
         change.rest.ingress_of = Arc::default();
         change.rest.ends_of = Arc::default();
+        change.rest.ipv6 = Arc::default();
         change.rest.chains = BTreeMap::new();
         change
     }
@@ -106,6 +110,7 @@ impl RulesChange {
             egress_of: self.egress_of.unwrap_or(before.egress_of),
             ingress_of: self.ingress_of.unwrap_or(before.ingress_of),
             ends_of: self.ends_of.unwrap_or(before.ends_of),
+            ipv6: self.ipv6.unwrap_or(before.ipv6),
             chains,
             ..self.rest
         }

@@ -1,15 +1,15 @@
 //! The connection that a packet begins. Pure.
 
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A connection: what Google's logs call a 5-tuple.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Connection {
     /// Where its first packet comes from.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Where its first packet goes.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// IP protocol number.
     pub protocol: u8,
     /// 0 where the protocol has no ports.
@@ -19,28 +19,29 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// That of an IPv4 packet's first bytes: the header (RFC 791, 3.1) and, of TCP, UDP and SCTP, the ports.
+    /// That of a packet's first bytes: the header (RFC 791, 3.1; RFC 8200, 3) and, of TCP, UDP and SCTP, the ports. Of
+    /// IPv6 only what has no extension headers.
     pub fn of(packet: &[u8]) -> Option<Connection> {
-        let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?));
         let first = packet.first()?;
-        if first >> 4 != 4 {
-            return None;
-        }
-        let header = usize::from(first & 0x0f) * 4;
-        let protocol = *packet.get(9)?;
+        let (header, protocol, source, destination) = match first >> 4 {
+            4 => {
+                let at = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?));
+                (usize::from(first & 0x0f) * 4, *packet.get(9)?, at(12)?.into(), at(16)?.into())
+            }
+            6 => {
+                let at =
+                    |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(packet.get(at..at + 16)?).ok()?));
+                (40, *packet.get(6)?, at(8)?.into(), at(24)?.into())
+            }
+            _ => return None,
+        };
         let port = |at: usize| match protocol {
             6 | 17 | 132 => {
                 Some(u16::from_be_bytes(packet.get(header + at..header + at + 2)?.try_into().ok()?))
             }
             _ => Some(0),
         };
-        Some(Connection {
-            source: address(12)?,
-            destination: address(16)?,
-            protocol,
-            source_port: port(0)?,
-            destination_port: port(2)?,
-        })
+        Some(Connection { source, destination, protocol, source_port: port(0)?, destination_port: port(2)? })
     }
 }
 
@@ -76,8 +77,8 @@ mod tests {
         packet.extend([1, 1, 1, 1]); // an option
         packet.extend([0x13, 0x88, 0, 53]);
         let want = Connection {
-            source: Ipv4Addr::new(10, 1, 0, 2),
-            destination: Ipv4Addr::new(10, 2, 0, 3),
+            source: Ipv4Addr::new(10, 1, 0, 2).into(),
+            destination: Ipv4Addr::new(10, 2, 0, 3).into(),
             protocol: 17,
             source_port: 5000,
             destination_port: 53,
@@ -89,7 +90,14 @@ mod tests {
             Connection::of(&packet),
             Some(Connection { protocol: 50, source_port: 0, destination_port: 0, ..want })
         );
-        packet[0] = 0x66;
+        packet[0] = 0x76;
         assert_eq!(Connection::of(&packet), None);
+        let mut packet = vec![0x60, 0, 0, 0, 0, 4, 17, 64];
+        let ends: [Ipv6Addr; 2] = ["fd20::2", "fd20::3"].map(|end| end.parse().unwrap());
+        packet.extend(ends.iter().flat_map(Ipv6Addr::octets));
+        packet.extend([0x13, 0x88, 0, 53]);
+        let [source, destination] = ends.map(IpAddr::from);
+        assert_eq!(Connection::of(&packet), Some(Connection { source, destination, ..want }));
+        (0..packet.len()).for_each(|cut| assert_eq!(Connection::of(&packet[..cut]), None, "{cut}"));
     }
 }

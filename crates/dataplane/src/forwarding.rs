@@ -12,9 +12,9 @@
 //! So neither router ever sees an address of the other's, and the networks may overlap.
 
 use crate::render::{PEER_GATEWAY, hex, link_of, peering_link};
-use crate::rules::{GATE_IN, INTERNET, Side, peering, rule};
+use crate::rules::{GATE_IN, INTERNET, Side, one, peering, rule};
 use crate::state::{Link, Mac, Namespace, Neighbour, Route, RouteVia};
-use crate::table::{Chain, Hook, Intervals, Match, Rule, Table, Verdict, Way};
+use crate::table::{Chain, Family, Hook, Intervals, Match, Rule, Table, Verdict, Way};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -144,10 +144,10 @@ pub(crate) fn add_links(namespaces: &mut BTreeMap<String, Namespace>, fabric: &F
             let router = namespaces.entry(router.to_string()).or_default();
             let peer = Some((peer.to_string(), other.clone()));
             router.links.insert(link.clone(), Link { mac: mac(link), mtu, strict_source: true, peer });
-            let neighbour = Neighbour { link: link.clone(), address: PEER_GATEWAY, mac: mac(other) };
+            let neighbour = Neighbour { link: link.clone(), address: PEER_GATEWAY.into(), mac: mac(other) };
             router.neighbours.insert(neighbour);
-            let via = RouteVia::Gateway(link.clone(), PEER_GATEWAY);
-            router.routes.insert(Route::new(Ipv4Net::from(by), via));
+            let via = RouteVia::Gateway(link.clone(), PEER_GATEWAY.into());
+            router.routes.insert(Route::new(Ipv4Net::from(by).into(), via));
         }
     }
 }
@@ -271,7 +271,7 @@ fn taken(takes: &L4) -> Vec<Rule> {
 
 /// Whether an address of the packet is this one.
 fn is(side: Side, address: Ipv4Addr) -> Match {
-    Match::Address(side, Intervals::new([(address.into(), address.into())]))
+    Match::Address(Family::V4, side, one(address))
 }
 
 /// Whether the interface's name begins so.

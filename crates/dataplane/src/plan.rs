@@ -8,7 +8,7 @@ use crate::rules::Ruleset;
 use crate::state::{Desired, Link, Lookup, Namespace, Neighbour, Observed, Route};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Edits in the order in which to make them.
@@ -40,7 +40,7 @@ pub enum Op {
     /// Deletes a neighbour.
     DeleteNeighbour { namespace: String, neighbour: Neighbour },
     /// Deletes an address.
-    DeleteAddress { namespace: String, link: String, address: Ipv4Addr },
+    DeleteAddress { namespace: String, link: String, address: IpAddr },
     /// Lets go of a namespace.
     DeleteNamespace { namespace: String },
     /// Makes a namespace; a router's forwards, and drops everything until its rules are there.
@@ -51,8 +51,10 @@ pub enum Op {
     CreateLink { a: (String, String, Link), b: (String, String, Link) },
     /// Sets the reverse-path filter of a link.
     SetStrictSource { namespace: String, link: String, strict: bool },
-    /// Adds a /32 address.
-    AddAddress { namespace: String, link: String, address: Ipv4Addr },
+    /// Has IPv6 on a link, or not. What hangs on it goes with it.
+    SetIpv6 { namespace: String, link: String, on: bool },
+    /// Adds an address.
+    AddAddress { namespace: String, link: String, address: IpAddr },
     /// Adds a permanent neighbour.
     AddNeighbour { namespace: String, neighbour: Neighbour },
     /// Adds a route.
@@ -84,6 +86,9 @@ impl fmt::Display for Op {
             Op::CreateLink { a, b } => write!(f, "create link {}/{} - {}/{}", a.0, a.1, b.0, b.1),
             Op::SetStrictSource { namespace, link, .. } => {
                 write!(f, "set source filter of {link} in {namespace}")
+            }
+            Op::SetIpv6 { namespace, link, on } => {
+                write!(f, "set IPv6 of {link} {} in {namespace}", if *on { "on" } else { "off" })
             }
             Op::AddAddress { namespace, address, .. } => write!(f, "add address {address} in {namespace}"),
             Op::AddNeighbour { namespace, neighbour } => {
@@ -245,6 +250,13 @@ fn add(plan: &mut Plan, name: &str, want: &Namespace, have: &Namespace, broken: 
             };
             plan.push(op, if wanted.strict_source { "it may not forward" } else { "it may forward" });
         }
+    }
+    let on = |link: &String| have.ipv6.contains(link) && !fresh(link);
+    let lo = want.router.then(|| "lo".to_owned());
+    for link in want.links.keys().cloned().chain(lo).filter(|link| want.ipv6.contains(link) != on(link)) {
+        let wanted = want.ipv6.contains(&link);
+        let why = if wanted { "it is dual-stack" } else { "it is not dual-stack" };
+        plan.push(Op::SetIpv6 { namespace: namespace(), link, on: wanted }, why);
     }
     for pair in &want.addresses {
         if fresh(&pair.0) || !have.addresses.contains(pair) {

@@ -6,7 +6,7 @@
 //! probe has arrived wherever it was going, or never will.
 
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tombolo_fabric::{Fabric, Flow};
 
 /// A packet to be sent. TCP probes are SYNs, SCTP ones INITs, ICMP ones echo requests; all others carry their cookie as payload.
@@ -15,9 +15,9 @@ pub struct Probe {
     /// The namespace that sends it.
     pub from: String,
     /// Its source address: the sender's own, or not.
-    pub source: Ipv4Addr,
-    /// Its destination address.
-    pub destination: Ipv4Addr,
+    pub source: IpAddr,
+    /// Its destination address, of the same version of IP.
+    pub destination: IpAddr,
     /// Its IP protocol number.
     pub protocol: u8,
     /// Its destination port, where the protocol has ports.
@@ -61,21 +61,44 @@ pub struct Counted {
     pub packets: u64,
 }
 
-/// A packet as bytes: an IPv4 header without checksum (a raw socket's kernel fills it in) and what follows.
-pub(crate) fn packet(probe: &Probe, cookie: u32) -> Vec<u8> {
+/// A packet as bytes: an IPv4 header without checksum (a raw socket's kernel fills it in) or an IPv6 header (RFC 8200, 3), and
+/// what follows. `None` of a packet that there cannot be: with addresses of both versions.
+pub(crate) fn packet(probe: &Probe, cookie: u32) -> Option<Vec<u8>> {
     let port = source_port(cookie);
-    let body = match probe.protocol {
-        1 => icmp(8, cookie),
-        6 => tcp_syn(probe, port, cookie),
-        17 => udp(probe, port, cookie),
-        132 => sctp_init(probe, port, cookie),
+    let body = match (probe.protocol, probe.destination) {
+        (1, IpAddr::V4(_)) => icmp(8, cookie),
+        (58, IpAddr::V6(_)) => echo_request_6(probe, cookie),
+        (6, _) => tcp_syn(probe, port, cookie),
+        (17, _) => udp(probe, port, cookie),
+        (132, _) => sctp_init(probe, port, cookie),
         _ => cookie.to_be_bytes().to_vec(),
     };
-    let mut bytes = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, probe.protocol, 0, 0];
-    bytes[2..4].copy_from_slice(&((20 + body.len()) as u16).to_be_bytes());
-    bytes.extend(probe.source.octets());
-    bytes.extend(probe.destination.octets());
+    let mut bytes = match (probe.source, probe.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            header(source, destination, probe.protocol, body.len())
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            header_6(source, destination, probe.protocol, body.len())
+        }
+        _ => return None,
+    };
     bytes.extend(body);
+    Some(bytes)
+}
+
+fn header(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0];
+    bytes[2..4].copy_from_slice(&((20 + length) as u16).to_be_bytes());
+    bytes.extend(source.octets());
+    bytes.extend(destination.octets());
+    bytes
+}
+
+fn header_6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0x60, 0, 0, 0, 0, 0, protocol, 64];
+    bytes[4..6].copy_from_slice(&(length as u16).to_be_bytes());
+    bytes.extend(source.octets());
+    bytes.extend(destination.octets());
     bytes
 }
 
@@ -88,15 +111,19 @@ pub(crate) enum Found {
     Reply(u32),
 }
 
-/// Reads the cookie of a received IPv4 packet.
+/// Reads the cookie of a received packet. Probes have no extension headers.
 pub(crate) fn read(packet: &[u8]) -> Option<Found> {
-    let header = usize::from(packet.first()? & 0x0f) * 4;
+    let (header, protocol) = match packet.first()? >> 4 {
+        4 => (usize::from(packet.first()? & 0x0f) * 4, *packet.get(9)?),
+        6 => (40, *packet.get(6)?),
+        _ => return None,
+    };
     let body = packet.get(header..)?;
     let word = |at: usize| Some(u32::from_be_bytes(body.get(at..at + 4)?.try_into().ok()?));
-    match *packet.get(9)? {
-        1 => match body.first()? {
-            8 => Some(Found::Probe(word(4)?.rotate_left(16))),
-            0 => Some(Found::Reply(word(4)?.rotate_left(16))),
+    match protocol {
+        1 | 58 => match (protocol, body.first()?) {
+            (1, 8) | (58, 128) => Some(Found::Probe(word(4)?.rotate_left(16))),
+            (1, 0) | (58, 129) => Some(Found::Reply(word(4)?.rotate_left(16))),
             _ => None,
         },
         6 if body.get(13)? & 0x12 == 0x02 => Some(Found::Probe(word(4)?)),
@@ -120,6 +147,15 @@ pub(crate) fn icmp(kind: u8, cookie: u32) -> Vec<u8> {
     let mut body = vec![kind, 0, 0, 0];
     body.extend(cookie.rotate_left(16).to_be_bytes());
     let sum = checksum(&body, 0);
+    body[2..4].copy_from_slice(&sum.to_be_bytes());
+    body
+}
+
+/// An echo request of ICMPv6 (RFC 4443, 4.1): as [`icmp`], with a checksum over the addresses too.
+fn echo_request_6(probe: &Probe, cookie: u32) -> Vec<u8> {
+    let mut body = vec![128, 0, 0, 0];
+    body.extend(cookie.rotate_left(16).to_be_bytes());
+    let sum = checksum(&body, pseudo_header(probe, body.len()));
     body[2..4].copy_from_slice(&sum.to_be_bytes());
     body
 }
@@ -162,13 +198,14 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
 }
 
-/// The sum of the pseudo header of TCP and UDP (RFC 9293, 3.1).
+/// The sum of the pseudo header of TCP and UDP (RFC 9293, 3.1; RFC 8200, 8.1).
 fn pseudo_header(probe: &Probe, length: usize) -> u32 {
-    let [source, destination] = [probe.source, probe.destination].map(|a| {
-        let bits = u32::from(a);
-        (bits >> 16) + (bits & 0xffff)
-    });
-    source + destination + u32::from(probe.protocol) + length as u32
+    let words = |octets: &[u8]| octets.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum::<u32>();
+    let sum = |address: IpAddr| match address {
+        IpAddr::V4(address) => words(&address.octets()),
+        IpAddr::V6(address) => words(&address.octets()),
+    };
+    sum(probe.source) + sum(probe.destination) + u32::from(probe.protocol) + length as u32
 }
 
 /// The internet checksum (RFC 1071) of bytes and what was summed before.
@@ -187,15 +224,23 @@ mod tests {
 
     #[test]
     fn every_probe_carries_its_cookie() {
-        for protocol in [1, 6, 17, 47, 50, 132] {
-            let (source, destination) = (Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3));
+        let ends = [["10.0.0.2", "10.0.0.3"], ["fd20::2", "fd20::3"]]
+            .map(|ends| ends.map(|end| end.parse().unwrap()));
+        for (protocol, [source, destination]) in [1, 6, 17, 47, 50, 132]
+            .map(|p| (p, ends[0]))
+            .into_iter()
+            .chain([58, 6, 17, 47, 50, 132].map(|p| (p, ends[1])))
+        {
             let probe = Probe { from: String::new(), source, destination, protocol, port: 80 };
-            let bytes = packet(&probe, 0xdead_beef);
+            let bytes = packet(&probe, 0xdead_beef).unwrap();
             assert_eq!(read(&bytes), Some(Found::Probe(0xdead_beef)), "protocol {protocol}");
             for cut in 0..bytes.len() {
                 let _ = read(&bytes[..cut]); // short packets are no panic
             }
         }
+        let [[source, _], [_, destination]] = ends;
+        let probe = Probe { from: String::new(), source, destination, protocol: 6, port: 80 };
+        assert_eq!(packet(&probe, 7), None);
     }
 
     #[test]
@@ -206,12 +251,22 @@ mod tests {
         assert_eq!(checksum(&body, 0), 0);
         let probe = Probe {
             from: String::new(),
-            source: Ipv4Addr::new(10, 0, 0, 2),
-            destination: Ipv4Addr::new(192, 168, 255, 3),
+            source: Ipv4Addr::new(10, 0, 0, 2).into(),
+            destination: Ipv4Addr::new(192, 168, 255, 3).into(),
             protocol: 6,
             port: 443,
         };
         let body = tcp_syn(&probe, 12345, 99);
+        assert_eq!(checksum(&body, pseudo_header(&probe, body.len())), 0);
+        let probe = Probe {
+            source: "fd20::2".parse().unwrap(),
+            destination: "fd20:0:0:1::3".parse().unwrap(),
+            ..probe
+        };
+        let body = tcp_syn(&probe, 12345, 99);
+        assert_eq!(checksum(&body, pseudo_header(&probe, body.len())), 0);
+        let probe = Probe { protocol: 58, ..probe };
+        let body = echo_request_6(&probe, 99);
         assert_eq!(checksum(&body, pseudo_header(&probe, body.len())), 0);
     }
 }

@@ -6,12 +6,13 @@
 
 use crate::fault::{self, Fault, Faults};
 use crate::forwarding::{self, Forwarding};
+use crate::ipv6::{self, Ipv6Rules};
 use crate::rules::{Allow, Chain, ChainRule, INTERNET, Ruleset, Side};
 use crate::state::{Desired, Link, Lookup, Mac, Namespace, Neighbour, Route, RouteVia, State};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tombolo_fabric::{
     Fabric, INTERNET_CLIENT, METADATA_SERVER, Network, Nic, Owner, Rules, Targets, Via, internet, table,
@@ -50,6 +51,7 @@ pub(crate) fn state_of(fabric: &Fabric) -> State {
         for nic in network.nics.values() {
             let namespace = namespaces.entry(nic.owner.to_string()).or_default();
             add_endpoint_nic(namespace, key, network, nic);
+            add_endpoint_ipv6(namespace, fabric, nic);
         }
     }
     State { namespaces: namespaces.into_iter().map(|(name, it)| (name, Arc::new(it))).collect() }
@@ -110,12 +112,14 @@ fn add_external(
             };
             router.links.insert(link.clone(), end);
             let mac = peering_mac(there, here);
-            router.neighbours.insert(Neighbour { link, address: PEER_GATEWAY, mac });
+            router.neighbours.insert(Neighbour { link, address: PEER_GATEWAY.into(), mac });
         }
         let router = namespaces.entry(key.to_string()).or_default();
         for address in external {
             let destination = Ipv4Net::new_assert(address, 32);
-            router.routes.insert(Route::new(destination, RouteVia::Gateway(name.clone(), PEER_GATEWAY)));
+            router
+                .routes
+                .insert(Route::new(destination.into(), RouteVia::Gateway(name.clone(), PEER_GATEWAY.into())));
         }
     }
 }
@@ -154,29 +158,50 @@ fn add_endpoint_nic(namespace: &mut Namespace, network_key: &NetworkKey, network
         peer: Some((network_key.to_string(), link_of(nic))),
     };
     namespace.links.insert(eth.clone(), link);
-    namespace.addresses.insert((eth.clone(), nic.address));
-    let gateway = Neighbour { link: eth.clone(), address: nic.gateway, mac: mac_of(nic.gateway) };
+    namespace.addresses.insert((eth.clone(), nic.address.into()));
+    let gateway = Neighbour { link: eth.clone(), address: nic.gateway.into(), mac: mac_of(nic.gateway) };
     namespace.neighbours.insert(gateway);
     // An alias range is the guest's own, as Google's guest agent makes it: `ip route add local RANGE dev eth0`.
     // What two interfaces have in networks that overlap is its own by one of them.
     for range in &nic.aliases {
-        let known = namespace
-            .routes
-            .iter()
-            .any(|route| route.destination == *range && matches!(route.via, RouteVia::Local(_)));
-        if !known {
-            namespace.routes.insert(Route::new(*range, RouteVia::Local(eth.clone())));
+        let local = Route::new((*range).into(), RouteVia::Local(eth.clone()));
+        let is = |route: &&Route| route.destination == local.destination;
+        if !namespace.routes.iter().filter(is).any(|route| matches!(route.via, RouteVia::Local(_))) {
+            namespace.routes.insert(local);
         }
     }
     // As on Google's images: nic0 has the default route, the others only the way to their subnetwork.
     let destination = if nic.index == 0 { Ipv4Net::default() } else { nic.range };
-    namespace.routes.insert(Route::new(destination, RouteVia::Gateway(eth, nic.gateway)));
+    namespace.routes.insert(Route::new(destination.into(), RouteVia::Gateway(eth, nic.gateway.into())));
+}
+
+/// Adds IPv6 to an interface in its endpoint's namespace: the address is what Google's DHCPv6 gives, and all else is behind
+/// the router. The interface that has the guest's default route is the first one with IPv6.
+fn add_endpoint_ipv6(namespace: &mut Namespace, fabric: &Fabric, nic: &Nic) {
+    let Some((address, range)) = nic.ipv6_address().zip(nic.ipv6_range()) else { return };
+    let eth = format!("eth{}", nic.index);
+    namespace.ipv6.insert(eth.clone());
+    namespace.addresses.insert((eth.clone(), address.into()));
+    // The kernel makes this route too, but only once it has got round to it.
+    namespace.routes.insert(Route::new(Ipv6Net::from(address).into(), RouteVia::Local(eth.clone())));
+    let router = Neighbour { link: eth.clone(), address: ipv6::ROUTER.into(), mac: mac_of(nic.gateway) };
+    namespace.neighbours.insert(router);
+    let before = |other: &&Nic| other.ipv6.is_some() && other.index < nic.index;
+    let first =
+        nic.index == 0 || fabric.nics_of(&nic.owner).iter().map(|(_, nic)| *nic).find(before).is_none();
+    let destination = if first { Ipv6Net::default() } else { range };
+    namespace.routes.insert(Route::new(destination.into(), RouteVia::Gateway(eth, ipv6::ROUTER.into())));
 }
 
 /// A network's router.
 fn router(fabric: &Fabric, key: &NetworkKey, network: &Network) -> Namespace {
     let mut router = Namespace { router: true, ..Namespace::default() };
-    router.addresses.insert(("lo".into(), METADATA_SERVER));
+    router.addresses.insert(("lo".into(), METADATA_SERVER.into()));
+    if network.has_ipv6() {
+        // What the errors that it makes come from: it answers nothing there.
+        router.ipv6.insert("lo".into());
+        router.addresses.insert(("lo".into(), tombolo_model::ipv6::SERVER.into()));
+    }
     for nic in network.nics.values() {
         let name = link_of(nic);
         let link = Link {
@@ -188,20 +213,29 @@ fn router(fabric: &Fabric, key: &NetworkKey, network: &Network) -> Namespace {
         router.links.insert(name.clone(), link);
         router.neighbours.insert(Neighbour {
             link: name.clone(),
-            address: nic.address,
+            address: nic.address.into(),
             mac: mac_of(nic.address),
         });
         let destination = Ipv4Net::new_assert(nic.address, 32);
         for range in &nic.aliases {
-            let via = RouteVia::Gateway(name.clone(), nic.address);
-            router.routes.insert(Route::new(*range, via));
+            let via = RouteVia::Gateway(name.clone(), nic.address.into());
+            router.routes.insert(Route::new((*range).into(), via));
         }
-        router.routes.insert(Route::new(destination, RouteVia::Link(name)));
+        if let Some(range) = nic.ipv6 {
+            router.ipv6.insert(name.clone());
+            let guest =
+                Neighbour { link: name.clone(), address: ipv6::GUEST.into(), mac: mac_of(nic.address) };
+            router.neighbours.insert(guest);
+            router
+                .routes
+                .insert(Route::new(range.into(), RouteVia::Gateway(name.clone(), ipv6::GUEST.into())));
+        }
+        router.routes.insert(Route::new(destination.into(), RouteVia::Link(name)));
     }
     for peer in network.peers.iter().filter(|peer| fabric.networks.contains_key(*peer)) {
         add_peering(&mut router, key, network, peer, &fabric.networks[peer]);
     }
-    let hosts: BTreeSet<Ipv4Net> = router.routes.iter().map(|route| route.destination).collect();
+    let hosts: BTreeSet<IpNet> = router.routes.iter().map(|route| route.destination).collect();
     add_wide_routes(&mut router, network, &hosts);
     router
 }
@@ -224,7 +258,22 @@ fn add_peering(
     };
     router.links.insert(name.clone(), link);
     let mac = peering_mac(peer, key);
-    router.neighbours.insert(Neighbour { link: name, address: PEER_GATEWAY, mac });
+    if ipv6_by(network, peer).next().is_some() {
+        router.ipv6.insert(name.clone());
+        router.neighbours.insert(Neighbour { link: name.clone(), address: ipv6::ROUTER.into(), mac });
+    }
+    router.neighbours.insert(Neighbour { link: name, address: PEER_GATEWAY.into(), mac });
+}
+
+/// The IPv6 ranges that a network with IPv6 has from a peer.
+fn ipv6_by<'n>(network: &'n Network, peer: &'n NetworkKey) -> impl Iterator<Item = Ipv6Net> + 'n {
+    let routes = network.routes.iter().filter(|_| network.has_ipv6());
+    routes.filter(move |route| route.via == Via::Peer(peer.clone())).filter_map(|route| {
+        match route.destination {
+            IpNet::V6(range) => Some(range),
+            IpNet::V4(_) => None,
+        }
+    })
 }
 
 /// Adds the network's routes: of equal destinations those that win, and a blackhole where Google's network would be
@@ -232,13 +281,16 @@ fn add_peering(
 ///
 /// Interfaces that routes with tags are for have a table of such routes, which comes first. What is the same for
 /// everybody is thrown from there to the main table, so that the longest prefix of both tables wins.
-fn add_wide_routes(router: &mut Namespace, network: &Network, hosts: &BTreeSet<Ipv4Net>) {
+fn add_wide_routes(router: &mut Namespace, network: &Network, hosts: &BTreeSet<IpNet>) {
     let main = wide_routes(network, None);
     for (destination, via) in main.iter().filter(|(destination, _)| !hosts.contains(*destination)) {
         router.routes.insert(Route::new(*destination, via.clone()));
     }
-    if !main.contains_key(&Ipv4Net::default()) {
-        router.routes.insert(Route::new(Ipv4Net::default(), RouteVia::Blackhole));
+    let ipv6 = network.has_ipv6().then_some(IpNet::V6(Ipv6Net::default()));
+    for all in [IpNet::V4(Ipv4Net::default())].into_iter().chain(ipv6) {
+        if !main.contains_key(&all) {
+            router.routes.insert(Route::new(all, RouteVia::Blackhole));
+        }
     }
     let mut tables: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
     for nic in network.nics.values() {
@@ -255,14 +307,18 @@ fn add_wide_routes(router: &mut Namespace, network: &Network, hosts: &BTreeSet<I
         if tables.insert(number, names).is_some() {
             continue;
         }
+        // No route with tags is for IPv6, nor is the table.
+        let is_ipv4 = |range: &IpNet| matches!(range, IpNet::V4(_));
         let mut own = wide_routes(network, Some(nic.address));
+        own.retain(|destination, _| is_ipv4(destination));
         for (destination, via) in &mut own {
             if main.get(destination) == Some(via) {
                 *via = RouteVia::Throw;
             }
         }
         // Of a host that is in no subnetwork's range only the main table knows.
-        let outside = hosts.iter().filter(|host| network.ranges.iter().all(|range| !range.contains(*host)));
+        let hosts = hosts.iter().filter(|host| is_ipv4(host));
+        let outside = hosts.filter(|host| network.ranges.iter().all(|range| !range.contains(*host)));
         own.extend(outside.map(|host| (*host, RouteVia::Throw)));
         let routes = own.into_iter();
         router.routes.extend(routes.map(|(destination, via)| Route {
@@ -290,10 +346,14 @@ fn has_internet(network: &Network) -> bool {
 }
 
 /// Where a network sends packets of an interface, or, with `None`, of a peering, by destination.
-fn wide_routes(network: &Network, nic: Option<Ipv4Addr>) -> BTreeMap<Ipv4Net, RouteVia> {
-    let hop = |address: &Ipv4Addr| network.nics.get(address).map(|nic| (link_of(nic), nic.address));
+fn wide_routes(network: &Network, nic: Option<Ipv4Addr>) -> BTreeMap<IpNet, RouteVia> {
+    let hop = |address: &Ipv4Addr| network.nics.get(address).map(|nic| (link_of(nic), nic.address.into()));
     let via = |routes: Vec<&tombolo_fabric::Route>| match routes.first().map(|route| &route.via) {
-        Some(Via::Peer(peer)) => RouteVia::Gateway(peering_link(peer), PEER_GATEWAY),
+        Some(Via::Peer(peer)) => {
+            let ipv6 = matches!(routes[0].destination, IpNet::V6(_));
+            let gateway: IpAddr = if ipv6 { ipv6::ROUTER.into() } else { PEER_GATEWAY.into() };
+            RouteVia::Gateway(peering_link(peer), gateway)
+        }
         Some(Via::Nic(_)) => {
             let hops = routes.iter().filter_map(|route| match &route.via {
                 Via::Nic(address) => hop(address),
@@ -306,19 +366,23 @@ fn wide_routes(network: &Network, nic: Option<Ipv4Addr>) -> BTreeMap<Ipv4Net, Ro
                 (Some(first), false) => RouteVia::Gateways(hops.into_iter().chain([first]).collect()),
             }
         }
-        Some(Via::Internet) if has_internet(network) => RouteVia::Gateway(INTERNET.into(), PEER_GATEWAY),
+        Some(Via::Internet) if has_internet(network) => {
+            RouteVia::Gateway(INTERNET.into(), PEER_GATEWAY.into())
+        }
         Some(Via::Subnetwork | Via::Internet | Via::Blackhole) | None => RouteVia::Blackhole,
     };
-    let chosen = table(&network.routes, nic).into_iter();
+    // A network without IPv6 has no use for that of its peers.
+    let useful = |destination: &IpNet| network.has_ipv6() || matches!(destination, IpNet::V4(_));
+    let chosen = table(&network.routes, nic).into_iter().filter(|(destination, _)| useful(destination));
     let mut chosen: BTreeMap<_, _> = chosen.map(|(destination, routes)| (destination, via(routes))).collect();
     keep_private(&mut chosen);
     chosen
 }
 
 /// Has nothing private leave for the internet.
-fn keep_private(chosen: &mut BTreeMap<Ipv4Net, RouteVia>) {
+fn keep_private(chosen: &mut BTreeMap<IpNet, RouteVia>) {
     let leaves = |via: &RouteVia| matches!(via, RouteVia::Gateway(link, _) if link == INTERNET);
-    for range in PRIVATE {
+    for range in PRIVATE.map(IpNet::from) {
         let inside =
             chosen.iter_mut().filter(|(destination, via)| range.contains(*destination) && leaves(via));
         inside.for_each(|(_, via)| *via = RouteVia::Blackhole);
@@ -336,7 +400,7 @@ fn ruleset(network: &Network) -> Ruleset {
     let mut rules = Ruleset::default();
     let nics = || network.nics.values().filter(|nic| !nic.owner.is_iap()).map(|nic| nic.address);
     let (egress, ingress) =
-        (Classes::new('e', &network.egress, nics()), Classes::new('i', &network.ingress, nics()));
+        (Classes::new("e", &network.egress, nics()), Classes::new("i", &network.ingress, nics()));
     // Gathered first: a map is made of many at once in less time than one by one.
     let (mut egress_of, mut ingress_of, mut ends_of) = (Vec::new(), Vec::new(), Vec::new());
     for nic in network.nics.values() {
@@ -363,9 +427,39 @@ fn ruleset(network: &Network) -> Ruleset {
     rules.egress_of = Arc::new(egress_of.into_iter().collect());
     rules.ingress_of = Arc::new(ingress_of.into_iter().collect());
     rules.ends_of = Arc::new(ends_of.into_iter().collect());
-    rules.chains.extend(egress.chains(Side::Destination, Allow::ToIngressGate));
-    rules.chains.extend(ingress.chains(Side::Source, Allow::Deliver));
+    rules.chains.extend(egress.chains(Side::Destination, Allow::ToIngressGate, false));
+    rules.chains.extend(ingress.chains(Side::Source, Allow::Deliver, false));
+    add_ipv6_rules(&mut rules, network);
     rules
+}
+
+/// The same two gates for IPv6, and which sources may come by which interface.
+fn add_ipv6_rules(rules: &mut Ruleset, network: &Network) {
+    let nics = || network.nics.values().filter_map(|nic| Some((nic, nic.ipv6?)));
+    if nics().next().is_none() {
+        return;
+    }
+    let mut ipv6 = Ipv6Rules::default();
+    let with_ipv6 = || nics().map(|(nic, _)| nic.address);
+    let (egress, ingress) =
+        (Classes::new("e6", &network.egress, with_ipv6()), Classes::new("i6", &network.ingress, with_ipv6()));
+    for (nic, range) in nics() {
+        if !nic.can_ip_forward {
+            ipv6.sources.insert(link_of(nic), [range].into());
+            ipv6.ends_of.insert(link_of(nic), [range].into());
+        }
+        ipv6.egress_of.insert(link_of(nic), egress.of(nic.address));
+        ipv6.ingress_of.insert(link_of(nic), ingress.of(nic.address));
+    }
+    for peer in &network.peers {
+        let ranges: BTreeSet<Ipv6Net> = ipv6_by(network, peer).collect();
+        if !ranges.is_empty() {
+            ipv6.sources.insert(peering_link(peer), ranges);
+        }
+    }
+    rules.chains.extend(egress.chains(Side::Destination, Allow::ToIngressGate, true));
+    rules.chains.extend(ingress.chains(Side::Source, Allow::Deliver, true));
+    rules.ipv6 = Arc::new(ipv6);
 }
 
 /// The target classes of one gate: which rules act, and the name of the chain that has them.
@@ -382,7 +476,7 @@ struct Classes<'r> {
 
 impl<'r> Classes<'r> {
     /// The classes of these interfaces, and names for their chains.
-    fn new(letter: char, rules: &'r Rules, nics: impl Iterator<Item = Ipv4Addr>) -> Self {
+    fn new(letter: &str, rules: &'r Rules, nics: impl Iterator<Item = Ipv4Addr>) -> Self {
         let mut acting: BTreeMap<Ipv4Addr, Vec<usize>> = nics.map(|nic| (nic, Vec::new())).collect();
         for (index, rule) in rules.iter().enumerate() {
             let Targets::Nics(targets) = &rule.targets else { continue };
@@ -413,13 +507,14 @@ impl<'r> Classes<'r> {
     }
 
     /// All chains: one for each class; where a rule leaves it to the next level, one for each level of the class.
-    fn chains(self, far: Side, allow: Allow) -> impl Iterator<Item = (String, Arc<Chain>)> {
+    fn chains(self, far: Side, allow: Allow, ipv6: bool) -> impl Iterator<Item = (String, Arc<Chain>)> {
         let rules = self.rules;
         let classes: Vec<_> = self.names.iter().map(|(some, name)| (self.all(some), name.clone())).collect();
         classes.into_iter().flat_map(move |(acting, name)| {
-            let of = |acting: &[usize]| acting.iter().map(|i| chain_rule(&rules[*i])).collect::<Vec<_>>();
+            let of =
+                |acting: &[usize]| acting.iter().map(|i| chain_rule(&rules[*i], ipv6)).collect::<Vec<_>>();
             if acting.iter().all(|i| rules[*i].action != Action::GotoNext) {
-                return vec![(name, Arc::new(Chain { far, allow, rules: of(&acting) }))];
+                return vec![(name, Arc::new(Chain { far, allow, ipv6, rules: of(&acting) }))];
             }
             let levels: Vec<&[usize]> = acting.chunk_by(|a, b| rules[*a].level == rules[*b].level).collect();
             let name_of = |level: usize| if level == 0 { name.clone() } else { format!("{name}-{level}") };
@@ -429,8 +524,8 @@ impl<'r> Classes<'r> {
                 for (rule, i) in made.iter_mut().zip(acting.iter()) {
                     rule.next = next.clone().filter(|_| rules[*i].action == Action::GotoNext);
                 }
-                made.extend(next.map(otherwise));
-                (name_of(level), Arc::new(Chain { far, allow, rules: made }))
+                made.extend(next.map(|next| otherwise(next, ipv6)));
+                (name_of(level), Arc::new(Chain { far, allow, ipv6, rules: made }))
             };
             levels.iter().enumerate().map(chain).collect()
         })
@@ -438,10 +533,11 @@ impl<'r> Classes<'r> {
 }
 
 /// What no rule of a level matches is for the next one.
-fn otherwise(next: String) -> ChainRule {
+fn otherwise(next: String, ipv6: bool) -> ChainRule {
+    let all = if ipv6 { IpNet::V6(Ipv6Net::default()) } else { IpNet::V4(Ipv4Net::default()) };
     ChainRule {
         name: "otherwise".into(),
-        far: BTreeSet::from([Ipv4Net::default()]),
+        far: BTreeSet::from([all]),
         matches: vec![L4::all_of(Protocol::All)],
         allow: false,
         next: Some(next),
@@ -449,11 +545,12 @@ fn otherwise(next: String) -> ChainRule {
     }
 }
 
-/// A rule without its targets, which the chain stands for.
-fn chain_rule(rule: &tombolo_fabric::Rule) -> ChainRule {
+/// A rule for one version of IP, without its targets, which the chain stands for.
+fn chain_rule(rule: &tombolo_fabric::Rule, ipv6: bool) -> ChainRule {
+    let far = rule.far.iter().filter(|range| matches!(range, IpNet::V6(_)) == ipv6);
     ChainRule {
         name: rule.id(),
-        far: rule.far.clone(),
+        far: far.copied().collect(),
         matches: rule.matches.clone(),
         allow: rule.action == Action::Allow,
         next: None,

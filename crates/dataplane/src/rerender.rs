@@ -40,9 +40,11 @@ impl Rendered {
             let forwarding = forwarding.remove(key).unwrap_or_default();
             let theirs = fault::of_router(faults, key, network);
             let compared = self.fabric.networks.get(key).map(|known| Alike::of(known, network));
+            // Of IPv6, rules say what may come by which way.
+            let same = |alike: Alike| alike.inside && alike.rules && (alike.ways || !network.has_ipv6());
             let made = match (self.desired.rules.get(&name), compared) {
-                (Some(known), Some(Alike { inside: true, rules: true, .. }))
-                    if known.faults == theirs && known.forwarding == forwarding =>
+                (Some(known), Some(alike))
+                    if same(alike) && known.faults == theirs && known.forwarding == forwarding =>
                 {
                     Arc::clone(known)
                 }
@@ -122,6 +124,7 @@ fn shared(mut rules: Ruleset, before: &Arc<Ruleset>) -> Arc<Ruleset> {
     share(&mut rules.egress_of, Some(&before.egress_of));
     share(&mut rules.ingress_of, Some(&before.ingress_of));
     share(&mut rules.ends_of, Some(&before.ends_of));
+    share(&mut rules.ipv6, Some(&before.ipv6));
     for (name, chain) in &mut rules.chains {
         share(chain, before.chains.get(name));
     }

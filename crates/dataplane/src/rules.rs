@@ -6,6 +6,7 @@
 //! ```text
 //!   over a link with a fault: perhaps drop         whatever it is
 //!   from a peering to a peering: drop             peering is not transitive, whatever the routes say
+//!   IPv6:                    goto forward-6       where the network has it: see crate::ipv6
 //!   between peerings and the internet: drop       neither is what they have in common
 //!   established: accept    invalid: drop          the gates look at first packets only
 //!   between a published service and anything but the network's own interfaces: drop    likewise
@@ -22,12 +23,13 @@
 
 use crate::fault::{ALL, Fault};
 use crate::forwarding::Forwarding;
-use crate::table::{self, Hook, Intervals, Match, Table, Verdict, Way};
-use ipnet::Ipv4Net;
+use crate::ipv6::{self, Ipv6Rules};
+use crate::table::{self, Family, Hook, Intervals, Match, Table, Verdict, Way};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tombolo_fabric::{DHCP_CLIENT, METADATA_SERVER, Nat, SMTP};
 #[cfg(test)]
@@ -65,6 +67,9 @@ pub struct Ruleset {
     /// Forwarding rules.
     #[serde(default)]
     pub forwarding: Forwarding,
+    /// What goes for IPv6; nothing where no interface has it.
+    #[serde(default)]
+    pub ipv6: Arc<Ipv6Rules>,
     /// The chains by name, each ending with a rule for everything.
     pub chains: BTreeMap<String, Arc<Chain>>,
 }
@@ -76,6 +81,9 @@ pub struct Chain {
     pub far: Side,
     /// Where an allow leads: from the egress gate to the ingress gate, from there to the receiver.
     pub allow: Allow,
+    /// Whether they are for IPv6. They are for IPv4 or for IPv6, never both.
+    #[serde(default)]
+    pub ipv6: bool,
     /// In the order in which they win.
     pub rules: Vec<ChainRule>,
 }
@@ -103,8 +111,8 @@ pub enum Allow {
 pub struct ChainRule {
     /// The firewall rule that it comes from. Those that nobody made are `implied/NAME`.
     pub name: String,
-    /// The far end's addresses, any of which matches.
-    pub far: BTreeSet<Ipv4Net>,
+    /// The far end's addresses, any of which matches: all of the chain's version of IP.
+    pub far: BTreeSet<IpNet>,
     /// The protocols and ports, any of which matches.
     pub matches: Vec<L4>,
     /// Through the gate, or dropped.
@@ -174,14 +182,17 @@ impl Ruleset {
         add(GATE_IN, None, gate_in);
         let gate_errors = vec![rule([], Verdict::ByLink(Way::In, ERRORS.into())), rule([], Verdict::Accept)];
         add(GATE_ERRORS, None, gate_errors);
-        if !self.trusts_peers {
-            let strangers = rule([peering(Way::In), Match::NoWayBack], Verdict::Drop);
-            add("arrival-hook", Some(Hook::Arrival), vec![strangers]);
+        let to_ipv6 = (!self.ipv6.is_empty()).then(|| self.ipv6.add_to(&mut table));
+        let mut add = |name: &str, hook, rules| {
+            table.chains.insert(name.to_owned(), Arc::new(table::Chain { hook, rules }));
+        };
+        let arrival = self.arrival();
+        if !arrival.is_empty() {
+            add("arrival-hook", Some(Hook::Arrival), arrival);
         }
-        add("forward-hook", Some(Hook::Forward), self.forward());
+        add("forward-hook", Some(Hook::Forward), self.forward(to_ipv6));
         // The router itself answers nobody but an endpoint that asks Google's link-local server.
-        let server = u32::from(METADATA_SERVER);
-        let asks = Match::Address(Side::Destination, Intervals::new([(server, server)]));
+        let asks = Match::Address(Family::V4, Side::Destination, one(METADATA_SERVER));
         let no_peering = Match::LinkPrefix(Way::In, PEERING.into(), false);
         let input = vec![rule([], Verdict::ByState(None)), rule([no_peering, asks], Verdict::Accept)];
         add("input-hook", Some(Hook::Input), input);
@@ -208,8 +219,9 @@ impl Ruleset {
         };
         for (chain, (link, own)) in errors.values().zip(&*self.ends_of) {
             let made = known.chains.get(chain).filter(|_| same || before.ends_of.get(link) == Some(own));
-            let made =
-                made.cloned().unwrap_or_else(|| Arc::new(table::Chain { hook: None, rules: ends(own) }));
+            let made = made.cloned().unwrap_or_else(|| {
+                Arc::new(table::Chain { hook: None, rules: ends(Family::V4, intervals(own)) })
+            });
             table.chains.insert(chain.clone(), made);
         }
         table.maps.insert(ERRORS.into(), errors);
@@ -246,13 +258,12 @@ impl Ruleset {
         for link in links {
             let mut rules = Vec::new();
             if let Some((own, _)) = self.external.get(link) {
-                let own = Intervals::new([(u32::from(*own), u32::from(*own))]);
-                rules.push(rule([Match::Address(Side::Source, own)], Verdict::Accept));
+                rules.push(rule([Match::Address(Family::V4, Side::Source, one(*own))], Verdict::Accept));
             }
             if let Some((served, _)) = self.nat.get(link) {
-                let served = || Match::Address(Side::Source, intervals(served));
-                let one = |number| rule([served(), Match::Protocol(number)], Verdict::Accept);
-                rules.extend(Nat::PROTOCOLS.map(one));
+                let served = || Match::Address(Family::V4, Side::Source, intervals(served));
+                let allow = |number| rule([served(), Match::Protocol(number)], Verdict::Accept);
+                rules.extend(Nat::PROTOCOLS.map(allow));
             }
             rules.push(rule([], Verdict::Drop));
             table.chains.insert(outside_chain(link), Arc::new(table::Chain { hook: None, rules }));
@@ -271,7 +282,7 @@ impl Ruleset {
             served.entry(*address).or_default().extend(ranges);
         }
         let by_nat = |(address, ranges): (Ipv4Addr, BTreeSet<Ipv4Net>)| {
-            let from = Match::Address(Side::Source, intervals(&ranges));
+            let from = Match::Address(Family::V4, Side::Source, intervals(&ranges));
             rule([internet(Way::Out), from], Verdict::NatTo(address))
         };
         let external = rule([internet(Way::Out)], Verdict::Nat(Side::Source, "external".into()));
@@ -283,13 +294,31 @@ impl Ruleset {
         }
     }
 
-    /// The rules for packets that pass.
-    fn forward(&self) -> Vec<table::Rule> {
+    /// The rules for packets as they come in.
+    fn arrival(&self) -> Vec<table::Rule> {
+        let mut rules = Vec::new();
+        if !self.trusts_peers {
+            // Of IPv6 the sources by each interface are known, and routers' errors come from none of them.
+            let mut strangers = rule([peering(Way::In), Match::NoWayBack], Verdict::Drop);
+            if !self.ipv6.is_empty() {
+                strangers.matches.insert(1, Match::Family(Family::V4));
+            }
+            rules.push(strangers);
+        }
+        if !self.ipv6.is_empty() {
+            rules.push(ipv6::on_no_link());
+        }
+        rules
+    }
+
+    /// The rules for packets that pass. One of them leads to those for IPv6, where there are any.
+    fn forward(&self, to_ipv6: Option<table::Rule>) -> Vec<table::Rule> {
         let to_gate = || Verdict::Goto(GATE_IN.into());
         let mut rules = self.faulty();
         if !self.transit {
             rules.push(rule([peering(Way::In), peering(Way::Out)], Verdict::Drop));
         }
+        rules.extend(to_ipv6);
         let internet = |way| Match::Link(way, INTERNET.into());
         if self.has_internet() {
             rules.push(rule([peering(Way::In), internet(Way::Out)], Verdict::Drop));
@@ -299,7 +328,7 @@ impl Ruleset {
         rules.extend(self.forwarding.boundaries());
         rules.push(rule([], Verdict::ByState(Some(GATE_ERRORS.into()))));
         // Linux takes all but the first of these for anybody's.
-        let nobody = Match::Address(Side::Destination, Intervals::new([(0, 0x00ff_ffff)]));
+        let nobody = Match::Address(Family::V4, Side::Destination, Intervals::new([(0, 0x00ff_ffff)]));
         rules.push(rule([nobody], Verdict::Drop));
         rules.push(rule([peering(Way::In)], to_gate()));
         rules.extend(self.forwarding.entrances());
@@ -348,6 +377,8 @@ pub(crate) const GATE_IN: &str = "gate-in";
 
 /// The map from interfaces to their chains of errors about connections.
 const ERRORS: &str = "errors";
+/// The same for IPv6.
+pub(crate) const GATE_IN_6: &str = "gate-in-6";
 
 /// The chain that decides of errors about a connection. The kernel takes anybody's word for these: it only looks whether
 /// there is the connection, and whether the error goes to the end that sent what is quoted (nf_conntrack_proto_icmp.c).
@@ -364,11 +395,10 @@ fn outside_chain(link: &str) -> String {
 }
 
 /// Lets errors about connections with these addresses through.
-fn ends(own: &BTreeSet<Ipv4Net>) -> Vec<table::Rule> {
-    let ranges = intervals(own);
-    let all = ranges.ranges() == [(0, u32::MAX)];
+pub(crate) fn ends(family: Family, ranges: Intervals) -> Vec<table::Rule> {
+    let all = ranges.ranges() == [(0, family.last())];
     let of = |side| table::Rule {
-        matches: if all { Vec::new() } else { vec![Match::End(side, ranges.clone())] },
+        matches: if all { Vec::new() } else { vec![Match::End(family, side, ranges.clone())] },
         counter: None,
         log: None,
         verdict: Verdict::Accept,
@@ -379,7 +409,23 @@ fn ends(own: &BTreeSet<Ipv4Net>) -> Vec<table::Rule> {
 
 /// The addresses of ranges.
 fn intervals(ranges: &BTreeSet<Ipv4Net>) -> Intervals {
+    let ends = |range: &Ipv4Net| (bits(range.network()), bits(range.broadcast()));
+    Intervals::new(ranges.iter().map(ends))
+}
+
+/// The addresses of IPv6 ranges.
+pub(crate) fn intervals6(ranges: &BTreeSet<Ipv6Net>) -> Intervals {
     Intervals::new(ranges.iter().map(|range| (range.network().into(), range.broadcast().into())))
+}
+
+/// One address.
+pub(crate) fn one(address: Ipv4Addr) -> Intervals {
+    Intervals::new([(bits(address), bits(address))])
+}
+
+/// An address as a number.
+fn bits(address: Ipv4Addr) -> u128 {
+    u32::from(address).into()
 }
 
 /// How the names of interfaces to peers begin.
@@ -418,11 +464,12 @@ pub fn counted_by(counter: &str) -> Option<(Side, &str)> {
 /// A rule as one rule of nf_tables for each protocol that it names; if it logs every protocol, after one for each that is
 /// logged.
 fn chain_rule(chain: &Chain, rule: &ChainRule) -> Vec<table::Rule> {
-    let Some(far) = far_match(chain.far, &rule.far) else { return Vec::new() };
+    let family = if chain.ipv6 { Family::V6 } else { Family::V4 };
+    let Some(far) = far_match(family, chain.far, &rule.far) else { return Vec::new() };
     let verdict = match (rule.allow, chain.allow) {
         _ if rule.next.is_some() => Verdict::Goto(rule.next.clone().unwrap_or_default()),
         (false, _) => Verdict::Drop,
-        (true, Allow::ToIngressGate) => Verdict::Goto(GATE_IN.into()),
+        (true, Allow::ToIngressGate) => Verdict::Goto(if chain.ipv6 { GATE_IN_6 } else { GATE_IN }.into()),
         (true, Allow::Deliver) => Verdict::Accept,
     };
     let name = counter(chain.far, &rule.name);
@@ -470,12 +517,16 @@ pub fn read_prefix(prefix: &str) -> Option<(&str, bool)> {
 const LOGGED: [Protocol; 2] = [Protocol::TCP, Protocol::UDP];
 
 /// Nothing where every address matches, `None` where no address can.
-fn far_match(side: Side, far: &BTreeSet<Ipv4Net>) -> Option<Option<Match>> {
+fn far_match(family: Family, side: Side, far: &BTreeSet<IpNet>) -> Option<Option<Match>> {
     if far.is_empty() {
-        return None; // no instance has the source tag (yet)
+        return None; // no instance has the source tag (yet), or the rule is about the other version of IP
     }
-    let ranges = intervals(far);
-    Some((ranges.ranges() != [(0, u32::MAX)]).then_some(Match::Address(side, ranges)))
+    let bits = |address| match address {
+        IpAddr::V4(address) => bits(address),
+        IpAddr::V6(address) => address.into(),
+    };
+    let ranges = Intervals::new(far.iter().map(|range| (bits(range.network()), bits(range.broadcast()))));
+    Some((ranges.ranges() != [(0, family.last())]).then_some(Match::Address(family, side, ranges)))
 }
 
 /// Nothing where every packet matches.
@@ -505,8 +556,9 @@ mod tests {
         let far =
             ["10.0.0.0/9", "10.128.0.0/9", "192.168.0.1/32"].iter().map(|r| r.parse().unwrap()).collect();
         let rule = ChainRule { name: "r".into(), far, matches, allow: true, next: None, log: false };
-        let ingress = Chain { far: Side::Source, allow: Allow::Deliver, rules: Vec::new() };
-        let egress = Chain { far: Side::Destination, allow: Allow::ToIngressGate, rules: Vec::new() };
+        let ingress = Chain { far: Side::Source, allow: Allow::Deliver, ipv6: false, rules: Vec::new() };
+        let egress =
+            Chain { far: Side::Destination, allow: Allow::ToIngressGate, ipv6: false, rules: Vec::new() };
         let denied = ChainRule { allow: false, ..rule.clone() };
         let lines = [chain_rule(&ingress, &rule), chain_rule(&egress, &denied)].concat();
         let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();

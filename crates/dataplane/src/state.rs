@@ -1,10 +1,10 @@
 //! The kernel's state as plain data: what is wanted and what is observed have the same form.
 
 use crate::rules::Ruleset;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A MAC address.
@@ -39,9 +39,12 @@ pub struct Namespace {
     pub router: bool,
     /// Ends of veth pairs, by interface name.
     pub links: BTreeMap<String, Link>,
-    /// /32 addresses, by interface name.
-    pub addresses: BTreeSet<(String, Ipv4Addr)>,
-    /// Permanent neighbours: nothing ever asks by ARP, so nothing can lie by ARP.
+    /// Interfaces with IPv6; a new one is without. A guest's `lo` is its own affair, and not told of.
+    #[serde(default)]
+    pub ipv6: BTreeSet<String>,
+    /// Addresses, each alone in its prefix (/32, /128), by interface name.
+    pub addresses: BTreeSet<(String, IpAddr)>,
+    /// Permanent neighbours: nothing ever asks by ARP or for IPv6 neighbours, so nothing can lie about them.
     pub neighbours: BTreeSet<Neighbour>,
     /// The main table, and what tables of our own have.
     pub routes: BTreeSet<Route>,
@@ -69,7 +72,7 @@ pub struct Neighbour {
     /// The interface.
     pub link: String,
     /// The neighbour's address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its MAC address.
     pub mac: Mac,
 }
@@ -81,14 +84,14 @@ pub struct Route {
     #[serde(default)]
     pub table: Option<u32>,
     /// The destinations.
-    pub destination: Ipv4Net,
+    pub destination: IpNet,
     /// Where to.
     pub via: RouteVia,
 }
 
 impl Route {
     /// One of the kernel's tables.
-    pub fn new(destination: Ipv4Net, via: RouteVia) -> Self {
+    pub fn new(destination: IpNet, via: RouteVia) -> Self {
         Self { table: None, destination, via }
     }
 }
@@ -110,9 +113,9 @@ pub enum RouteVia {
     /// Out of an interface, straight to the destination.
     Link(String),
     /// Out of an interface, to a gateway that is taken to be on it (`onlink`).
-    Gateway(String, Ipv4Addr),
+    Gateway(String, IpAddr),
     /// The same by several: each connection by one of them.
-    Gateways(BTreeSet<(String, Ipv4Addr)>),
+    Gateways(BTreeSet<(String, IpAddr)>),
     /// To be looked up in the next table.
     Throw,
     /// To this very namespace: the destinations are addresses of its own. In the local table.

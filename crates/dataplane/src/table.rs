@@ -5,7 +5,7 @@
 use crate::rules::Side;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::{self, Display, Formatter, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// The name of every router's table, of the family `inet`.
@@ -14,7 +14,7 @@ pub const TABLE: &str = "tombolo";
 /// Which of its namespace's groups of listeners a router's rules log to.
 pub const LOG_GROUP: u16 = 1;
 
-/// How many bytes of a packet are logged: the longest IPv4 header (RFC 791, 3.1), and the ports after it.
+/// How many bytes of a packet are logged: the longest IPv4 header (RFC 791, 3.1) or an IPv6 one, and the ports after it.
 pub const LOG_BYTES: u32 = 64;
 
 /// A table. What is large in it is shared by copies.
@@ -101,6 +101,32 @@ pub struct Rule {
     pub comment: Option<String>,
 }
 
+/// A version of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Bits of an address.
+    pub fn bits(self) -> u32 {
+        if self == Family::V4 { 32 } else { 128 }
+    }
+
+    /// The largest address.
+    pub fn last(self) -> u128 {
+        u128::MAX >> (128 - self.bits())
+    }
+
+    /// How the text calls it.
+    fn word(self) -> &'static str {
+        if self == Family::V4 { "ip" } else { "ip6" }
+    }
+}
+
 /// A condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
@@ -108,11 +134,13 @@ pub enum Match {
     Link(Way, String),
     /// The interface's name begins so, or, with `false`, does not.
     LinkPrefix(Way, String, bool),
-    /// An address of the packet is in one of these.
-    Address(Side, Intervals),
+    /// The packet is one of this version of IP.
+    Family(Family),
+    /// The packet is one of this version of IP, and an address of it is in one of these.
+    Address(Family, Side, Intervals),
     /// An end of the packet's connection is in one of these: that which began it, or, with `Destination`, the other one,
     /// as it answers.
-    End(Side, Intervals),
+    End(Family, Side, Intervals),
     /// The main routing table has no route by which the packet came to where it came from: what rp_filter asks, but for
     /// the rules of routing (`ip rule`), which it would apply as for packets that come from there.
     NoWayBack,
@@ -151,7 +179,8 @@ pub enum Verdict {
     Goto(String),
     /// The chain decides that a map has for its interface; where it has none, the next rule.
     ByLink(Way, String),
-    /// Known connections pass, invalid packets are dropped, and of new ones the next rule decides. Of what belongs to a
+    /// Known connections pass, invalid packets are dropped, and so are those that belong to none (IPv6's neighbour
+    /// discovery); of new ones the next rule decides. Of what belongs to a
     /// connection without being a part of it (an ICMP error) this chain decides; without one it passes.
     ByState(Option<String>),
     /// This address of its connection's packets becomes, for good, the one that a map has for it; where it has none, the
@@ -164,14 +193,14 @@ pub enum Verdict {
 
 /// Numbers, as ranges that are sorted and neither overlap nor touch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Intervals(Vec<(u32, u32)>);
+pub struct Intervals(Vec<(u128, u128)>);
 
 impl Intervals {
     /// The numbers in these ranges, whose ends belong to them.
-    pub fn new(ranges: impl IntoIterator<Item = (u32, u32)>) -> Intervals {
+    pub fn new(ranges: impl IntoIterator<Item = (u128, u128)>) -> Intervals {
         let mut sorted: Vec<_> = ranges.into_iter().collect();
         sorted.sort_unstable();
-        let mut merged: Vec<(u32, u32)> = Vec::with_capacity(sorted.len());
+        let mut merged: Vec<(u128, u128)> = Vec::with_capacity(sorted.len());
         for (first, last) in sorted {
             match merged.last_mut() {
                 Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
@@ -182,12 +211,12 @@ impl Intervals {
     }
 
     /// The ranges.
-    pub fn ranges(&self) -> &[(u32, u32)] {
+    pub fn ranges(&self) -> &[(u128, u128)] {
         &self.0
     }
 
     /// `22`, or `{ 22, 80-90 }`.
-    fn print(&self, one: impl Fn(u32, u32) -> String) -> String {
+    fn print(&self, one: impl Fn(u128, u128) -> String) -> String {
         match self.0.as_slice() {
             [(first, last)] => one(*first, *last),
             all => {
@@ -199,10 +228,10 @@ impl Intervals {
 }
 
 /// How many leading bits a range of addresses shares, if it is all that have these bits.
-pub fn prefix_of(first: u32, last: u32) -> Option<u32> {
+pub fn prefix_of(family: Family, first: u128, last: u128) -> Option<u32> {
     let host = first ^ last;
     let is_prefix = host & host.wrapping_add(1) == 0 && first & host == 0;
-    is_prefix.then(|| host.leading_zeros())
+    is_prefix.then(|| host.leading_zeros() - (128 - family.bits()))
 }
 
 impl Chain {
@@ -212,10 +241,11 @@ impl Chain {
     /// find the sets of an old rule empty. So what has sets is not changed while packets come to it.
     pub fn has_sets(&self) -> bool {
         let several = |one: &Match| match one {
-            Match::Address(_, all) | Match::End(_, all) | Match::Port(all) => all.ranges().len() != 1,
+            Match::Address(_, _, all) | Match::End(_, _, all) | Match::Port(all) => all.ranges().len() != 1,
             Match::Link(..)
             | Match::LinkPrefix(..)
             | Match::NoWayBack
+            | Match::Family(_)
             | Match::Protocol(_)
             | Match::Chance(_)
             | Match::Over(_) => false,
@@ -309,13 +339,16 @@ impl Display for Match {
             Match::Link(way, link) => write!(f, "{way} \"{link}\""),
             Match::LinkPrefix(way, prefix, true) => write!(f, "{way} \"{prefix}*\""),
             Match::LinkPrefix(way, prefix, false) => write!(f, "{way} != \"{prefix}*\""),
-            Match::Address(side, addresses) => {
+            Match::Family(Family::V4) => f.write_str("meta nfproto ipv4"),
+            Match::Family(Family::V6) => f.write_str("meta nfproto ipv6"),
+            Match::Address(family, side, addresses) => {
                 let side = if *side == Side::Source { "saddr" } else { "daddr" };
-                write!(f, "ip {side} {}", addresses.print(print_addresses))
+                write!(f, "{} {side} {}", family.word(), addresses.print(print_addresses(*family)))
             }
-            Match::End(side, addresses) => {
+            Match::End(family, side, addresses) => {
                 let direction = if *side == Side::Source { "original" } else { "reply" };
-                write!(f, "ct {direction} ip saddr {}", addresses.print(print_addresses))
+                let addresses = addresses.print(print_addresses(*family));
+                write!(f, "ct {direction} {} saddr {addresses}", family.word())
             }
             Match::NoWayBack => f.write_str("fib saddr . iif oif missing"),
             Match::Protocol(number) => write!(f, "meta l4proto {number}"),
@@ -345,22 +378,26 @@ impl Display for Verdict {
             Verdict::NatTo(address) => write!(f, "snat ip to {address}"),
             Verdict::ByState(related) => {
                 let related = related.clone().map_or(Verdict::Accept, Verdict::Goto);
-                write!(f, "ct state vmap {{ established : accept, related : {related}, invalid : drop }}")
+                let known = format!("established : accept, related : {related}");
+                write!(f, "ct state vmap {{ {known}, invalid : drop, untracked : drop }}")
             }
         }
     }
 }
 
-fn print_addresses(first: u32, last: u32) -> String {
-    let address = Ipv4Addr::from;
-    match prefix_of(first, last) {
-        Some(32) => address(first).to_string(),
+fn print_addresses(family: Family) -> impl Fn(u128, u128) -> String {
+    let address = move |number: u128| match family {
+        Family::V4 => Ipv4Addr::from(number as u32).to_string(),
+        Family::V6 => Ipv6Addr::from(number).to_string(),
+    };
+    move |first, last| match prefix_of(family, first, last) {
+        Some(bits) if bits == family.bits() => address(first),
         Some(bits) => format!("{}/{bits}", address(first)),
         None => format!("{}-{}", address(first), address(last)),
     }
 }
 
-fn print_ports(first: u32, last: u32) -> String {
+fn print_ports(first: u128, last: u128) -> String {
     if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
@@ -375,7 +412,7 @@ mod tests {
             (vec![(80, 90), (85, 85), (91, 91)], vec![(80, 91)]),
             (vec![(443, 443), (80, 80), (80, 80)], vec![(80, 80), (443, 443)]),
             (vec![(0, 65535), (1, 1)], vec![(0, 65535)]),
-            (vec![(7, u32::MAX), (u32::MAX, u32::MAX), (0, 5)], vec![(0, 5), (7, u32::MAX)]),
+            (vec![(7, u128::MAX), (u128::MAX, u128::MAX), (0, 5)], vec![(0, 5), (7, u128::MAX)]),
         ] {
             assert_eq!(Intervals::new(given).ranges(), want);
         }
@@ -391,8 +428,20 @@ mod tests {
             ([0, 0, 0, 0], [255, 255, 255, 255], Some(0)),
             ([10, 1, 0, 4], [10, 1, 0, 6], None),
         ] {
-            let number = |bytes| u32::from(Ipv4Addr::from(bytes));
-            assert_eq!(prefix_of(number(first), number(last)), want, "{first:?}-{last:?}");
+            let number = |bytes| u128::from(u32::from(Ipv4Addr::from(bytes)));
+            assert_eq!(prefix_of(Family::V4, number(first), number(last)), want, "{first:?}-{last:?}");
+        }
+    }
+    #[test]
+    fn prefixes_of_ipv6_are_found() {
+        for (first, last, want) in [
+            ("fd20::", "fd20:0:0:0:ffff:ffff:ffff:ffff", Some(64)),
+            ("fd20::1", "fd20::1", Some(128)),
+            ("fd20::1", "fd20::2", None),
+            ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", Some(0)),
+        ] {
+            let number = |text: &str| u128::from(text.parse::<Ipv6Addr>().unwrap());
+            assert_eq!(prefix_of(Family::V6, number(first), number(last)), want, "{first}-{last}");
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::firewall::{Rule, Rules, Targets};
 use crate::forwarding;
 use crate::route::{self, Kind, Route, Via};
 use crate::{IAP_CLIENT, INTERNET_CLIENT, METADATA_SERVER};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use tombolo_model::firewall::IMPLIED_PRIORITY;
@@ -24,7 +24,8 @@ pub fn compile(world: &World) -> Fabric {
     add_iap_clients(&mut networks);
     for (key, subnetwork) in &world.subnetworks {
         if let Some(network) = networks.get_mut(&subnetwork.network) {
-            for range in subnetwork.ranges() {
+            let ranges = subnetwork.ranges().map(IpNet::from);
+            for range in ranges.chain(subnetwork.ipv6.map(IpNet::from)) {
                 network.ranges.insert(range);
                 network.routes.push(Route {
                     kind: Kind::Subnet,
@@ -76,6 +77,7 @@ fn add_instances(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
                 subnetwork: nic.subnetwork.name.clone(),
                 region: nic.subnetwork.region.clone(),
                 aliases: nic.aliases.iter().map(|alias| alias.range).collect(),
+                ipv6: nic.ipv6,
                 gateway: subnetwork.gateway(),
                 can_ip_forward: instance.can_ip_forward,
                 external: nic.access.as_ref().map(|access| access.address),
@@ -113,6 +115,7 @@ fn add_redis(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
             subnetwork: key.name.clone(),
             region: key.region.clone(),
             aliases: Vec::new(),
+            ipv6: None,
             gateway: range::gateway(range),
             can_ip_forward: false,
             external: None,
@@ -134,6 +137,7 @@ fn add_iap_clients(networks: &mut BTreeMap<NetworkKey, Network>) {
             subnetwork: "iap".into(),
             region: String::new(),
             aliases: Vec::new(),
+            ipv6: None,
             gateway: METADATA_SERVER,
             can_ip_forward: false,
             external: None,
@@ -158,6 +162,7 @@ fn add_internet(networks: &mut BTreeMap<NetworkKey, Network>) {
         subnetwork: "internet".into(),
         region: String::new(),
         aliases: Vec::new(),
+        ipv6: None,
         gateway: range::gateway(range),
         can_ip_forward: false,
         external: None,
@@ -190,10 +195,13 @@ fn add_peers(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
                 network.routes.push(Route { kind, destination, priority, via, name, targets });
             };
             for (_, range) in peering::imported_ranges(world, key, peer) {
-                add(Kind::PeeringSubnet, range, 0);
+                add(Kind::PeeringSubnet, range.into(), 0);
+            }
+            for (_, range) in peering::imported_ipv6_ranges(world, key, peer) {
+                add(Kind::PeeringSubnet, range.into(), 0);
             }
             for (_, route) in peering::imported_routes(world, key, peer) {
-                add(Kind::PeeringStatic, route.dest_range, route.priority);
+                add(Kind::PeeringStatic, route.dest_range.into(), route.priority);
             }
         }
     }
@@ -210,9 +218,9 @@ fn add_routes(world: &World, members: &Members<'_>, networks: &mut BTreeMap<Netw
         };
         let targets = match route.tags.is_empty() {
             true => Targets::All,
-            false => Targets::Nics(members.named(&route.network, &route.tags, &BTreeSet::new())),
+            false => members.targets(&route.network, &route.tags, &BTreeSet::new()),
         };
-        let (kind, destination, priority) = (Kind::Static, route.dest_range, route.priority);
+        let (kind, destination, priority) = (Kind::Static, route.dest_range.into(), route.priority);
         network.routes.push(Route { kind, destination, priority, via, name: key.name.clone(), targets });
     }
 }
@@ -272,12 +280,14 @@ fn add_rules(world: &World, members: &Members<'_>, networks: &mut BTreeMap<Netwo
 fn order(rule: &Rule) -> (u8, u32, Action, &str) {
     (rule.level, rule.priority, rule.action, &rule.name)
 }
+/// An interface's own addresses: the one that it is known by, and its IPv6 range.
+type Own = (Ipv4Addr, Option<Ipv6Net>);
 
 /// The addresses of instances in a network, by what rules call these: there may be many of both.
 #[derive(Debug, Default)]
 struct Members<'w> {
-    by_tag: BTreeMap<(&'w NetworkKey, &'w str), Vec<Ipv4Addr>>,
-    by_account: BTreeMap<(&'w NetworkKey, String), Vec<Ipv4Addr>>,
+    by_tag: BTreeMap<(&'w NetworkKey, &'w str), Vec<Own>>,
+    by_account: BTreeMap<(&'w NetworkKey, String), Vec<Own>>,
 }
 
 impl<'w> Members<'w> {
@@ -287,10 +297,14 @@ impl<'w> Members<'w> {
             let account = instance.account_email(world, &key.project);
             for nic in &instance.nics {
                 for tag in &instance.tags {
-                    members.by_tag.entry((&nic.network, tag)).or_default().push(nic.address);
+                    members.by_tag.entry((&nic.network, tag)).or_default().push((nic.address, nic.ipv6));
                 }
                 if let Some(account) = account.clone() {
-                    members.by_account.entry((&nic.network, account)).or_default().push(nic.address);
+                    members
+                        .by_account
+                        .entry((&nic.network, account))
+                        .or_default()
+                        .push((nic.address, nic.ipv6));
                 }
             }
         }
@@ -303,20 +317,27 @@ impl<'w> Members<'w> {
         network: &NetworkKey,
         tags: &BTreeSet<String>,
         accounts: &BTreeSet<String>,
-    ) -> BTreeSet<Ipv4Addr> {
+    ) -> BTreeSet<Own> {
         let tagged = tags.iter().filter_map(|tag| self.by_tag.get(&(network, tag.as_str())));
         let acting = accounts.iter().filter_map(|account| self.by_account.get(&(network, account.clone())));
         tagged.chain(acting).flatten().copied().collect()
     }
+
+    /// Their interfaces.
+    fn targets(&self, network: &NetworkKey, tags: &BTreeSet<String>, accounts: &BTreeSet<String>) -> Targets {
+        Targets::Nics(self.named(network, tags, accounts).into_iter().map(|(address, _)| address).collect())
+    }
 }
 
 /// A rule with its tags and service accounts turned into the addresses of the network's instances that have them. As
-/// sources they stand for the interfaces' own addresses, not for their alias ranges, as in Google's cloud
-/// (documentation of alias IP ranges).
+/// sources they stand for the interfaces' own addresses, IPv6 ones too, not for their alias ranges, as in Google's cloud
+/// (documentation of alias IP ranges; of VPC firewall rules, "Source and target filtering").
 fn resolve(members: &Members<'_>, key: &FirewallKey, firewall: &Firewall) -> Rule {
-    let named = |tags, accounts| members.named(&firewall.network, tags, accounts);
-    let sources = named(&firewall.source_tags, &firewall.source_service_accounts);
-    let sources = sources.into_iter().map(|address: Ipv4Addr| Ipv4Net::new_assert(address, 32));
+    let network = &firewall.network;
+    let sources = members.named(network, &firewall.source_tags, &firewall.source_service_accounts);
+    let sources = sources.into_iter().flat_map(|(address, ipv6)| {
+        std::iter::once(Ipv4Net::from(address).into()).chain(ipv6.map(IpNet::from))
+    });
     let ranges = match firewall.direction {
         Direction::Ingress => &firewall.source_ranges,
         Direction::Egress => &firewall.destination_ranges,
@@ -325,7 +346,7 @@ fn resolve(members: &Members<'_>, key: &FirewallKey, firewall: &Firewall) -> Rul
     let targets = if everywhere {
         Targets::All
     } else {
-        Targets::Nics(named(&firewall.target_tags, &firewall.target_service_accounts))
+        members.targets(network, &firewall.target_tags, &firewall.target_service_accounts)
     };
     Rule {
         name: key.name.clone(),
@@ -350,7 +371,7 @@ fn resolve_policy(
     let accounts = &rule.target_service_accounts;
     let targets = match accounts.is_empty() {
         true => Targets::All,
-        false => Targets::Nics(members.named(network, &BTreeSet::new(), accounts)),
+        false => members.targets(network, &BTreeSet::new(), accounts),
     };
     Rule {
         name: format!("{}/{priority}", policy.name),
@@ -365,11 +386,12 @@ fn resolve_policy(
     }
 }
 
-/// A rule that matches everything, last.
+/// A rule that matches everything of both versions of IP, last.
 fn implied(name: &str, action: Action) -> Rule {
     Rule {
         implied: true,
         level: IMPLIED,
+        far: [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())].into(),
         ..managed(name, IMPLIED_PRIORITY, action, L4::all_of(Protocol::All), Ipv4Net::default())
     }
 }
@@ -404,7 +426,7 @@ fn managed(name: &str, priority: u16, action: Action, l4: L4, far: Ipv4Net) -> R
         priority: priority.into(),
         action,
         matches: vec![l4],
-        far: BTreeSet::from([far]),
+        far: BTreeSet::from([far.into()]),
         targets: Targets::All,
         log: false,
     }

@@ -1,9 +1,10 @@
 //! What a Fabric is made of.
 
 use crate::{firewall::Rules, forwarding::Forwarding, route::Route};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::{BTreeMap, BTreeSet};
-use std::{fmt, net::Ipv4Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tombolo_model::{InstanceKey, NetworkKey, RedisKey};
 
 /// All networks of a World, compiled.
@@ -20,14 +21,14 @@ pub struct Network {
     pub google_managed: bool,
     /// Bytes.
     pub mtu: u16,
-    /// Its interfaces by address, which is unique in a network.
+    /// Its interfaces by IPv4 address, which is unique in a network.
     pub nics: BTreeMap<Ipv4Addr, Nic>,
     /// Where its managed services listen: the port of each address.
     pub services: BTreeMap<Ipv4Addr, u16>,
     /// Its forwarding rules, by address.
     pub forwarding: BTreeMap<Ipv4Addr, Forwarding>,
     /// The ranges of its own subnetworks: what is in them goes to one of `nics` or nowhere.
-    pub ranges: BTreeSet<Ipv4Net>,
+    pub ranges: BTreeSet<IpNet>,
     /// The networks that it has an active peering with.
     pub peers: BTreeSet<NetworkKey>,
     /// In the order in which they win; see [`crate::route`].
@@ -55,6 +56,8 @@ pub struct Nic {
     pub region: String,
     /// More addresses of its own, in ranges: alias ranges, and the addresses of forwarding rules that lead to it.
     pub aliases: Vec<Ipv4Net>,
+    /// The IPv6 addresses that are its own, a /96 of its subnetwork's /64; the first one is the guest's.
+    pub ipv6: Option<Ipv6Net>,
     /// Its gateway's address: the first usable one of the range.
     pub gateway: Ipv4Addr,
     /// Whether packets with other sources may leave it, and packets to others enter it.
@@ -81,8 +84,8 @@ impl Nat {
     pub const PROTOCOLS: [u8; 3] = [1, 6, 17];
 
     /// Whether it serves an address of the interface.
-    pub fn serves(&self, address: Ipv4Addr) -> bool {
-        self.ranges.iter().any(|range| range.contains(&address))
+    pub fn serves(&self, address: IpAddr) -> bool {
+        self.ranges.iter().any(|range| IpNet::V4(*range).contains(&address))
     }
 }
 
@@ -93,21 +96,54 @@ impl Nic {
     }
 
     /// The address that this one of its own becomes in the internet.
-    pub fn outside(&self, source: Ipv4Addr) -> Option<Ipv4Addr> {
-        let external = self.external.filter(|_| self.address == source);
+    pub fn outside(&self, source: IpAddr) -> Option<Ipv4Addr> {
+        let external = self.external.filter(|_| source == self.address);
         external.or_else(|| self.nat.as_ref().filter(|nat| nat.serves(source)).map(|nat| nat.address))
     }
 
-    /// Whether the address is its own: the one that it has, or one of an alias range.
-    pub fn has(&self, address: Ipv4Addr) -> bool {
-        self.address == address || self.aliases.iter().any(|range| range.contains(&address))
+    /// Whether the address is its own: the one that it has, one of an alias range, or one of its IPv6 range.
+    pub fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => {
+                self.address == address || self.aliases.iter().any(|range| range.contains(&address))
+            }
+            IpAddr::V6(address) => self.ipv6.is_some_and(|range| range.contains(&address)),
+        }
+    }
+
+    /// The guest's IPv6 address.
+    pub fn ipv6_address(&self) -> Option<Ipv6Addr> {
+        self.ipv6.map(|range| range.network())
+    }
+
+    /// The guest's address of the same version of IP as another one.
+    pub fn address_like(&self, other: IpAddr) -> Option<IpAddr> {
+        match other {
+            IpAddr::V4(_) => Some(self.address.into()),
+            IpAddr::V6(_) => self.ipv6_address().map(IpAddr::from),
+        }
+    }
+
+    /// Its subnetwork's IPv6 range.
+    pub fn ipv6_range(&self) -> Option<Ipv6Net> {
+        self.ipv6.map(|range| Ipv6Net::new_assert(range.addr(), 64).trunc())
     }
 }
 
 impl Network {
+    /// Whether any of its subnetworks is dual-stack.
+    pub fn has_ipv6(&self) -> bool {
+        // Ranges of IPv6 come last.
+        matches!(self.ranges.last(), Some(IpNet::V6(_)))
+    }
+
     /// The interface that has the address.
-    pub fn nic_with(&self, address: Ipv4Addr) -> Option<&Nic> {
-        self.nics.get(&address).or_else(|| self.nics.values().find(|nic| nic.has(address)))
+    pub fn nic_with(&self, address: IpAddr) -> Option<&Nic> {
+        let first = match address {
+            IpAddr::V4(address) => self.nics.get(&address),
+            IpAddr::V6(_) => None,
+        };
+        first.or_else(|| self.nics.values().find(|nic| nic.has(address)))
     }
 }
 
@@ -171,7 +207,8 @@ impl Fabric {
     }
 
     /// The interface that has an address in the internet.
-    pub fn with_external(&self, address: Ipv4Addr) -> Option<(&NetworkKey, &Network, &Nic)> {
+    pub fn with_external(&self, address: IpAddr) -> Option<(&NetworkKey, &Network, &Nic)> {
+        let IpAddr::V4(address) = address else { return None };
         self.networks.iter().find_map(|(key, network)| {
             let nic = network.nics.values().find(|nic| nic.external == Some(address))?;
             Some((key, network, nic))
@@ -179,13 +216,21 @@ impl Fabric {
     }
 
     /// The interface by which the owner's kernel sends to `destination`: one whose subnetwork has it, else `nic0`,
-    /// which has the guest's default route.
+    /// which has the guest's default route. That of IPv6 has the first interface that has IPv6.
     pub fn nic_towards<'f>(
         &'f self,
         owner: &Owner,
-        destination: Ipv4Addr,
+        destination: IpAddr,
     ) -> Option<(&'f NetworkKey, &'f Nic)> {
         let nics = self.nics_of(owner);
-        nics.iter().find(|(_, nic)| nic.range.contains(&destination)).or(nics.first()).copied()
+        let nearest = match destination {
+            IpAddr::V4(address) => nics.iter().find(|(_, nic)| nic.range.contains(&address)),
+            IpAddr::V6(address) => {
+                let has = |nic: &Nic| nic.ipv6_range().is_some_and(|range| range.contains(&address));
+                let first = || nics.iter().find(|(_, nic)| nic.ipv6.is_some());
+                nics.iter().find(|(_, nic)| has(nic)).or_else(first)
+            }
+        };
+        nearest.or(nics.first()).copied()
     }
 }

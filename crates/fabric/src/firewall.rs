@@ -7,8 +7,9 @@
 //! The levels are the network's own rules and its firewall policy, in the order that the network says, and the implied
 //! rules. Source: Google's documentation of Cloud NGFW, "Policy and rule evaluation order".
 
-use ipnet::Ipv4Net;
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use tombolo_model::{Action, L4, Protocol};
 
 /// The rules of one gate of a network, in the order in which they win. The last matches everything.
@@ -30,7 +31,7 @@ pub struct Rule {
     /// Protocols and destination ports.
     pub matches: Vec<L4>,
     /// The far end's addresses: sources at the ingress gate, destinations at the egress gate. Sorted, not merged.
-    pub far: BTreeSet<Ipv4Net>,
+    pub far: BTreeSet<IpNet>,
     /// The interfaces that it acts at.
     pub targets: Targets,
     /// Whether its hits are logged.
@@ -42,7 +43,7 @@ pub struct Rule {
 pub enum Targets {
     /// Every interface of the network.
     All,
-    /// These, by address.
+    /// These, by IPv4 address.
     Nics(BTreeSet<Ipv4Addr>),
 }
 
@@ -60,7 +61,7 @@ impl Targets {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// The other end's address: source at the ingress gate, destination at the egress gate.
-    pub far: Ipv4Addr,
+    pub far: IpAddr,
     /// IP protocol number.
     pub protocol: u8,
     /// Destination port; ignored for protocols without ports.

@@ -7,14 +7,14 @@
 use crate::fabric::{Fabric, Nic, Owner, internet};
 use crate::trace::{Cause, State, Trace};
 use crate::{Flow, compile, trace};
-use ipnet::Ipv4Net;
-use std::net::Ipv4Addr;
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tombolo_model::{
-    Action, Change, ConnectMode, Direction, Endpoint, FirewallKey, FirewallSpec, Forward, ForwardSpec,
-    ForwardingRule, ForwardingRuleKey, ForwardingRuleSpec, InstanceKey, InstanceSpec, L4, NetworkKey,
-    NicSpec, PeeringSpec, PeeringState, PortRange, Protocol, Purpose, RedisKey, RedisSpec, Subnetwork,
-    SubnetworkKey, Timestamp, World, redis,
+    Action, Change, ConnectMode, Direction, Endpoint, Exchange, FirewallKey, FirewallSpec, Forward,
+    ForwardSpec, ForwardingRule, ForwardingRuleKey, ForwardingRuleSpec, InstanceKey, InstanceSpec, L4,
+    NetworkKey, NicSpec, PeeringSpec, PeeringState, PortRange, Protocol, Purpose, RedisKey, RedisSpec,
+    StackType, Subnetwork, SubnetworkKey, Timestamp, World, redis,
 };
 
 /// A way to make a flow reachable.
@@ -138,7 +138,7 @@ fn endpoint(world: &World, found: &Trace, now: Timestamp) -> Option<Fix> {
     };
     let change = Change::ForwardingRuleInsert(spec);
     let address = world.apply(&change, now).ok()?.forwarding_rules.get(&key)?.address;
-    let leg = Flow { destination: address, ..flow.clone() };
+    let leg = Flow { destination: address.into(), ..flow.clone() };
     let fix = open_gates(world, &leg, vec![change], now)?;
     let title = format!("an endpoint of {} in {}", attachment.name, flow.network.name);
     Some(Fix { title, ..fix })
@@ -226,31 +226,47 @@ fn allow(world: &World, network: &NetworkKey, flow: &Flow, priority: u16) -> Fir
 }
 
 /// The smallest subnetwork range that an address is in (networks may overlap), or the address alone.
-fn range_of(world: &World, address: Ipv4Addr) -> Ipv4Net {
-    let ranges = world.subnetworks.values().map(|s| s.range).filter(|r| r.contains(&address));
-    let range = ranges.max_by_key(Ipv4Net::prefix_len);
-    range.unwrap_or(Ipv4Net::new_assert(address, 32))
+fn range_of(world: &World, address: IpAddr) -> IpNet {
+    let of = |s: &Subnetwork| [Some(IpNet::from(s.range)), s.ipv6.map(IpNet::from)];
+    let ranges = world.subnetworks.values().flat_map(|s| of(s)).flatten().filter(|r| r.contains(&address));
+    let range = ranges.max_by_key(IpNet::prefix_len);
+    range.unwrap_or(address.into())
 }
 
 /// Whatever sides of a peering between the two networks are missing, and then the rules.
 fn peer(world: &World, fabric: &Fabric, flow: &Flow, target: &NetworkKey, now: Timestamp) -> Option<Fix> {
     let managed = fabric.networks.get(target)?.google_managed;
-    if managed
-        || *target == flow.network
-        || world.peering_state(&flow.network, target) == PeeringState::Active
-    {
+    // IPv6 crosses only where both sides say so: an active peering may lack it.
+    let stack = if flow.destination.is_ipv6() { StackType::Ipv4Ipv6 } else { StackType::Ipv4Only };
+    let active = world.peering_state(&flow.network, target) == PeeringState::Active;
+    if managed || *target == flow.network || active && stack == StackType::Ipv4Only {
         return None;
     }
     let side = |from: &NetworkKey, to: &NetworkKey| {
-        let named = world.networks.get(from)?.peerings.iter().any(|p| p.peer == *to);
-        let name = format!("{}-to-{}", from.name, to.name);
-        (!named).then(|| Change::PeeringAdd(PeeringSpec::new(from.clone(), name, to.clone())))
+        let Some(there) = world.networks.get(from)?.peerings.iter().find(|p| p.peer == *to) else {
+            let name = format!("{}-to-{}", from.name, to.name);
+            let spec = PeeringSpec::new(from.clone(), name, to.clone());
+            let exchange = Exchange { stack_type: stack, ..spec.exchange };
+            return Some(Change::PeeringAdd(PeeringSpec { exchange, ..spec }));
+        };
+        let exchange = Exchange { stack_type: stack, ..there.exchange };
+        let (network, name) = (from.clone(), there.name.clone());
+        let lacks = stack > there.exchange.stack_type;
+        lacks.then_some(Change::PeeringUpdate { network, name, exchange })
     };
     let sides: Vec<Change> =
         [side(&flow.network, target), side(target, &flow.network)].into_iter().flatten().collect();
+    let added = sides.iter().filter(|change| matches!(change, Change::PeeringAdd(_))).count();
     let what = match sides.as_slice() {
         [Change::PeeringAdd(one)] => {
             format!("the missing side of the peering: {} to {}", one.network.name, one.peer.name)
+        }
+        [] => return None,
+        _ if added == 0 => {
+            format!(
+                "IPv6 (stackType IPV4_IPV6) in the peering between {} and {}",
+                flow.network.name, target.name
+            )
         }
         _ => format!("a peering between {} and {}", flow.network.name, target.name),
     };
@@ -272,8 +288,8 @@ fn proxy(world: &World, flow: &Flow, redis: &RedisKey, host: Ipv4Addr, now: Time
     let inserted = world.apply(&Change::InstanceInsert(vm.clone()), now).ok()?;
     let address = inserted.instances.get(&vm.key)?.nics.first()?.address;
     // The proxy speaks plain text to its clients, whatever the instance wants.
-    let leg = Flow { destination: address, port: redis::PORT, ..flow.clone() };
-    let second = Flow { network: authorized.clone(), nic: address, source: address, ..flow.clone() };
+    let leg = Flow { destination: address.into(), port: redis::PORT, ..flow.clone() };
+    let second = Flow { network: authorized.clone(), nic: address, source: address.into(), ..flow.clone() };
     let fix = open_gates(world, &leg, vec![Change::InstanceInsert(vm)], now)?;
     let rule = match fix.changes.get(1) {
         Some(_) => format!(" + allow {flow} from {}", range_of(world, flow.source)),
@@ -306,7 +322,7 @@ fn proxy_vm(world: &World, redis: &RedisKey, subnet: &SubnetworkKey, host: Ipv4A
     );
     InstanceSpec {
         key,
-        nics: vec![NicSpec { subnetwork: subnet.clone(), address: None }],
+        nics: vec![NicSpec { subnetwork: subnet.clone(), address: None, stack_type: StackType::Ipv4Only }],
         tags: Default::default(),
         can_ip_forward: false,
         service_account: None,
@@ -371,7 +387,7 @@ fn count(changes: &[Change]) -> String {
         ("flag", |c| matches!(c, Change::ForwardingRuleSetGlobal { .. })),
         ("address", |c| matches!(c, Change::AccessConfigAdd { .. })),
         ("VM", |c| matches!(c, Change::InstanceInsert(_))),
-        ("peering", |c| matches!(c, Change::PeeringAdd(_))),
+        ("peering", |c| matches!(c, Change::PeeringAdd(_) | Change::PeeringUpdate { .. })),
         ("rule", |c| matches!(c, Change::FirewallInsert(_))),
     ];
     let counted = kinds.iter().filter_map(|(name, is)| {

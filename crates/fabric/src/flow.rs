@@ -1,6 +1,7 @@
 //! A flow: the first packet of a connection, and where it starts.
 
-use std::{fmt, net::Ipv4Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use tombolo_model::{NetworkKey, Protocol};
 
 /// A packet about to leave an interface.
@@ -8,12 +9,12 @@ use tombolo_model::{NetworkKey, Protocol};
 pub struct Flow {
     /// The network that it starts in.
     pub network: NetworkKey,
-    /// The interface that it leaves, by its address in that network.
+    /// The interface that it leaves, by its IPv4 address in that network.
     pub nic: Ipv4Addr,
     /// The packet's source address: the interface's own unless it forwards or spoofs.
-    pub source: Ipv4Addr,
-    /// The packet's destination address.
-    pub destination: Ipv4Addr,
+    pub source: IpAddr,
+    /// The packet's destination address, of the same version of IP.
+    pub destination: IpAddr,
     /// IP protocol number.
     pub protocol: u8,
     /// Destination port; 0 for protocols without ports.

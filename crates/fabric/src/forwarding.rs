@@ -13,7 +13,7 @@ use crate::trace::{Cause, State, Verdict, Way, arrive, drop_in, push};
 use crate::{Flow, Nic};
 use ipnet::Ipv4Net;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use tombolo_model::{ConnectionStatus, Forward, L4, NetworkKey, World, target_instance};
 
 /// A forwarding rule.
@@ -67,6 +67,16 @@ impl Forwarding {
     /// Whether clients in that region, or Google's own in none, may use it.
     pub fn is_for(&self, region: &str) -> bool {
         self.global || region.is_empty() || region == self.region
+    }
+}
+
+impl Network {
+    /// The forwarding rule that has an address. None has an IPv6 one.
+    pub fn forwarding_at(&self, address: IpAddr) -> Option<&Forwarding> {
+        match address {
+            IpAddr::V4(address) => self.forwarding.get(&address),
+            IpAddr::V6(_) => None,
+        }
     }
 }
 
@@ -162,7 +172,8 @@ pub(crate) fn take(
             let detail = format!("endpoint of {}", service.attachment);
             push(way, State::ApplyForwardingRule, key, rule.name.clone(), detail);
             push(way, State::Nat, key, service.nat.to_string(), format!("for {}", flow.source));
-            let inside = Flow { source: service.nat, destination: service.address, ..flow.clone() };
+            let inside =
+                Flow { source: service.nat.into(), destination: service.address.into(), ..flow.clone() };
             match fabric.rule_of(service) {
                 Some((key, network, rule)) => give((key, network), rule, &inside, way),
                 None => gone(&service.network, rule, way),

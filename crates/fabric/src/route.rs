@@ -9,9 +9,10 @@
 //! does not tell; here it is the one whose route has the lowest priority value, then the first by name.
 
 use crate::firewall::Targets;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use tombolo_model::{NetworkKey, World, peering};
 
 /// What kind of route it is, the strongest first among equal prefixes. The names are Google's (networkmanagement v1,
@@ -34,7 +35,7 @@ pub struct Route {
     /// What kind of route it is.
     pub kind: Kind,
     /// The destinations.
-    pub destination: Ipv4Net,
+    pub destination: IpNet,
     /// 0 for subnet routes.
     pub priority: u16,
     /// Where to.
@@ -73,14 +74,14 @@ pub(crate) fn sort(routes: &mut [Route]) {
 }
 
 /// Sorts more specific and stronger routes first.
-fn order(route: &Route) -> (u8, Kind, u16, &str, Ipv4Net) {
-    (32 - route.destination.prefix_len(), route.kind, route.priority, &route.name, route.destination)
+fn order(route: &Route) -> (Reverse<u8>, Kind, u16, &str, IpNet) {
+    (Reverse(route.destination.prefix_len()), route.kind, route.priority, &route.name, route.destination)
 }
 
 /// The routes that a packet to `destination` may take: none, one, or several with next hops among which its connection
 /// is given one. `nic` is the interface that sends it; `None` stands for packets that come by a peering, which
 /// routes with tags are not for.
-pub fn candidates(routes: &[Route], destination: Ipv4Addr, nic: Option<Ipv4Addr>) -> Vec<&Route> {
+pub fn candidates(routes: &[Route], destination: IpAddr, nic: Option<Ipv4Addr>) -> Vec<&Route> {
     let acting = || routes.iter().filter(|route| route.acts_on(nic));
     let Some(first) = acting().find(|route| route.destination.contains(&destination)) else {
         return Vec::new();
@@ -89,8 +90,8 @@ pub fn candidates(routes: &[Route], destination: Ipv4Addr, nic: Option<Ipv4Addr>
 }
 
 /// The same for every destination that a route has.
-pub fn table(routes: &[Route], nic: Option<Ipv4Addr>) -> BTreeMap<Ipv4Net, Vec<&Route>> {
-    let mut table: BTreeMap<Ipv4Net, Vec<&Route>> = BTreeMap::new();
+pub fn table(routes: &[Route], nic: Option<Ipv4Addr>) -> BTreeMap<IpNet, Vec<&Route>> {
+    let mut table: BTreeMap<IpNet, Vec<&Route>> = BTreeMap::new();
     for route in routes.iter().filter(|route| route.acts_on(nic)) {
         table.entry(route.destination).or_default().push(route);
     }

@@ -278,5 +278,5 @@ fn render_fixes(fixes: &[Fix], out: &mut String) {
 /// The name of the forwarding rule of the sender's network that has the destination.
 fn endpoint_of(fabric: &Fabric, flow: &Flow) -> Option<String> {
     let network = fabric.networks.get(&flow.network)?;
-    network.forwarding.get(&flow.destination).map(|rule| rule.name.clone())
+    network.forwarding_at(flow.destination).map(|rule| rule.name.clone())
 }

@@ -9,14 +9,17 @@ use crate::forwarding;
 use crate::route::{Kind, Route, Via, candidates};
 use crate::{Flow, INTERNET_CLIENT, METADATA_SERVER};
 use serde::Serialize;
-use std::net::Ipv4Addr;
-use tombolo_model::{Action, NetworkKey, Protocol, range};
+use std::net::{IpAddr, Ipv4Addr};
+use tombolo_model::{Action, NetworkKey, Protocol, ipv6, range};
 
 /// The TCP port of mail servers: nothing goes there at an external address.
 pub const SMTP: u16 = 25;
 
 /// The UDP port of DHCP clients: no interface is sent anything there but by Google's own server.
 pub const DHCP_CLIENT: u16 = 68;
+
+/// The same of DHCPv6 clients.
+pub const DHCP_V6_CLIENT: u16 = 546;
 
 /// Google's names of a trace's steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -49,7 +52,7 @@ pub enum Cause {
     ForeignIpDisallowed,
     /// Google Cloud carries no such traffic, whatever the rules and routes: to a multicast address, the limited
     /// broadcast address, loopback or network 0; mail (tcp:25) to an external address; what DHCP servers send
-    /// (udp:68). Source: Google's documentation of VPC networks, "Broadcast and multicast", and of VPC firewall
+    /// (udp:68; udp:546 of IPv6). Source: Google's documentation of VPC networks, "Broadcast and multicast", and of VPC firewall
     /// rules, "Blocked and limited traffic".
     TrafficTypeBlocked,
     /// A firewall rule denies it.
@@ -249,7 +252,7 @@ fn walk(fabric: &Fabric, flow: &Flow, way: &mut Way) -> Verdict {
         format!("{} nic{}", nic.owner.name(), nic.index),
         place(flow, nic),
     );
-    if !nic.has(flow.source) && !nic.can_ip_forward {
+    if flow.source.is_ipv4() != flow.destination.is_ipv4() || !nic.has(flow.source) && !nic.can_ip_forward {
         let what = format!("source {} is not {}'s own", flow.source, nic.owner.name());
         return drop(way, flow, Cause::ForeignIpDisallowed, what, "canIpForward is false".into());
     }
@@ -277,8 +280,22 @@ fn walk(fabric: &Fabric, flow: &Flow, way: &mut Way) -> Verdict {
 }
 
 /// Whether no packet ever goes to an address, whoever has a route to it.
-fn is_blocked(address: Ipv4Addr) -> bool {
-    address.is_multicast() || address.is_broadcast() || address.is_loopback() || address.octets()[0] == 0
+fn is_blocked(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            address.is_multicast()
+                || address.is_broadcast()
+                || address.is_loopback()
+                || address.octets()[0] == 0
+        }
+        // Link-local addresses are of no use beyond the link, and the link ends in Google's router.
+        IpAddr::V6(address) => {
+            address.is_multicast()
+                || address.is_unicast_link_local()
+                || address.is_loopback()
+                || address.is_unspecified()
+        }
+    }
 }
 
 /// Where a flow starts, for people: `vpc-1/subnet-1`.
@@ -311,7 +328,7 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, way: &
     let routed = format!("{} {}", route.destination, route.name);
     match &route.via {
         Via::Internet => {
-            let private = range::is_private(flow.destination);
+            let private = is_private(flow.destination);
             if !private && Protocol::Number(flow.protocol) == Protocol::TCP && flow.port == SMTP {
                 let what = format!("no mail (tcp:25) is sent to {}", flow.destination);
                 return drop(way, flow, Cause::TrafficTypeBlocked, what, "an external address".into());
@@ -330,7 +347,7 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, way: &
                 let by = gateway.map_or_else(String::new, |nat| format!(", by Cloud NAT {}", nat.name));
                 let detail = format!("for {}{by}", flow.source);
                 push(way, State::Nat, &flow.network, external.to_string(), detail);
-                return outside(fabric, flow, external, way);
+                return outside(fabric, flow, external.into(), way);
             }
             let cause = if private { Cause::PrivateTrafficToInternet } else { Cause::NoExternalAddress };
             let only = "but the default route";
@@ -364,7 +381,7 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, way: &
 }
 
 /// What becomes in the internet of a packet that has this source there.
-fn outside(fabric: &Fabric, flow: &Flow, source: Ipv4Addr, way: &mut Way) -> Verdict {
+fn outside(fabric: &Fabric, flow: &Flow, source: IpAddr, way: &mut Way) -> Verdict {
     let key = internet();
     if flow.destination == INTERNET_CLIENT && fabric.networks.contains_key(&key) {
         push(way, State::Deliver, &key, "internet".into(), format!("from {source}"));
@@ -380,24 +397,33 @@ fn outside(fabric: &Fabric, flow: &Flow, source: Ipv4Addr, way: &mut Way) -> Ver
         return drop(way, flow, Cause::UnknownExternalAddress, what, String::new());
     };
     push(way, State::Nat, key, flow.destination.to_string(), format!("to {}", nic.address));
-    let inside = Flow { source, destination: nic.address, ..flow.clone() };
+    let inside = Flow { source, destination: nic.address.into(), ..flow.clone() };
     arrive(key, network, nic, &inside, way, false)
 }
 
 /// Whether it is what DHCP servers send.
 fn is_dhcp(flow: &Flow) -> bool {
-    Protocol::Number(flow.protocol) == Protocol::UDP && flow.port == DHCP_CLIENT
+    let port = if flow.destination.is_ipv4() { DHCP_CLIENT } else { DHCP_V6_CLIENT };
+    Protocol::Number(flow.protocol) == Protocol::UDP && flow.port == port
 }
 
 /// Which nobody but Google's own may.
 fn no_dhcp(way: &mut Way, flow: &Flow) -> Verdict {
-    let what = "DHCP's offers (udp:68) come from Google's server alone".to_owned();
+    let what = format!("DHCP's offers (udp:{}) come from Google's server alone", flow.port);
     drop(way, flow, Cause::TrafficTypeBlocked, what, String::new())
 }
 
 /// Whether the network's client of Identity-Aware Proxy has the address.
-fn is_iap(network: &Network, address: Ipv4Addr) -> bool {
-    network.nics.get(&address).is_some_and(|nic| nic.owner.is_iap())
+fn is_iap(network: &Network, address: IpAddr) -> bool {
+    network.nic_with(address).is_some_and(|nic| nic.owner.is_iap())
+}
+
+/// Whether the internet never has the address.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => range::is_private(address),
+        IpAddr::V6(address) => ipv6::ULA.contains(&address),
+    }
 }
 
 /// Enters a peer network. It takes only what it has a route back to, and passes nothing on to its own peers.
@@ -440,7 +466,7 @@ fn gone(way: &mut Way, flow: &Flow, route: &Route) -> Verdict {
 
 /// Finds the interface that has the destination, in a network whose subnetwork has it.
 fn land(fabric: &Fabric, key: &NetworkKey, network: &Network, flow: &Flow, way: &mut Way) -> Verdict {
-    if let Some(rule) = network.forwarding.get(&flow.destination) {
+    if let Some(rule) = network.forwarding_at(flow.destination) {
         return forwarding::take(fabric, (key, network), rule, flow, way);
     }
     match network.nic_with(flow.destination).filter(|nic| !nic.owner.is_iap()) {

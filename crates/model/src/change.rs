@@ -7,7 +7,7 @@ use crate::{
     RedisSpec, RouteKey, RouteSpec, RouterKey, RouterSpec, ServiceAccount, ServiceAttachmentKey,
     ServiceAttachmentSpec, SubnetworkKey, SubnetworkSpec, TargetInstanceKey, TargetInstanceSpec,
 };
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -193,6 +193,22 @@ pub enum Change {
         network: NetworkKey,
         /// Before, or after.
         first: bool,
+    },
+    /// Give a network an internal IPv6 range.
+    NetworkEnableIpv6 {
+        /// The network.
+        network: NetworkKey,
+        /// A certain /48; a free one when not said.
+        range: Option<Ipv6Net>,
+    },
+    /// Make a subnetwork dual-stack.
+    SubnetworkEnableIpv6(SubnetworkKey),
+    /// Make an interface of an instance dual-stack.
+    NicEnableIpv6 {
+        /// The instance.
+        instance: InstanceKey,
+        /// The interface: 0 for `nic0`.
+        nic: usize,
     },
     /// Create a static route.
     RouteInsert(RouteSpec),
@@ -403,6 +419,13 @@ impl fmt::Display for Change {
             }
             Self::NetworkSetPolicyFirst { network, .. } => {
                 write!(f, "set the firewall policy order of {}", network.name)
+            }
+            Self::NetworkEnableIpv6 { network, .. } => {
+                write!(f, "give {} an internal IPv6 range", network.name)
+            }
+            Self::SubnetworkEnableIpv6(k) => write!(f, "make subnetwork {} dual-stack", k.name),
+            Self::NicEnableIpv6 { instance, nic } => {
+                write!(f, "make nic{nic} of {} dual-stack", instance.name)
             }
             Self::RouteInsert(s) => write!(f, "create route {} to {}", s.key.name, s.dest_range),
             Self::RouteDelete(k) => write!(f, "delete route {}", k.name),

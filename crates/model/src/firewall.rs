@@ -5,7 +5,7 @@
 //! Source: Google's documentation of VPC firewall rules.
 
 use crate::{FirewallKey, NetworkKey, Refusal, Timestamp, World, key, network, project};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
@@ -29,6 +29,8 @@ impl Protocol {
     pub const TCP: Protocol = Protocol::Number(6);
     /// UDP.
     pub const UDP: Protocol = Protocol::Number(17);
+    /// ICMPv6, which Google knows by its number alone.
+    pub const ICMPV6: Protocol = Protocol::Number(58);
     /// SCTP.
     pub const SCTP: Protocol = Protocol::Number(132);
 
@@ -228,14 +230,14 @@ pub struct Firewall {
     /// What it matches (`allowed` or `denied`). Never empty.
     pub matches: Vec<L4>,
     /// INGRESS: the sources, any of which matches, or any of `source_tags`.
-    pub source_ranges: BTreeSet<Ipv4Net>,
+    pub source_ranges: BTreeSet<IpNet>,
     /// INGRESS: the packets of instances of the same network that have one of these tags.
     pub source_tags: BTreeSet<String>,
     /// INGRESS: the packets of instances of the same network that have one of these service accounts.
     #[serde(default)]
     pub source_service_accounts: BTreeSet<String>,
     /// EGRESS: the destinations.
-    pub destination_ranges: BTreeSet<Ipv4Net>,
+    pub destination_ranges: BTreeSet<IpNet>,
     /// The instances that it acts at; all of the network's where neither these nor accounts are said.
     pub target_tags: BTreeSet<String>,
     /// The instances that it acts at, by service account.
@@ -248,7 +250,7 @@ pub struct Firewall {
     pub logging: Option<LogMetadata>,
 }
 
-/// What a user says of a new rule. Omitted ranges mean `0.0.0.0/0`.
+/// What a user says of a new rule. Omitted ranges mean `0.0.0.0/0`: IPv6 must be said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FirewallSpec {
@@ -265,14 +267,14 @@ pub struct FirewallSpec {
     /// See [`Firewall`].
     pub matches: Vec<L4>,
     /// See [`Firewall`].
-    pub source_ranges: BTreeSet<Ipv4Net>,
+    pub source_ranges: BTreeSet<IpNet>,
     /// See [`Firewall`].
     pub source_tags: BTreeSet<String>,
     /// See [`Firewall`].
     #[serde(default)]
     pub source_service_accounts: BTreeSet<String>,
     /// See [`Firewall`].
-    pub destination_ranges: BTreeSet<Ipv4Net>,
+    pub destination_ranges: BTreeSet<IpNet>,
     /// See [`Firewall`].
     pub target_tags: BTreeSet<String>,
     /// See [`Firewall`].
@@ -352,7 +354,7 @@ pub(crate) fn update(world: &mut World, spec: &FirewallSpec) -> Result<(), Refus
 
 /// The rule that was said, with the defaults of what was not.
 fn rule(spec: &FirewallSpec, id: u64, creation_timestamp: Timestamp) -> Firewall {
-    let anywhere = || BTreeSet::from([Ipv4Net::default()]);
+    let anywhere = || BTreeSet::from([IpNet::default()]);
     let ingress = spec.direction == Direction::Ingress;
     let named = [&spec.source_tags, &spec.source_service_accounts];
     let no_source = spec.source_ranges.is_empty() && named.iter().all(|names| names.is_empty());
@@ -411,12 +413,28 @@ fn check(spec: &FirewallSpec) -> Result<(), Refusal> {
             let expected = format!("Must be a CIDR range with no host bits set, such as '{}'.", bad.trunc());
             return Err(Refusal::invalid(field, bad, expected));
         }
+        check_family(field, ranges)?;
     }
     for (field, tags) in [("sourceTags", &spec.source_tags), ("targetTags", &spec.target_tags)] {
         tags.iter().enumerate().try_for_each(|(i, tag)| key::check_name(&format!("{field}[{i}]"), tag))?;
     }
     check_accounts(spec)?;
     check_sizes(spec)
+}
+
+/// A rule is about IPv4 or about IPv6, never both.
+/// Source: Google's documentation of VPC firewall rules, "Sources and destinations": either IPv4 or IPv6 ranges, but not
+/// a combination of both.
+pub(crate) fn check_family(field: &str, ranges: &BTreeSet<IpNet>) -> Result<(), Refusal> {
+    let ipv6 = |range: &IpNet| matches!(range, IpNet::V6(_));
+    let (first, second) = (ranges.iter().find(|range| !ipv6(range)), ranges.iter().find(|range| ipv6(range)));
+    match first.and(second) {
+        Some(range) => {
+            let expected = "A rule can have either IPv4 or IPv6 ranges, not a combination of both.";
+            Err(Refusal::invalid(field, range, expected))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Service accounts are addresses, and a rule that has them has no tags.

@@ -6,8 +6,8 @@
 //! Source: Google's documentation of Cloud NGFW, "Global network firewall policies" and "Firewall policy rules".
 
 use crate::firewall::{Action, Direction, L4};
-use crate::{FirewallPolicyKey, NetworkKey, Refusal, Timestamp, World, key, network, project};
-use ipnet::Ipv4Net;
+use crate::{FirewallPolicyKey, NetworkKey, Refusal, Timestamp, World, firewall, key, network, project};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub struct PolicyRule {
     /// What it matches. Never empty.
     pub matches: Vec<L4>,
     /// INGRESS: the sources. EGRESS: the destinations. Never empty.
-    pub ranges: BTreeSet<Ipv4Net>,
+    pub ranges: BTreeSet<IpNet>,
     /// The instances that it acts at, by service account; all of the networks when none is said.
     pub target_service_accounts: BTreeSet<String>,
     /// A disabled rule does nothing.
@@ -191,6 +191,7 @@ fn check(rule: &PolicyRule) -> Result<(), Refusal> {
         let expected = format!("Must be a CIDR range with no host bits set, such as '{}'.", bad.trunc());
         return Err(Refusal::invalid(field, bad, expected));
     }
+    firewall::check_family(field, &rule.ranges)?;
     for (i, account) in rule.target_service_accounts.iter().enumerate() {
         key::check_email(&format!("targetServiceAccounts[{i}]"), account)?;
     }

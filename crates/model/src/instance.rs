@@ -4,10 +4,10 @@
 //! followed by the address in hex, the internal name is `NAME.ZONE.c.PROJECT.internal` (zonal DNS).
 
 use crate::{
-    InstanceKey, NetworkKey, Refusal, Subnetwork, SubnetworkKey, Timestamp, World, address, forwarding_rule,
-    key, network, project, range, region, subnetwork,
+    InstanceKey, NetworkKey, Refusal, StackType, Subnetwork, SubnetworkKey, Timestamp, World, address,
+    forwarding_rule, ipv6, key, network, project, range, region, subnetwork,
 };
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::{net::Ipv4Addr, sync::Arc};
@@ -80,6 +80,9 @@ pub struct Nic {
     /// More addresses of its own (`aliasIpRanges`).
     #[serde(default)]
     pub aliases: Vec<Alias>,
+    /// The IPv6 addresses that are its own, where it is dual-stack; the first one is the guest's (`ipv6Address`).
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Net>,
 }
 
 impl Nic {
@@ -148,6 +151,9 @@ pub struct NicSpec {
     pub subnetwork: SubnetworkKey,
     /// A certain address (`networkIP`); the first free one when not said.
     pub address: Option<Ipv4Addr>,
+    /// Which versions of IP it is to have; the subnetwork must have them.
+    #[serde(default)]
+    pub stack_type: StackType,
 }
 
 /// The MAC address that Google gives to an interface with this address: `42:01:` and the address in hex.
@@ -198,7 +204,8 @@ pub(crate) fn insert(world: &mut World, spec: &InstanceSpec, now: Timestamp) -> 
         starts: 1,
     };
     world.instances.insert(spec.key.clone(), Arc::new(instance));
-    Ok(())
+    let dual = spec.nics.iter().enumerate().filter(|(_, nic)| nic.stack_type == StackType::Ipv4Ipv6);
+    dual.map(|(i, _)| i).try_for_each(|i| ipv6::enable_nic(world, &spec.key, i))
 }
 
 /// Finds the subnetwork of interface number `i` and an address in it.
@@ -232,7 +239,7 @@ fn place(world: &World, project: &str, region: &str, spec: &NicSpec, i: usize) -
         }
     };
     let network = subnetwork.network.clone();
-    Ok(Nic { network, subnetwork: key.clone(), address, access: None, aliases: Vec::new() })
+    Ok(Nic { network, subnetwork: key.clone(), address, access: None, aliases: Vec::new(), ipv6: None })
 }
 
 /// Gives an interface an external address.
@@ -348,7 +355,7 @@ fn alias(
 }
 
 /// The interface of that number.
-fn get_nic(instance: &Instance, nic: usize) -> Result<&Nic, Refusal> {
+pub(crate) fn get_nic(instance: &Instance, nic: usize) -> Result<&Nic, Refusal> {
     let missing = || Refusal::invalid("networkInterface", format!("nic{nic}"), "There is no such interface.");
     instance.nics.get(nic).ok_or_else(missing)
 }
@@ -421,7 +428,7 @@ pub(crate) fn reset(world: &mut World, key: &InstanceKey) -> Result<(), Refusal>
 }
 
 /// The instance, to be changed.
-fn get_mut<'w>(world: &'w mut World, key: &InstanceKey) -> Result<&'w mut Instance, Refusal> {
+pub(crate) fn get_mut<'w>(world: &'w mut World, key: &InstanceKey) -> Result<&'w mut Instance, Refusal> {
     project::require(world, &key.project, project::COMPUTE)?;
     world.instances.get_mut(key).map(Arc::make_mut).ok_or_else(|| Refusal::not_found(key))
 }

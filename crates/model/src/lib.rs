@@ -20,6 +20,7 @@ pub mod firewall_policy;
 pub mod flow_log;
 pub mod forwarding_rule;
 pub mod instance;
+pub mod ipv6;
 pub mod key;
 pub mod managed_zone;
 pub mod network;
@@ -49,6 +50,7 @@ pub use forwarding_rule::{
     ConnectionStatus, Endpoint, Forward, ForwardSpec, ForwardingRule, ForwardingRuleSpec,
 };
 pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec, ServiceAccount};
+pub use ipv6::StackType;
 pub use key::{
     FirewallKey, FirewallPolicyKey, ForwardingRuleKey, InstanceKey, ManagedZoneKey, NetworkKey, RedisKey,
     RouteKey, RouterKey, ServiceAttachmentKey, SubnetworkKey, TargetInstanceKey,

@@ -2,10 +2,10 @@
 
 use crate::firewall::{Action, Direction, FirewallSpec, L4, PortRange, Protocol};
 use crate::{
-    FirewallKey, NetworkKey, NextHop, Peering, Refusal, Route, RouteKey, SubnetworkKey, SubnetworkSpec,
-    Timestamp, World, firewall, key, project, region, subnetwork,
+    FirewallKey, NetworkKey, NextHop, Peering, Refusal, Route, RouteKey, StackType, SubnetworkKey,
+    SubnetworkSpec, Timestamp, World, firewall, key, project, region, subnetwork,
 };
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -32,6 +32,9 @@ pub struct Network {
     /// order `AFTER_CLASSIC_FIREWALL`.
     #[serde(default)]
     pub policy_first: bool,
+    /// Its internal IPv6 range (`internalIpv6Range`), where it has one.
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Net>,
 }
 
 /// What a user says of a new network.
@@ -65,6 +68,7 @@ pub(crate) fn insert(world: &mut World, spec: &NetworkSpec, now: Timestamp) -> R
         peerings: Vec::new(),
         google_managed: false,
         policy_first: false,
+        ipv6: None,
     };
     let id = network.id;
     world.networks.insert(spec.key.clone(), Arc::new(network));
@@ -73,7 +77,9 @@ pub(crate) fn insert(world: &mut World, spec: &NetworkSpec, now: Timestamp) -> R
         for region in region::REGIONS {
             let key = SubnetworkKey::new(&spec.key.project, region.name, &spec.key.name);
             let range = region.auto_range();
-            subnetwork::insert_checked(world, SubnetworkSpec { key, network: spec.key.clone(), range }, now)?;
+            let (network, stack_type) = (spec.key.clone(), StackType::Ipv4Only);
+            let spec = SubnetworkSpec { key, network, range, stack_type };
+            subnetwork::insert_checked(world, spec, now)?;
         }
     }
     Ok(())

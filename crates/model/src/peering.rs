@@ -5,10 +5,10 @@
 //! subnet routes of all its active peers, so the ranges of any two of them must be disjoint too.
 
 use crate::{
-    NetworkKey, Refusal, Route, RouteKey, SubnetworkKey, Timestamp, World, key, network, project, range,
-    route, subnetwork,
+    NetworkKey, Refusal, Route, RouteKey, StackType, SubnetworkKey, Timestamp, World, key, network, project,
+    range, route, subnetwork,
 };
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -44,6 +44,8 @@ pub struct Exchange {
     pub export_subnet_routes_with_public_ip: bool,
     /// Take subnet routes of privately used public ranges.
     pub import_subnet_routes_with_public_ip: bool,
+    /// Whether IPv6 is exchanged too: only where both sides say so.
+    pub stack_type: StackType,
 }
 
 impl Default for Exchange {
@@ -53,6 +55,7 @@ impl Default for Exchange {
             import_custom_routes: false,
             export_subnet_routes_with_public_ip: true,
             import_subnet_routes_with_public_ip: false,
+            stack_type: StackType::Ipv4Only,
         }
     }
 }
@@ -288,6 +291,18 @@ pub fn imported_ranges<'w>(
 ) -> impl Iterator<Item = (&'w SubnetworkKey, Ipv4Net)> {
     subnetwork::ranges_of(world, exporter)
         .filter(move |(_, range)| imports_range(world, importer, exporter, *range))
+}
+
+/// The IPv6 subnet ranges that `importer` takes from a peer: all of them, or, where a side says IPV4_ONLY, none.
+pub fn imported_ipv6_ranges<'w>(
+    world: &'w World,
+    importer: &NetworkKey,
+    exporter: &'w NetworkKey,
+) -> impl Iterator<Item = (&'w SubnetworkKey, Ipv6Net)> {
+    let both = |exchange: &Exchange| exchange.stack_type == StackType::Ipv4Ipv6;
+    let cross = sides(world, importer, exporter).is_some_and(|(takes, gives)| both(takes) && both(gives));
+    let exported = world.subnetworks.iter().filter(move |(_, s)| cross && s.network == *exporter);
+    exported.filter_map(|(key, subnetwork)| Some((key, subnetwork.ipv6?)))
 }
 
 /// The static routes that `importer` takes from a peer. Routes to the default internet gateway and those with tags never

@@ -152,7 +152,8 @@ pub(crate) fn insert(world: &mut World, spec: &RedisSpec, now: Timestamp) -> Res
         return Err(Refusal::invalid("reservedIpRange", range, format!("The range {conflict}.")));
     }
     let key = subnetwork_of(&spec.key, &tenant, &spec.authorized_network);
-    subnetwork::insert_checked(world, SubnetworkSpec { key, network: tenant.clone(), range }, now)?;
+    let (network, stack_type) = (tenant.clone(), Default::default());
+    subnetwork::insert_checked(world, SubnetworkSpec { key, network, range, stack_type }, now)?;
     let redis = Redis {
         id: world.fresh_id(),
         create_time: now,
@@ -265,6 +266,7 @@ pub(crate) fn ensure_network(world: &mut World, tenant: &NetworkKey, now: Timest
             peerings: Vec::new(),
             google_managed: true,
             policy_first: false,
+            ipv6: None,
         };
         world.networks.insert(tenant.clone(), Arc::new(network));
     }

@@ -1,10 +1,10 @@
 //! Subnetworks: a network's ranges, one region each.
 
 use crate::{
-    NetworkKey, Refusal, SubnetworkKey, Timestamp, World, address, forwarding_rule, key, network, peering,
-    project, range, region, route, service_attachment,
+    NetworkKey, Refusal, StackType, SubnetworkKey, Timestamp, World, address, forwarding_rule, ipv6, key,
+    network, peering, project, range, region, route, service_attachment,
 };
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
@@ -26,6 +26,9 @@ pub struct Subnetwork {
     /// What its addresses are for.
     #[serde(default)]
     pub purpose: Purpose,
+    /// Its IPv6 range (`internalIpv6Prefix`), where it is dual-stack.
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Net>,
 }
 
 /// What a subnetwork's addresses are for.
@@ -71,6 +74,9 @@ pub struct SubnetworkSpec {
     pub network: NetworkKey,
     /// Its primary range (`ipCidrRange`).
     pub range: Ipv4Net,
+    /// Which versions of IP it is to have.
+    #[serde(default)]
+    pub stack_type: StackType,
 }
 
 /// Creates a subnetwork after checking its name, region, range and every overlap.
@@ -86,7 +92,11 @@ pub(crate) fn insert(world: &mut World, spec: &SubnetworkSpec, now: Timestamp) -
     }
     network::get_user(world, &spec.network)?;
     range::check_subnet_range("ipCidrRange", spec.range)?;
-    insert_checked(world, spec.clone(), now)
+    insert_checked(world, spec.clone(), now)?;
+    match spec.stack_type {
+        StackType::Ipv4Only => Ok(()),
+        StackType::Ipv4Ipv6 => ipv6::enable_subnetwork(world, &spec.key),
+    }
 }
 
 /// Creates a subnetwork for Private Service Connect's NAT.
@@ -127,6 +137,7 @@ pub(crate) fn insert_checked(world: &mut World, spec: SubnetworkSpec, now: Times
         range: spec.range,
         secondary: BTreeMap::new(),
         purpose: Purpose::Private,
+        ipv6: None,
     };
     world.subnetworks.insert(spec.key, Arc::new(subnetwork));
     Ok(())

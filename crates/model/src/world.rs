@@ -6,8 +6,8 @@ use crate::{
     Network, NetworkKey, PeeringState, Project, Redis, RedisKey, Refusal, Route, RouteKey, Router, RouterKey,
     Seed, ServiceAttachment, ServiceAttachmentKey, Subnetwork, SubnetworkKey, TargetInstance,
     TargetInstanceKey, Timestamp, address, connection, details, firewall, firewall_policy, forwarding_rule,
-    instance, managed_zone, network, peering, project, redis, route, router, service_attachment, subnetwork,
-    target_instance,
+    instance, ipv6, managed_zone, network, peering, project, redis, route, router, service_attachment,
+    subnetwork, target_instance,
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -138,6 +138,9 @@ impl World {
             Change::NetworkSetPolicyFirst { network, first } => {
                 network::set_policy_first(self, network, *first)
             }
+            Change::NetworkEnableIpv6 { network, range } => ipv6::enable_network(self, network, *range),
+            Change::SubnetworkEnableIpv6(key) => ipv6::enable_subnetwork(self, key),
+            Change::NicEnableIpv6 { instance, nic } => ipv6::enable_nic(self, instance, *nic),
             Change::RouteInsert(spec) => route::insert(self, spec, now),
             Change::RouteDelete(key) => route::delete(self, key),
             Change::RouterInsert(spec) => router::insert(self, spec, now),

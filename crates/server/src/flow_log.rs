@@ -8,12 +8,12 @@
 //! its source or its destination. What firewalls deny has no connection, and no record.
 
 use crate::log_entry::{Origin, connection, instance_details, moment, owner_near, subnetwork, vpc_details};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use tombolo_dataplane::{Connection, Tracked, Volume};
 use tombolo_fabric::METADATA_SERVER;
 use tombolo_model::flow_log::FlowLog;
@@ -139,16 +139,17 @@ fn logs(world: &World) -> BTreeMap<NetworkKey, u32> {
 }
 
 /// How the subnetwork of an address logs.
-fn log_of(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Option<FlowLog> {
+fn log_of(world: &World, network: &NetworkKey, address: IpAddr) -> Option<FlowLog> {
     let (key, _) = subnetwork(world, network, address)?;
     FlowLog::of(world.details.get(&key.to_string())?).ok()?
 }
 
 /// The addresses in a network that instances have and whose subnetworks log. Made once for all connections, which may be many.
 struct Ends {
-    logs: Vec<(Ipv4Net, FlowLog)>,
-    addresses: BTreeSet<Ipv4Addr>,
-    aliases: Vec<Ipv4Net>,
+    logs: Vec<(IpNet, FlowLog)>,
+    addresses: BTreeSet<IpAddr>,
+    /// Alias ranges and IPv6 ranges.
+    ranges: Vec<IpNet>,
 }
 
 impl Ends {
@@ -157,22 +158,28 @@ impl Ends {
         let logs = own.flat_map(|(key, subnetwork)| {
             let details = world.details.get(&key.to_string());
             let log = details.and_then(|details| FlowLog::of(details).ok()?);
-            subnetwork.ranges().filter_map(move |range| Some((range, log?)))
+            let ranges = subnetwork.ranges().map(IpNet::V4).chain(subnetwork.ipv6.map(IpNet::V6));
+            ranges.filter_map(move |range| Some((range, log?)))
         });
         let nics = || world.instances.values().flat_map(|instance| &instance.nics);
         let nics = || nics().filter(|nic| nic.network == *network);
         Ends {
             logs: logs.collect(),
-            addresses: nics().map(|nic| nic.address).collect(),
-            aliases: nics().flat_map(|nic| &nic.aliases).map(|alias| alias.range).collect(),
+            addresses: nics().map(|nic| nic.address.into()).collect(),
+            ranges: nics()
+                .flat_map(|nic| {
+                    let aliases = nic.aliases.iter().map(|alias| IpNet::V4(alias.range));
+                    aliases.chain(nic.ipv6.map(IpNet::V6))
+                })
+                .collect(),
         }
     }
 
     /// How an address's flows are logged, if an instance has it and they are.
-    fn log_of(&self, address: Ipv4Addr) -> Option<FlowLog> {
+    fn log_of(&self, address: IpAddr) -> Option<FlowLog> {
         let (_, log) = self.logs.iter().find(|(range, _)| range.contains(&address))?;
-        let alias = || self.aliases.iter().any(|range| range.contains(&address));
-        (self.addresses.contains(&address) || alias()).then_some(*log)
+        let in_range = || self.ranges.iter().any(|range| range.contains(&address));
+        (self.addresses.contains(&address) || in_range()).then_some(*log)
     }
 }
 
@@ -212,7 +219,7 @@ impl Flow {
     }
 
     /// The address of the end that reports it.
-    pub fn end(&self) -> Ipv4Addr {
+    pub fn end(&self) -> IpAddr {
         if self.by_source { self.connection.source } else { self.connection.destination }
     }
 
@@ -228,7 +235,9 @@ impl Flow {
         if !protocol.has_ports() {
             return format!("{} -> {} {protocol}", it.source, it.destination);
         }
-        format!("{}:{} -> {}:{} {protocol}", it.source, it.source_port, it.destination, it.destination_port)
+        let end = |address, port| SocketAddr::new(address, port);
+        let (from, to) = (end(it.source, it.source_port), end(it.destination, it.destination_port));
+        format!("{from} -> {to} {protocol}")
     }
 
     /// The log entry.

@@ -1,7 +1,7 @@
 //! What Google's log entries of a network have in common: firewall rules' hits and flows. Pure.
 
 use serde_json::{Value, json};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use tombolo_dataplane::Connection;
 use tombolo_model::{InstanceKey, NetworkKey, Subnetwork, SubnetworkKey, Timestamp, World};
 
@@ -12,7 +12,7 @@ pub(crate) struct Origin<'a> {
     /// The network of the end that it is about.
     pub(crate) network: &'a NetworkKey,
     /// That end.
-    pub(crate) end: Ipv4Addr,
+    pub(crate) end: IpAddr,
     /// When it was, in microseconds since 1970.
     pub(crate) at: u64,
     /// Which one it is of the lab's.
@@ -57,7 +57,7 @@ pub(crate) fn instance_details(key: &InstanceKey) -> Value {
 }
 
 /// The place of an address in a network.
-pub(crate) fn vpc_details(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Value {
+pub(crate) fn vpc_details(world: &World, network: &NetworkKey, address: IpAddr) -> Value {
     let mut details = json!({ "project_id": network.project, "vpc_name": network.name });
     if let Some((key, _)) = subnetwork(world, network, address) {
         details["subnetwork_name"] = json!(key.name);
@@ -66,7 +66,7 @@ pub(crate) fn vpc_details(world: &World, network: &NetworkKey, address: Ipv4Addr
 }
 
 /// The labels of a `gce_subnetwork` (Cloud Logging, "Monitored resource types").
-fn resource(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Value {
+fn resource(world: &World, network: &NetworkKey, address: IpAddr) -> Value {
     let mut labels = json!({ "project_id": network.project });
     if let Some((key, subnetwork)) = subnetwork(world, network, address) {
         labels["location"] = json!(key.region);
@@ -80,10 +80,10 @@ fn resource(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Value {
 pub(crate) fn subnetwork<'w>(
     world: &'w World,
     network: &NetworkKey,
-    address: Ipv4Addr,
+    address: IpAddr,
 ) -> Option<(&'w SubnetworkKey, &'w Subnetwork)> {
     let mut own = world.subnetworks.iter().filter(|(_, subnetwork)| subnetwork.network == *network);
-    let found = own.find(|(_, subnetwork)| subnetwork.ranges().any(|range| range.contains(&address)));
+    let found = own.find(|(_, subnetwork)| subnetwork.contains(address));
     found.map(|(key, subnetwork)| (key, &**subnetwork))
 }
 
@@ -91,17 +91,14 @@ pub(crate) fn subnetwork<'w>(
 pub(crate) fn owner_near<'w>(
     world: &'w World,
     network: &'w NetworkKey,
-    address: Ipv4Addr,
+    address: IpAddr,
 ) -> Option<(&'w NetworkKey, &'w InstanceKey)> {
     let near = [network].into_iter().chain(world.active_peers(network));
     near.into_iter().find_map(|at| Some((at, owner(world, at, address)?)))
 }
 
 /// The instance that has an address in a network.
-fn owner<'w>(world: &'w World, network: &NetworkKey, address: Ipv4Addr) -> Option<&'w InstanceKey> {
-    let has = |nic: &tombolo_model::Nic| {
-        let own = nic.address == address || nic.aliases.iter().any(|alias| alias.range.contains(&address));
-        nic.network == *network && own
-    };
+fn owner<'w>(world: &'w World, network: &NetworkKey, address: IpAddr) -> Option<&'w InstanceKey> {
+    let has = |nic: &tombolo_model::Nic| nic.network == *network && nic.has(address);
     world.instances.iter().find(|(_, instance)| instance.nics.iter().any(has)).map(|(key, _)| key)
 }

@@ -35,6 +35,8 @@ pub struct NetworkRow {
     pub subnetwork: String,
     pub region: String,
     pub ip_cidr_range: String,
+    /// `-` where it has none.
+    pub internal_ipv6_prefix: String,
 }
 
 /// An instance.
@@ -47,6 +49,8 @@ pub struct InstanceRow {
     pub name: String,
     /// Each interface's address, `nic0` first.
     pub network_ips: Vec<String>,
+    /// The IPv6 addresses of those interfaces that have one.
+    pub ipv6_addresses: Vec<String>,
     /// The external addresses of those interfaces that have one.
     pub nat_ips: Vec<String>,
     pub networks: Vec<String>,
@@ -106,18 +110,21 @@ pub fn status(view: &View) -> Result<Status, AgentError> {
     let own = |key: &tombolo_model::NetworkKey| world.networks.get(key).is_some_and(|n| !n.google_managed);
     let mut networks: Vec<NetworkRow> = Vec::new();
     for key in world.networks.keys().filter(|key| own(key)) {
-        let row = |subnetwork: &str, region: &str, range: String| NetworkRow {
+        let row = |subnetwork: &str, region: &str, range: String, ipv6: Option<String>| NetworkRow {
             project: key.project.clone(),
             name: key.name.clone(),
             subnetwork: subnetwork.into(),
             region: region.into(),
             ip_cidr_range: range,
+            internal_ipv6_prefix: ipv6.unwrap_or_else(|| "-".into()),
         };
         let subnetworks = world.subnetworks.iter().filter(|(_, s)| s.network == *key);
         let before = networks.len();
-        networks.extend(subnetworks.map(|(k, s)| row(&k.name, &k.region, s.range.to_string())));
+        networks.extend(subnetworks.map(|(k, s)| {
+            row(&k.name, &k.region, s.range.to_string(), s.ipv6.map(|range| range.to_string()))
+        }));
         if networks.len() == before {
-            networks.push(row("-", "-", "-".into()));
+            networks.push(row("-", "-", "-".into(), None));
         }
     }
     let peering = |key: &tombolo_model::NetworkKey, p: &tombolo_model::Peering| {
@@ -165,6 +172,11 @@ fn instances(view: &View) -> Result<Vec<InstanceRow>, AgentError> {
             zone: key.zone.clone(),
             name: key.name.clone(),
             network_ips: instance.nics.iter().map(|n| n.address.to_string()).collect(),
+            ipv6_addresses: instance
+                .nics
+                .iter()
+                .filter_map(|n| Some(n.ipv6_address()?.to_string()))
+                .collect(),
             nat_ips: instance
                 .nics
                 .iter()

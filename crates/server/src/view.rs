@@ -1,7 +1,7 @@
 //! Looking at a lab: names resolved, flows traced, packets asked.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::{Fault, Faults, Place, Probe, Seen};
 use tombolo_fabric::text::Packets;
@@ -28,7 +28,7 @@ pub struct View<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The port, said or implied (Redis has one).
     pub port: Option<u16>,
 }
@@ -118,10 +118,17 @@ impl<'a> View<'a> {
         })
     }
 
-    /// What `redis-1`, `redis-1:6380`, `vm-2`, `vm-2:22`, a forwarding rule's name, `10.2.0.2` or `10.2.0.2:22` stands for.
+    /// What `redis-1`, `redis-1:6380`, `vm-2`, `vm-2:22`, a forwarding rule's name, `10.2.0.2`, `10.2.0.2:22`, `fd20::2`
+    /// or `[fd20::2]:22` stands for.
     pub fn target(&self, text: &str) -> Result<Target, String> {
-        if text.parse::<std::net::Ipv6Addr>().is_ok() {
-            return Err(format!("'{text}': IPv6 is not supported yet"));
+        // Its colons are not that of a port.
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        if let Ok(address) = bare.parse::<Ipv6Addr>() {
+            return Ok(Target { address: address.into(), port: None });
+        }
+        let parsed = text.parse::<std::net::SocketAddrV6>();
+        if let Ok(address) = parsed {
+            return Ok(Target { address: (*address.ip()).into(), port: Some(address.port()) });
         }
         let (name, port) = match text.rsplit_once(':') {
             Some((name, port)) => {
@@ -136,16 +143,16 @@ impl<'a> View<'a> {
         }
         if self.is_internet(name) {
             self.machine(name)?;
-            return Ok(Target { address: INTERNET_CLIENT, port });
+            return Ok(Target { address: INTERNET_CLIENT.into(), port });
         }
         if let Some(redis) = self.redis(name).ok().and_then(|key| self.world.redis.get(key)) {
-            return Ok(Target { address: redis.host, port: port.or(Some(redis.port)) });
+            return Ok(Target { address: redis.host.into(), port: port.or(Some(redis.port)) });
         }
         let instance = self.instance(name).ok().and_then(|key| self.world.instances.get(key));
         let Some(instance) = instance else {
             let mut rules = self.world.forwarding_rules.iter().filter(|(key, _)| key.name == name);
             if let (Some((_, rule)), None) = (rules.next(), rules.next()) {
-                return Ok(Target { address: rule.address, port });
+                return Ok(Target { address: rule.address.into(), port });
             }
             let known = self.world.redis.keys().map(|k| k.name.clone());
             let known = known.chain(self.world.instances.keys().map(|k| k.name.clone()));
@@ -155,7 +162,23 @@ impl<'a> View<'a> {
                 known.join(", ")
             ));
         };
-        Ok(Target { address: instance.nics[0].address, port })
+        Ok(Target { address: instance.nics[0].address.into(), port })
+    }
+
+    /// The same target by its IPv6 address: `vm-2:22` is `[fd20::2]:22`. What is an address already stays.
+    pub fn ipv6_target(&self, text: &str) -> Result<String, String> {
+        let Target { address, port } = self.target(text)?;
+        let address = match address {
+            IpAddr::V6(address) => address,
+            IpAddr::V4(_) => {
+                let name = text.rsplit_once(':').map_or(text, |(name, _)| name);
+                let found = self.instance(name).ok().and_then(|key| self.world.instances.get(key));
+                let mut nics = found.iter().flat_map(|instance| &instance.nics);
+                let address = nics.find_map(|nic| nic.ipv6_address());
+                address.ok_or_else(|| format!("'{text}' has no IPv6 address"))?
+            }
+        };
+        Ok(port.map_or(address.to_string(), |port| format!("[{address}]:{port}")))
     }
 
     /// The flow from an instance (or [`IAP`]) to a target. Without a protocol: TCP where there is a port, else ICMP.
@@ -172,7 +195,7 @@ impl<'a> View<'a> {
         if let (true, Ok(key)) = (self.is_internet(from), self.instance(name)) {
             let nics = self.fabric.nics_of(&Owner::Instance(key.clone()));
             let external = nics.first().and_then(|(_, nic)| nic.external);
-            target.address = external.ok_or_else(|| format!("{name} has no external address"))?;
+            target.address = external.ok_or_else(|| format!("{name} has no external address"))?.into();
         }
         if let (Some(said), Some(also)) = (port, target.port)
             && said != also
@@ -180,7 +203,11 @@ impl<'a> View<'a> {
             return Err(format!("there are two ports: {said}, and {also} of '{to}'"));
         }
         let port = port.or(target.port);
-        let protocol = protocol.unwrap_or(if port.is_some() { Protocol::TCP } else { Protocol::ICMP });
+        let protocol = match protocol.unwrap_or(if port.is_some() { Protocol::TCP } else { Protocol::ICMP }) {
+            // IPv6 has an ICMP of its own.
+            Protocol::ICMP if target.address.is_ipv6() => Protocol::ICMPV6,
+            protocol => protocol,
+        };
         let Protocol::Number(number) = protocol else {
             return Err("a flow has one protocol, not 'all'".into());
         };
@@ -192,10 +219,12 @@ impl<'a> View<'a> {
             return Err(format!("{protocol} needs a port: write '{to}:PORT'"));
         }
         let (network, nic) = self.source(from, target.address)?;
+        let source = nic.address_like(target.address);
+        let source = source.ok_or_else(|| format!("{from} has no IPv6 address"))?;
         Ok(Flow {
             network: network.clone(),
             nic: nic.address,
-            source: nic.address,
+            source,
             destination: target.address,
             protocol: number,
             port: if protocol.has_ports() { port.unwrap_or_default() } else { 0 },
@@ -203,7 +232,7 @@ impl<'a> View<'a> {
     }
 
     /// The interface that packets from `from` to `destination` leave by.
-    fn source(&self, from: &str, destination: Ipv4Addr) -> Result<(&NetworkKey, &Nic), String> {
+    fn source(&self, from: &str, destination: IpAddr) -> Result<(&NetworkKey, &Nic), String> {
         if from == IAP {
             let home = self
                 .fabric
@@ -227,7 +256,7 @@ impl<'a> View<'a> {
     pub fn faults_on(&self, trace: &Trace) -> Vec<(&Place, &Fault)> {
         let flow = &trace.flow;
         let mut places = Vec::new();
-        let mut add_nic = |network: &NetworkKey, address: &Ipv4Addr| {
+        let mut add_nic = |network: &NetworkKey, address: &std::net::Ipv4Addr| {
             let nic = self.fabric.networks.get(network).and_then(|network| network.nics.get(address));
             places.extend(nic.map(|nic| Place::nic(&nic.owner, nic.index.into())));
         };
@@ -285,7 +314,7 @@ impl<'a> View<'a> {
         let external = self.fabric.with_external(flow.destination).map(|(_, _, nic)| nic);
         let published = self.fabric.published().filter_map(|(network, endpoint, service)| {
             let meant = *network == flow.network && endpoint == flow.destination;
-            self.fabric.networks.get(&service.network)?.nic_with(service.address).filter(|_| meant)
+            self.fabric.networks.get(&service.network)?.nic_with(service.address.into()).filter(|_| meant)
         });
         owners.chain(external).chain(published).any(|nic| seen.arrived.contains(&nic.owner.to_string()))
     }

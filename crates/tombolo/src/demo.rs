@@ -9,10 +9,10 @@ use crate::lab::options;
 use crate::output::{Format, bold, json, print};
 use crate::steps::{Layout, Step, summary};
 use crate::trace::explain;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
 use std::io::ErrorKind;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddrV4};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use story::Story;
@@ -216,8 +216,9 @@ impl Demo {
         let login = Login { instance: key, user: "user".into(), public_key: client.public() };
         let host_key = self.lab.login(&login, now())?;
         let flow = self.flow(IAP, &format!("{vm}:22"), Protocol::TCP)?;
-        let (from, to) =
-            (Owner::Iap(flow.network.clone()).to_string(), SocketAddrV4::new(flow.destination, flow.port));
+        let from = Owner::Iap(flow.network.clone()).to_string();
+        let IpAddr::V4(to) = flow.destination else { bail!("{vm} has no IPv4 address") };
+        let to = SocketAddrV4::new(to, flow.port);
         let stream = match self.lab.agent().connect_from(&from, to, limit)? {
             Ok(stream) => stream,
             Err(error) if error.kind() == ErrorKind::TimedOut => return Ok("closed".into()),

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{User, geteuid};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -261,15 +261,16 @@ fn flow(view: &View<'_>, key: &InstanceKey, port: u16) -> Result<Flow> {
     Ok(Flow {
         network: nic.network.clone(),
         nic: IAP_CLIENT,
-        source: IAP_CLIENT,
-        destination: nic.address,
+        source: IAP_CLIENT.into(),
+        destination: nic.address.into(),
         protocol,
         port,
     })
 }
 
 fn connect(agent: &Agent, flow: &Flow) -> Result<io::Result<TcpStream>> {
-    let to = SocketAddrV4::new(flow.destination, flow.port);
+    let IpAddr::V4(to) = flow.destination else { bail!("Identity-Aware Proxy has no IPv6") };
+    let to = SocketAddrV4::new(to, flow.port);
     Ok(agent.connect_from(&Owner::Iap(flow.network.clone()).to_string(), to, PATIENCE)?)
 }
 

@@ -39,10 +39,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// The status as tables.
 pub(crate) fn text(status: &Status) -> String {
     let networks = rows(["NETWORK", "PROJECT", "SUBNETWORK", "REGION", "RANGE"], &status.networks, |n| {
-        [n.name.clone(), n.project.clone(), n.subnetwork.clone(), n.region.clone(), n.ip_cidr_range.clone()]
+        let ipv6 = Some(&n.internal_ipv6_prefix).filter(|prefix| *prefix != "-");
+        let ranges = [&n.ip_cidr_range].into_iter().chain(ipv6).cloned().collect::<Vec<_>>().join(",");
+        [n.name.clone(), n.project.clone(), n.subnetwork.clone(), n.region.clone(), ranges]
     });
     let cells = |i: &InstanceRow| {
-        let lists = [&i.network_ips, &i.nat_ips, &i.networks, &i.tags];
+        let addresses = [i.network_ips.as_slice(), &i.ipv6_addresses].concat();
+        let lists = [&addresses, &i.nat_ips, &i.networks, &i.tags];
         lists.map(|list| dash(&list.join(",")))
     };
     // Most labs have no external addresses: then there is no column of them.

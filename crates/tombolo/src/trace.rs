@@ -18,7 +18,7 @@ const PACKETS: u32 = 3;
 pub(crate) struct Args {
     /// The VM that sends, or `iap`, or `internet`
     from: String,
-    /// A VM, a redis instance, `internet` or an address, with a port where it matters: redis-1:6379
+    /// A VM, a redis instance, `internet` or an address, with a port where it matters: redis-1:6379, [fd20::2]:22
     to: String,
     /// tcp, udp, icmp or a number; tcp where there is a port, else icmp
     #[arg(long)]
@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// The destination port
     #[arg(long)]
     port: Option<u16>,
+    /// By IPv6: the destination's IPv6 address is meant by its name
+    #[arg(long)]
+    ipv6: bool,
     /// Only think: send no packets
     #[arg(long)]
     no_packets: bool,
@@ -40,7 +43,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let running = Running::find(&args.lab)?;
     let view = running.view_with_faults()?;
-    let flow = view.flow(&args.from, &args.to, args.protocol, args.port).map_err(|e| anyhow!(e))?;
+    let to = if args.ipv6 { view.ipv6_target(&args.to) } else { Ok(args.to.clone()) };
+    let flow =
+        to.and_then(|to| view.flow(&args.from, &to, args.protocol, args.port)).map_err(|e| anyhow!(e))?;
     let trace = view.trace(&flow);
     let fixes = fixes(&view.world, &trace, now());
     let asked = if args.no_packets { Ok(None) } else { view.packets(&flow, PACKETS).map(Some) };

@@ -1,6 +1,6 @@
 //! Checks: what a file says must work, and what must not.
 
-use std::{fmt, net::Ipv4Addr, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 use tombolo_model::{InstanceKey, RedisKey};
 
 /// Something to try from an instance once the lab is up, and what must come of it.
@@ -46,7 +46,7 @@ pub enum Target {
     /// The host of a Redis instance.
     Redis(RedisKey),
     /// An address.
-    Address(Ipv4Addr),
+    Address(IpAddr),
 }
 
 /// What a probe sends.

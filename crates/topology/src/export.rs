@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
     Action, Change, ConnectMode, Direction, Exchange, Firewall, FirewallPolicy, FirewallPolicyKey, Instance,
-    L4, LogMetadata, Network, NetworkKey, NextHop, Purpose, Route, RouteKey, Timestamp, World,
+    L4, LogMetadata, Network, NetworkKey, NextHop, Purpose, Route, RouteKey, StackType, Timestamp, World,
     network::DEFAULT_MTU,
 };
 
@@ -159,6 +159,10 @@ fn network(world: &World, key: &NetworkKey, found: &Network) -> Value {
     if found.mtu != DEFAULT_MTU {
         put(&mut map, "mtu", found.mtu);
     }
+    if let Some(range) = found.ipv6 {
+        put(&mut map, "enableUlaInternalIpv6", true);
+        put(&mut map, "internalIpv6Range", range.to_string());
+    }
     if found.policy_first {
         put(&mut map, "networkFirewallPolicyEnforcementOrder", "BEFORE_CLASSIC_FIREWALL");
     }
@@ -166,11 +170,13 @@ fn network(world: &World, key: &NetworkKey, found: &Network) -> Value {
     // Those of an auto-mode network come with it.
     let said = own.filter(|(subnetwork, _)| !(found.auto_create_subnetworks && subnetwork.name == key.name));
     let subnetworks = said.map(|(key, found)| {
-        let mut said = json!({ "name": key.name, "region": key.region, "ipCidrRange": found.range });
-        if found.purpose != Purpose::Private {
-            said["purpose"] = json!(found.purpose.as_str());
-        }
-        said
+        let mut map = Map::new();
+        put(&mut map, "name", key.name.as_str());
+        put(&mut map, "region", key.region.as_str());
+        put(&mut map, "ipCidrRange", json!(found.range));
+        put(&mut map, "purpose", (found.purpose != Purpose::Private).then(|| found.purpose.as_str()));
+        put(&mut map, "stackType", found.ipv6.map(|_| StackType::Ipv4Ipv6.as_str()));
+        Value::Object(map)
     });
     put(&mut map, "subnetworks", subnetworks.collect::<Value>());
     let users = found
@@ -322,6 +328,7 @@ fn instance(key: &tombolo_model::InstanceKey, found: &Instance) -> Value {
         let mut map = Map::new();
         put(&mut map, "subnetwork", subnetwork);
         put(&mut map, "networkIP", json!(nic.address));
+        put(&mut map, "stackType", nic.ipv6.map(|_| StackType::Ipv4Ipv6.as_str()));
         put(
             &mut map,
             "accessConfigs",

@@ -5,13 +5,14 @@
 use crate::form::{Defs, Form, Reader, form};
 use crate::node::{Kind, Node};
 use crate::value::{
-    Acceptance, ForwardedProtocol, Int, Loose, Mode, Name, Plain, PolicyOrder, Port, ProbeProtocol,
-    ProjectId, RangeOrName, RegionName, Seconds, Service, Status, TransitEncryption, Word, ZoneName,
+    Acceptance, ForwardedProtocol, Int, Ipv6Access, Loose, Mode, Name, Plain, PolicyOrder, Port,
+    ProbeProtocol, ProjectId, RangeOrName, RegionName, Seconds, Service, Status, TransitEncryption, Word,
+    ZoneName,
 };
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::json;
 use std::net::Ipv4Addr;
-use tombolo_model::{Action, Direction, LogMetadata, PortRange, Protocol, Purpose, RedisTier};
+use tombolo_model::{Action, Direction, LogMetadata, PortRange, Protocol, Purpose, RedisTier, StackType};
 
 form! {
     /// A topology file of Tombolo: projects, networks, instances, Redis instances and checks of what reaches what.
@@ -66,6 +67,10 @@ form! {
         "mtu" mtu: Option<Int<1300, 8896>>,
         /// Whether the network's firewall policy comes before its own rules; AFTER_CLASSIC_FIREWALL when left out.
         "networkFirewallPolicyEnforcementOrder" policy_order: Option<Word<PolicyOrder>>,
+        /// Whether it has an internal IPv6 range, which dual-stack subnetworks need.
+        "enableUlaInternalIpv6" ula: Option<bool>,
+        /// A certain /48 of fd20::/20; a free one is chosen when left out.
+        "internalIpv6Range" ula_range: Option<Ipv6Net>,
         /// Its subnetworks.
         "subnetworks" subnetworks: Vec<Subnetwork>,
         /// Its side of its peerings. A peering is ACTIVE only when the other network has one too.
@@ -113,6 +118,10 @@ form! {
         /// PRIVATE (when left out), or PRIVATE_SERVICE_CONNECT: no instance is in it, and its addresses are what clients
         /// of published services become.
         "purpose" purpose: Option<Word<Purpose>>,
+        /// IPV4_IPV6 for a dual-stack one, which gets a /64 of its network's IPv6 range; IPV4_ONLY when left out.
+        "stackType" stack_type: Option<Word<StackType>>,
+        /// INTERNAL, the only one that there is: who knows the addresses of a dual-stack subnetwork.
+        "ipv6AccessType" ipv6_access_type: Option<Word<Ipv6Access>>,
     }
 }
 
@@ -132,6 +141,8 @@ form! {
         "exportSubnetRoutesWithPublicIp" export_public: Option<bool>,
         /// Take subnet routes of privately used public ranges; false when left out.
         "importSubnetRoutesWithPublicIp" import_public: Option<bool>,
+        /// IPV4_IPV6 to exchange IPv6 too, where the other side says so as well; IPV4_ONLY when left out.
+        "stackType" stack_type: Option<Word<StackType>>,
     }
 }
 
@@ -149,7 +160,7 @@ form! {
         /// What the rule drops. Give either this or `allowed`.
         "denied" denied: Option<Vec<L4>>,
         /// INGRESS: the sources; 0.0.0.0/0 when neither these nor tags or service accounts are given.
-        "sourceRanges" source_ranges: Vec<Ipv4Net>,
+        "sourceRanges" source_ranges: Vec<IpNet>,
         /// INGRESS: instances of the same network, by tag, whose packets match too.
         "sourceTags" source_tags: Vec<Name>,
         /// The instances that the rule acts at, by tag; all of the network when left out.
@@ -159,7 +170,7 @@ form! {
         /// The instances that the rule acts at, by service account. Not together with tags.
         "targetServiceAccounts" target_service_accounts: Vec<Plain>,
         /// EGRESS: the destinations; 0.0.0.0/0 when left out.
-        "destinationRanges" destination_ranges: Vec<Ipv4Net>,
+        "destinationRanges" destination_ranges: Vec<IpNet>,
         /// Whether the rule does nothing.
         "disabled" disabled: Option<bool>,
         /// Whether connections that it decides about are logged: see `tombolo logs firewall`.
@@ -230,9 +241,9 @@ form! {
     /// What a rule of a firewall policy matches.
     part PolicyMatch {
         /// INGRESS: the sources.
-        "srcIpRanges" src_ip_ranges: Vec<Ipv4Net>,
+        "srcIpRanges" src_ip_ranges: Vec<IpNet>,
         /// EGRESS: the destinations.
-        "destIpRanges" dest_ip_ranges: Vec<Ipv4Net>,
+        "destIpRanges" dest_ip_ranges: Vec<IpNet>,
         /// The protocols and ports.
         "layer4Configs" layer4_configs: Required<Layer4Config>,
     }
@@ -313,6 +324,8 @@ form! {
         "subnetwork" subnetwork: Plain,
         /// A certain address of the subnetwork; the first free one when left out.
         "networkIP" network_ip: Option<Ipv4Addr>,
+        /// IPV4_IPV6 for a dual-stack one, which gets a /96 of its subnetwork's IPv6 range; IPV4_ONLY when left out.
+        "stackType" stack_type: Option<Word<StackType>>,
         /// Its external address, by which the lab's internet reaches it and it the internet: at most one, `[{}]`.
         "accessConfigs" access_configs: Vec<AccessConfig>,
     }

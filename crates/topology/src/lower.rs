@@ -15,7 +15,7 @@ use tombolo_model::{
     Action, AddressKey, AddressSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange, FirewallKey,
     FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, LogMetadata, NetworkKey, NetworkSpec,
     NextHop, NicSpec, PeeringSpec, Purpose, RedisKey, RedisSpec, Reserve, RouteKey, RouteSpec,
-    ServiceAccount, SubnetworkKey, SubnetworkSpec, region::Region,
+    ServiceAccount, StackType, SubnetworkKey, SubnetworkSpec, region::Region,
 };
 
 /// The four rules of the network `default`, which must go before it can.
@@ -164,17 +164,34 @@ impl<'f> Lower<'f> {
         for (network, key, path) in self.each_network(owners) {
             let auto_create_subnetworks = network.auto_create_subnetworks.unwrap_or(false);
             let mtu = network.mtu.map(|mtu| mtu.short());
+            let ipv6 = network
+                .ula
+                .unwrap_or(false)
+                .then(|| Change::NetworkEnableIpv6 { network: key.clone(), range: network.ula_range });
+            if let (None, Some(_)) = (&ipv6, network.ula_range) {
+                let message = "It can only be given together with 'enableUlaInternalIpv6: true'";
+                self.error(&format!("{path}.internalIpv6Range"), message.into());
+            }
             self.change(&path, Change::NetworkInsert(NetworkSpec { key, auto_create_subnetworks, mtu }));
+            if let Some(ipv6) = ipv6 {
+                self.change(&format!("{path}.enableUlaInternalIpv6"), ipv6);
+            }
         }
     }
 
     fn subnetworks(&mut self, owners: &Owners) {
         for (network, key, path) in self.each_network(owners) {
             for (i, subnetwork) in network.subnetworks.iter().enumerate() {
+                let stack_type = subnetwork.stack_type.map(|stack| stack.0).unwrap_or_default();
+                if subnetwork.ipv6_access_type.is_some() && stack_type == StackType::Ipv4Only {
+                    let message = "It can only be given together with 'stackType: IPV4_IPV6'";
+                    self.error(&format!("{path}.subnetworks[{i}].ipv6AccessType"), message.into());
+                }
                 let spec = SubnetworkSpec {
                     key: SubnetworkKey::new(&key.project, &subnetwork.region.0, &subnetwork.name.0),
                     network: key.clone(),
                     range: subnetwork.ip_cidr_range,
+                    stack_type,
                 };
                 let for_nat = subnetwork.purpose.is_some_and(|said| said.0 == Purpose::PrivateServiceConnect);
                 let change =
@@ -217,7 +234,11 @@ impl<'f> Lower<'f> {
         for (i, nic) in instance.network_interfaces.0.iter().enumerate() {
             let found = self.names.subnetwork(&nic.subnetwork.0, owner, region.name);
             let subnetwork = self.noted(found, &format!("{path}.networkInterfaces[{i}].subnetwork"));
-            nics.push(subnetwork.map(|subnetwork| NicSpec { subnetwork, address: nic.network_ip }));
+            nics.push(subnetwork.map(|subnetwork| NicSpec {
+                subnetwork,
+                address: nic.network_ip,
+                stack_type: nic.stack_type.map(|stack| stack.0).unwrap_or_default(),
+            }));
         }
         let items = instance.metadata.iter().flat_map(|m| &m.items);
         let mut metadata: std::collections::BTreeMap<_, _> =
@@ -347,6 +368,7 @@ impl<'f> Lower<'f> {
                     import_subnet_routes_with_public_ip: said
                         .import_public
                         .unwrap_or(default.import_subnet_routes_with_public_ip),
+                    stack_type: said.stack_type.map(|stack| stack.0).unwrap_or_default(),
                 };
                 let spec = PeeringSpec { network: key.clone(), name: said.name.0.clone(), peer, exchange };
                 self.change(&path, Change::PeeringAdd(spec));

@@ -4,7 +4,7 @@ use crate::check::{Check, CheckKind, Probe, Target};
 use crate::lower::Lower;
 use crate::value::{ProbeProtocol, unknown};
 use crate::{diagnostic::shorten, file};
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 use tombolo_model::{RedisKey, redis};
 
 /// How long a check may take unless it says.
@@ -56,7 +56,7 @@ fn probe(lower: &mut Lower<'_>, check: &file::Check, path: &str) -> Option<Check
 
 /// What the text names: an address, an instance or a Redis instance.
 fn target(lower: &Lower<'_>, given: &str) -> Result<Target, String> {
-    if let Ok(address) = given.parse::<Ipv4Addr>() {
+    if let Ok(address) = given.parse::<IpAddr>() {
         return Ok(Target::Address(address));
     }
     let names = &lower.names;

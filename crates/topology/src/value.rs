@@ -3,11 +3,11 @@
 use crate::diagnostic::{closest, shorten};
 use crate::form::{Defs, Form, Reader};
 use crate::node::{Kind, Node};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use tombolo_model::{
-    Action, Direction, LogMetadata, PortRange, Protocol, Purpose, RedisTier, Refusal,
+    Action, Direction, LogMetadata, PortRange, Protocol, Purpose, RedisTier, Refusal, StackType,
     key::{check_name, check_project_id},
     project::{COMPUTE, OTHERS, REDIS},
     region::{REGIONS, Region},
@@ -156,6 +156,28 @@ impl Text for Ipv4Net {
     }
 }
 
+impl Text for Ipv6Net {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|_| "Must be an IPv6 range in CIDR notation, such as 'fd20:6bc:27e::/48'.".into())
+    }
+    fn format() -> Value {
+        json!({"pattern": "^[0-9a-fA-F:]*:[0-9a-fA-F:.]*/(12[0-8]|1[01][0-9]|[1-9]?[0-9])$"})
+    }
+}
+
+impl Text for IpNet {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.contains(':') {
+            true => <Ipv6Net as Text>::parse(text).map(IpNet::V6),
+            false => <Ipv4Net as Text>::parse(text).map(IpNet::V4),
+        }
+    }
+    fn format() -> Value {
+        json!({"anyOf": [<Ipv4Net as Text>::format(), <Ipv6Net as Text>::format()]})
+    }
+}
+
 /// A range, or the name of one.
 #[derive(Clone, Debug)]
 pub(crate) enum RangeOrName {
@@ -299,6 +321,21 @@ impl Words for LogMetadata {
         ("INCLUDE_ALL_METADATA", LogMetadata::IncludeAllMetadata),
         ("EXCLUDE_ALL_METADATA", LogMetadata::ExcludeAllMetadata),
     ];
+}
+
+impl Words for StackType {
+    const TABLE: &'static [(&'static str, Self)] =
+        &[("IPV4_ONLY", StackType::Ipv4Only), ("IPV4_IPV6", StackType::Ipv4Ipv6)];
+}
+
+/// Who knows the IPv6 addresses of a subnetwork.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ipv6Access {
+    Internal,
+}
+
+impl Words for Ipv6Access {
+    const TABLE: &'static [(&'static str, Self)] = &[("INTERNAL", Self::Internal)];
 }
 
 impl Words for Direction {

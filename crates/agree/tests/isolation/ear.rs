@@ -9,7 +9,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Error, PipeReader, PipeWriter, Write, pipe, stdin};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -31,15 +31,16 @@ pub(crate) fn main() -> ExitCode {
     one.set(sched_getcpu().unwrap()).unwrap();
     sched_setaffinity(Pid::from_raw(0), &one).unwrap();
     let socket = open();
-    let _udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)).unwrap();
-    let _tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).unwrap();
+    // Of IPv4 too.
+    let _udp = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
+    let _tcp = TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
     let mut streams = Vec::new();
     println!("ready");
     for line in stdin().lines().map_while(Result::ok) {
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("send", hex) => println!("{}", told(send(&socket, &from_hex(hex)))),
             ("connect", to) => {
-                let to = (to.parse::<Ipv4Addr>().unwrap(), PORT).into();
+                let to = (to.parse::<IpAddr>().unwrap(), PORT).into();
                 let stream = TcpStream::connect_timeout(&to, LIMIT);
                 println!("{}", told(stream.map(|stream| streams.push(stream))));
             }
@@ -160,7 +161,7 @@ impl Ear {
     }
 
     /// Opens a connection, which lasts as long as this.
-    pub(crate) fn connect(&mut self, to: Ipv4Addr) {
+    pub(crate) fn connect(&mut self, to: IpAddr) {
         assert_eq!(self.ask(&format!("connect {to}")), "ok", "{to}");
     }
 

@@ -1,6 +1,6 @@
 //! Frames, byte by byte: what no kernel would send for a program.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The port at which every ear listens.
 pub(crate) const PORT: u16 = 7777;
@@ -142,6 +142,76 @@ pub(crate) fn ipv6(source: [u8; 16], destination: [u8; 16], protocol: u8, mut bo
     bytes.extend((body.len() as u16).to_be_bytes());
     bytes.extend([protocol, 255]);
     [bytes, source.to_vec(), destination.to_vec(), body].concat()
+}
+
+/// An IPv6 header's fields, those that attempts lie about (RFC 8200, 3).
+#[derive(Clone, Debug)]
+pub(crate) struct Ip6 {
+    pub(crate) source: Ipv6Addr,
+    pub(crate) destination: Ipv6Addr,
+    pub(crate) hops: u8,
+    /// Extension headers, by their numbers; the first byte of each is filled in.
+    pub(crate) headers: Vec<(u8, Vec<u8>)>,
+}
+
+impl Ip6 {
+    pub(crate) fn new(source: Ipv6Addr, destination: Ipv6Addr) -> Ip6 {
+        Ip6 { source, destination, hops: 64, headers: Vec::new() }
+    }
+
+    /// The packet with this payload.
+    pub(crate) fn packet(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
+        let numbers = self.headers.iter().map(|(number, _)| *number).chain([protocol]);
+        let mut rest = Vec::new();
+        for ((_, header), next) in self.headers.iter().zip(numbers.clone().skip(1)) {
+            rest.push(next);
+            rest.extend(&header[1..]);
+        }
+        rest.extend(payload);
+        let mut bytes = vec![0x60, 0, 0, 0];
+        bytes.extend((rest.len() as u16).to_be_bytes());
+        bytes.extend([numbers.into_iter().next().unwrap_or(protocol), self.hops]);
+        [bytes, self.source.octets().to_vec(), self.destination.octets().to_vec(), rest].concat()
+    }
+
+    /// A body whose checksum at `at` is over the addresses too.
+    fn summed(&self, protocol: u8, at: usize, mut body: Vec<u8>) -> Vec<u8> {
+        let length = (body.len() as u32).to_be_bytes();
+        let ends = [self.source.octets(), self.destination.octets()].concat();
+        let sum = checksum(&[&ends[..], &length, &[0, 0, 0, protocol], &body].concat(), 0);
+        body[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+        body
+    }
+
+    /// A UDP packet.
+    pub(crate) fn udp(&self, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+        self.packet(UDP, &self.udp_body(ports, payload))
+    }
+
+    /// A UDP datagram, to be sent in pieces.
+    pub(crate) fn udp_body(&self, (from, to): (u16, u16), payload: &[u8]) -> Vec<u8> {
+        let mut body = [from, to, 8 + payload.len() as u16, 0].map(u16::to_be_bytes).concat();
+        body.extend(payload);
+        self.summed(UDP, 6, body)
+    }
+
+    /// A TCP segment without payload.
+    pub(crate) fn tcp(&self, ports: (u16, u16), flags: u8) -> Vec<u8> {
+        self.packet(TCP, &self.tcp_body(ports, flags))
+    }
+
+    /// A TCP segment, to be sent in pieces.
+    pub(crate) fn tcp_body(&self, (from, to): (u16, u16), flags: u8) -> Vec<u8> {
+        let mut body = [from, to].map(u16::to_be_bytes).concat();
+        body.extend([0, 0, 1, 0, 0, 0, 1, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        self.summed(TCP, 16, body)
+    }
+
+    /// An ICMPv6 message (RFC 4443): type, four bytes that depend on it, and the rest.
+    pub(crate) fn icmp(&self, kind: u8, word: [u8; 4], rest: &[u8]) -> Vec<u8> {
+        let body = [&[kind, 0, 0, 0][..], &word, rest].concat();
+        self.packet(58, &self.summed(58, 2, body))
+    }
 }
 
 /// The internet checksum (RFC 1071) of bytes and what was summed before.

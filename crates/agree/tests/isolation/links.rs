@@ -75,7 +75,7 @@ fn icmp6(last: u8, body: &[u8]) -> Vec<Frame> {
     frame_to([0x33, 0x33, 0, 0, 0, last], IPV6, &packet)
 }
 
-/// IPv6, which no network here has.
+/// IPv6 on the link itself.
 pub(crate) const IPV6S: &[Attempt] = &[
     attempt("ipv6-ping-all", "an echo request to all nodes", || {
         icmp6(1, &[128, 0, 0, 0, 1, 2, 0, 1, b'i', b's', b'o', b'l'])

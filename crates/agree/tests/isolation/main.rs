@@ -11,6 +11,7 @@ mod escape;
 mod escapes;
 mod frame;
 mod internet;
+mod ipv6s;
 mod links;
 mod packets;
 mod published;

@@ -310,6 +310,6 @@ fn error(kind: u8, code: u8, destination: Ipv4Addr, quoted: &[u8]) -> Vec<Frame>
 
 /// Closed talks to the peer by UDP and TCP, and awaits its replies.
 fn closed_talks(scene: &mut Scene) {
-    scene.ear("closed").connect(PEER);
+    scene.ear("closed").connect(PEER.into());
     scene.settle();
 }

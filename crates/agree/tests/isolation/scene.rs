@@ -6,11 +6,12 @@
 //!   closed  ─┘                      peer ─┴─ peering ── the tenant network of redis-1
 //! ```
 //! vpc-1 and vpc-2 have endpoints of a service that other is behind. `internet` is the lab's client there, and open, closed and peer have external addresses; far has Cloud NAT.
+//! All networks and VMs but redis-1's and the internet's are dual-stack, and so are the peerings.
 //! Everybody is open to everything, but `closed` (only port 7777) and redis-1 (Google's rules): what keeps a packet
 //! from them must be something else than a rule that could have been written otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,12 +23,12 @@ use tombolo_model::{
     Acceptance, Change, ConnectMode, Exchange, FirewallKey, FirewallSpec, ForwardSpec, ForwardingRuleKey,
     ForwardingRuleSpec, InstanceKey, InstanceSpec, L4, NatRanges, NatSources, NatSpec, NetworkKey,
     NetworkSpec, NicSpec, PeeringSpec, PortRange, Protocol, RedisKey, RedisSpec, RedisTier, RouterKey,
-    RouterSpec, ServiceAttachmentKey, ServiceAttachmentSpec, SubnetworkKey, SubnetworkSpec,
+    RouterSpec, ServiceAttachmentKey, ServiceAttachmentSpec, StackType, SubnetworkKey, SubnetworkSpec,
     TargetInstanceKey, TargetInstanceSpec, Timestamp, World, project,
 };
 
 use crate::ear::Ear;
-use crate::frame::{Frame, IPV4, Ip, Mac, PORT, UDP, ethernet};
+use crate::frame::{Frame, IPV4, IPV6, Ip, Ip6, Mac, PORT, UDP, ethernet};
 
 const PROJECT: &str = "project-1";
 const REGION: &str = "us-central1";
@@ -69,6 +70,22 @@ const VMS: [(&str, usize, Ipv4Addr); 6] = [
     ("far", 3, FAR),
     ("other", 4, OTHER),
 ];
+
+/// The IPv6 address of a VM: in its network the first one has the second /96, since the first is nobody's.
+pub(crate) fn ipv6_of(name: &str) -> Ipv6Addr {
+    let at = VMS.iter().position(|(vm, ..)| *vm == name).unwrap();
+    let network = VMS[at].1;
+    let before = VMS[..at].iter().filter(|(_, other, _)| *other == network).count();
+    Ipv6Addr::new(0xfd20, 0, network as u16, 0, 0, before as u16 + 1, 0, 0)
+}
+
+/// Whether a router says which groups it listens to (RFC 3810), as every IPv6 router does: it has no address to say it from,
+/// and passes on nothing that has none.
+fn is_listener_report(frame: &[u8]) -> bool {
+    let (kind, source, destination) = (frame.get(12..14), frame.get(22..38), frame.get(38..54));
+    let all_routers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16).octets();
+    kind == Some(&IPV6.to_be_bytes()) && source == Some(&[0; 16]) && destination == Some(&all_routers)
+}
 
 /// A lab with an ear in every endpoint.
 pub(crate) struct Scene {
@@ -115,6 +132,15 @@ impl Scene {
         ethernet(gateway_mac(source), mac_of(source), IPV4, &packet)
     }
 
+    /// The same by IPv6.
+    fn allowed_6(&mut self, from: &'static str, to: &'static str) -> Frame {
+        self.controls += 1;
+        let ip = Ip6::new(ipv6_of(from), ipv6_of(to));
+        let packet = ip.udp((PORT, PORT), format!("control {:08}", self.controls).as_bytes());
+        let source = address(from);
+        ethernet(gateway_mac(source), mac_of(source), IPV6, &packet)
+    }
+
     /// Sends what is allowed until it has arrived several times over, and tells what else was heard.
     pub(crate) fn settle(&mut self) -> Heard {
         let mut heard = Heard::new();
@@ -134,10 +160,17 @@ impl Scene {
                 self.ear(from).send(&frame);
                 self.await_frame(to, &frame, &mut heard);
             }
+            for (from, to) in [("mallory", "open"), ("mallory", "peer"), ("peer", "open"), ("closed", "peer")]
+            {
+                let frame = self.allowed_6(from, to);
+                self.ear(from).send(&frame);
+                self.await_frame(to, &frame, &mut heard);
+            }
         }
         for (name, ear) in &mut self.ears {
             heard.extend(ear.drain().into_iter().map(|frame| (*name, frame)));
         }
+        heard.retain(|(_, frame)| !is_listener_report(frame));
         heard
     }
 
@@ -248,31 +281,49 @@ fn world() -> World {
         let key = network(i);
         let spec = NetworkSpec { key: key.clone(), auto_create_subnetworks: false, mtu: None };
         changes.push(Change::NetworkInsert(spec));
+        let ula = format!("fd20:0:{i}::/48").parse().unwrap();
+        changes.push(Change::NetworkEnableIpv6 { network: key.clone(), range: Some(ula) });
         let range = format!("10.{i}.0.0/16").parse().unwrap();
-        changes.push(Change::SubnetworkInsert(SubnetworkSpec { key: subnetwork(i), network: key, range }));
+        changes.push(Change::SubnetworkInsert(SubnetworkSpec {
+            key: subnetwork(i),
+            network: key,
+            range,
+            stack_type: StackType::Ipv4Ipv6,
+        }));
     }
-    let rule = |i: usize, name: &str, matches: L4, tags: &[&str]| {
+    let rule = |i: usize, name: &str, all: &str, matches: L4, tags: &[&str]| {
         let mut spec = FirewallSpec::new(FirewallKey::new(PROJECT, name), network(i));
-        spec.source_ranges = BTreeSet::from(["0.0.0.0/0".parse().unwrap()]);
+        spec.source_ranges = BTreeSet::from([all.parse().unwrap()]);
         spec.matches = vec![matches];
         spec.target_tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
         Change::FirewallInsert(spec)
     };
     let all = || L4::all_of(Protocol::All);
-    changes.push(rule(1, "open", all(), &["open"]));
-    let port = PortRange { first: PORT, last: PORT };
-    changes.push(rule(1, "port", L4::new(Protocol::UDP, vec![port]), &["closed"]));
-    changes.extend((2..=4).map(|i| rule(i, &format!("all-{i}"), all(), &[])));
+    let port = || vec![PortRange { first: PORT, last: PORT }];
+    for (version, everybody) in [("ipv4", "0.0.0.0/0"), ("ipv6", "::/0")] {
+        changes.push(rule(1, &format!("open-{version}"), everybody, all(), &["open"]));
+        let udp = L4::new(Protocol::UDP, port());
+        changes.push(rule(1, &format!("port-{version}"), everybody, udp, &["closed"]));
+        changes.extend((2..=4).map(|i| rule(i, &format!("all-{i}-{version}"), everybody, all(), &[])));
+    }
     for (a, b) in [(1, 2), (2, 1), (2, 3), (3, 2)] {
         let (network, peer, name) = (network(a), network(b), format!("peering-{a}-{b}"));
-        let exchange =
-            Exchange { export_custom_routes: true, import_custom_routes: true, ..Exchange::default() };
+        let exchange = Exchange {
+            export_custom_routes: true,
+            import_custom_routes: true,
+            stack_type: StackType::Ipv4Ipv6,
+            ..Exchange::default()
+        };
         changes.push(Change::PeeringAdd(PeeringSpec { network, name, peer, exchange }));
     }
     for (name, i, address) in VMS {
         changes.push(Change::InstanceInsert(InstanceSpec {
             key: InstanceKey::new(PROJECT, ZONE, name),
-            nics: vec![NicSpec { subnetwork: subnetwork(i), address: Some(address) }],
+            nics: vec![NicSpec {
+                subnetwork: subnetwork(i),
+                address: Some(address),
+                stack_type: StackType::Ipv4Ipv6,
+            }],
             // mallory is open too: what comes to it must be kept away by something else.
             tags: BTreeSet::from([if name == "closed" { "closed" } else { "open" }.to_owned()]),
             can_ip_forward: false,
@@ -342,7 +393,12 @@ fn published(
         acceptance: Acceptance::default(),
     };
     vec![
-        Change::NatSubnetworkInsert(SubnetworkSpec { key: nat, network: network(4), range }),
+        Change::NatSubnetworkInsert(SubnetworkSpec {
+            key: nat,
+            network: network(4),
+            range,
+            stack_type: StackType::Ipv4Only,
+        }),
         Change::TargetInstanceInsert(TargetInstanceSpec {
             key: target.clone(),
             instance: InstanceKey::new(PROJECT, ZONE, "other"),

@@ -4,7 +4,7 @@ use tombolo_agent::SpawnOptions;
 
 use crate::frame::{Frame, ICMP, IPV4, Ip, PORT, TCP, UDP, ethernet};
 use crate::scene::{MALLORY, OPEN, PEER, Scene, gateway_mac, wire};
-use crate::{escapes, internet, links, packets, published};
+use crate::{escapes, internet, ipv6s, links, packets, published};
 use tombolo_model::instance::mac_of;
 
 /// Something that mallory, which is root in its VM and has raw sockets, or another that is named tries with frames.
@@ -35,6 +35,11 @@ fn attempts() -> Vec<Attempt> {
         packets::STATE,
         links::ARPS,
         links::IPV6S,
+        ipv6s::SPOOFED,
+        ipv6s::TRANSIT,
+        ipv6s::DISCOVERY,
+        ipv6s::HEADERS,
+        ipv6s::STATE,
         links::ETHERTYPES,
         internet::INTERNET,
         published::PUBLISHED,
@@ -117,7 +122,7 @@ fn allowed(scene: &mut Scene) -> Vec<String> {
         }),
     ];
     scene.settle();
-    for (name, at, frames) in honest {
+    for (name, at, frames) in honest.into_iter().chain(ipv6s::honest()) {
         frames.iter().for_each(|frame| scene.ear("mallory").send(frame));
         // A reply comes back for some; who else hears anything is for the attempts.
         if !scene.settle().iter().any(|(who, _)| *who == at) {

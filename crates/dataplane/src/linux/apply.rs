@@ -4,11 +4,11 @@
 use super::guests::{Guests, Order};
 use super::netlink::{Mode, Route as Netlink};
 use super::nft::Loaded;
-use super::settings::Settings;
+use super::settings::{self, Settings};
 use super::{Held, Kernel, LOOKUP_PRIORITY, RT_TABLE_LOCAL, Rules, netns};
 use crate::plan::{Edit, Op, Plan};
 use crate::state::{Link, Lookup, Neighbour, Route, RouteVia};
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
@@ -24,7 +24,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Error, Result};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
@@ -126,6 +126,9 @@ impl Kernel {
                 netns::with(&*self.held(namespace)?.fd, || {
                     Settings::default().set(&format!("ipv4/conf/{link}/rp_filter"), value)
                 })?
+            }
+            Op::SetIpv6 { namespace, link, on } => {
+                netns::with(&*self.held(namespace)?.fd, || settings::set_ipv6(link, *on))?
             }
             _ => Err(Error::other("not an edit of this kind")),
         }
@@ -322,7 +325,7 @@ fn endpoint(op: &Op) -> Option<&str> {
 fn namespaces_of(op: &Op) -> [Option<&str>; 2] {
     match op {
         Op::CreateLink { a, b } => [Some(&a.0), Some(&b.0)],
-        Op::SetStrictSource { namespace, .. } => [Some(namespace), None],
+        Op::SetStrictSource { namespace, .. } | Op::SetIpv6 { namespace, .. } => [Some(namespace), None],
         op => [run_of(op).map(|(_, namespace)| namespace), None],
     }
 }
@@ -451,25 +454,37 @@ fn request(op: &Op, indexes: &BTreeMap<String, u32>) -> Result<Request> {
     })
 }
 
-/// A /32 address of an interface.
-fn address_message(link: &str, address: Ipv4Addr, indexes: &BTreeMap<String, u32>) -> Result<AddressMessage> {
+/// The family of an address, and how long it is in bits.
+fn family(address: IpAddr) -> (AddressFamily, u8) {
+    if address.is_ipv4() { (AddressFamily::Inet, 32) } else { (AddressFamily::Inet6, 128) }
+}
+
+/// An address of an interface, alone in its prefix.
+fn address_message(link: &str, address: IpAddr, indexes: &BTreeMap<String, u32>) -> Result<AddressMessage> {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
-    message.header.prefix_len = 32;
+    (message.header.family, message.header.prefix_len) = family(address);
     message.header.index = index_of(link, indexes)?;
-    message.attributes.push(AddressAttribute::Local(IpAddr::V4(address)));
-    message.attributes.push(AddressAttribute::Address(IpAddr::V4(address)));
+    message.attributes.push(AddressAttribute::Local(address));
+    message.attributes.push(AddressAttribute::Address(address));
+    if address.is_ipv6() {
+        // Nobody else can have it, and the kernel need not make a route of it.
+        let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
+        message.attributes.push(AddressAttribute::Flags(flags));
+    }
     Ok(message)
 }
 
 /// A permanent neighbour.
 fn neighbour_message(neighbour: &Neighbour, indexes: &BTreeMap<String, u32>) -> Result<NeighbourMessage> {
     let mut message = NeighbourMessage::default();
-    message.header.family = AddressFamily::Inet;
+    message.header.family = family(neighbour.address).0;
     message.header.ifindex = index_of(&neighbour.link, indexes)?;
     message.header.state = NeighbourState::Permanent;
     message.header.kind = RouteType::Unicast;
-    message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(neighbour.address)));
+    message.attributes.push(NeighbourAttribute::Destination(match neighbour.address {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+    }));
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(neighbour.mac.to_vec()));
     Ok(message)
 }
@@ -488,7 +503,7 @@ fn lookup_message(lookup: &Lookup) -> RuleMessage {
 /// A route of the main table, of the local one or of one of our own.
 fn route_message(route: &Route, indexes: &BTreeMap<String, u32>) -> Result<RouteMessage> {
     let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet;
+    message.header.address_family = family(route.destination.addr()).0;
     message.header.destination_prefix_length = route.destination.prefix_len();
     let local = matches!(route.via, RouteVia::Local(_));
     message.header.table = if local { RT_TABLE_LOCAL } else { RouteHeader::RT_TABLE_MAIN };
@@ -504,7 +519,7 @@ fn route_message(route: &Route, indexes: &BTreeMap<String, u32>) -> Result<Route
         RouteVia::Local(_) => RouteType::Local,
         RouteVia::Link(_) | RouteVia::Gateway(..) | RouteVia::Gateways(_) => RouteType::Unicast,
     };
-    let destination = RouteAddress::Inet(route.destination.network());
+    let destination = RouteAddress::from(route.destination.network());
     message.attributes.push(RouteAttribute::Destination(destination));
     if let RouteVia::Link(link) | RouteVia::Gateway(link, _) | RouteVia::Local(link) = &route.via {
         message.attributes.push(RouteAttribute::Oif(index_of(link, indexes)?));
@@ -512,7 +527,7 @@ fn route_message(route: &Route, indexes: &BTreeMap<String, u32>) -> Result<Route
     match &route.via {
         RouteVia::Gateway(_, gateway) => {
             message.header.flags = RouteFlags::Onlink;
-            message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(*gateway)));
+            message.attributes.push(RouteAttribute::Gateway(RouteAddress::from(*gateway)));
         }
         RouteVia::Gateways(gateways) => {
             let hops = gateways.iter().map(|(link, gateway)| next_hop(link, *gateway, indexes));
@@ -526,10 +541,10 @@ fn route_message(route: &Route, indexes: &BTreeMap<String, u32>) -> Result<Route
 }
 
 /// One of several next hops.
-fn next_hop(link: &str, gateway: Ipv4Addr, indexes: &BTreeMap<String, u32>) -> Result<RouteNextHop> {
+fn next_hop(link: &str, gateway: IpAddr, indexes: &BTreeMap<String, u32>) -> Result<RouteNextHop> {
     let mut hop = RouteNextHop::default();
     hop.flags = RouteNextHopFlags::Onlink;
     hop.interface_index = index_of(link, indexes)?;
-    hop.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+    hop.attributes.push(RouteAttribute::Gateway(RouteAddress::from(gateway)));
     Ok(hop)
 }

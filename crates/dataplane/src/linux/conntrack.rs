@@ -8,6 +8,7 @@ use super::{Kernel, netns};
 use crate::connection::{Connection, Tracked, Volume};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use std::io::{Error, Result};
+use std::net::IpAddr;
 
 /// `NFNL_SUBSYS_CTNETLINK`
 const SUBSYSTEM: u16 = 1;
@@ -21,7 +22,7 @@ const DUMP: u16 = 0x300;
 const ACCOUNTING: &str = "/proc/sys/net/netfilter/nf_conntrack_acct";
 
 impl Kernel {
-    /// The connections of a router over IPv4, and what has passed of them since they were counted: from the first call on.
+    /// The connections of a router, and what has passed of them since they were counted: from the first call on.
     pub fn connections(&self, router: &str) -> Result<Vec<Tracked>> {
         let held = self.namespaces.get(router).filter(|held| held.router);
         let held = held.ok_or_else(|| Error::other(format!("there is no router {router}")))?;
@@ -36,7 +37,7 @@ fn dump() -> Result<Vec<Tracked>> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&message::bytes(SUBSYSTEM << 8 | GET, DUMP, libc::AF_INET as u8, 0, &[]), 0)?;
+    socket.send(&message::bytes(SUBSYSTEM << 8 | GET, DUMP, libc::AF_UNSPEC as u8, 0, &[]), 0)?;
     let mut found = Vec::new();
     let mut bytes = Vec::with_capacity(1 << 16);
     loop {
@@ -74,13 +75,18 @@ fn tracked(entry: &[u8]) -> Option<Tracked> {
 /// Reads one direction of a connection.
 fn tuple(tuple: &[u8]) -> Option<Connection> {
     let (ip, protocol) = (attribute(tuple, 1)?, attribute(tuple, 2)?); // CTA_TUPLE_IP, CTA_TUPLE_PROTO
-    let address = |kind| Some(<[u8; 4]>::try_from(attribute(ip, kind)?).ok()?.into());
+    // An IPv4 address has one kind, an IPv6 address another.
+    let address = |kinds: [u16; 2]| {
+        let bytes = kinds.into_iter().find_map(|kind| attribute(ip, kind))?;
+        let ipv4 = || <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+        ipv4().or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+    };
     let port = |kind| {
         attribute(protocol, kind).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes)
     };
     Some(Connection {
-        source: address(1)?,                         // CTA_IP_V4_SRC
-        destination: address(2)?,                    // CTA_IP_V4_DST
+        source: address([1, 3])?,                    // CTA_IP_V4_SRC, CTA_IP_V6_SRC
+        destination: address([2, 4])?,               // CTA_IP_V4_DST, CTA_IP_V6_DST
         protocol: *attribute(protocol, 1)?.first()?, // CTA_PROTO_NUM
         source_port: port(2),                        // CTA_PROTO_SRC_PORT
         destination_port: port(3),                   // CTA_PROTO_DST_PORT

@@ -3,9 +3,9 @@
 use super::{Held, Kernel, LOOKUP_PRIORITY, RT_TABLE_LOCAL, Watches, netlink, netns};
 use crate::rules::Ruleset;
 use crate::state::{Desired, Link, Lookup, Namespace, Neighbour, Observed, Route, RouteVia};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{AfSpecInet, AfSpecUnspec, LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{AfSpecInet, AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
@@ -16,7 +16,7 @@ use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, Result};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 impl Kernel {
@@ -90,33 +90,38 @@ fn read(route: &mut netlink::Route, router: bool) -> Result<Namespace> {
     let mut names = BTreeMap::new();
     for message in route.dump(Message::GetLink(LinkMessage::default()))? {
         if let Message::NewLink(link) = message {
-            let (name, seen_link) = read_link(&link);
+            let (name, seen_link, ipv6) = read_link(&link);
             names.insert(link.header.index, name.clone());
+            seen.ipv6.extend((ipv6 && (router || name != "lo")).then(|| name.clone()));
             if name != "lo" {
                 seen.links.insert(name, seen_link);
             }
         }
     }
     let name = |index: u32| names.get(&index).cloned().unwrap_or_default();
-    let mut request = AddressMessage::default();
-    request.header.family = AddressFamily::Inet;
-    for message in route.dump(Message::GetAddress(request))? {
-        if let Message::NewAddress(address) = message {
-            seen.addresses.extend(read_address(&address).map(|a| (name(address.header.index), a)));
+    // Without IPv6 on any link there is nothing of it to be read.
+    let ipv6 = (!seen.ipv6.is_empty()).then_some(AddressFamily::Inet6);
+    for family in [AddressFamily::Inet].into_iter().chain(ipv6) {
+        let mut request = AddressMessage::default();
+        request.header.family = family;
+        for message in route.dump(Message::GetAddress(request))? {
+            if let Message::NewAddress(address) = message {
+                seen.addresses.extend(read_address(&address).map(|a| (name(address.header.index), a)));
+            }
         }
-    }
-    let mut request = NeighbourMessage::default();
-    request.header.family = AddressFamily::Inet;
-    for message in route.dump(Message::GetNeighbour(request))? {
-        if let Message::NewNeighbour(neighbour) = message {
-            seen.neighbours.extend(read_neighbour(&neighbour, name(neighbour.header.ifindex)));
+        let mut request = NeighbourMessage::default();
+        request.header.family = family;
+        for message in route.dump(Message::GetNeighbour(request))? {
+            if let Message::NewNeighbour(neighbour) = message {
+                seen.neighbours.extend(read_neighbour(&neighbour, name(neighbour.header.ifindex)));
+            }
         }
-    }
-    let mut request = RouteMessage::default();
-    request.header.address_family = AddressFamily::Inet;
-    for message in route.dump(Message::GetRoute(request))? {
-        if let Message::NewRoute(route) = message {
-            seen.routes.extend(read_route(&route, &name));
+        let mut request = RouteMessage::default();
+        request.header.address_family = family;
+        for message in route.dump(Message::GetRoute(request))? {
+            if let Message::NewRoute(route) = message {
+                seen.routes.extend(read_route(&route, &name));
+            }
         }
     }
     let mut request = RuleMessage::default();
@@ -139,8 +144,9 @@ fn known_rules(held: &mut Held) -> Result<Option<Arc<Ruleset>>> {
     Ok(known.map(|known| Arc::clone(&known.rules)))
 }
 
-/// A link's name, and what of it is seen.
-fn read_link(message: &LinkMessage) -> (String, Link) {
+/// A link's name, what of it is seen, and whether IPv6 is on it.
+fn read_link(message: &LinkMessage) -> (String, Link, bool) {
+    let mut ipv6 = false;
     let mut link = Link { mac: [0; 6], mtu: 0, strict_source: false, peer: None };
     let mut name = String::new();
     for attribute in &message.attributes {
@@ -151,11 +157,22 @@ fn read_link(message: &LinkMessage) -> (String, Link) {
                 link.peer = value.rsplit_once(' ').map(|(namespace, link)| (namespace.into(), link.into()));
             }
             LinkAttribute::Address(value) => link.mac = value.as_slice().try_into().unwrap_or_default(),
-            LinkAttribute::AfSpecUnspec(families) => link.strict_source = strict_source(families),
+            LinkAttribute::AfSpecUnspec(families) => {
+                (link.strict_source, ipv6) = (strict_source(families), has_ipv6(families));
+            }
             _ => {}
         }
     }
-    (name, link)
+    (name, link, ipv6)
+}
+
+/// Whether IPv6 is on a link.
+fn has_ipv6(families: &[AfSpecUnspec]) -> bool {
+    let inet6 = families.iter().filter_map(|family| match family {
+        AfSpecUnspec::Inet6(settings) => Some(settings),
+        _ => None,
+    });
+    inet6.flatten().any(|setting| matches!(setting, AfSpecInet6::DevConf(conf) if conf.disable_ipv6 == 0))
 }
 
 /// Whether a link filters by reverse path.
@@ -168,11 +185,14 @@ fn strict_source(families: &[AfSpecUnspec]) -> bool {
 }
 
 /// An interface's address; loopback's own does not count.
-fn read_address(message: &AddressMessage) -> Option<Ipv4Addr> {
-    message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) if !address.is_loopback() => Some(*address),
+fn read_address(message: &AddressMessage) -> Option<IpAddr> {
+    // Of IPv6 the kernel tells `Local` only where a link has two ends.
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        AddressAttribute::Address(address @ IpAddr::V6(_)) => Some(*address),
         _ => None,
-    })
+    });
+    address.filter(|address| !address.is_loopback())
 }
 
 /// A permanent neighbour.
@@ -183,7 +203,12 @@ fn read_neighbour(message: &NeighbourMessage, link: String) -> Option<Neighbour>
     let (mut address, mut mac) = (None, None);
     for attribute in &message.attributes {
         match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(value)) => address = Some(*value),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(value)) => {
+                address = Some(IpAddr::from(*value));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(value)) => {
+                address = Some(IpAddr::from(*value));
+            }
             NeighbourAttribute::LinkLayerAddress(value) => mac = value.as_slice().try_into().ok(),
             _ => {}
         }
@@ -217,12 +242,16 @@ fn read_route(message: &RouteMessage, name: &impl Fn(u32) -> String) -> Option<R
     if header.table != RouteHeader::RT_TABLE_MAIN && !added && table.is_none() {
         return None;
     }
-    let (mut destination, mut gateway, mut link) = (Ipv4Addr::UNSPECIFIED, None, None);
+    let any = match header.address_family {
+        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let (mut destination, mut gateway, mut link): (IpAddr, _, _) = (any, None, None);
     let mut gateways = BTreeSet::new();
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(value)) => destination = *value,
-            RouteAttribute::Gateway(RouteAddress::Inet(value)) => gateway = Some(*value),
+            RouteAttribute::Destination(value) => destination = read_ip(value)?,
+            RouteAttribute::Gateway(value) => gateway = read_ip(value),
             RouteAttribute::Oif(index) => link = Some(name(*index)),
             RouteAttribute::MultiPath(hops) => {
                 gateways.extend(hops.iter().filter_map(|hop| read_hop(hop, name)))
@@ -239,14 +268,23 @@ fn read_route(message: &RouteMessage, name: &impl Fn(u32) -> String) -> Option<R
         (_, Some(link), None) => RouteVia::Link(link),
         (_, None, _) => return None,
     };
-    let destination = Ipv4Net::new(destination, message.header.destination_prefix_length).ok()?;
+    let destination = IpNet::new(destination, message.header.destination_prefix_length).ok()?;
     Some(Route { table, destination, via })
 }
 
 /// One of several next hops.
-fn read_hop(hop: &RouteNextHop, name: &impl Fn(u32) -> String) -> Option<(String, Ipv4Addr)> {
+fn read_hop(hop: &RouteNextHop, name: &impl Fn(u32) -> String) -> Option<(String, IpAddr)> {
     hop.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some((name(hop.interface_index), *gateway)),
+        RouteAttribute::Gateway(gateway) => Some((name(hop.interface_index), read_ip(gateway)?)),
         _ => None,
     })
+}
+
+/// An address of a route.
+fn read_ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
 }

@@ -4,10 +4,12 @@ use super::nft::Nft;
 use super::{Held, Kernel, netns};
 use crate::probe::{Counted, Found, Probe, Seen, icmp, packet, read};
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
-use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn};
+use nix::sys::socket::{
+    self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, Result};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -23,10 +25,12 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// The sockets of one namespace.
 struct Ears {
-    /// Receives every IPv4 packet that comes in.
-    packets: OwnedFd,
-    /// Sends packets with headers of our own making.
+    /// Each receives every packet of one version of IP that comes in.
+    packets: Vec<OwnedFd>,
+    /// Sends IPv4 packets with headers of our own making.
     raw: OwnedFd,
+    /// The same of IPv6, where any probe is of that.
+    raw_6: Option<OwnedFd>,
 }
 
 impl Kernel {
@@ -47,7 +51,8 @@ impl Kernel {
         std::thread::scope(|scope| {
             let work = scope.spawn(|| {
                 pin()?;
-                let mut run = Run::new(&endpoints)?;
+                let ipv6 = probes.iter().any(|probe| probe.destination.is_ipv6());
+                let mut run = Run::new(&endpoints, ipv6)?;
                 if counted {
                     run.meters = self.meters()?;
                 }
@@ -126,8 +131,8 @@ struct Run<'k> {
 
 impl<'k> Run<'k> {
     /// Opens the sockets in every endpoint's namespace.
-    fn new(endpoints: &BTreeMap<&'k str, &Held>) -> Result<Self> {
-        let open = |(name, held): (&&'k str, &&Held)| Ok((*name, netns::with(&*held.fd, listen)??));
+    fn new(endpoints: &BTreeMap<&'k str, &Held>, ipv6: bool) -> Result<Self> {
+        let open = |(name, held): (&&'k str, &&Held)| Ok((*name, netns::with(&*held.fd, || listen(ipv6))??));
         let ears = endpoints.iter().map(open).collect::<Result<_>>()?;
         Ok(Self {
             ears,
@@ -147,12 +152,12 @@ impl<'k> Run<'k> {
             for (probe, cookie) in chunk.iter().zip(&mut cookies) {
                 last = cookie;
                 self.seen.insert(cookie, Seen::default());
-                send(&self.ears[probe.from.as_str()].raw, probe.destination, &packet(probe, cookie));
+                let ears = &self.ears[probe.from.as_str()];
+                packet(probe, cookie).iter().for_each(|bytes| send(ears, probe.destination, bytes));
             }
-            let senders: BTreeMap<&str, Ipv4Addr> =
-                chunk.iter().map(|p| (p.from.as_str(), p.destination)).collect();
+            let senders: BTreeSet<&str> = chunk.iter().map(|p| p.from.as_str()).collect();
             for _ in 0..ROUNDS {
-                self.barrier(senders.keys().copied())?;
+                self.barrier(senders.iter().copied())?;
             }
             for meter in &mut self.meters {
                 let moved = meter.moved()?;
@@ -174,7 +179,7 @@ impl<'k> Run<'k> {
             let mut bytes = vec![0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 1, 0, 0, 0, 0, 0, 0];
             bytes.extend(SERVER.octets());
             bytes.extend(icmp(8, cookie));
-            send(&self.ears[sender].raw, SERVER, &bytes);
+            send(&self.ears[sender], SERVER.into(), &bytes);
         }
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -196,8 +201,10 @@ impl<'k> Run<'k> {
     /// Reads every queue until it is empty.
     fn drain(&mut self) -> Result<()> {
         let mut buffer = [0u8; 2048];
-        for (name, ears) in &self.ears {
-            while let Some((length, incoming)) = receive(&ears.packets, &mut buffer)? {
+        let queues =
+            self.ears.iter().flat_map(|(name, ears)| ears.packets.iter().map(move |queue| (name, queue)));
+        for (name, queue) in queues {
+            while let Some((length, incoming)) = receive(queue, &mut buffer)? {
                 let found = if incoming { read(&buffer[..length]) } else { None };
                 match found {
                     Some(Found::Reply(cookie)) if self.barriers.remove(&cookie).is_some() => {}
@@ -216,24 +223,43 @@ impl<'k> Run<'k> {
 }
 
 /// Opens an endpoint's sockets in the calling thread's namespace.
-fn listen() -> Result<Ears> {
+fn listen(ipv6: bool) -> Result<Ears> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let protocol = i32::from((libc::ETH_P_IP as u16).to_be());
+    let raw = |family| socket::socket(family, SockType::Raw, flags, Some(SockProtocol::Raw));
+    let versions = [libc::ETH_P_IP].into_iter().chain(ipv6.then_some(libc::ETH_P_IPV6));
+    Ok(Ears {
+        packets: versions.map(|version| queue(version, flags)).collect::<Result<_>>()?,
+        raw: raw(AddressFamily::Inet)?,
+        raw_6: ipv6.then(|| raw(AddressFamily::Inet6)).transpose()?,
+    })
+}
+
+/// A socket that receives every packet of a version of IP.
+fn queue(version: i32, flags: SockFlag) -> Result<OwnedFd> {
+    let protocol = i32::from((version as u16).to_be());
     // SAFETY: socket(2) has no memory arguments; a non-negative result is a descriptor of our own.
     let packets = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | flags.bits(), protocol) };
     if packets < 0 {
         return Err(Error::last_os_error());
     }
     // SAFETY: just opened, owned by nobody else.
-    let packets = unsafe { OwnedFd::from_raw_fd(packets) };
-    let raw = socket::socket(AddressFamily::Inet, SockType::Raw, flags, Some(SockProtocol::Raw))?;
-    Ok(Ears { packets, raw })
+    Ok(unsafe { OwnedFd::from_raw_fd(packets) })
 }
 
 /// Sends a packet. One that the kernel refuses to send is one that does not arrive.
-fn send(raw: &OwnedFd, destination: Ipv4Addr, bytes: &[u8]) {
-    let address = SockaddrIn::from(std::net::SocketAddrV4::new(destination, 0));
-    let _ = socket::sendto(raw.as_raw_fd(), bytes, &address, MsgFlags::empty());
+fn send(ears: &Ears, destination: IpAddr, bytes: &[u8]) {
+    let none = MsgFlags::empty();
+    match (destination, &ears.raw_6) {
+        (IpAddr::V4(destination), _) => {
+            let address = SockaddrIn::from(SocketAddrV4::new(destination, 0));
+            let _ = socket::sendto(ears.raw.as_raw_fd(), bytes, &address, none);
+        }
+        (IpAddr::V6(destination), Some(raw)) => {
+            let address = SockaddrIn6::from(SocketAddrV6::new(destination, 0, 0, 0));
+            let _ = socket::sendto(raw.as_raw_fd(), bytes, &address, none);
+        }
+        (IpAddr::V6(_), None) => {}
+    }
 }
 
 /// The next packet of a queue: its length, and whether it came in rather than went out. `None` when there is none.

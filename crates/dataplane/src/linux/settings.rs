@@ -34,12 +34,38 @@ const ENDPOINT_SYSCTLS: [(&str, &str); 3] =
 const COMMON_SYSCTLS: [(&str, &str); 2] =
     [("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")];
 
+/// What a router needs to have IPv6 on any of its links.
+const ROUTER_IPV6_SYSCTL: (&str, &str) = ("ipv6/conf/all/forwarding", "1");
+
+/// Settings of a link before IPv6 is on it. It has no address but those that it is given, and believes nobody: there are no
+/// link-local addresses (`IN6_ADDR_GEN_MODE_NONE`), no router advertisements and no redirects; and nothing is asked for.
+const IPV6_SYSCTLS: [(&str, &str); 5] = [
+    ("addr_gen_mode", "1"),
+    ("accept_ra", "0"),
+    ("accept_redirects", "0"),
+    ("accept_dad", "0"),
+    ("router_solicitations", "0"),
+];
+
+/// Has IPv6 on a link of the calling thread's namespace, or not.
+pub(super) fn set_ipv6(link: &str, on: bool) -> Result<()> {
+    let mut settings = Settings::default();
+    let mut set = |name: &str, value: &str| settings.set(&format!("ipv6/conf/{link}/{name}"), value);
+    if on && link != "lo" {
+        IPV6_SYSCTLS.iter().try_for_each(|(name, value)| set(name, value))?;
+    }
+    set("disable_ipv6", if on { "0" } else { "1" })?;
+    // What is sent to one's own address goes by `lo`.
+    if on { settings.set("ipv6/conf/lo/disable_ipv6", "0") } else { Ok(()) }
+}
+
 /// Settles a new namespace. A router forwards from the start and, having no rules yet, must not have links yet.
 pub(super) fn prepare(router: bool, settings: &mut Settings<'_>) -> Result<()> {
     let own = if router { ROUTER_SYSCTLS.as_slice() } else { &ENDPOINT_SYSCTLS };
     // A kernel without IPv6 has no such settings, and needs none.
-    let common = COMMON_SYSCTLS.iter().filter(|_| settings.folder("ipv6").is_ok());
-    let all: Vec<_> = common.chain(own).collect();
+    let router_only = router.then_some(&ROUTER_IPV6_SYSCTL);
+    let ipv6 = COMMON_SYSCTLS.iter().chain(router_only).filter(|_| settings.folder("ipv6").is_ok());
+    let all: Vec<_> = ipv6.chain(own).collect();
     all.into_iter().try_for_each(|(name, value)| settings.set(name, value))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The kernel tells of every change of links, addresses, neighbours, routes, rules and of a link's reverse-path filter before
 //! whoever made it goes on. So a namespace of which nothing was told is as it was when it was last looked at. (Routes
-//! that go with a link or an address go without a word, but the link or the address does not.)
+//! that go with a link or an address go without a word, but the link or the address does not. Of an IPv6 address the kernel
+//! tells a moment later: it is seen by one of the next looks.)
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -10,13 +11,16 @@ use std::collections::BTreeSet;
 use std::io::{ErrorKind, Result};
 
 /// What is told of: `enum rtnetlink_groups`, linux/rtnetlink.h
-const GROUPS: [u32; 6] = [
+const GROUPS: [u32; 9] = [
     1,  // RTNLGRP_LINK
     3,  // RTNLGRP_NEIGH
     5,  // RTNLGRP_IPV4_IFADDR
     7,  // RTNLGRP_IPV4_ROUTE
     8,  // RTNLGRP_IPV4_RULE
     24, // RTNLGRP_IPV4_NETCONF
+    9,  // RTNLGRP_IPV6_IFADDR
+    11, // RTNLGRP_IPV6_ROUTE
+    12, // RTNLGRP_IPV6_IFINFO
 ];
 
 /// Listens for changes in the namespace in which it was opened.

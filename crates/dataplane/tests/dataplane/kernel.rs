@@ -71,13 +71,24 @@ impl Kernel {
                 link.strict_source = *strict;
                 Ok(())
             }
+            Op::SetIpv6 { namespace, link, on } => {
+                self.needs(namespace, link)?;
+                let space = self.at(namespace)?;
+                match on {
+                    true => drop(space.ipv6.insert(link.clone())),
+                    false => space.lose_ipv6(link),
+                }
+                Ok(())
+            }
             Op::AddAddress { namespace, link, address } => {
                 self.needs(namespace, link)?;
+                self.needs_ipv6(namespace, link, address.is_ipv6())?;
                 self.at(namespace)?.addresses.insert((link.clone(), *address));
                 Ok(())
             }
             Op::AddNeighbour { namespace, neighbour } => {
                 self.needs(namespace, &neighbour.link)?;
+                self.needs_ipv6(namespace, &neighbour.link, neighbour.address.is_ipv6())?;
                 let known = &mut self.at(namespace)?.neighbours;
                 known.retain(|n| (&n.link, n.address) != (&neighbour.link, neighbour.address));
                 known.insert(neighbour.clone());
@@ -100,9 +111,19 @@ impl Kernel {
         if there { Ok(()) } else { Err(format!("there is no link {link} in {namespace}")) }
     }
 
+    /// Fails where IPv6 is wanted of a link that does not have it.
+    fn needs_ipv6(&mut self, namespace: &str, link: &str, ipv6: bool) -> Done {
+        let there = !ipv6 || self.at(namespace)?.ipv6.contains(link);
+        if there { Ok(()) } else { Err(format!("there is no IPv6 on {link} in {namespace}")) }
+    }
+
     /// One route for each destination of a table: a second replaces the first.
     pub(crate) fn add_route(&mut self, namespace: &str, route: &Route) -> Done {
-        route.via.links().try_for_each(|link| self.needs(namespace, link))?;
+        let ipv6 = route.destination.addr().is_ipv6();
+        route.via.links().try_for_each(|link| {
+            self.needs(namespace, link)?;
+            self.needs_ipv6(namespace, link, ipv6)
+        })?;
         let routes = &mut self.at(namespace)?.routes;
         routes.retain(|r| (r.table, r.destination) != (route.table, route.destination));
         routes.insert(route.clone());
@@ -137,6 +158,7 @@ impl Kernel {
         for (namespace, link) in [end, &other] {
             let Ok(space) = self.at(namespace) else { continue };
             space.links.remove(link);
+            space.ipv6.remove(link);
             space.addresses.retain(|(on, _)| on != link);
             space.neighbours.retain(|n| n.link != *link);
             space.routes.retain(|r| r.via.links().all(|needed| needed != link));
@@ -152,6 +174,20 @@ impl Kernel {
     pub(crate) fn damage_rules(&mut self, namespace: &str, rules: Option<Ruleset>) {
         self.seen.rules.remove(namespace);
         self.seen.rules.extend(rules.map(|rules| (namespace.to_owned(), Arc::new(rules))));
+    }
+}
+
+/// What a namespace loses with IPv6 on a link.
+trait LoseIpv6 {
+    fn lose_ipv6(&mut self, link: &str);
+}
+
+impl LoseIpv6 for Namespace {
+    fn lose_ipv6(&mut self, link: &str) {
+        self.ipv6.remove(link);
+        self.addresses.retain(|(on, address)| on != link || address.is_ipv4());
+        self.neighbours.retain(|n| n.link != link || n.address.is_ipv4());
+        self.routes.retain(|r| r.destination.addr().is_ipv4() || r.via.links().all(|needed| needed != link));
     }
 }
 

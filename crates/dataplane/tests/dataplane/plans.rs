@@ -60,6 +60,7 @@ enum Damage {
     NeighbourLies(Index, Index),
     AddressGone(Index, Index),
     AddressForeign(Index),
+    Ipv6Flipped(Index),
     RulesGone(Index),
     RulesForeign(Index),
     NamespaceGone(Index),
@@ -83,6 +84,7 @@ fn damages() -> impl Strategy<Value = Vec<Damage>> {
         two().prop_map(|(a, b)| Damage::NeighbourLies(a, b)),
         two().prop_map(|(a, b)| Damage::AddressGone(a, b)),
         one().prop_map(Damage::AddressForeign),
+        one().prop_map(Damage::Ipv6Flipped),
         one().prop_map(Damage::RulesGone),
         one().prop_map(Damage::RulesForeign),
         one().prop_map(Damage::NamespaceGone),
@@ -121,7 +123,8 @@ fn inflict(kernel: &mut Kernel, damage: &Damage) -> Option<()> {
         Damage::RouteElsewhere(at, which) => {
             let (name, space) = space(at)?;
             let route = pick(space.routes, which)?;
-            let link = space.links.keys().next()?.clone();
+            let ipv6 = route.destination.addr().is_ipv6();
+            let link = space.links.keys().find(|link| !ipv6 || space.ipv6.contains(*link))?.clone();
             kernel.add_route(&name, &Route { via: RouteVia::Link(link), ..route }).unwrap();
         }
         Damage::RouteForeign(at) => kernel.add_route(&space(at)?.0, &blackhole("203.0.113.0/24")).unwrap(),
@@ -153,6 +156,11 @@ fn inflict(kernel: &mut Kernel, damage: &Damage) -> Option<()> {
         Damage::AddressForeign(at) => {
             let (name, link) = end(at)?;
             kernel.damage(&name, |n| n.addresses.extend([(link, "203.0.113.7".parse().unwrap())]));
+        }
+        Damage::Ipv6Flipped(at) => {
+            let (namespace, link) = end(at)?;
+            let on = !seen.state.namespaces[&namespace].ipv6.contains(&link);
+            kernel.apply(&Op::SetIpv6 { namespace, link, on }).unwrap();
         }
         Damage::RulesGone(at) => kernel.damage_rules(&space(at)?.0, None),
         Damage::RulesForeign(at) => {

@@ -39,6 +39,40 @@ fn the_rules_of_a_network_read_as_they_should() {
     assert_eq!(have, fs::read_to_string(&golden).unwrap_or_default());
 }
 
+/// The same of IPv6: what a network has for it beside all that it has without.
+#[test]
+fn the_rules_for_ipv6_read_as_they_should() {
+    let world = world(
+        "project project-1
+        network vpc-1
+        ula vpc-1 fd20:0:1::/48
+        subnet subnet-1 vpc-1 10.1.0.0/16
+        dual subnet-1
+        vm web-1 subnet-1 tags=web
+        dual-vm web-1
+        vm web-2 subnet-1 tags=web
+        vm gw-1 subnet-1 forward
+        dual-vm gw-1
+        network vpc-2
+        ula vpc-2 fd20:0:2::/48
+        subnet subnet-2 vpc-2 10.2.0.0/16
+        dual subnet-2
+        peer p12 vpc-1 vpc-2 ipv6
+        peer p21 vpc-2 vpc-1 ipv6
+        allow web vpc-1 tcp:80:443,58 targets=web sources=fd20::/20,2001:db8::1/128
+        allow web-4 vpc-1 tcp:80
+        allow tagged vpc-1 tcp:5432 source-tags=web priority=900
+        deny nothing-out vpc-1 all egress destinations=::/0 targets=web",
+    );
+    let desired = render(&compile(&world));
+    let have = desired.rules["projects/project-1/global/networks/vpc-1"].script();
+    let golden = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dataplane/golden/dual-stack.nft"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&golden, &have).unwrap();
+    }
+    assert_eq!(have, fs::read_to_string(&golden).unwrap_or_default());
+}
+
 /// A fault is in one router, at one link; one whose place is not there is nowhere.
 #[test]
 fn faults_are_where_they_should_be() {
@@ -126,6 +160,25 @@ proptest! {
                 for chain in rules.chains.values() {
                     let last = chain.rules.last().unwrap();
                     prop_assert!(last.far.iter().any(|f| f.prefix_len() == 0), "{:?}", last);
+                }
+                // Where there is IPv6 there are its rules, and what goes to another network may say it is from there.
+                let (ours, theirs): (BTreeSet<&str>, BTreeSet<&str>) = namespace
+                    .ipv6
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|link| *link != "lo")
+                    .partition(|link| link.starts_with('v'));
+                let ipv6 = &rules.ipv6;
+                prop_assert_eq!(ipv6.is_empty(), ours.is_empty());
+                prop_assert_eq!(&ipv6.egress_of.keys().map(String::as_str).collect::<BTreeSet<_>>(), &ours);
+                prop_assert_eq!(&ipv6.ingress_of.keys().map(String::as_str).collect::<BTreeSet<_>>(), &ours);
+                prop_assert!(ipv6.is_empty() || theirs.iter().all(|link| ipv6.sources.contains_key(*link)));
+                for link in &ours {
+                    let filtered = namespace.links[*link].strict_source;
+                    prop_assert_eq!(filtered, ipv6.sources.contains_key(*link));
+                }
+                for chain in ipv6.egress_of.values().chain(ipv6.ingress_of.values()) {
+                    prop_assert!(rules.chains[chain].ipv6);
                 }
                 let gated = namespace.links.keys().filter(|l| l.starts_with('v'));
                 for link in gated {

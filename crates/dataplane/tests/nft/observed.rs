@@ -19,7 +19,10 @@ fn desired() -> Desired {
         "project project-1
         network vpc-1
         subnet s-1 vpc-1 10.1.0.0/16
+        ula vpc-1
+        dual s-1
         vm vm-1 s-1
+        dual-vm vm-1
         vm vm-2 s-1 tags=web
         vm r-1 s-1 forward
         vm r-2 s-1 forward
@@ -28,8 +31,10 @@ fn desired() -> Desired {
         route c vpc-1 192.168.1.0/24 r-2 tags=web
         network vpc-2
         subnet s-2 vpc-2 10.2.0.0/16
-        peer p12 vpc-1 vpc-2
-        peer p21 vpc-2 vpc-1
+        ula vpc-2
+        dual s-2
+        peer p12 vpc-1 vpc-2 ipv6
+        peer p21 vpc-2 vpc-1 ipv6
         allow ssh vpc-1 tcp:22",
     );
     render(&compile(&world))
@@ -72,6 +77,11 @@ fn what_others_change_is_observed() {
     let link = || "v0a010002".to_owned();
     let foreign = Route::new("203.0.113.0/24".parse().unwrap(), RouteVia::Blackhole);
     let route = router.routes.iter().find(|route| route.via.links().next().is_some()).unwrap().clone();
+    let is_ipv6 = |route: &&Route| route.destination.addr().is_ipv6() && route.via.links().next().is_some();
+    let ipv6 = router.routes.iter().find(is_ipv6).unwrap().clone();
+    let foreign_6 = Route::new("2001:db8::/32".parse().unwrap(), RouteVia::Blackhole);
+    let mut liar_6 = router.neighbours.iter().find(|n| n.address.is_ipv6()).unwrap().clone();
+    liar_6.mac[5] ^= 1;
     let lookup = router.lookups.first().unwrap().clone();
     let another = Lookup { table: 7, ..lookup.clone() };
     let hop = "v0a010004".to_owned();
@@ -89,6 +99,11 @@ fn what_others_change_is_observed() {
         ("a neighbour goes", op(Op::DeleteNeighbour { namespace: namespace(), neighbour })),
         ("a neighbour lies", op(Op::AddNeighbour { namespace: namespace(), neighbour: liar })),
         ("an address comes", op(Op::AddAddress { namespace: namespace(), link: link(), address })),
+        ("IPv6 goes", op(Op::SetIpv6 { namespace: namespace(), link: link(), on: false })),
+        ("IPv6 comes", op(Op::SetIpv6 { namespace: namespace(), link: "v0a010003".into(), on: true })),
+        ("an IPv6 route goes", op(Op::DeleteRoute { namespace: namespace(), route: ipv6 })),
+        ("an IPv6 route comes", op(Op::AddRoute { namespace: namespace(), route: foreign_6 })),
+        ("an IPv6 neighbour lies", op(Op::AddNeighbour { namespace: namespace(), neighbour: liar_6 })),
         ("a link does not filter", sysctl("v0a010002/rp_filter", "0")),
         ("rules come", inside(|space| space.nft("add rule inet tombolo gate-in accept"))),
         ("rules go", inside(|space| space.nft("flush ruleset"))),

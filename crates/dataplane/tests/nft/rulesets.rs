@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tombolo_dataplane::forwarding::Forwarding;
+use tombolo_dataplane::ipv6::Ipv6Rules;
 use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Side};
 use tombolo_dataplane::{Fault, Ruleset};
 use tombolo_model::{L4, PortRange, Protocol};
@@ -33,8 +34,19 @@ fn l4s() -> impl Strategy<Value = L4> {
     ]
 }
 
-fn rules() -> impl Strategy<Value = ChainRule> {
-    let far = prop::collection::btree_set(ranges(), 0..4);
+/// The same of IPv6.
+fn ranges_6() -> impl Strategy<Value = ipnet::Ipv6Net> {
+    let near = 0xfd20_u128 << 112;
+    let base = prop_oneof![Just(0), Just(u128::MAX), Just(near | 1), Just(near | 2), any::<u128>()];
+    (base, 0u8..=128).prop_map(|(base, bits)| ipnet::Ipv6Net::new_assert(base.into(), bits).trunc())
+}
+
+fn rules(ipv6: bool) -> impl Strategy<Value = ChainRule> {
+    let one = match ipv6 {
+        false => ranges().prop_map(ipnet::IpNet::V4).boxed(),
+        true => ranges_6().prop_map(ipnet::IpNet::V6).boxed(),
+    };
+    let far = prop::collection::btree_set(one, 0..4);
     let matches = prop::collection::vec(l4s(), 1..3);
     // Some leave it to another chain, if there is one after their own.
     let next = any::<bool>().prop_map(|next| next.then(String::new));
@@ -52,12 +64,14 @@ fn rules() -> impl Strategy<Value = ChainRule> {
 
 /// Chains of one gate; their names say nothing of what is in them.
 fn chains(
-    letter: char,
+    letter: &'static str,
     far: Side,
     allow: Allow,
     most: usize,
+    ipv6: bool,
 ) -> impl Strategy<Value = BTreeMap<String, Chain>> {
-    let chain = prop::collection::vec(rules(), 0..most).prop_map(move |rules| Chain { far, allow, rules });
+    let chain =
+        prop::collection::vec(rules(ipv6), 0..most).prop_map(move |rules| Chain { far, allow, ipv6, rules });
     let named =
         prop::collection::btree_map((0..4u32).prop_map(move |n| format!("{letter}-{n}")), chain, 1..4);
     named.prop_map(|mut chains: BTreeMap<String, Chain>| {
@@ -105,10 +119,32 @@ fn forwarding() -> impl Strategy<Value = Forwarding> {
         })
 }
 
+/// Such as an interface has; never all addresses.
+fn narrow_6() -> impl Strategy<Value = ipnet::Ipv6Net> {
+    ranges_6().prop_map(|range| ipnet::Ipv6Net::new_assert(range.addr(), range.prefix_len().max(8)).trunc())
+}
+
+/// Rules for IPv6, and their chains.
+fn rules_6(most: usize) -> impl Strategy<Value = (Ipv6Rules, BTreeMap<String, Chain>)> {
+    let egress = chains("e6", Side::Destination, Allow::ToIngressGate, most, true);
+    let ingress = chains("i6", Side::Source, Allow::Deliver, most, true);
+    let own = || prop::collection::btree_map(0u8..9, prop::collection::btree_set(narrow_6(), 1..4), 0..4);
+    (egress, ingress, own(), own()).prop_map(|(egress, ingress, sources, ends)| {
+        let of = |link: u8| format!("v0a0000{link:02x}");
+        let all = |sets: BTreeMap<u8, _>| sets.into_iter().map(|(link, own)| (of(link), own)).collect();
+        let first = |chains: &BTreeMap<String, Chain>| {
+            chains.keys().enumerate().map(|(link, name)| (of(link as u8), name.clone())).collect()
+        };
+        let (egress_of, ingress_of) = (first(&egress), first(&ingress));
+        let rules = Ipv6Rules { sources: all(sources), ends_of: all(ends), egress_of, ingress_of };
+        (rules, egress.into_iter().chain(ingress).collect())
+    })
+}
+
 /// Rules, with at most so many in a chain.
 pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
-    let egress = chains('e', Side::Destination, Allow::ToIngressGate, most);
-    let ingress = chains('i', Side::Source, Allow::Deliver, most);
+    let egress = chains("e", Side::Destination, Allow::ToIngressGate, most, false);
+    let ingress = chains("i", Side::Source, Allow::Deliver, most, false);
     let links =
         prop::collection::btree_map(0u8..9, any::<(prop::sample::Index, prop::sample::Index)>(), 0..6);
     let ends = prop::collection::btree_map(0u8..9, prop::collection::btree_set(ranges(), 1..4), 0..4);
@@ -124,9 +160,11 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
     );
     let fault = fault.prop_map(|(loss, rate)| Fault { loss, rate });
     let faults = prop::collection::btree_map(0u8..9, fault, 0..3);
-    (egress, ingress, links, ends, faults, any::<bool>(), any::<[bool; 2]>(), (external, nat, forwarding()))
-        .prop_map(|(egress, ingress, links, ends, faults, trusted, bools, (external, nat, forwarding))| {
+    let rest = (external, nat, forwarding(), prop::option::weighted(0.6, rules_6(most)));
+    (egress, ingress, links, ends, faults, any::<bool>(), any::<[bool; 2]>(), rest).prop_map(
+        |(egress, ingress, links, ends, faults, trusted, bools, (external, nat, forwarding, ipv6))| {
             let [transit, trusts_peers] = bools;
+            let (ipv6, chains_6) = ipv6.unzip();
             let pick = |chains: &BTreeMap<String, Chain>, at: &prop::sample::Index| {
                 at.get(&chains.keys().collect::<Vec<_>>()).to_string()
             };
@@ -153,11 +191,14 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
                     .collect(),
                 nat: nat.into_iter().map(|(link, served)| (of(&link), served)).collect(),
                 forwarding,
+                ipv6: Arc::new(ipv6.unwrap_or_default()),
                 chains: egress
                     .into_iter()
                     .chain(ingress)
+                    .chain(chains_6.unwrap_or_default())
                     .map(|(name, chain)| (name, Arc::new(chain)))
                     .collect(),
             }
-        })
+        },
+    )
 }

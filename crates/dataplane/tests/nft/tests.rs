@@ -83,7 +83,19 @@ fn the_rules_of_a_network() {
         nat db-1
         vm in-1 subnet-1
         vm in-2 subnet-1
-        router r-1 vpc-1 nat-1=all",
+        router r-1 vpc-1 nat-1=all
+        ula vpc-1
+        ula vpc-2
+        dual subnet-1
+        dual subnet-2
+        dual-vm web-1
+        dual-vm db-1
+        vm r-2 subnet-2 forward
+        dual-vm r-2
+        exchange p12 vpc-1 ipv6
+        exchange p21 vpc-2 ipv6
+        allow web-6 vpc-1 tcp:80:443,58 targets=web sources=fd20::/20,2001:db8::1/128
+        deny no-6 vpc-1 all egress destinations=::/0",
     );
     for table in tables(&world) {
         let space = Space::new();
@@ -317,12 +329,13 @@ fn rule(name: &str, far: &str, port: u16) -> ChainRule {
 }
 
 fn chain(rules: Vec<ChainRule>) -> Arc<Chain> {
-    Arc::new(Chain { far: Side::Source, allow: Allow::Deliver, rules })
+    Arc::new(Chain { far: Side::Source, allow: Allow::Deliver, ipv6: false, rules })
 }
 
 fn small() -> Ruleset {
     let mut rules = Ruleset::default();
-    let egress = Chain { far: Side::Destination, allow: Allow::ToIngressGate, rules: Vec::new() };
+    let egress =
+        Chain { far: Side::Destination, allow: Allow::ToIngressGate, ipv6: false, rules: Vec::new() };
     rules.chains.insert("e-1".into(), Arc::new(egress));
     rules.chains.insert("i-1".into(), chain(vec![rule("ssh", "10.0.0.0/8", 22)]));
     Arc::make_mut(&mut rules.egress_of).insert("v0a000002".into(), "e-1".into());

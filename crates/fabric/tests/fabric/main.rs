@@ -2,6 +2,7 @@
 
 mod fixes;
 mod forwarding;
+mod ipv6;
 mod oracle;
 #[path = "../../../model/tests/model/support.rs"]
 mod support;

@@ -4,7 +4,7 @@
 use crate::support::*;
 use crate::worlds::{AnyFlow, flows, worlds, worlds_of_routes, worlds_of_rules};
 use proptest::prelude::*;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use tombolo_fabric::{
     Cause, Flow, IAP_CLIENT, INTERNET_CLIENT, METADATA_SERVER, Verdict, compile, internet, trace,
 };
@@ -86,16 +86,51 @@ fn gateway(world: &World, nic: &Nic, address: Ipv4Addr) -> Option<Ipv4Addr> {
     None
 }
 
-/// The own address of the interface that has the address, itself, in an alias range or by a forwarding rule.
-fn holder(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Ipv4Addr {
-    let has = |nic: &&Nic| nic.network == *network && nic.aliases.iter().any(|a| a.range.contains(&address));
-    let nics = world.instances.values().filter(|i| i.running).flat_map(|i| &i.nics);
-    let alias = nics.into_iter().find(has).map(|nic| nic.address);
-    let rule = || {
-        let rule = world.forwarding_rules.values().find(|r| r.network == *network && r.address == address)?;
-        forwarded_to(world, rule).ok()
+/// The own IPv4 address of the interface that has the address, itself, in an alias range, by a forwarding rule or in its IPv6
+/// range. `None` of an IPv6 address that none has.
+fn holder(world: &World, network: &NetworkKey, address: IpAddr) -> Option<Ipv4Addr> {
+    let has = |nic: &&Nic| {
+        nic.network == *network
+            && match address {
+                IpAddr::V4(address) => nic.aliases.iter().any(|a| a.range.contains(&address)),
+                IpAddr::V6(address) => nic.ipv6.is_some_and(|range| range.contains(&address)),
+            }
     };
-    alias.or_else(rule).unwrap_or(address)
+    let nics = world.instances.values().filter(|i| i.running).flat_map(|i| &i.nics);
+    let range = nics.into_iter().find(has).map(|nic| nic.address);
+    let itself = v4(address);
+    let rule = || {
+        let is = |r: &&std::sync::Arc<ForwardingRule>| r.network == *network && Some(r.address) == itself;
+        forwarded_to(world, world.forwarding_rules.values().find(is)?).ok()
+    };
+    range.or_else(rule).or(itself)
+}
+
+fn v4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// What has the address, itself or, of IPv6, in its range: whose tags and account it has. An alias is nobody's.
+fn named<'w>(world: &'w World, network: &NetworkKey, address: IpAddr) -> Option<End<'w>> {
+    let itself = match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(address) => {
+            let has = |nic: &&Nic| {
+                nic.network == *network && nic.ipv6.is_some_and(|range| range.contains(&address))
+            };
+            world
+                .instances
+                .values()
+                .filter(|i| i.running)
+                .flat_map(|i| &i.nics)
+                .find(has)
+                .map(|nic| nic.address)
+        }
+    };
+    end(world, network, itself?)
 }
 
 /// The interface that a forwarding rule leads to; or why there is none.
@@ -137,13 +172,13 @@ fn forward(world: &World, flow: &Flow, key: &ForwardingRuleKey, rule: &Forwardin
             if !near(rule.global && service.global) {
                 return dropped(Cause::ForwardingRuleRegionMismatch);
             }
-            give(world, flow, service, nat)
+            give(world, flow, service, nat.into())
         }
     }
 }
 
 /// What the instance of a rule is given, and its network's gate lets through, of a packet from `source`.
-fn give(world: &World, flow: &Flow, rule: &ForwardingRule, source: Ipv4Addr) -> Verdict {
+fn give(world: &World, flow: &Flow, rule: &ForwardingRule, source: IpAddr) -> Verdict {
     let Forward::Instance { takes, .. } = &rule.to else { panic!("{rule:?}") };
     let nic = match forwarded_to(world, rule) {
         Ok(nic) => nic,
@@ -170,7 +205,7 @@ fn allows(
     flow: &Flow,
     network: &NetworkKey,
     at: &End,
-    far: Ipv4Addr,
+    far: IpAddr,
 ) -> bool {
     let hit = |rule: &Firewall| {
         let acts_as = |end: &End, accounts: &std::collections::BTreeSet<String>| {
@@ -195,7 +230,7 @@ fn allows(
         let is_source = |e: End| {
             e.tags.iter().any(|t| rule.source_tags.contains(*t)) || acts_as(&e, &rule.source_service_accounts)
         };
-        let tagged = direction == Direction::Ingress && end(world, network, far).is_some_and(is_source);
+        let tagged = direction == Direction::Ingress && named(world, network, far).is_some_and(is_source);
         target && packet && (tagged || ranges.iter().any(|r| r.contains(&far)))
     };
     let mut verdict: Option<(u16, Action)> = None;
@@ -229,7 +264,7 @@ fn policy_allows(
     flow: &Flow,
     network: &NetworkKey,
     at: &End,
-    far: Ipv4Addr,
+    far: IpAddr,
 ) -> Option<bool> {
     let acts = |policy: &&std::sync::Arc<FirewallPolicy>| policy.associations.values().any(|n| n == network);
     let policy = world.firewall_policies.values().find(acts)?;
@@ -267,10 +302,28 @@ enum Way {
 
 /// Where a network sends packets to an address that come from an instance with these tags, or, with `None`, by a
 /// peering: nowhere, one way, or any of several next hops.
-fn ways(world: &World, network: &NetworkKey, to: Ipv4Addr, tags: Option<&[&str]>) -> Vec<Way> {
+fn ways(world: &World, network: &NetworkKey, to: IpAddr, tags: Option<&[&str]>) -> Vec<Way> {
     if !world.networks.contains_key(network) {
         return Vec::new(); // the internet's
     }
+    let to = match to {
+        IpAddr::V4(to) => to,
+        // Of IPv6 there are subnet routes only; they cross a peering where both sides say IPV4_IPV6.
+        IpAddr::V6(to) => {
+            let says = |a: &NetworkKey, b: &NetworkKey| {
+                let peering = world.networks[a].peerings.iter().find(|p| p.peer == *b);
+                peering.is_some_and(|p| p.exchange.stack_type == StackType::Ipv4Ipv6)
+            };
+            let found = world.subnetworks.values().find(|s| s.ipv6.is_some_and(|range| range.contains(&to)));
+            return match found {
+                Some(s) if s.network == *network => vec![Way::Own],
+                Some(s) if says(network, &s.network) && says(&s.network, network) => {
+                    vec![Way::Peer(s.network.clone())]
+                }
+                _ => Vec::new(),
+            };
+        }
+    };
     // Prefix (longer is better), kind (own, peer, static), priority, name.
     let mut offers: Vec<((u8, u8, u16, String), Way)> = Vec::new();
     let mut offer = |rank: (u8, u8, u16, String), way: Way| offers.push((rank, way));
@@ -380,14 +433,15 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
     let Some(sender) = end(world, &flow.network, flow.nic) else {
         return dropped(Cause::SourceEndpointNotFound);
     };
-    if holder(world, &flow.network, flow.source) != flow.nic && !sender.forwards {
+    if holder(world, &flow.network, flow.source) != Some(flow.nic) && !sender.forwards {
         return dropped(Cause::ForeignIpDisallowed);
     }
     if flow.destination == METADATA_SERVER {
         return Verdict::MetadataServer;
     }
-    let never = ["224.0.0.0/4", "255.255.255.255/32", "127.0.0.0/8", "0.0.0.0/8"];
-    if never.iter().any(|range| range.parse::<ipnet::Ipv4Net>().unwrap().contains(&flow.destination)) {
+    let never =
+        ["224.0.0.0/4", "255.255.255.255/32", "127.0.0.0/8", "0.0.0.0/8", "ff00::/8", "fe80::/10", "::/127"];
+    if never.iter().any(|range| range.parse::<ipnet::IpNet>().unwrap().contains(&flow.destination)) {
         return dropped(Cause::TrafficTypeBlocked);
     }
     let out = match sender.kind {
@@ -403,7 +457,7 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
     }
     let (network, forwarder) = match way {
         None => return dropped(Cause::NoRoute),
-        Some(Way::Internet) if range::is_private(flow.destination) => {
+        Some(Way::Internet) if v4(flow.destination).is_none_or(range::is_private) => {
             return dropped(Cause::PrivateTrafficToInternet);
         }
         Some(Way::Internet) if (flow.protocol, flow.port) == (6, 25) => {
@@ -415,23 +469,23 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
             let nics = world.instances.values().flat_map(|i| &i.nics);
             let nic = nics.into_iter().find(own);
             let access = nic.and_then(|nic| nic.access.as_ref()).filter(|_| flow.source == flow.nic);
-            if let Some(address) = nic.and_then(|nic| gateway(world, nic, flow.source)) {
+            if let Some(address) = nic.and_then(|nic| gateway(world, nic, v4(flow.source)?)) {
                 return match (flow.protocol, flow.port) {
                     (17, 68) => dropped(Cause::TrafficTypeBlocked),
-                    (1 | 6 | 17, _) => outside(world, flow, address),
+                    (1 | 6 | 17, _) => outside(world, flow, address.into()),
                     _ => dropped(Cause::NoExternalAddress),
                 };
             }
             return match access {
                 Some(_) if (flow.protocol, flow.port) == (17, 68) => dropped(Cause::TrafficTypeBlocked),
-                Some(access) => outside(world, flow, access.address),
+                Some(access) => outside(world, flow, access.address.into()),
                 None => dropped(Cause::NoExternalAddress),
             };
         }
         Some(Way::Hop(None)) => return dropped(Cause::RouteBlackhole),
         // The special way back to Identity-Aware Proxy beats a static route, and takes only replies.
         Some(Way::Hop(Some(_)) | Way::Peer(_))
-            if end(world, &flow.network, flow.destination).is_some_and(|e| e.kind == Kind::Iap) =>
+            if named(world, &flow.network, flow.destination).is_some_and(|e| e.kind == Kind::Iap) =>
         {
             return dropped(Cause::NoExternalAddress);
         }
@@ -440,7 +494,7 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
         Some(Way::Peer(peer)) => {
             // Each network has its own client of Identity-Aware Proxy: replies to it never go to a peer.
             if ways(world, &peer, flow.source, None) != [Way::Peer(flow.network.clone())]
-                || end(world, &peer, flow.source).is_some_and(|e| e.kind == Kind::Iap)
+                || named(world, &peer, flow.source).is_some_and(|e| e.kind == Kind::Iap)
             {
                 return dropped(Cause::NoRoute);
             }
@@ -453,24 +507,27 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
             }
         }
     };
-    let is = |rule: &ForwardingRule| rule.network == network && rule.address == flow.destination;
+    let is = |rule: &ForwardingRule| rule.network == network && flow.destination == rule.address;
     let rule = world.forwarding_rules.iter().find(|(_, rule)| is(rule));
     if let (Some((key, rule)), None) = (rule, forwarder) {
         return forward(world, flow, key, rule);
     }
-    let nic = forwarder.unwrap_or_else(|| holder(world, &network, flow.destination));
-    let receiver = match end(world, &network, nic) {
-        Some(end) if end.kind != Kind::Iap => end,
-        _ => return dropped(Cause::UnknownInternalAddress),
+    let nic = forwarder.or_else(|| holder(world, &network, flow.destination));
+    let Some((nic, receiver)) = nic.and_then(|nic| Some((nic, end(world, &network, nic)?))) else {
+        return dropped(Cause::UnknownInternalAddress);
     };
-    if (flow.protocol, flow.port) == (17, 68) {
+    if receiver.kind == Kind::Iap {
+        return dropped(Cause::UnknownInternalAddress);
+    }
+    let dhcp = if flow.destination.is_ipv4() { 68 } else { 546 };
+    if (flow.protocol, flow.port) == (17, dhcp) {
         return dropped(Cause::TrafficTypeBlocked);
     }
     if receiver.kind == Kind::Redis {
         let bridge: ipnet::Ipv4Net = "172.17.0.0/16".parse().unwrap();
         let port = world.redis.values().find(|r| r.tenant_network == network && r.host == nic).unwrap().port;
         match (flow.protocol, flow.port) {
-            (6, at) if at == port && bridge.contains(&flow.source) => {
+            (6, at) if at == port && v4(flow.source).is_some_and(|source| bridge.contains(&source)) => {
                 return dropped(Cause::DroppedInsideGoogleManagedService);
             }
             (6, at) if at == port => {}
@@ -487,12 +544,12 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
 }
 
 /// What becomes of a packet in the internet, where it comes from `source`.
-fn outside(world: &World, flow: &Flow, source: Ipv4Addr) -> Verdict {
+fn outside(world: &World, flow: &Flow, source: IpAddr) -> Verdict {
     if flow.destination == INTERNET_CLIENT {
         return Verdict::Delivered { network: internet(), nic: INTERNET_CLIENT };
     }
     let nics = world.instances.values().filter(|i| i.running).flat_map(|i| &i.nics);
-    let has = |nic: &&Nic| nic.access.as_ref().is_some_and(|access| access.address == flow.destination);
+    let has = |nic: &&Nic| nic.access.as_ref().is_some_and(|access| flow.destination == access.address);
     let Some(nic) = nics.into_iter().find(has) else {
         return Verdict::Dropped(Cause::UnknownExternalAddress);
     };
@@ -578,8 +635,14 @@ fn the_generator_finds_every_verdict() {
 fn the_oracle_knows_the_story() {
     let world = world("project project-1\nnetwork vpc-1\nsubnet s vpc-1 10.1.0.0/16\nvm vm-1 s\nvm vm-2 s");
     let (from, to) = (Ipv4Addr::new(10, 1, 0, 2), Ipv4Addr::new(10, 1, 0, 3));
-    let flow =
-        Flow { network: network("vpc-1"), nic: from, source: from, destination: to, protocol: 6, port: 22 };
+    let flow = Flow {
+        network: network("vpc-1"),
+        nic: from,
+        source: from.into(),
+        destination: to.into(),
+        protocol: 6,
+        port: 22,
+    };
     assert_eq!(oracle(&world, &flow), [Verdict::Dropped(Cause::FirewallRule)]);
     let open = then(&world, "allow ssh vpc-1 tcp:22", 0);
     assert_eq!(oracle(&open, &flow), [Verdict::Delivered { network: network("vpc-1"), nic: to }]);

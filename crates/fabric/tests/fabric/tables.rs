@@ -32,9 +32,11 @@ pub(crate) fn flow(fabric: &Fabric, text: &str) -> Flow {
     let (network, nic) = *fabric.nics_of(&owner).first().unwrap_or_else(|| panic!("there is no {from}"));
     let (protocol, port) = what.split_once('/').unwrap_or((what, "0"));
     let Ok(Protocol::Number(protocol)) = protocol.parse() else { panic!("{text}") };
-    let host = |r: &str| fabric.nics_of(&Owner::Redis(redis(r)))[0].1.address;
+    let host = |r: &str| fabric.nics_of(&Owner::Redis(redis(r)))[0].1.address.into();
     let destination = to.parse().unwrap_or_else(|_| host(to));
-    let source = source.unwrap_or(nic.address);
+    let source = source
+        .or(nic.address_like(destination))
+        .unwrap_or_else(|| panic!("{text}: {from} has no such address"));
     Flow {
         network: network.clone(),
         nic: nic.address,

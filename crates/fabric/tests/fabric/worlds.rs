@@ -5,7 +5,7 @@
 use crate::support::change;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use tombolo_fabric::{Fabric, Flow, IAP_CLIENT};
 use tombolo_model::{Timestamp, World};
 
@@ -19,6 +19,15 @@ const RANGES: &[&str] = &[
     "10.4.0.0/29",
     "9.9.9.0/24",
     "172.17.0.0/24",
+];
+const FAR_6: &[&str] = &[
+    "::/0",
+    "fd20:0:1::/48",
+    "fd20:0:1::/64",
+    "fd20:0:1::/63",
+    "fd20:0:1:0:0:1::/96",
+    "fd20:0:1:0:0:1::/128",
+    "fd20:0:2::/47",
 ];
 const FAR: &[&str] =
     &["0.0.0.0/0", "10.0.0.0/8", "10.1.0.2/32", "10.1.0.0/16", "10.2.0.0/29", "10.2.0.4/30", "10.3.0.0/32"];
@@ -37,12 +46,20 @@ const PORTS: &[&str] = &[
     "sctp:80",
     "ah,ipip",
     "4",
+    "58",
+    "tcp,58",
 ];
+
+/// Ranges of one version of IP.
+fn far_ranges() -> impl Strategy<Value = String> {
+    let of = |ranges| prop::collection::vec(select(ranges), 1..3).prop_map(|ranges| ranges.join(","));
+    prop_oneof![2 => of(FAR), 1 => of(FAR_6)]
+}
 
 /// A line that makes a firewall rule in one of the networks.
 fn rule(networks: &'static [&'static str]) -> impl Strategy<Value = String> {
     let tags = || select(&["x", "y", "x,y"][..]);
-    let far = || prop::collection::vec(select(FAR), 1..3).prop_map(|ranges| ranges.join(","));
+    let far = far_ranges;
     let accounts =
         || select(&["web", "db", "web,db", "100000000001-compute@developer.gserviceaccount.com"][..]);
     let ingress = prop_oneof![
@@ -75,7 +92,7 @@ fn rule(networks: &'static [&'static str]) -> impl Strategy<Value = String> {
 /// A line about firewall policies.
 fn policy() -> impl Strategy<Value = String> {
     let name = || select(&["p", "q"][..]);
-    let far = || prop::collection::vec(select(FAR), 1..3).prop_map(|ranges| ranges.join(","));
+    let far = far_ranges;
     let rule = (
         name(),
         select(&["0", "1", "2", "3"][..]),
@@ -154,6 +171,9 @@ fn line() -> impl Strategy<Value = String> {
             "export import import-public",
             "no-export-public",
             "import-public",
+            "ipv6",
+            "ipv6 export import",
+            "ipv6",
         ][..],
     );
     let of_route = (
@@ -163,6 +183,9 @@ fn line() -> impl Strategy<Value = String> {
     );
     prop_oneof![
         3 => (name(), network(), range()).prop_map(|(s, n, r)| format!("subnet {s} {n} {r}")),
+        1 => network().prop_map(|n| format!("ula {n}")),
+        2 => name().prop_map(|s| format!("dual {s}")),
+        3 => name().prop_map(|v| format!("dual-vm {v}")),
         5 => vm.prop_map(|(v, s, more, forward, tags)| format!("vm {v} {s}{more} {forward} {tags}")),
         1 => name().prop_map(|v| format!("delete vm {v}")),
         3 => name().prop_map(|v| format!("nat {v}")),
@@ -203,7 +226,10 @@ fn build(lines: &[String]) -> World {
         forward w vpc-3 g=10.5.0.9 t tcp:80:81\npublish s w k\nendpoint v vpc-1 a=10.1.0.99 s
         subnet h vpc-1 10.7.0.0/24 europe-west1\nvm z h in=europe-west1
         secondary a pods=10.8.0.0/24\nalias a pods=10.8.0.16/28
-        peer vpc-1-to-vpc-2 vpc-1 vpc-2\npeer vpc-2-to-vpc-1 vpc-2 vpc-1";
+        ula vpc-1 fd20:0:1::/48\nula vpc-2 fd20:0:2::/48\nula vpc-4 fd20:0:4::/48
+        dual a\ndual-vm a\ndual-vm f\ndual b\ndual-vm b\ndual d
+        allow open-6 vpc-1 all sources=::/0 priority=65534
+        peer vpc-1-to-vpc-2 vpc-1 vpc-2 ipv6\npeer vpc-2-to-vpc-1 vpc-2 vpc-1 ipv6";
     let mut world = crate::support::world(start);
     for key in world.firewalls.keys().filter(|k| k.name.starts_with("default-")).cloned().collect::<Vec<_>>()
     {
@@ -239,8 +265,14 @@ pub(crate) fn histories() -> impl Strategy<Value = Vec<World>> {
 
 /// Worlds with many rules in one network, so that rules meet: only then does the order between them matter.
 pub(crate) fn worlds_of_rules() -> impl Strategy<Value = World> {
-    let start = ["vm i a tags=y account=web", "vm g a tags=x,y account=default", "vm h a account=db"]
-        .map(String::from);
+    let start = [
+        "vm i a tags=y account=web",
+        "dual-vm i",
+        "vm g a tags=x,y account=default",
+        "dual-vm g",
+        "vm h a account=db",
+    ]
+    .map(String::from);
     let rules = prop::collection::vec(prop_oneof![2 => rule(&["vpc-1"]), 1 => policy()], 4..14);
     rules.prop_map(move |rules| build(&[&start[..], &rules].concat()))
 }
@@ -275,6 +307,7 @@ pub(crate) fn worlds_of_routes() -> impl Strategy<Value = World> {
 pub(crate) struct AnyFlow {
     source: Index,
     spoof: Option<Ipv4Addr>,
+    spoof_6: Option<IpAddr>,
     destination: Index,
     protocol: u8,
     port: u16,
@@ -286,20 +319,23 @@ pub(crate) fn flows() -> impl Strategy<Value = AnyFlow> {
         &["10.1.0.77", "10.2.0.2", "10.3.0.9", "172.17.0.9", "8.8.8.8", "10.8.0.17", "10.8.0.33", "10.5.0.9"]
             [..],
     );
+    let spoof_6 = select(&["fd20:0:1:0:0:1::7", "fd20:0:1:0:0:9::", "fd20:0:2:0:0:1::", "fd20:9::1"][..]);
     let port = prop_oneof![
-        select(&[0u16, 22, 25, 53, 68, 68, 79, 80, 81, 82, 443, 6378, 6379, 65535][..]),
+        select(&[0u16, 22, 546, 546, 25, 53, 68, 68, 79, 80, 81, 82, 443, 6378, 6379, 65535][..]),
         any::<u16>()
     ];
     (
         any::<Index>(),
         prop::option::weighted(0.2, spoof),
+        prop::option::weighted(0.2, spoof_6),
         any::<Index>(),
-        select(&[6u8, 6, 6, 17, 17, 1, 89, 132, 50, 4][..]),
+        select(&[6u8, 6, 6, 17, 17, 1, 58, 89, 132, 50, 4][..]),
         port,
     )
-        .prop_map(|(source, spoof, destination, protocol, port)| AnyFlow {
+        .prop_map(|(source, spoof, spoof_6, destination, protocol, port)| AnyFlow {
             source,
             spoof: spoof.map(|s| s.parse().unwrap()),
+            spoof_6: spoof_6.map(|s| s.parse().unwrap()),
             destination,
             protocol,
             port,
@@ -347,14 +383,33 @@ impl AnyFlow {
             "232.226.106.154",
             "169.254.169.254",
         ];
-        let nics = |times| nics.iter().cycle().take(nics.len() * times).map(|(_, nic)| *nic);
-        let mut destinations: Vec<Ipv4Addr> = nics(5).collect();
-        destinations.extend(fixed.iter().map(|a| a.parse::<Ipv4Addr>().unwrap()));
+        let fixed_6 = [
+            "fd20:0:1::",
+            "fd20:0:1:0:0:1::5",
+            "fd20:0:1:0:0:0:0:1",
+            "fd20:0:1:1::1",
+            "fd20:0:2:0:0:1:ffff:ffff",
+            "fd20:0:4::9",
+            "fd20:ce::254",
+            "fe80::1",
+            "ff02::1",
+            "2001:db8::1",
+        ];
+        let times = |times| nics.iter().cycle().take(nics.len() * times);
+        let mut destinations: Vec<IpAddr> = times(5).map(|(_, nic)| IpAddr::V4(*nic)).collect();
+        let dual = |(network, nic): &(&_, Ipv4Addr)| fabric.networks[*network].nics[nic].ipv6_address();
+        destinations.extend(times(3).filter_map(dual).map(IpAddr::V6));
+        destinations.extend(fixed.iter().chain(&fixed_6).map(|a| a.parse::<IpAddr>().unwrap()));
+        let destination = destinations[self.destination.index(destinations.len())];
+        let own = fabric.networks[network].nics[&nic].address_like(destination);
+        let spoof = if destination.is_ipv4() { self.spoof.map(IpAddr::V4) } else { self.spoof_6 };
+        // What has no address of that version says it has one.
+        let stranger = "fd20:9::2".parse().unwrap();
         Flow {
             network: network.clone(),
             nic,
-            source: self.spoof.unwrap_or(nic),
-            destination: destinations[self.destination.index(destinations.len())],
+            source: spoof.or(own).unwrap_or(stranger),
+            destination,
             protocol: self.protocol,
             port: if [6, 17].contains(&self.protocol) { self.port } else { 0 },
         }

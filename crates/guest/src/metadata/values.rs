@@ -88,7 +88,9 @@ fn interface(world: &World, wire: &Value, index: usize, nic: &Nic) -> Node {
     });
     let forwarded = forwarding_rule::leading_to(world, &nic.network, nic.address).map(Node::text_of);
     let aliases = nic.aliases.iter().map(|alias| Node::text_of(alias.range)).collect();
-    Node::Fields(vec![
+    let ipv6 = nic.ipv6_address().map(|address| vec![address.to_string()]);
+    let ipv6 = ipv6.map(|addresses| ("ipv6s", Node::Lines(addresses)));
+    let mut fields = vec![
         ("access-configs", Node::Array(access.collect())),
         ("dns-servers", Node::Lines(vec![METADATA_SERVER.to_string()])),
         ("forwarded-ips", Node::Array(Vec::new())),
@@ -100,7 +102,11 @@ fn interface(world: &World, wire: &Value, index: usize, nic: &Nic) -> Node {
         ("network", Node::Text(network)),
         ("subnetmask", Node::Text(mask.unwrap_or_default())),
         ("target-instance-ips", Node::Array(forwarded.collect())),
-    ])
+    ];
+    // What is not dual-stack has no such path.
+    let at = fields.iter().position(|(name, _)| *name == "mac").unwrap_or(fields.len());
+    fields.splice(at..at, ipv6);
+    Node::Fields(fields)
 }
 
 fn scheduling(wire: &Value) -> Node {

@@ -15,6 +15,7 @@
 //!   associate p-1 NAME vpc-1 [replace]    dissociate p-1 NAME
 //!   route r-1 vpc-1 192.168.0.0/16 gateway|vm-1|10.1.0.9 [priority=N] [tags=a,b]
 //!   peer a-to-b vpc-a vpc-b [export] [import] [import-public] [no-export-public]
+//!       [ipv6]
 //!   exchange a-to-b vpc-a [export] …      unpeer a-to-b vpc-a
 //!   redis redis-1 vpc-2 [10.34.175.88/29] [region=R] [memory=N] [tls]
 //!   redis redis-1 vpc-1 from=any|RANGE    by private services access
@@ -27,6 +28,7 @@
 //!   forward f-1 vpc-1 subnet-1[=10.1.0.9] t-1 tcp:80:81|udp|all [global] [region=R]
 //!   endpoint e-1 vpc-1 subnet-1[=10.1.0.9] sa-1 [global] [region=R]                globally f-1    locally f-1
 //!   publish|republish sa-1 f-1 n-1,n-2 [manual] [accept=project-1:2,@vpc-1:1] [reject=…] [reconcile]   (@ is for networks)
+//!   ula vpc-1 [fd20:1:2::/48]             dual subnet-1              dual-vm vm-1 [NIC]
 //!   host project-1                        unhost project-1
 //!   attach project-2 project-1            detach project-2 project-1       (service project, host project)
 //!   delete network|subnet|vm|rule|route|redis|address|target|forward|attachment|… NAME
@@ -153,6 +155,7 @@ pub(crate) fn change(line: &str) -> Change {
                 key,
                 network: network(w.nth(2)),
                 range: parse(w.nth(3)),
+                stack_type: StackType::Ipv4Only,
             })
         }
         "vm" => vm_insert(&w),
@@ -259,6 +262,7 @@ pub(crate) fn change(line: &str) -> Change {
             key: subnet(w.nth(1)),
             network: network(w.nth(2)),
             range: parse(w.nth(3)),
+            stack_type: StackType::Ipv4Only,
         }),
         "target" => Change::TargetInstanceInsert(TargetInstanceSpec {
             key: target(w.nth(1)),
@@ -275,6 +279,14 @@ pub(crate) fn change(line: &str) -> Change {
         "forward" | "endpoint" => Change::ForwardingRuleInsert(forwarding(&w)),
         "publish" => Change::ServiceAttachmentInsert(published(&w)),
         "republish" => Change::ServiceAttachmentUpdate(published(&w)),
+        "ula" => Change::NetworkEnableIpv6 {
+            network: network(w.nth(1)),
+            range: w.words.get(2).map(|range| parse(range)),
+        },
+        "dual" => Change::SubnetworkEnableIpv6(subnet(w.nth(1))),
+        "dual-vm" => {
+            Change::NicEnableIpv6 { instance: vm(w.nth(1)), nic: w.words.get(2).map_or(0, |nic| parse(nic)) }
+        }
         "host" => Change::HostEnable(w.nth(1).into()),
         "unhost" => Change::HostDisable(w.nth(1).into()),
         "attach" => Change::ServiceProjectAttach { project: w.nth(1).into(), host: w.nth(2).into() },
@@ -341,6 +353,7 @@ fn exchange(w: &Words) -> Exchange {
         import_custom_routes: w.has("import"),
         export_subnet_routes_with_public_ip: !w.has("no-export-public"),
         import_subnet_routes_with_public_ip: w.has("import-public"),
+        stack_type: if w.has("ipv6") { StackType::Ipv4Ipv6 } else { StackType::Ipv4Only },
     }
 }
 
@@ -400,7 +413,7 @@ fn vm_insert(w: &Words) -> Change {
         let (name, address) = text.split_once('=').map_or((text, None), |(n, a)| (n, Some(parse(a))));
         let mut subnetwork = subnet(name);
         subnetwork.region = w.option("in").unwrap_or("us-central1").into();
-        NicSpec { subnetwork, address }
+        NicSpec { subnetwork, address, stack_type: StackType::Ipv4Only }
     };
     Change::InstanceInsert(InstanceSpec {
         key,

@@ -62,6 +62,7 @@ impl Story {
                 key,
                 network,
                 range: range.parse().unwrap_or_default(),
+                stack_type: Default::default(),
             })
         };
         vec![
@@ -133,7 +134,7 @@ fn instance(project: &str, name: &str, subnet: &str, startup_script: Option<Stri
     let subnetwork = SubnetworkKey::new(project, REGION, subnet);
     Change::InstanceInsert(InstanceSpec {
         key: InstanceKey::new(project, ZONE, name),
-        nics: vec![NicSpec { subnetwork, address: None }],
+        nics: vec![NicSpec { subnetwork, address: None, stack_type: Default::default() }],
         tags: BTreeSet::new(),
         can_ip_forward: false,
         service_account: None,

@@ -145,6 +145,11 @@ pub(crate) fn either(yes: bool, no: bool) -> Option<bool> {
     (yes || no).then_some(yes)
 }
 
+/// A constant of Google's in whatever case: `IPV4_IPV6`.
+pub(super) fn constant(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(text.to_ascii_uppercase().replace('-', "_"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

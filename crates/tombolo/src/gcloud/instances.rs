@@ -1,6 +1,7 @@
 //! `compute instances`.
 
 mod create;
+mod interfaces;
 
 use super::args::{AllInZone, Body, InZone, List, Listed, Pairs};
 use super::client::encode;
@@ -65,6 +66,9 @@ pub(crate) enum Verb {
         after_help = "Example:\n  tombolo compute instances delete-access-config vm-1 --zone us-central1-a"
     )]
     DeleteAccessConfig(AccessConfig),
+    /// Interfaces of instances
+    #[command(subcommand)]
+    NetworkInterfaces(interfaces::Verb),
     /// Give a stopped instance another service account
     #[command(
         after_help = "Example:\n  tombolo compute instances set-service-account vm-1 --zone us-central1-a --service-account web@my-project.iam.gserviceaccount.com"
@@ -228,6 +232,7 @@ impl Verb {
                 let which = format!("&accessConfig={}", encode(&config.access_config_name));
                 config.post(session, "deleteAccessConfig", &which, None)
             }
+            Verb::NetworkInterfaces(verb) => verb.run(session),
             Verb::SetServiceAccount(set) => set.run(session),
             Verb::AddMetadata(AddMetadata { which, metadata }) => {
                 let said = metadata.read()?;

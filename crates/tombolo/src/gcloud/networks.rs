@@ -93,6 +93,8 @@ pub(crate) struct Create {
     /// Whether its firewall policy comes before or after its own rules
     #[arg(long, value_enum, ignore_case = true)]
     network_firewall_policy_enforcement_order: Option<Order>,
+    #[command(flatten)]
+    ula: Ula,
     /// What it is for
     #[arg(long)]
     description: Option<String>,
@@ -111,9 +113,29 @@ pub(crate) struct Update {
     /// Whether its firewall policy comes before or after its own rules
     #[arg(long, value_enum, ignore_case = true, conflicts_with = "switch_to_custom_subnet_mode")]
     network_firewall_policy_enforcement_order: Option<Order>,
+    #[command(flatten)]
+    ula: Ula,
     /// Keep its subnetworks, and make no further ones by itself
     #[arg(long, conflicts_with = "bgp_routing_mode")]
     switch_to_custom_subnet_mode: bool,
+}
+
+/// A network's internal IPv6 range.
+#[derive(Debug, clap::Args)]
+struct Ula {
+    /// Give it an internal IPv6 range, which dual-stack subnetworks need
+    #[arg(long)]
+    enable_ula_internal_ipv6: bool,
+    /// A certain range: a /48 of fd20::/20
+    #[arg(long, value_name = "RANGE", requires = "enable_ula_internal_ipv6")]
+    internal_ipv6_range: Option<String>,
+}
+
+impl Ula {
+    fn add(&self, body: Body) -> Body {
+        body.maybe("enableUlaInternalIpv6", self.enable_ula_internal_ipv6.then_some(true))
+            .maybe("internalIpv6Range", self.internal_ipv6_range.as_deref())
+    }
 }
 
 impl Verb {
@@ -155,7 +177,8 @@ impl Verb {
 
 impl Create {
     fn body(&self) -> Value {
-        Body::default()
+        self.ula
+            .add(Body::default())
             .with("name", self.name.as_str())
             .with("autoCreateSubnetworks", self.subnet_mode == SubnetMode::Auto)
             .with("routingConfig", self.bgp_routing_mode.wire())
@@ -170,7 +193,8 @@ impl Update {
     fn body(&self) -> Value {
         let mode = self.bgp_routing_mode.map(RoutingMode::wire);
         let order = self.network_firewall_policy_enforcement_order.map(Order::wire);
-        Body::default().maybe("routingConfig", mode).maybe("mtu", self.mtu).maybe(ORDER, order).json()
+        let body = self.ula.add(Body::default());
+        body.maybe("routingConfig", mode).maybe("mtu", self.mtu).maybe(ORDER, order).json()
     }
 }
 

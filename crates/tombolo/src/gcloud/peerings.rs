@@ -1,6 +1,6 @@
 //! `compute networks peerings`.
 
-use super::args::{Body, Listed, either};
+use super::args::{Body, Listed, constant, either};
 use super::client::{encode, path_of};
 use super::session::{Session, Usage, last};
 use anyhow::Result;
@@ -65,6 +65,9 @@ struct Exchange {
     export_subnet_routes_with_public_ip: bool,
     #[arg(long, hide = true)]
     no_export_subnet_routes_with_public_ip: bool,
+    /// IPV4_IPV6 to exchange IPv6 too, where the other side says so as well, or IPV4_ONLY
+    #[arg(long, value_parser = constant)]
+    stack_type: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -168,6 +171,7 @@ impl Exchange {
                 "exportSubnetRoutesWithPublicIp",
                 either(self.export_subnet_routes_with_public_ip, self.no_export_subnet_routes_with_public_ip),
             )
+            .maybe("stackType", self.stack_type.as_deref())
     }
 }
 

@@ -1,6 +1,6 @@
 //! `compute networks subnets`.
 
-use super::args::{Body, InRegion, List, Listed, Pairs, either};
+use super::args::{Body, InRegion, List, Listed, Pairs, constant, either};
 use super::client::{encode, path_of};
 use super::session::{Session, Usage, last};
 use anyhow::Result;
@@ -56,6 +56,8 @@ pub(crate) struct Create {
     /// Further ranges, by name
     #[arg(long, value_name = "NAME=RANGE")]
     secondary_range: Vec<Pairs>,
+    #[command(flatten)]
+    stack: Stack,
     /// Let instances without an external address reach Google's APIs
     #[arg(long)]
     enable_private_ip_google_access: bool,
@@ -116,7 +118,27 @@ pub(crate) struct Update {
     #[arg(long, value_name = "NAMES")]
     remove_secondary_ranges: Option<List>,
     #[command(flatten)]
+    stack: Stack,
+    #[command(flatten)]
     flow_logs: FlowLogs,
+}
+
+/// Which versions of IP a subnetwork has.
+#[derive(Debug, clap::Args)]
+struct Stack {
+    /// IPV4_IPV6 for a dual-stack one, or IPV4_ONLY
+    #[arg(long, value_parser = constant)]
+    stack_type: Option<String>,
+    /// Who knows its IPv6 addresses: INTERNAL
+    #[arg(long, value_parser = constant)]
+    ipv6_access_type: Option<String>,
+}
+
+impl Stack {
+    fn add(&self, body: Body) -> Body {
+        body.maybe("stackType", self.stack_type.as_deref())
+            .maybe("ipv6AccessType", self.ipv6_access_type.as_deref())
+    }
 }
 
 /// What is said of flow logs.
@@ -188,7 +210,9 @@ impl Create {
         let region = session.region(self.which.region.as_ref())?;
         let secondary: Vec<Value> = self.secondary_range.iter().flat_map(ranges).collect();
         let access = self.enable_private_ip_google_access.then_some(true);
-        let body = Body::default()
+        let body = self
+            .stack
+            .add(Body::default())
             .with("name", self.which.name.as_str())
             .with("network", session.network(&self.network)?)
             .with("ipCidrRange", self.range.as_str())
@@ -248,7 +272,8 @@ impl Update {
         let access = either(self.enable_private_ip_google_access, self.no_enable_private_ip_google_access);
         let ranges_change = self.add_secondary_ranges.is_some() || self.remove_secondary_ranges.is_some();
         let log_config = self.flow_logs.config();
-        if access.is_none() && !ranges_change && log_config.is_none() {
+        let stack = self.stack.add(Body::default());
+        if access.is_none() && !ranges_change && log_config.is_none() && stack.is_empty() {
             return Err(Usage("At least one property must be specified.".into()).into());
         }
         let mut link = String::new();
@@ -264,6 +289,11 @@ impl Update {
             let mut all: Vec<Value> = have.filter(stays).cloned().collect();
             all.extend(self.add_secondary_ranges.iter().flat_map(ranges));
             let body = json!({ "fingerprint": present["fingerprint"], "secondaryIpRanges": all });
+            link = session.update(Method::PATCH, &path, Some(body))?;
+        }
+        if !stack.is_empty() {
+            let present = session.client.get(&path)?;
+            let body = stack.with("fingerprint", present["fingerprint"].clone()).json();
             link = session.update(Method::PATCH, &path, Some(body))?;
         }
         if let Some(config) = log_config {

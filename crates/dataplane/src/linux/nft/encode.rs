@@ -21,7 +21,7 @@ use super::expression::{
 use super::handles::{Handles, TOLD};
 use super::message::{APPEND, Attributes, CREATE, ECHO, Message, TooLong};
 use crate::differ::differ;
-use crate::table::{Chain, Intervals, Rule, TABLE, Table, Verdict};
+use crate::table::{Chain, Family, Intervals, Rule, TABLE, Table, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -53,6 +53,7 @@ mod flag {
 /// What keys are called in listings: the numbers that the `nft` program gives types, `enum datatypes` of its source.
 mod datatype {
     pub(super) const ADDRESS: u32 = 7;
+    pub(super) const ADDRESS6: u32 = 8;
     pub(super) const PORT: u32 = 13;
     pub(super) const STATE: u32 = 26;
     pub(super) const LINK: u32 = 41;
@@ -99,6 +100,7 @@ pub fn encode(before: Option<(&Table, &Handles)>, after: &Table, most: usize) ->
     let left = || left.iter().filter_map(|(name, _)| before.chains.get_key_value(*name));
     then.counters.extend(counters_of(left().map(|(_, chain)| &**chain)).into_iter().cloned());
     then.chains.extend(left().map(|(name, chain)| (name.clone(), Arc::clone(chain))));
+    then.maps.extend(kept_maps(before, after).map(|(name, _)| (name.clone(), Arc::default())));
     Ok(Encoded { transactions: change.pack(most), table: then, anew: false })
 }
 
@@ -235,6 +237,10 @@ impl Change {
         change.apart.extend(Some(swept).filter(|unit| !unit.is_empty()));
         // Rules may look into maps, and maps lead to chains.
         change.rest.extend(flushed(&gone(Fate::Removed))?);
+        for (name, elements) in kept_maps(before, after) {
+            let all: Vec<_> = elements.iter().collect();
+            change.rest.extend(elements_of(kind::DELETE_ELEMENTS, name, &all)?);
+        }
         change.rest.extend(removed_maps(before, after)?);
         change.rest.extend(deleted(&gone(Fate::Removed))?);
         let left = gone(Fate::Left).into_iter().filter_map(|name| before.chains.get(name));
@@ -312,9 +318,30 @@ fn fates<'t>(before: &'t Table, after: &'t Table) -> Vec<(&'t String, Fate)> {
     unwanted.iter().map(|(name, _)| (*name, fate(name))).collect()
 }
 
+/// Maps that are no longer wanted, but that chains which are left look into: they stay as long, without elements.
+fn kept_maps<'t>(
+    before: &'t Table,
+    after: &Table,
+) -> impl Iterator<Item = (&'t String, &'t BTreeMap<String, String>)> {
+    let left = fates(before, after).into_iter().filter(|(_, fate)| *fate == Fate::Left);
+    let rules = left.filter_map(|(name, _)| before.chains.get(name)).flat_map(|chain| &chain.rules);
+    let looked_into: BTreeSet<&String> = rules
+        .filter_map(|rule| match &rule.verdict {
+            Verdict::ByLink(_, map) => Some(map),
+            _ => None,
+        })
+        .collect();
+    let unwanted: BTreeSet<&String> =
+        before.maps.keys().filter(|name| !after.maps.contains_key(*name)).collect();
+    let kept = move |name: &String| unwanted.contains(name) && looked_into.contains(name);
+    before.maps.iter().filter(move |(name, _)| kept(name)).map(|(name, elements)| (name, &**elements))
+}
+
 /// Maps that are no longer there.
 fn removed_maps(before: &Table, after: &Table) -> Result<Unit, TooLong> {
-    let links = before.maps.keys().filter(|name| !after.maps.contains_key(*name));
+    let kept: BTreeSet<&String> = kept_maps(before, after).map(|(name, _)| name).collect();
+    let is_gone = |name: &&String| !after.maps.contains_key(*name) && !kept.contains(*name);
+    let links = before.maps.keys().filter(is_gone);
     let addresses = before.addresses.keys().filter(|name| !after.addresses.contains_key(*name));
     let maps = links.chain(addresses);
     let mut all = Unit::new();
@@ -498,7 +525,8 @@ impl Set<'_> {
                 a.nested(9, |a| a.number(1, size as u32)); // NFTA_SET_DESC: NFTA_SET_DESC_SIZE
             }
             // How `nft` is to read the keys: NFTNL_UDATA_SET_KEYBYTEORDER, in libnftnl.
-            let order: u32 = if matches!(self.key, datatype::ADDRESS | datatype::PORT) { 2 } else { 1 };
+            let big = matches!(self.key, datatype::ADDRESS | datatype::ADDRESS6 | datatype::PORT);
+            let order: u32 = if big { 2 } else { 1 };
             let mut user = [&[0, 4][..], &order.to_ne_bytes()].concat();
             if to_addresses {
                 user.extend([&[1, 4][..], &2u32.to_ne_bytes()].concat()); // NFTNL_UDATA_SET_DATABYTEORDER
@@ -645,7 +673,11 @@ fn numbers_set(set: &Lookup, all: &Intervals, kind: Numbers, what: &str) -> Resu
         name: set.name,
         id: set.id,
         flags: flag::ANONYMOUS | flag::CONSTANT | interval,
-        key: if kind == Numbers::Addresses { datatype::ADDRESS } else { datatype::PORT },
+        key: match kind {
+            Numbers::Addresses(Family::V4) => datatype::ADDRESS,
+            Numbers::Addresses(Family::V6) => datatype::ADDRESS6,
+            Numbers::Ports => datatype::PORT,
+        },
         key_bytes: kind.length(),
         size: Some(keys.len()),
     };
@@ -678,8 +710,9 @@ fn numbers_set(set: &Lookup, all: &Intervals, kind: Numbers, what: &str) -> Resu
 /// What becomes of packets by the state of their connection.
 fn state_map(map: &Lookup, related: Option<&String>, what: &str) -> Result<Unit, TooLong> {
     let related = related.cloned().map_or(Verdict::Accept, Verdict::Goto);
-    // Bits of NFT_CT_STATE: `enum ip_conntrack_info` and NF_CT_STATE_INVALID_BIT.
-    let states: [(u32, Verdict); 3] = [(2, Verdict::Accept), (4, related), (1, Verdict::Drop)];
+    // Bits of NFT_CT_STATE: `enum ip_conntrack_info`, NF_CT_STATE_INVALID_BIT and NF_CT_STATE_UNTRACKED_BIT.
+    let states: [(u32, Verdict); 4] =
+        [(2, Verdict::Accept), (4, related), (1, Verdict::Drop), (64, Verdict::Drop)];
     let head = Set {
         name: map.name,
         id: map.id,

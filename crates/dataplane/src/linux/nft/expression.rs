@@ -4,7 +4,7 @@
 
 use super::message::Attributes;
 use crate::rules::Side;
-use crate::table::{BURST, Intervals, LOG_BYTES, LOG_GROUP, Match, Verdict, Way, prefix_of};
+use crate::table::{BURST, Family, Intervals, LOG_BYTES, LOG_GROUP, Match, Verdict, Way, prefix_of};
 
 /// `NFT_REG_VERDICT`
 const TO_VERDICT: u32 = 0;
@@ -60,28 +60,29 @@ pub(super) fn condition(list: &mut Attributes, one: &Match, set: Option<&Lookup>
             load_meta(list, 16); // NFT_META_L4PROTO
             compare(list, Compare::Equal, &[*number]);
         }
-        Match::Address(side, addresses) => {
-            load_meta(list, 15); // NFT_META_NFPROTO
-            compare(list, Compare::Equal, &[libc::AF_INET as u8]);
-            let offset = address_offset(*side);
+        Match::Family(family) => is_family(list, *family),
+        Match::Address(family, side, addresses) => {
+            is_family(list, *family);
+            let offset = address_offset(*family, *side);
             match set {
                 Some(set) => {
-                    load_payload(list, Header::Network, offset, 4);
+                    load_payload(list, Header::Network, offset, family.bits() / 8);
                     look_up(list, set.name, Some(set.id), None);
                 }
-                None => addresses.ranges().iter().for_each(|range| address(list, offset, *range)),
+                None => addresses.ranges().iter().for_each(|range| address(list, *family, offset, *range)),
             }
         }
-        Match::End(side, addresses) => {
+        Match::End(family, side, addresses) => {
             expression(list, "ct", |a| {
-                a.number(2, 19); // NFTA_CT_KEY: NFT_CT_SRC_IP
+                // NFTA_CT_KEY: NFT_CT_SRC_IP or NFT_CT_SRC_IP6
+                a.number(2, if *family == Family::V4 { 19 } else { 21 });
                 a.number(1, REGISTER); // NFTA_CT_DREG
                 // NFTA_CT_DIRECTION: IP_CT_DIR_ORIGINAL or IP_CT_DIR_REPLY
                 a.bytes(3, &[u8::from(*side == Side::Destination)]);
             });
             match set {
                 Some(set) => look_up(list, set.name, Some(set.id), None),
-                None => addresses.ranges().iter().for_each(|range| within(list, *range)),
+                None => addresses.ranges().iter().for_each(|range| within(list, *family, *range)),
             }
         }
         Match::Chance(chance) => {
@@ -114,7 +115,7 @@ pub(super) fn condition(list: &mut Attributes, one: &Match, set: Option<&Lookup>
             match set {
                 Some(set) => look_up(list, set.name, Some(set.id), None),
                 None => ports.ranges().iter().for_each(|(first, last)| {
-                    let bytes = |number: &u32| (*number as u16).to_be_bytes();
+                    let bytes = |number: &u128| (*number as u16).to_be_bytes();
                     between(list, &bytes(first), &bytes(last));
                 }),
             }
@@ -125,8 +126,8 @@ pub(super) fn condition(list: &mut Attributes, one: &Match, set: Option<&Lookup>
 /// Whether a condition's numbers need a set.
 pub(super) fn in_set(one: &Match) -> Option<(&Intervals, Numbers)> {
     match one {
-        Match::Address(_, all) | Match::End(_, all) if all.ranges().len() != 1 => {
-            Some((all, Numbers::Addresses))
+        Match::Address(family, _, all) | Match::End(family, _, all) if all.ranges().len() != 1 => {
+            Some((all, Numbers::Addresses(*family)))
         }
         Match::Port(all) if all.ranges().len() != 1 => Some((all, Numbers::Ports)),
         _ => None,
@@ -156,27 +157,33 @@ pub(super) fn log(list: &mut Attributes, prefix: &str) {
 /// What numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Numbers {
-    /// IPv4 addresses.
-    Addresses,
+    /// Addresses.
+    Addresses(Family),
     /// Ports.
     Ports,
 }
 
 impl Numbers {
     /// The largest.
-    pub(super) fn max(self) -> u32 {
-        if self == Numbers::Addresses { u32::MAX } else { u32::from(u16::MAX) }
+    pub(super) fn max(self) -> u128 {
+        match self {
+            Numbers::Addresses(family) => family.last(),
+            Numbers::Ports => u16::MAX.into(),
+        }
     }
 
     /// One, as a packet has it.
-    pub(super) fn bytes(self, number: u32) -> Vec<u8> {
+    pub(super) fn bytes(self, number: u128) -> Vec<u8> {
         let bytes = number.to_be_bytes();
-        bytes[4 - self.length()..].to_vec()
+        bytes[bytes.len() - self.length()..].to_vec()
     }
 
     /// Bytes.
     pub(super) fn length(self) -> usize {
-        if self == Numbers::Addresses { 4 } else { 2 }
+        match self {
+            Numbers::Addresses(family) => family.bits() as usize / 8,
+            Numbers::Ports => 2,
+        }
     }
 }
 
@@ -247,16 +254,27 @@ pub(super) fn verdict_data(data: &mut Attributes, verdict: &Verdict) {
     });
 }
 
-/// Loads an address of an IPv4 packet; others do not match.
-fn load_ipv4(list: &mut Attributes, side: Side) {
+/// That the packet is one of this version of IP.
+fn is_family(list: &mut Attributes, family: Family) {
+    let number = if family == Family::V4 { libc::AF_INET } else { libc::AF_INET6 };
     load_meta(list, 15); // NFT_META_NFPROTO
-    compare(list, Compare::Equal, &[libc::AF_INET as u8]);
-    load_payload(list, Header::Network, address_offset(side), 4);
+    compare(list, Compare::Equal, &[number as u8]);
 }
 
-/// Where the IPv4 header has an address: RFC 791, 3.1.
-fn address_offset(side: Side) -> u32 {
-    if side == Side::Source { 12 } else { 16 }
+/// Loads an address of an IPv4 packet; others do not match.
+fn load_ipv4(list: &mut Attributes, side: Side) {
+    is_family(list, Family::V4);
+    load_payload(list, Header::Network, address_offset(Family::V4, side), 4);
+}
+
+/// Where the header has an address: RFC 791, 3.1, and RFC 8200, 3.
+fn address_offset(family: Family, side: Side) -> u32 {
+    match (family, side) {
+        (Family::V4, Side::Source) => 12,
+        (Family::V4, Side::Destination) => 16,
+        (Family::V6, Side::Source) => 8,
+        (Family::V6, Side::Destination) => 24,
+    }
 }
 
 /// A name as registers and sets have it.
@@ -267,36 +285,36 @@ pub(super) fn name_bytes(link: &str) -> Vec<u8> {
 }
 
 /// An address in one range, in the fewest steps.
-fn address(list: &mut Attributes, offset: u32, (first, last): (u32, u32)) {
-    let bytes = first.to_be_bytes();
-    match prefix_of(first, last) {
+fn address(list: &mut Attributes, family: Family, offset: u32, (first, last): (u128, u128)) {
+    match prefix_of(family, first, last) {
         // Whole bytes: only these are loaded.
         Some(bits) if bits > 0 && bits % 8 == 0 => {
             load_payload(list, Header::Network, offset, bits / 8);
-            compare(list, Compare::Equal, &bytes[..bits as usize / 8]);
+            compare(list, Compare::Equal, &Numbers::Addresses(family).bytes(first)[..bits as usize / 8]);
         }
         _ => {
-            load_payload(list, Header::Network, offset, 4);
-            within(list, (first, last));
+            load_payload(list, Header::Network, offset, family.bits() / 8);
+            within(list, family, (first, last));
         }
     }
 }
 
 /// That the address in the register is in one range.
-fn within(list: &mut Attributes, (first, last): (u32, u32)) {
-    let bytes = first.to_be_bytes();
-    match prefix_of(first, last) {
-        Some(bits) if bits > 0 && bits < 32 => {
+fn within(list: &mut Attributes, family: Family, (first, last): (u128, u128)) {
+    let bytes = |number| Numbers::Addresses(family).bytes(number);
+    match prefix_of(family, first, last) {
+        Some(bits) if bits > 0 && bits < family.bits() => {
+            let mask = family.last() & !(family.last() >> bits);
             expression(list, "bitwise", |a| {
                 a.number(1, REGISTER); // NFTA_BITWISE_SREG
                 a.number(2, REGISTER); // NFTA_BITWISE_DREG
-                a.number(3, 4); // NFTA_BITWISE_LEN
-                a.nested(4, |a| a.bytes(1, &(!(u32::MAX >> bits)).to_be_bytes())); // NFTA_BITWISE_MASK
-                a.nested(5, |a| a.bytes(1, &[0; 4])); // NFTA_BITWISE_XOR
+                a.number(3, family.bits() / 8); // NFTA_BITWISE_LEN
+                a.nested(4, |a| a.bytes(1, &bytes(mask))); // NFTA_BITWISE_MASK
+                a.nested(5, |a| a.bytes(1, &bytes(0))); // NFTA_BITWISE_XOR
             });
-            compare(list, Compare::Equal, &bytes);
+            compare(list, Compare::Equal, &bytes(first));
         }
-        _ => between(list, &bytes, &last.to_be_bytes()),
+        _ => between(list, &bytes(first), &bytes(last)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `compute instances create`: flags to the body of an insert, with what gcloud says of its own accord.
 
 use super::{Metadata, TABLE, items_of};
-use crate::gcloud::args::{Body, List, Pairs};
+use crate::gcloud::args::{Body, List, Pairs, constant};
 use crate::gcloud::client::encode;
 use crate::gcloud::session::{Session, Usage};
 use anyhow::Result;
@@ -33,11 +33,12 @@ pub(crate) struct Create {
     zone: Option<String>,
     #[command(flatten)]
     nic: Nic,
-    /// An interface: subnet=NAME, network=NAME, private-network-ip=ADDRESS, no-address; may be said more than once
+    /// An interface: subnet=NAME, network=NAME, private-network-ip=ADDRESS, no-address, stack-type=IPV4_IPV6; may be said
+    /// more than once
     #[arg(
         long,
         value_name = "PROPERTIES",
-        conflicts_with_all = ["subnet", "network", "private_network_ip", "no_address"]
+        conflicts_with_all = ["subnet", "network", "private_network_ip", "no_address", "stack_type"]
     )]
     network_interface: Vec<List>,
     /// Network tags
@@ -92,6 +93,9 @@ struct Nic {
     /// Give it no external address
     #[arg(long)]
     no_address: bool,
+    /// IPV4_IPV6 for a dual-stack one, or IPV4_ONLY
+    #[arg(long, value_parser = constant)]
+    stack_type: Option<String>,
 }
 
 /// `20GB`, `20` and `1TB` in GB.
@@ -174,6 +178,7 @@ impl Nic {
                 "network" => nic.network = Some(value.to_owned()),
                 "private-network-ip" => nic.private_network_ip = Some(value.to_owned()),
                 "no-address" => nic.no_address = true,
+                "stack-type" => nic.stack_type = Some(value.to_ascii_uppercase()),
                 other => {
                     let why =
                         format!("argument --network-interface: the property '{other}' is not supported");
@@ -203,6 +208,7 @@ impl Nic {
             .maybe("network", network)
             .maybe("subnetwork", subnetwork)
             .maybe("networkIP", self.private_network_ip.as_deref())
+            .maybe("stackType", self.stack_type.as_deref())
             .maybe("accessConfigs", (!self.no_address).then_some(access))
             .json())
     }
