@@ -144,7 +144,7 @@ pub fn find(request: &Request) -> Result<(&'static Method, Params), Failure> {
         (_, by_path) if !by_path.is_empty() => (by_path, rest),
         _ => (Api::ALL.to_vec(), path),
     };
-    let segments: Vec<&str> = path.split('/').collect();
+    let segments: Vec<String> = path.split('/').map(decode).collect();
     let candidates = METHODS.iter().filter(|method| apis.contains(&method.api));
     let mut other_verb = false;
     let mut best: Option<(&Method, Params)> = None;
@@ -162,25 +162,22 @@ pub fn find(request: &Request) -> Result<(&'static Method, Params), Failure> {
     best.ok_or_else(|| Failure::no_such_method(request, other_verb))
 }
 
-fn matched(path: &[Segment], segments: &[&str]) -> Option<Params> {
-    if path.len() != segments.len() {
+fn matched(path: &[Segment], segments: &[String]) -> Option<Params> {
+    let both = || path.iter().zip(segments);
+    let otherwise =
+        |(want, have): (&Segment, &String)| matches!(want, Segment::Literal(literal) if literal != have);
+    if path.len() != segments.len() || both().any(otherwise) {
         return None;
     }
     let mut params = Params::new();
-    for (want, have) in path.iter().zip(segments) {
-        let have = decode(have);
-        match want {
-            Segment::Literal(literal) if *literal == have => {}
-            Segment::Parameter(name, suffix) => {
-                let value = have.strip_suffix(suffix)?;
-                // A colon belongs to the method, except in names such as `domain.com:project`.
-                if value.is_empty() || (suffix.is_empty() && is_custom(&have)) {
-                    return None;
-                }
-                params.insert(name, value.to_owned());
-            }
-            Segment::Literal(_) => return None,
+    for (want, have) in both() {
+        let Segment::Parameter(name, suffix) = want else { continue };
+        let value = have.strip_suffix(suffix)?;
+        // A colon belongs to the method, except in names such as `domain.com:project`.
+        if value.is_empty() || (suffix.is_empty() && is_custom(have)) {
+            return None;
         }
+        params.insert(name, value.to_owned());
     }
     Some(params)
 }

@@ -77,7 +77,12 @@ fn observe(held: &mut Held, watches: &mut Watches, told: impl Fn(u64) -> bool) -
         Some(seen) => seen,
         None => {
             let router = held.router;
-            Arc::new(held.with_route(|route| read(route, router))?)
+            let seen = held.with_route(|route| read(route, router))?;
+            // Endpoints are many, and seldom looked at: they would cost a descriptor each.
+            if !router {
+                held.route = None;
+            }
+            Arc::new(seen)
         }
     };
     held.seen = Some(Arc::clone(&seen));

@@ -126,6 +126,9 @@ fn a_network_of_many() {
     let mut kernel = Kernel::default();
     converge(&mut kernel, &desired);
     assert_eq!(kernel.namespaces.len(), desired.state.namespaces.len());
+    // Two for each: the namespace, and what is told of it.
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    assert!(descriptors < 2 * desired.state.namespaces.len() + 50, "{descriptors} descriptors");
     converge(&mut kernel, &Desired::default());
     assert_eq!(kernel.namespaces.len(), 0);
 }
