@@ -53,7 +53,8 @@ pub fn world(rng: &mut Rng) -> World {
     (0..instances).for_each(|i| maker.instance(i, crowd));
     maker.peerings(&networks);
     networks.iter().for_each(|network| maker.rules(network));
-    networks.iter().for_each(|network| maker.policy(network));
+    // Some have both a global and a regional one.
+    networks.iter().for_each(|network| (0..2).for_each(|_| maker.policy(network)));
     networks.iter().for_each(|network| maker.nats(network));
     networks.iter().for_each(|network| maker.routes(network, crowd == Some(network)));
     if maker.rng.u8(..3) == 0 {
@@ -346,12 +347,17 @@ impl Maker<'_> {
         }
     }
 
-    /// A firewall policy in half of the networks, before or after their own rules, now and then that of another one.
+    /// A firewall policy in half of the networks, of a region or global, before or after their own rules, now and then that of another one.
     fn policy(&mut self, network: &NetworkKey) {
         if self.chance(50) {
             return;
         }
-        let policy = FirewallPolicyKey::new(PROJECT, format!("{}-policy", network.name));
+        let name = format!("{}-policy", network.name);
+        let region = self.pick(&["us-central1", "europe-west1"]);
+        let policy = match self.chance(35) {
+            true => FirewallPolicyKey::regional(PROJECT, region, name),
+            false => FirewallPolicyKey::global(PROJECT, name),
+        };
         let first = self.chance(50);
         self.try_changes(&[
             Change::FirewallPolicyInsert(policy.clone()),

@@ -66,11 +66,6 @@ fn scope(key: &AddressKey) -> Scope {
     key.region.clone().map_or(Scope::Global, Scope::Region)
 }
 
-/// The scope as lists over all of them name it.
-fn place(key: &AddressKey) -> String {
-    key.region.as_ref().map_or_else(|| "global".to_owned(), |region| format!("regions/{region}"))
-}
-
 fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
     project::require_compute(call)?;
     let key = key(call);
@@ -88,15 +83,15 @@ fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
     if !call.param("region").is_empty() {
         zone::require_region(call)?;
     }
-    let scope = place(&named(call, "any"));
-    let items = own(call).filter(|(key, _)| place(key) == scope).map(|(_, wire)| wire).collect();
+    let scope = named(call, "any").scope();
+    let items = own(call).filter(|(key, _)| key.scope() == scope).map(|(_, wire)| wire).collect();
     let path = format!("projects/{}/{scope}/addresses", call.project());
     list::compute(call, "compute#addressList", &path, items)
 }
 
 fn aggregated(call: &Call<'_>) -> Result<Outcome, Failure> {
     project::require_compute(call)?;
-    let items = own(call).map(|(key, wire)| (place(key), wire)).collect();
+    let items = own(call).map(|(key, wire)| (key.scope(), wire)).collect();
     let scopes = std::iter::once("global".to_owned()).chain(zone::region_scopes());
     list::aggregated(call, "compute#addressAggregatedList", "addresses", scopes, items)
 }

@@ -89,7 +89,7 @@ pub fn ask(change: &Change) -> Option<Request> {
         }
         Change::FirewallDelete(key) => compute(Verb::Delete, key.to_string(), Value::Null),
         Change::FirewallPolicyInsert(key) => {
-            let path = format!("projects/{}/global/firewallPolicies", key.project);
+            let path = format!("projects/{}/{}/firewallPolicies", key.project, key.scope());
             compute(Verb::Post, path, json!({ "name": key.name }))
         }
         Change::PolicyRuleSet { policy, priority, rule, replace: false } => {

@@ -1,4 +1,4 @@
-//! Global network firewall policies: `compute.networkFirewallPolicies.*`.
+//! Network firewall policies: `compute.networkFirewallPolicies.*`, and the same of a region.
 //!
 //! A rule's match is a range of the far end, protocols and ports. What else Google's rules can match (secure tags, names,
 //! countries, threat intelligence, address groups, the near end's range) is refused by the field's name.
@@ -6,7 +6,7 @@
 use crate::failure::Failure;
 use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, details, firewall, links, list, project};
+use crate::{Call, Handlers, details, firewall, links, list, project, zone};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use tombolo_model::firewall_policy::LAST_PRIORITY;
@@ -28,6 +28,19 @@ pub(crate) const HANDLERS: Handlers = &[
     ("compute.networkFirewallPolicies.patchRule", patch_rule),
     ("compute.networkFirewallPolicies.removeAssociation", remove_association),
     ("compute.networkFirewallPolicies.removeRule", remove_rule),
+    ("compute.regionNetworkFirewallPolicies.addAssociation", add_association),
+    ("compute.regionNetworkFirewallPolicies.addRule", add_rule),
+    ("compute.regionNetworkFirewallPolicies.delete", delete),
+    ("compute.regionNetworkFirewallPolicies.get", get),
+    ("compute.regionNetworkFirewallPolicies.getAssociation", get_association),
+    ("compute.regionNetworkFirewallPolicies.getEffectiveFirewalls", get_effective),
+    ("compute.regionNetworkFirewallPolicies.getRule", get_rule),
+    ("compute.regionNetworkFirewallPolicies.insert", insert),
+    ("compute.regionNetworkFirewallPolicies.list", list),
+    ("compute.regionNetworkFirewallPolicies.patch", patch),
+    ("compute.regionNetworkFirewallPolicies.patchRule", patch_rule),
+    ("compute.regionNetworkFirewallPolicies.removeAssociation", remove_association),
+    ("compute.regionNetworkFirewallPolicies.removeRule", remove_rule),
 ];
 
 const SAID: &[&str] = &["description"];
@@ -41,8 +54,20 @@ const LAST_RULES: [(Direction, &str); 4] = [
     (Direction::Ingress, "0.0.0.0/0"),
 ];
 
+/// The policy of a name in the call's scope.
+fn named(call: &Call<'_>, name: &str) -> FirewallPolicyKey {
+    match call.param("region") {
+        "" => FirewallPolicyKey::global(call.project(), name),
+        region => FirewallPolicyKey::regional(call.project(), region, name),
+    }
+}
+
 fn key(call: &Call<'_>) -> FirewallPolicyKey {
-    FirewallPolicyKey::new(call.project(), call.param("firewallPolicy"))
+    named(call, call.param("firewallPolicy"))
+}
+
+fn scope(key: &FirewallPolicyKey) -> Scope {
+    key.region.clone().map_or(Scope::Global, Scope::Region)
 }
 
 fn find<'w>(world: &'w World, key: &FirewallPolicyKey) -> Result<&'w FirewallPolicy, Failure> {
@@ -58,9 +83,14 @@ fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
     project::require_compute(call)?;
-    let own = call.world().firewall_policies.iter().filter(|(key, _)| key.project == call.project());
+    if !call.param("region").is_empty() {
+        zone::require_region(call)?;
+    }
+    let here = named(call, "any");
+    let own = call.world().firewall_policies.iter();
+    let own = own.filter(|(key, _)| (&key.project, &key.region) == (&here.project, &here.region));
     let items = own.map(|(key, found)| wire(call.world(), key, found)).collect();
-    let path = format!("projects/{}/global/firewallPolicies", call.project());
+    let path = format!("projects/{}/{}/firewallPolicies", call.project(), here.scope());
     let mut outcome = list::compute(call, "compute#firewallPolicyList", &path, items)?;
     if let Outcome::Reply(Value::Object(list)) = &mut outcome {
         // Unlike other lists.
@@ -71,13 +101,13 @@ fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     let name = call.text("name").ok_or_else(|| Failure::required("name"))?;
-    let key = FirewallPolicyKey::new(call.project(), name);
+    let key = named(call, name);
     let details = details::read(call, SAID, DERIVED)?;
     let changes = vec![
         Change::FirewallPolicyInsert(key.clone()),
         Change::Describe { resource: key.to_string(), details },
     ];
-    Ok(Commit::compute(call, Scope::Global, "insert", key, changes))
+    Ok(Commit::compute(call, scope(&key), "insert", key, changes))
 }
 
 /// PATCH: the description. Rules and associations have methods of their own.
@@ -85,12 +115,12 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = wire(call.world(), &key, find(call.world(), &key)?);
     let change = details::patch(call, &key, &present, SAID, DERIVED, &[])?;
-    Ok(Commit::compute(call, Scope::Global, "patch", key, vec![change]))
+    Ok(Commit::compute(call, scope(&key), "patch", key, vec![change]))
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    Ok(Commit::compute(call, Scope::Global, "delete", &key, vec![Change::FirewallPolicyDelete(key.clone())]))
+    Ok(Commit::compute(call, scope(&key), "delete", &key, vec![Change::FirewallPolicyDelete(key.clone())]))
 }
 
 fn add_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -126,7 +156,7 @@ fn patch_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn remove_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
     let (policy, priority) = (key(call), priority_of(call)?);
     let change = Change::PolicyRuleRemove { policy: policy.clone(), priority };
-    Ok(Commit::compute(call, Scope::Global, "removeRule", policy, vec![change]))
+    Ok(Commit::compute(call, scope(&policy), "removeRule", policy, vec![change]))
 }
 
 fn get_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -143,7 +173,7 @@ fn set_rule(
 ) -> Result<Outcome, Failure> {
     let policy = key(call);
     let change = Change::PolicyRuleSet { policy: policy.clone(), priority, rule: rule(body)?, replace };
-    Ok(Commit::compute(call, Scope::Global, kind, policy, vec![change]))
+    Ok(Commit::compute(call, scope(&policy), kind, policy, vec![change]))
 }
 
 /// The priority that the query names.
@@ -175,14 +205,14 @@ fn add_association(call: &Call<'_>) -> Result<Outcome, Failure> {
     let name = call.text("name").ok_or_else(|| Failure::required("name"))?.to_owned();
     let replace = call.flag("replaceExistingAssociation");
     let change = Change::PolicyAssociate { policy: policy.clone(), name, network, replace };
-    Ok(Commit::compute(call, Scope::Global, "addAssociation", policy, vec![change]))
+    Ok(Commit::compute(call, scope(&policy), "addAssociation", policy, vec![change]))
 }
 
 fn remove_association(call: &Call<'_>) -> Result<Outcome, Failure> {
     let policy = key(call);
     let name = call.query("name").ok_or_else(|| Failure::required("name"))?.to_owned();
     let change = Change::PolicyDissociate { policy: policy.clone(), name };
-    Ok(Commit::compute(call, Scope::Global, "removeAssociation", policy, vec![change]))
+    Ok(Commit::compute(call, scope(&policy), "removeAssociation", policy, vec![change]))
 }
 
 fn get_association(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -365,9 +395,12 @@ pub(crate) fn wire(world: &World, key: &FirewallPolicyKey, policy: &FirewallPoli
         "fingerprint": links::fingerprint(&policy),
         "selfLink": links::link(key),
         "selfLinkWithId":
-            links::link(format!("projects/{}/global/firewallPolicies/{}", key.project, links::id(policy.id))),
+            links::link(format!("projects/{}/{}/firewallPolicies/{}", key.project, key.scope(), links::id(policy.id))),
         "ruleTupleCount": policy.rules.values().map(tuples).sum::<usize>() + 2 * LAST_RULES.len(),
     });
+    if let Some(region) = &key.region {
+        wire["region"] = json!(links::link(format!("projects/{}/regions/{region}", key.project)));
+    }
     let associations = policy.associations.iter();
     let associations: Vec<Value> =
         associations.map(|(name, network)| association(policy, key, name, network)).collect();
@@ -378,12 +411,35 @@ pub(crate) fn wire(world: &World, key: &FirewallPolicyKey, policy: &FirewallPoli
     wire
 }
 
-/// The policy that acts in a network, as `getEffectiveFirewalls` tells it.
-pub(crate) fn effective(world: &World, network: &NetworkKey) -> Option<Value> {
-    let (key, policy) = tombolo_model::firewall_policy::of_network(world, network)?;
-    Some(json!({
-        "name": key.name,
-        "type": "NETWORK",
-        "rules": rules(policy),
-    }))
+/// The rules that act in a network as `getEffectiveFirewalls` tells them: its own, those of its policy, and those of its
+/// policy of a region.
+pub(crate) fn effective(world: &World, network: &NetworkKey, region: Option<&str>) -> Value {
+    let all = tombolo_model::firewall_policy::all_of_network(world, network);
+    let acting = all.filter(|(key, _)| key.region.is_none() || key.region.as_deref() == region);
+    let one = |(key, policy): (&FirewallPolicyKey, &FirewallPolicy)| {
+        json!({
+            "name": key.name,
+            "type": if key.region.is_some() { "NETWORK_REGIONAL" } else { "NETWORK" },
+            "rules": rules(policy),
+        })
+    };
+    let mut wire = json!({ "firewalls": firewall::of_network(world, network) });
+    let policies: Vec<Value> = acting.map(one).collect();
+    if !policies.is_empty() {
+        wire["firewallPolicys"] = Value::Array(policies);
+    }
+    wire
+}
+
+/// The rules that act in a network's part in a region.
+fn get_effective(call: &Call<'_>) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    zone::require_region(call)?;
+    let said = call.query("network").ok_or_else(|| Failure::required("network"))?;
+    let network = links::network(call.project(), said)
+        .ok_or_else(|| Refusal::invalid("network", said, "The URL is malformed."))?;
+    if !call.world().networks.contains_key(&network) {
+        return Err(Refusal::not_found(&network).into());
+    }
+    Ok(Outcome::Reply(effective(call.world(), &network, Some(call.param("region")))))
 }

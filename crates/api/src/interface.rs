@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, address, details, firewall, instance, ipv6, links, network, project};
+use crate::{Call, Handlers, address, details, firewall_policy, instance, ipv6, links, network, project};
 use serde_json::{Value, json};
 use tombolo_model::address::holder_of_external;
 use tombolo_model::{
@@ -189,12 +189,9 @@ fn update(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn effective_firewalls(call: &Call<'_>) -> Result<Outcome, Failure> {
     project::require_compute(call)?;
     let nic = index(call)?;
-    let network = &instance::find(call.world(), &instance::key(call))?.nics[nic].network;
-    let mut wire = json!({ "firewalls": firewall::of_network(call.world(), network) });
-    if let Some(policy) = crate::firewall_policy::effective(call.world(), network) {
-        wire["firewallPolicys"] = json!([policy]);
-    }
-    Ok(Outcome::Reply(wire))
+    let nic = &instance::find(call.world(), &instance::key(call))?.nics[nic];
+    let region = Some(nic.subnetwork.region.as_str());
+    Ok(Outcome::Reply(firewall_policy::effective(call.world(), &nic.network, region)))
 }
 
 /// The interfaces of an instance on the wire.

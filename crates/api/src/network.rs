@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, details, firewall, firewall_policy, ipv6, links, list, peering};
+use crate::{Call, Handlers, details, firewall_policy, ipv6, links, list, peering};
 use serde_json::{Value, json};
 use tombolo_model::{Change, Details, Network, NetworkKey, NetworkSpec, Refusal, World};
 
@@ -136,11 +136,7 @@ fn merge_routing(details: &mut Details, present: &Value) {
 fn effective_firewalls(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     find(call.world(), &key)?;
-    let mut wire = json!({ "firewalls": firewall::of_network(call.world(), &key) });
-    if let Some(policy) = firewall_policy::effective(call.world(), &key) {
-        wire["firewallPolicys"] = json!([policy]);
-    }
-    Ok(Outcome::Reply(wire))
+    Ok(Outcome::Reply(firewall_policy::effective(call.world(), &key, None)))
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -174,7 +170,7 @@ pub(crate) fn wire(world: &World, key: &NetworkKey, network: &Network) -> Value 
     if let Some(range) = network.ipv6 {
         (wire[ULA], wire[ULA_RANGE]) = (json!(true), json!(ipv6::range(range)));
     }
-    if let Some((policy, _)) = tombolo_model::firewall_policy::of_network(world, key) {
+    if let Some((policy, _)) = tombolo_model::firewall_policy::of_network(world, key, None) {
         wire["firewallPolicy"] = json!(links::link(policy));
     }
     details::add(world, &key.to_string(), &mut wire);

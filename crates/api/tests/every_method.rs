@@ -544,8 +544,14 @@ fn routers(walk: &mut Walk) {
 }
 
 fn firewall_policies(walk: &mut Walk) {
-    let policies = format!("{C}/global/firewallPolicies");
-    walk.post(&policies, json!({ "name": "policy-1" }));
+    for scope in ["global", REGION] {
+        firewall_policy(walk, &format!("{C}/{scope}/firewallPolicies"));
+    }
+    walk.get(&format!("{C}/{REGION}/firewallPolicies/getEffectiveFirewalls?network=global/networks/vpc-1"));
+}
+
+fn firewall_policy(walk: &mut Walk, policies: &str) {
+    walk.post(policies, json!({ "name": "policy-1" }));
     let policy = format!("{policies}/policy-1");
     walk.patch(&policy, json!({ "description": "all" }));
     let rule = json!({
@@ -562,7 +568,7 @@ fn firewall_policies(walk: &mut Walk) {
     walk.post(&format!("{policy}/addAssociation"), at);
     walk.get(&format!("{policy}/getAssociation?name=at"));
     walk.get(&policy);
-    walk.get(&policies);
+    walk.get(policies);
     walk.post(&format!("{policy}/removeAssociation?name=at"), Value::Null);
     walk.delete(&policy);
 }

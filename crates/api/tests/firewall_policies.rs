@@ -163,3 +163,44 @@ fn a_network_has_one_policy() {
     let found = cloud.get(&format!("{P}/global/networks/vpc-3"));
     assert_eq!(found["networkFirewallPolicyEnforcementOrder"], "BEFORE_CLASSIC_FIREWALL");
 }
+
+#[test]
+fn a_region_has_policies_of_its_own() {
+    let mut cloud = cloud();
+    let regional = format!("{P}/regions/us-central1/firewallPolicies");
+    cloud.post(&regional, json!({ "name": "p" }));
+    cloud.post(&format!("{regional}/p/addRule"), rule(1, json!({ "action": "allow" })));
+    let found = cloud.get(&format!("{regional}/p"));
+    assert!(
+        found["region"].as_str().is_some_and(|region| region.ends_with("/regions/us-central1")),
+        "{found}"
+    );
+    assert!(found["selfLink"].as_str().is_some_and(|link| link.ends_with("/us-central1/firewallPolicies/p")));
+    let names = |list: &Value| list["items"].as_array().map_or(0, Vec::len);
+    assert_eq!(names(&cloud.get(&regional)), 1);
+    assert_eq!(names(&cloud.get(&format!("{P}/regions/europe-west1/firewallPolicies"))), 0);
+    assert_eq!(names(&cloud.get(&format!("{P}/global/firewallPolicies"))), 1);
+    // A network has a global one and one of each region, and no second one of the same.
+    let at = |name: &str| json!({ "name": name, "attachmentTarget": "global/networks/vpc-1" });
+    cloud.post(&format!("{}/addAssociation", policy()), at("a"));
+    cloud.post(&format!("{regional}/p/addAssociation"), at("a"));
+    cloud.post(&regional, json!({ "name": "q" }));
+    let refused = cloud.refused("POST", &format!("{regional}/q/addAssociation"), at("b"));
+    assert!(
+        refused["error"]["message"].as_str().is_some_and(|text| text.contains("already being used")),
+        "{refused}"
+    );
+    let effective = |cloud: &mut Cloud, region: &str| {
+        let path = format!(
+            "{P}/regions/{region}/firewallPolicies/getEffectiveFirewalls?network=global/networks/vpc-1"
+        );
+        let found = cloud.get(&path);
+        let types =
+            found["firewallPolicys"].as_array().expect("policies").iter().map(|one| one["type"].clone());
+        types.collect::<Vec<_>>()
+    };
+    assert_eq!(effective(&mut cloud, "us-central1"), ["NETWORK", "NETWORK_REGIONAL"]);
+    assert_eq!(effective(&mut cloud, "europe-west1"), ["NETWORK"]);
+    let found = cloud.get(&format!("{P}/global/networks/vpc-1"));
+    assert!(found["firewallPolicy"].as_str().is_some_and(|link| link.contains("/global/firewallPolicies/p")));
+}

@@ -236,8 +236,8 @@ fn forwarder(network: &Network, wanted: impl Fn(&Nic) -> bool) -> Via {
     found.map_or(Via::Blackhole, |nic| Via::Nic(nic.address))
 }
 
-/// The level of a network's own rules; its policy is before or after.
-const CLASSIC: u8 = 2;
+/// The level of a network's own rules; its global policy and after that the regional one are before or after.
+const CLASSIC: u8 = 3;
 /// The level of the rules that nobody made.
 const IMPLIED: u8 = 9;
 
@@ -255,9 +255,15 @@ fn add_rules(world: &World, members: &Members<'_>, networks: &mut BTreeMap<Netwo
         for at in policy.associations.values() {
             let Some(network) = networks.get_mut(at) else { continue };
             let first = world.networks.get(at).is_some_and(|network| network.policy_first);
-            let level = if first { CLASSIC - 1 } else { CLASSIC + 1 };
+            let global = if first { CLASSIC - 2 } else { CLASSIC + 1 };
+            let level = global + u8::from(key.region.is_some());
             for (priority, rule) in policy.rules.iter().filter(|(_, rule)| !rule.disabled) {
-                let compiled = resolve_policy(members, at, (key, *priority, level), rule);
+                let mut compiled = resolve_policy(members, at, (key, *priority, level), rule);
+                if let Some(region) = &key.region {
+                    let here = network.nics.values().filter(|nic| nic.region == *region);
+                    let acts = here.map(|nic| nic.address).filter(|nic| compiled.targets.contains(*nic));
+                    compiled.targets = Targets::Nics(acts.collect());
+                }
                 match rule.direction {
                     Direction::Ingress => network.ingress.push(compiled),
                     Direction::Egress => network.egress.push(compiled),
@@ -373,8 +379,9 @@ fn resolve_policy(
         true => Targets::All,
         false => members.targets(network, &BTreeSet::new(), accounts),
     };
+    let region = policy.region.as_ref().map_or_else(String::new, |region| format!("{region}/"));
     Rule {
-        name: format!("{}/{priority}", policy.name),
+        name: format!("{region}{}/{priority}", policy.name),
         implied: false,
         level,
         priority,

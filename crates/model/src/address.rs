@@ -7,80 +7,16 @@
 //! a lab is anybody's elsewhere. They are known to the lab's own internet alone.
 
 use crate::{
-    InstanceKey, NetworkKey, Refusal, SubnetworkKey, Timestamp, World, forwarding_rule, key, network,
-    peering, project, range, region, router, subnetwork,
+    AddressKey, InstanceKey, NetworkKey, Refusal, SubnetworkKey, Timestamp, World, forwarding_rule, key,
+    network, peering, project, range, region, router, subnetwork,
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::{fmt, net::Ipv4Addr, str::FromStr, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc};
 
 /// Where external addresses are from: 198.18.0.0/15 (RFC 2544).
 pub const EXTERNAL: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 15);
-
-/// An address resource, regional or global.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct AddressKey {
-    /// The resource's project.
-    pub project: String,
-    /// Its region; none for a global one.
-    pub region: Option<String>,
-    /// The resource's name.
-    pub name: String,
-}
-
-impl AddressKey {
-    /// One of a region.
-    pub fn regional(project: &str, region: &str, name: &str) -> Self {
-        Self { region: Some(region.to_owned()), ..Self::global(project, name) }
-    }
-
-    /// A global one.
-    pub fn global(project: &str, name: &str) -> Self {
-        Self { project: project.to_owned(), region: None, name: name.to_owned() }
-    }
-}
-
-impl fmt::Display for AddressKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { project, region, name } = self;
-        match region {
-            Some(region) => write!(f, "projects/{project}/regions/{region}/addresses/{name}"),
-            None => write!(f, "projects/{project}/global/addresses/{name}"),
-        }
-    }
-}
-
-impl FromStr for AddressKey {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Vec<&str> = text.split('/').collect();
-        let found = match parts.as_slice() {
-            ["projects", project, "regions", region, "addresses", name] => {
-                Self::regional(project, region, name)
-            }
-            ["projects", project, "global", "addresses", name] => Self::global(project, name),
-            _ => {
-                return Err(format!("'{text}' is not of the form projects/P/(regions/R|global)/addresses/A"));
-            }
-        };
-        if parts.contains(&"") { Err(format!("'{text}' has an empty part")) } else { Ok(found) }
-    }
-}
-
-impl From<AddressKey> for String {
-    fn from(key: AddressKey) -> String {
-        key.to_string()
-    }
-}
-
-impl TryFrom<String> for AddressKey {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
 
 /// A reserved address or range.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,12 +1,14 @@
-//! Global network firewall policies.
+//! Network firewall policies, global and regional.
 //!
-//! A policy is a list of rules by priority, and acts in the networks that it is associated with, each of which has one at
-//! most. Beside what VPC firewall rules do, a rule may leave the decision to what comes after the policy; so does a
+//! A policy is a list of rules by priority, and acts in the networks that it is associated with, each of which has one
+//! global policy at most, and one of each region, which acts at the instances there, after the global one. Beside what VPC firewall rules do, a rule may leave the decision to what comes after the policy; so does a
 //! packet that no rule of it matches. Whether a network's own rules come before or after is the network's to say.
-//! Source: Google's documentation of Cloud NGFW, "Global network firewall policies" and "Firewall policy rules".
+//! Source: Google's documentation of Cloud NGFW, "Global network firewall policies", "Regional network firewall policies" and "Firewall policy rules".
 
 use crate::firewall::{Action, Direction, L4};
-use crate::{FirewallPolicyKey, NetworkKey, Refusal, Timestamp, World, firewall, key, network, project};
+use crate::{
+    FirewallPolicyKey, NetworkKey, Refusal, Timestamp, World, firewall, key, network, project, region,
+};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +59,9 @@ pub struct PolicyRule {
 pub(crate) fn insert(world: &mut World, key: &FirewallPolicyKey, now: Timestamp) -> Result<(), Refusal> {
     project::require(world, &key.project, project::COMPUTE)?;
     key::check_name("name", &key.name)?;
+    if let Some(unknown) = key.region.as_ref().filter(|region| region::Region::find(region).is_none()) {
+        return Err(Refusal::invalid("region", unknown, "Unknown region."));
+    }
     if world.firewall_policies.contains_key(key) {
         return Err(Refusal::already_exists(key));
     }
@@ -126,7 +131,7 @@ pub(crate) fn associate(
     if taken {
         return Err(Refusal::already_exists(format!("{key}/associations/{name}")));
     }
-    if let Some((other, _)) = of_network(world, at) {
+    if let Some((other, _)) = of_network(world, at, key.region.as_deref()) {
         if !replace {
             return Err(Refusal::in_use("network", at, other));
         }
@@ -145,14 +150,29 @@ pub(crate) fn dissociate(world: &mut World, key: &FirewallPolicyKey, name: &str)
     Ok(())
 }
 
-/// The policy that acts in a network.
+/// The policies that act in a network: the global one first.
+pub fn all_of_network<'w>(
+    world: &'w World,
+    network: &NetworkKey,
+) -> impl Iterator<Item = (&'w FirewallPolicyKey, &'w FirewallPolicy)> {
+    let acts = |policy: &FirewallPolicy| policy.associations.values().any(|at| at == network);
+    let mut found: Vec<_> = world
+        .firewall_policies
+        .iter()
+        .filter(|(_, policy)| acts(policy))
+        .map(|(key, policy)| (key, &**policy))
+        .collect();
+    found.sort_by_key(|(key, _)| &key.region);
+    found.into_iter()
+}
+
+/// The policy of a region, or the global one, that acts in a network.
 pub fn of_network<'w>(
     world: &'w World,
     network: &NetworkKey,
+    region: Option<&str>,
 ) -> Option<(&'w FirewallPolicyKey, &'w FirewallPolicy)> {
-    let acts = |policy: &FirewallPolicy| policy.associations.values().any(|at| at == network);
-    let found = world.firewall_policies.iter().find(|(_, policy)| acts(policy));
-    found.map(|(key, policy)| (key, &**policy))
+    all_of_network(world, network).find(|(key, _)| key.region.as_deref() == region)
 }
 
 fn get<'w>(world: &'w World, key: &FirewallPolicyKey) -> Result<&'w FirewallPolicy, Refusal> {

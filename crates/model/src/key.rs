@@ -56,6 +56,76 @@ macro_rules! key {
     };
 }
 
+/// Defines a key type of resources that are global or of a region.
+macro_rules! scoped_key {
+    ($(#[$doc:meta])* $name:ident $collection:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(into = "String", try_from = "String")]
+        pub struct $name {
+            /// The resource's project.
+            pub project: String,
+            /// Its region; none for a global one.
+            pub region: Option<String>,
+            /// The resource's name.
+            pub name: String,
+        }
+
+        impl $name {
+            /// One of a region.
+            pub fn regional(project: impl Into<String>, region: impl Into<String>, name: impl Into<String>) -> Self {
+                Self { region: Some(region.into()), ..Self::global(project, name) }
+            }
+
+            /// A global one.
+            pub fn global(project: impl Into<String>, name: impl Into<String>) -> Self {
+                Self { project: project.into(), region: None, name: name.into() }
+            }
+
+            /// Its scope as paths and aggregated lists have it: `global`, or `regions/us-central1`.
+            pub fn scope(&self) -> String {
+                self.region.as_ref().map_or_else(|| "global".to_owned(), |region| format!("regions/{region}"))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "projects/{}/{}/{}/{}", self.project, self.scope(), $collection, self.name)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(key: $name) -> String {
+                key.to_string()
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                let regional = concat!("projects/{project}/regions/{region}/", $collection, "/{name}");
+                let global = concat!("projects/{project}/global/", $collection, "/{name}");
+                let parts = parse_path(regional, text).or_else(|| parse_path(global, text)).unwrap_or_default();
+                match parts.as_slice() {
+                    [project, region, name] => Ok(Self::regional(project, region, name)),
+                    [project, name] => Ok(Self::global(project, name)),
+                    _ => Err(format!(
+                        "'{text}' is not of the form projects/P/(regions/R|global)/{}/N",
+                        $collection
+                    )),
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+            fn try_from(text: String) -> Result<Self, String> {
+                text.parse()
+            }
+        }
+    };
+}
+
 key!(
     /// A VPC network, global to its project.
     NetworkKey { project, name } "projects/{project}/global/networks/{name}"
@@ -72,9 +142,13 @@ key!(
     /// A VPC firewall rule, global.
     FirewallKey { project, name } "projects/{project}/global/firewalls/{name}"
 );
-key!(
-    /// A network firewall policy, global.
-    FirewallPolicyKey { project, name } "projects/{project}/global/firewallPolicies/{name}"
+scoped_key!(
+    /// An address.
+    AddressKey "addresses"
+);
+scoped_key!(
+    /// A network firewall policy.
+    FirewallPolicyKey "firewallPolicies"
 );
 key!(
     /// A route, global.
@@ -166,6 +240,11 @@ mod tests {
         let path = "projects/project-i-1/regions/us-central1/subnetworks/subnet-1";
         assert_eq!(key.to_string(), path);
         assert_eq!(path.parse(), Ok(key));
+        for path in ["projects/p/regions/r/addresses/a", "projects/p/global/addresses/a"] {
+            assert_eq!(path.parse::<AddressKey>().map(|key| key.to_string()), Ok(path.to_owned()));
+        }
+        assert!("projects/p/zones/z/addresses/a".parse::<AddressKey>().is_err());
+        assert!("projects/p/regions//addresses/a".parse::<AddressKey>().is_err());
         assert!("projects/p/global/networks".parse::<NetworkKey>().is_err());
         assert!("projects//global/networks/n".parse::<NetworkKey>().is_err());
         assert!("projects/p/global/networks/n/x".parse::<NetworkKey>().is_err());

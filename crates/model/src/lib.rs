@@ -40,7 +40,7 @@ pub mod target_instance;
 pub mod time;
 pub mod world;
 
-pub use address::{Address, AddressKey, AddressSpec, Reserve, Reserved};
+pub use address::{Address, AddressSpec, Reserve, Reserved};
 pub use change::Change;
 pub use connection::{Connection, ConnectionSpec};
 pub use details::Details;
@@ -52,8 +52,8 @@ pub use forwarding_rule::{
 pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec, ServiceAccount};
 pub use ipv6::StackType;
 pub use key::{
-    FirewallKey, FirewallPolicyKey, ForwardingRuleKey, InstanceKey, ManagedZoneKey, NetworkKey, RedisKey,
-    RouteKey, RouterKey, ServiceAttachmentKey, SubnetworkKey, TargetInstanceKey,
+    AddressKey, FirewallKey, FirewallPolicyKey, ForwardingRuleKey, InstanceKey, ManagedZoneKey, NetworkKey,
+    RedisKey, RouteKey, RouterKey, ServiceAttachmentKey, SubnetworkKey, TargetInstanceKey,
 };
 pub use managed_zone::{ManagedZone, ManagedZoneSpec, RecordChange, RecordSet};
 pub use network::{Network, NetworkSpec};

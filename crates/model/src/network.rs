@@ -146,7 +146,7 @@ pub(crate) fn delete(world: &mut World, key: &NetworkKey) -> Result<(), Refusal>
     if let Some((user, _)) = world.firewalls.iter().find(|(_, f)| f.network == *key) {
         return Err(Refusal::in_use("network", key, user));
     }
-    if let Some((user, _)) = crate::firewall_policy::of_network(world, key) {
+    if let Some((user, _)) = crate::firewall_policy::all_of_network(world, key).next() {
         return Err(Refusal::in_use("network", key, user));
     }
     if let Some((user, _)) = world.routers.iter().find(|(_, router)| router.network == *key) {

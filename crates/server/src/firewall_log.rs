@@ -100,7 +100,8 @@ impl<'a> Record<'a> {
             "action": if self.hit.allowed { "ALLOW" } else { "DENY" },
             "direction": self.direction_name(),
         });
-        if let Some((policy, priority)) = self.rule.split_once('/') {
+        // One of a policy: `POLICY/PRIORITY`, or `REGION/POLICY/PRIORITY`.
+        if let Some((policy, priority)) = self.rule.rsplit_once('/') {
             details["reference"] = json!(format!("network:{}/firewallPolicy:{policy}", self.network.name));
             details["priority"] = json!(priority.parse::<u32>().unwrap_or_default());
         }

@@ -251,6 +251,7 @@ fn policy(key: &FirewallPolicyKey, found: &FirewallPolicy) -> Value {
     });
     let mut map = Map::new();
     put(&mut map, "name", key.name.as_str());
+    put(&mut map, "region", key.region.clone());
     put(&mut map, "project", key.project.as_str());
     put(&mut map, "rules", rules.collect::<Value>());
     put(&mut map, "associations", associations.collect::<Value>());

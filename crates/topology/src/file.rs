@@ -21,7 +21,7 @@ form! {
         "projects" projects: Required<Project>,
         /// The VPC networks, with what belongs to them.
         "networks" networks: Vec<Network>,
-        /// The global network firewall policies.
+        /// The network firewall policies, global and regional.
         "firewallPolicies" firewall_policies: Vec<FirewallPolicy>,
         /// The VM instances.
         "instances" instances: Vec<Instance>,
@@ -200,15 +200,18 @@ form! {
 }
 
 form! {
-    /// A global network firewall policy: rules that act in the networks that it is associated with.
+    /// A network firewall policy: rules that act in the networks that it is associated with.
     resource FirewallPolicy {
         /// The policy's name.
         "name" name: Name,
+        /// The region at whose instances it acts, after the global policy; a global one when left out.
+        "region" region: Option<RegionName>,
         /// The project that it is in. May be left out when the file has one project.
         "project" project: Option<ProjectId>,
         /// Its rules. What none of them matches is left to what comes after the policy.
         "rules" rules: Vec<PolicyRule>,
-        /// The networks in which it acts, of its own project; each has one policy at most.
+        /// The networks in which it acts, of its own project; each has one global policy at most, and one of each
+        /// region.
         "associations" associations: Vec<Association>,
     }
 }

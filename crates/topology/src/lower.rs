@@ -281,8 +281,9 @@ impl<'f> Lower<'f> {
     fn policies(&mut self, owners: &Owners) {
         let policies = &self.file.firewall_policies;
         for (i, (said, project)) in policies.iter().zip(&owners.policies).enumerate() {
-            let (path, policy) =
-                (format!("firewallPolicies[{i}]"), FirewallPolicyKey::new(project, &said.name.0));
+            let path = format!("firewallPolicies[{i}]");
+            let region = said.region.as_ref().map(|region| region.0.clone());
+            let policy = FirewallPolicyKey { region, ..FirewallPolicyKey::global(project, &said.name.0) };
             self.change(&path, Change::FirewallPolicyInsert(policy.clone()));
             for (at, rule) in said.rules.iter().enumerate() {
                 let path = format!("{path}.rules[{at}]");

@@ -14,6 +14,7 @@ use tombolo_model::*;
 struct End<'w> {
     tags: Vec<&'w str>,
     account: Option<String>,
+    region: Option<String>,
     forwards: bool,
     kind: Kind,
 }
@@ -29,7 +30,9 @@ enum Kind {
 /// What has the address in the network.
 fn end<'w>(world: &'w World, network: &NetworkKey, address: Ipv4Addr) -> Option<End<'w>> {
     for (key, instance) in world.instances.iter().filter(|(_, instance)| instance.running) {
-        if instance.nics.iter().any(|n| n.network == *network && n.address == address) {
+        let nic = instance.nics.iter().find(|n| n.network == *network && n.address == address);
+        if let Some(nic) = nic {
+            let region = Some(nic.subnetwork.region.clone());
             let tags = instance.tags.iter().map(String::as_str).collect();
             let account = instance.service_account.as_ref().map(|account| match account.email.as_str() {
                 "default" => {
@@ -38,10 +41,10 @@ fn end<'w>(world: &'w World, network: &NetworkKey, address: Ipv4Addr) -> Option<
                 }
                 email => email.to_owned(),
             });
-            return Some(End { tags, account, forwards: instance.can_ip_forward, kind: Kind::Vm });
+            return Some(End { tags, account, region, forwards: instance.can_ip_forward, kind: Kind::Vm });
         }
     }
-    let plain = |kind| Some(End { tags: Vec::new(), account: None, forwards: false, kind });
+    let plain = |kind| Some(End { tags: Vec::new(), account: None, region: None, forwards: false, kind });
     if world.redis.values().any(|r| r.tenant_network == *network && r.host == address) {
         return plain(Kind::Redis);
     }
@@ -251,23 +254,30 @@ fn allows(
         }
     }
     let classic = verdict.map(|(_, action)| action == Action::Allow);
-    let policy = policy_allows(world, direction, flow, network, at, far);
+    let [global, regional] =
+        [false, true].map(|regional| policy_allows(world, direction, flow, (network, regional), at, far));
     let first = world.networks[network].policy_first;
-    let [one, other] = if first { [policy, classic] } else { [classic, policy] };
-    one.or(other).unwrap_or(direction == Direction::Egress)
+    let [one, other, last] = if first { [global, regional, classic] } else { [classic, global, regional] };
+    one.or(other).or(last).unwrap_or(direction == Direction::Egress)
 }
 
-/// What the network's firewall policy says, if anything.
+/// What the network's global firewall policy says, or the one of the end's region, if anything.
 fn policy_allows(
     world: &World,
     direction: Direction,
     flow: &Flow,
-    network: &NetworkKey,
+    (network, regional): (&NetworkKey, bool),
     at: &End,
     far: IpAddr,
 ) -> Option<bool> {
-    let acts = |policy: &&std::sync::Arc<FirewallPolicy>| policy.associations.values().any(|n| n == network);
-    let policy = world.firewall_policies.values().find(acts)?;
+    let acts = |(key, policy): &(&FirewallPolicyKey, &std::sync::Arc<FirewallPolicy>)| {
+        let here = match &key.region {
+            Some(region) => regional && at.region.as_ref() == Some(region),
+            None => !regional,
+        };
+        here && policy.associations.values().any(|n| n == network)
+    };
+    let (_, policy) = world.firewall_policies.iter().find(acts)?;
     let mut priorities: Vec<u32> = policy.rules.keys().copied().collect();
     priorities.sort();
     for priority in priorities {

@@ -91,7 +91,7 @@ fn rule(networks: &'static [&'static str]) -> impl Strategy<Value = String> {
 
 /// A line about firewall policies.
 fn policy() -> impl Strategy<Value = String> {
-    let name = || select(&["p", "q"][..]);
+    let name = || select(&["p", "q", "p@us-central1", "q@europe-west1"][..]);
     let far = far_ranges;
     let rule = (
         name(),
@@ -218,7 +218,7 @@ fn build(lines: &[String]) -> World {
         network vpc-3\nsubnet c vpc-3 10.3.0.0/24\nvm c c
         network vpc-4\nsubnet d vpc-4 10.1.0.0/16\nvm d d
         allow open-1 vpc-1 all priority=65534\nallow open-2 vpc-2 all priority=65534
-        policy p\npolicy q\nassociate p at-vpc-1 vpc-1
+        policy p\npolicy q\npolicy p@us-central1\npolicy q@europe-west1\nassociate p at-vpc-1 vpc-1
         allow web-3 vpc-3 tcp:80\nallow open-4 vpc-4 udp,icmp
         redis r vpc-3\nsubnet e vpc-3 172.17.0.0/24\nvm e e
         reserve x external\nreserve y external

@@ -17,7 +17,7 @@ const SETUP: &str = "project project-1
 fn a_policy_acts_where_it_is_associated() {
     let setup = world(SETUP);
     let acting = |world: &World, at: &str| {
-        firewall_policy::of_network(world, &network(at)).map(|(key, _)| key.name.clone())
+        firewall_policy::of_network(world, &network(at), None).map(|(key, _)| key.name.clone())
     };
     assert_eq!((acting(&setup, "vpc-1"), acting(&setup, "vpc-2")), (Some("p".into()), None));
     let moved = then(&setup, "associate q at vpc-1 replace", 0);

@@ -107,8 +107,9 @@ fn firewall(text: &str) -> FirewallKey {
 }
 
 fn policy(text: &str) -> FirewallPolicyKey {
+    let (text, region) = text.split_once('@').map_or((text, None), |(text, region)| (text, Some(region)));
     let (project, name) = place(text);
-    FirewallPolicyKey::new(project, name)
+    FirewallPolicyKey { region: region.map(str::to_owned), ..FirewallPolicyKey::global(project, name) }
 }
 
 /// `r-1` of the tests' region.

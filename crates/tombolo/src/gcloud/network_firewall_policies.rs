@@ -1,4 +1,4 @@
-//! `compute network-firewall-policies`: global policies.
+//! `compute network-firewall-policies`: global policies, and those of a region.
 
 use super::args::{AllNamed, Body, List, Listed, Named, either};
 use super::client::encode;
@@ -16,7 +16,7 @@ pub(crate) enum Verb {
     #[command(after_help = "Example:\n  tombolo compute network-firewall-policies create policy-1 --global")]
     Create(Create),
     /// List policies
-    #[command(after_help = "Example:\n  tombolo compute network-firewall-policies list --global")]
+    #[command(after_help = "Example:\n  tombolo compute network-firewall-policies list --region us-central1")]
     List(ListAll),
     /// Show a policy with its rules
     #[command(
@@ -34,13 +34,43 @@ pub(crate) enum Verb {
     Associations(Associations),
 }
 
+/// Where a policy is.
+#[derive(Debug, clap::Args)]
+struct Scope {
+    /// Everywhere
+    #[arg(long, conflicts_with = "region")]
+    global: bool,
+    /// In this region
+    #[arg(long)]
+    region: Option<String>,
+}
+
+impl Scope {
+    /// gcloud wants to be told whether a policy is global or regional.
+    fn collection(&self, session: &Session<'_>) -> Result<String> {
+        collection(session, self.global, self.region.as_deref(), ["--global", "--region"])
+    }
+}
+
+fn collection(session: &Session<'_>, global: bool, region: Option<&str>, flags: [&str; 2]) -> Result<String> {
+    match (global, region) {
+        (true, _) => session.compute("global/firewallPolicies"),
+        (false, Some(region)) => {
+            session.compute(&format!("regions/{}/firewallPolicies", encode(last(region))))
+        }
+        (false, None) => {
+            let expected = format!("Exactly one of ({}) must be specified.", flags.join(" | "));
+            Err(Usage(expected).into())
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Create {
     /// Its name
     name: String,
-    /// It is a global one; there are no others here
-    #[arg(long)]
-    global: bool,
+    #[command(flatten)]
+    scope: Scope,
     /// What it is for
     #[arg(long)]
     description: Option<String>,
@@ -48,9 +78,8 @@ pub(crate) struct Create {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListAll {
-    /// The global ones; there are no others here
-    #[arg(long)]
-    global: bool,
+    #[command(flatten)]
+    scope: Scope,
     #[command(flatten)]
     listed: Listed,
 }
@@ -59,18 +88,16 @@ pub(crate) struct ListAll {
 pub(crate) struct One {
     #[command(flatten)]
     named: Named,
-    /// It is a global one; there are no others here
-    #[arg(long)]
-    global: bool,
+    #[command(flatten)]
+    scope: Scope,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct All {
     #[command(flatten)]
     named: AllNamed,
-    /// They are global ones; there are no others here
-    #[arg(long)]
-    global: bool,
+    #[command(flatten)]
+    scope: Scope,
 }
 
 /// What to do with rules.
@@ -113,9 +140,12 @@ struct Of {
     /// The policy
     #[arg(long)]
     firewall_policy: String,
-    /// It is a global one; there are no others here
-    #[arg(long)]
+    /// It is a global one
+    #[arg(long, conflicts_with = "firewall_policy_region")]
     global_firewall_policy: bool,
+    /// It is one of this region
+    #[arg(long, value_name = "REGION")]
+    firewall_policy_region: Option<String>,
 }
 
 /// What a rule does with what it matches.
@@ -215,62 +245,51 @@ pub(crate) struct Dissociate {
 
 impl Verb {
     pub(crate) fn run(&self, session: &Session<'_>) -> Result<()> {
-        let collection = session.compute("global/firewallPolicies")?;
         match self {
-            Verb::Create(Create { name, description, global }) => {
-                global_only(*global, "--global")?;
+            Verb::Create(Create { name, description, scope }) => {
                 let body = Body::default()
                     .with("name", name.as_str())
                     .maybe("description", description.as_deref())
                     .json();
-                session.show_all(session.create(&collection, vec![body])?, TABLE)
+                session.show_all(session.create(&scope.collection(session)?, vec![body])?, TABLE)
             }
-            Verb::List(ListAll { listed, .. }) => {
-                session.show_list(session.list(&collection, "items", listed)?, listed, TABLE)
+            Verb::List(ListAll { listed, scope }) => {
+                let found = session.list(&scope.collection(session)?, "items", listed)?;
+                session.show_list(found, listed, TABLE)
             }
-            Verb::Describe(One { named, global }) => {
-                global_only(*global, "--global")?;
-                session.show(session.client.get(&format!("{collection}/{}", encode(&named.name)))?)
+            Verb::Describe(One { named, scope }) => {
+                let path = format!("{}/{}", scope.collection(session)?, encode(&named.name));
+                session.show(session.client.get(&path)?)
             }
-            Verb::Delete(All { named, global }) => {
-                global_only(*global, "--global")?;
-                session.delete("firewall policies", &collection, &named.names)
+            Verb::Delete(All { named, scope }) => {
+                session.delete("firewall policies", &scope.collection(session)?, &named.names)
             }
-            Verb::Rules(rules) => rules.run(session, &collection),
-            Verb::Associations(associations) => associations.run(session, &collection),
-        }
-    }
-}
-
-/// gcloud wants to be told whether a policy is global or regional.
-fn global_only(said: bool, flag: &str) -> Result<()> {
-    match said {
-        true => Ok(()),
-        false => {
-            Err(Usage(format!("argument {flag}: Must be specified: regional policies are not supported."))
-                .into())
+            Verb::Rules(rules) => rules.run(session),
+            Verb::Associations(associations) => associations.run(session),
         }
     }
 }
 
 impl Of {
     /// A method of the policy.
-    fn path(&self, collection: &str, method: &str) -> Result<String> {
-        global_only(self.global_firewall_policy, "--global-firewall-policy")?;
+    fn path(&self, session: &Session<'_>, method: &str) -> Result<String> {
+        let flags = ["--global-firewall-policy", "--firewall-policy-region"];
+        let region = self.firewall_policy_region.as_deref();
+        let collection = collection(session, self.global_firewall_policy, region, flags)?;
         Ok(format!("{collection}/{}/{method}", encode(last(&self.firewall_policy))))
     }
 }
 
 impl Rules {
-    fn run(&self, session: &Session<'_>, collection: &str) -> Result<()> {
+    fn run(&self, session: &Session<'_>) -> Result<()> {
         let path = |At { priority, of }: &At, method: &str| -> Result<String> {
-            Ok(format!("{}?priority={priority}", of.path(collection, method)?))
+            Ok(format!("{}?priority={priority}", of.path(session, method)?))
         };
         match self {
             Rules::Create(rule) => {
                 let body = Body::default().with("priority", rule.at.priority);
                 let body = rule.add(body)?.json();
-                session.update(Method::POST, &rule.at.of.path(collection, "addRule")?, Some(body)).map(drop)
+                session.update(Method::POST, &rule.at.of.path(session, "addRule")?, Some(body)).map(drop)
             }
             Rules::Update(rule) => {
                 let body = rule.add(Body::default())?;
@@ -319,7 +338,7 @@ fn config(text: &String) -> Value {
 }
 
 impl Associations {
-    fn run(&self, session: &Session<'_>, collection: &str) -> Result<()> {
+    fn run(&self, session: &Session<'_>) -> Result<()> {
         match self {
             Associations::Create(Associate { of, network, name, replace_association_on_target }) => {
                 let target = session.network(network)?;
@@ -327,11 +346,11 @@ impl Associations {
                 let body = Body::default().with("name", name).with("attachmentTarget", target).json();
                 let replace =
                     if *replace_association_on_target { "?replaceExistingAssociation=true" } else { "" };
-                let path = format!("{}{replace}", of.path(collection, "addAssociation")?);
+                let path = format!("{}{replace}", of.path(session, "addAssociation")?);
                 session.update(Method::POST, &path, Some(body)).map(drop)
             }
             Associations::Delete(Dissociate { of, name }) => {
-                let path = format!("{}?name={}", of.path(collection, "removeAssociation")?, encode(name));
+                let path = format!("{}?name={}", of.path(session, "removeAssociation")?, encode(name));
                 session.update(Method::POST, &path, None).map(drop)
             }
         }

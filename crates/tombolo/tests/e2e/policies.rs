@@ -78,3 +78,31 @@ fn a_policy_decides_in_its_turn() {
         home.down();
     });
 }
+
+#[test]
+fn a_regions_policy_comes_after_the_global_one_and_acts_there_alone() {
+    as_each_user(|home| {
+        home.up(&home.write("lab.yaml", LAB));
+        compute(home, "firewall-rules update ping --disabled");
+        let policies = |words: &str| compute(home, &format!("network-firewall-policies {words}"));
+        let icmp = "--direction INGRESS --src-ip-ranges 10.0.0.0/8 --layer4-configs icmp";
+        assert!(!pings(home, "default-deny-ingress"));
+        for (name, region, action) in [("here", "us-central1", "allow"), ("there", "europe-west1", "deny")] {
+            policies(&format!("create {name} --region {region}"));
+            let of = format!("--firewall-policy {name} --firewall-policy-region {region}");
+            policies(&format!("rules create 5 {of} --action {action} {icmp}"));
+            policies(&format!("associations create {of} --network vpc-1"));
+        }
+        assert!(pings(home, "us-central1/here/5"));
+        policies("create all --global");
+        let of = "--firewall-policy all --global-firewall-policy";
+        policies(&format!("rules create 10 {of} --action deny --enable-logging {icmp}"));
+        policies(&format!("associations create {of} --network vpc-1"));
+        assert!(!pings(home, "all/10"), "the global policy comes first");
+        policies(&format!("rules update 10 {of} --action goto_next --no-enable-logging"));
+        assert!(pings(home, "us-central1/here/5"), "and leaves it to the region's");
+        let exported = home.run(&["export"]).exits(0);
+        assert!(exported.contains("region: europe-west1"), "{exported}");
+        home.down();
+    });
+}
