@@ -13,8 +13,9 @@ use std::sync::Arc;
 use tombolo_model::{
     Action, Change, ConnectMode, Direction, Endpoint, Exchange, FirewallKey, FirewallSpec, Forward,
     ForwardSpec, ForwardingRule, ForwardingRuleKey, ForwardingRuleSpec, InstanceKey, InstanceSpec, L4,
-    NetworkKey, NicSpec, PeeringSpec, PeeringState, PortRange, Protocol, Purpose, RedisKey, RedisSpec,
-    StackType, Subnetwork, SubnetworkKey, Timestamp, World, redis,
+    NatRanges, NatSources, NatSpec, NetworkKey, NicSpec, PeeringSpec, PeeringState, PolicyRule, PortRange,
+    Protocol, Purpose, RedisKey, RedisSpec, RouterKey, RouterSpec, StackType, Subnetwork, SubnetworkKey,
+    Timestamp, World, firewall_policy, redis,
 };
 
 /// A way to make a flow reachable.
@@ -38,10 +39,13 @@ pub fn fixes(world: &World, found: &Trace, now: Timestamp) -> Vec<Fix> {
         return Vec::new();
     }
     let fabric = compile(world);
-    let mut candidates =
-        vec![open_gates(world, &found.flow, Vec::new(), now), external(world, &fabric, found, now)];
-    candidates.push(endpoint(world, found, now));
-    candidates.push(global_access(world, found, now));
+    let mut candidates = vec![
+        open_gates(world, &found.flow, Vec::new(), now),
+        external(world, &fabric, found, now),
+        nat(world, &fabric, found, now),
+        endpoint(world, found, now),
+        global_access(world, found, now),
+    ];
     if let Some((target, nic)) = destination(&fabric, &found.flow) {
         candidates.push(peer(world, &fabric, &found.flow, target, now));
         if let Owner::Redis(key) = &nic.owner {
@@ -82,7 +86,8 @@ fn open_gates(world: &World, flow: &Flow, first: Vec<Change>, now: Timestamp) ->
         if seen.cause().is_none() {
             break;
         }
-        let rule = Change::FirewallInsert(allow_rule(&fixed, &seen)?);
+        let in_policy = policy_rule(&fixed, &seen);
+        let rule = in_policy.or_else(|| allow_rule(&fixed, &seen).map(Change::FirewallInsert))?;
         fixed = fixed.apply(&rule, now).ok()?;
         changes.push(rule);
     }
@@ -170,17 +175,88 @@ fn global_access(world: &World, found: &Trace, now: Timestamp) -> Option<Fix> {
     Some(Fix { title, ..fix })
 }
 
-/// `ingress to vm-2 from 10.1.0.0/16`
+/// A NAT gateway for the interface's network and region, where it has no way to the internet.
+fn nat(world: &World, fabric: &Fabric, found: &Trace, now: Timestamp) -> Option<Fix> {
+    let flow = &found.flow;
+    let nic = fabric.networks.get(&flow.network)?.nics.get(&flow.nic)?;
+    let Owner::Instance(key) = &nic.owner else { return None };
+    if found.cause() != Some(Cause::NoExternalAddress) || nic.external.is_some() || nic.nat.is_some() {
+        return None;
+    }
+    let region = &world.instances.get(key)?.nics.get(usize::from(nic.index))?.subnetwork.region;
+    let (project, base) = (&flow.network.project, format!("{}-router", flow.network.name));
+    let name = |n: u32| if n == 0 { base.clone() } else { format!("{base}-{n}") };
+    let key =
+        (0..).map(|n| RouterKey::new(project, region, name(n))).find(|k| !world.routers.contains_key(k))?;
+    let sources = NatSources::AllSubnetworks(NatRanges::All);
+    let gateway = NatSpec { name: "nat".into(), addresses: None, sources, min_ports_per_vm: None };
+    let spec = RouterSpec { key, network: flow.network.clone(), nats: vec![gateway] };
+    let fix = open_gates(world, flow, vec![Change::RouterInsert(spec)], now)?;
+    let rules = fix.changes.len() - 1;
+    let what = format!("Cloud NAT for {} in {region}", flow.network.name);
+    let title = if rules == 0 { what } else { format!("{what} + allow {flow}") };
+    Some(Fix { title, ..fix })
+}
+
+/// `ingress rule in vpc-1, 10.1.0.0/16`
 fn rule_title(change: &Change) -> Option<String> {
-    let Change::FirewallInsert(rule) = change else { return None };
-    let (way, ranges) = match rule.direction {
-        Direction::Ingress => ("ingress", &rule.source_ranges),
-        Direction::Egress => ("egress", &rule.destination_ranges),
+    let (direction, place, ranges, priority) = match change {
+        Change::FirewallInsert(rule) => {
+            let ranges = match rule.direction {
+                Direction::Ingress => &rule.source_ranges,
+                Direction::Egress => &rule.destination_ranges,
+            };
+            let priority = (rule.priority != 1000).then_some(u32::from(rule.priority));
+            (rule.direction, rule.network.name.clone(), ranges, priority)
+        }
+        Change::PolicyRuleSet { policy, priority, rule, .. } => {
+            (rule.direction, format!("policy {}", policy.name), &rule.ranges, Some(*priority))
+        }
+        _ => return None,
     };
+    let way = if direction == Direction::Ingress { "ingress" } else { "egress" };
     let ranges: Vec<_> = ranges.iter().map(ToString::to_string).collect();
-    let priority =
-        if rule.priority == 1000 { String::new() } else { format!(", priority {}", rule.priority) };
-    Some(format!("{way} rule in {}, {}{priority}", rule.network.name, ranges.join(",")))
+    let priority = priority.map_or_else(String::new, |priority| format!(", priority {priority}"));
+    Some(format!("{way} rule in {place}, {}{priority}", ranges.join(",")))
+}
+
+/// The rule before that of a firewall policy at which the trace ends; `None` where it ends elsewhere.
+fn policy_rule(world: &World, seen: &Trace) -> Option<Change> {
+    let step = seen.steps.last()?;
+    let direction = match step.state {
+        State::ApplyIngressFirewallRule => Direction::Ingress,
+        State::ApplyEgressFirewallRule => Direction::Egress,
+        _ => return None,
+    };
+    // A policy's rule goes by the policy, with its region if it has one, and its priority; no other rule has a slash in its name.
+    let (policy, decided) = step.what.rsplit_once('/')?;
+    let (region, name) =
+        policy.rsplit_once('/').map_or((None, policy), |(region, name)| (Some(region), name));
+    let decided: u32 = decided.parse().ok()?;
+    let mut acting = firewall_policy::all_of_network(world, &step.network);
+    let (key, policy) = acting.find(|(key, _)| key.name == name && key.region.as_deref() == region)?;
+    let priority = (0..decided).rev().find(|priority| !policy.rules.contains_key(priority))?;
+    let flow = &seen.flow;
+    let far = if direction == Direction::Ingress { flow.source } else { flow.destination };
+    let rule = PolicyRule {
+        name: String::new(),
+        description: String::new(),
+        action: Action::Allow,
+        direction,
+        matches: vec![exactly(flow)],
+        ranges: [range_of(world, far)].into(),
+        target_service_accounts: Default::default(),
+        disabled: false,
+        logging: false,
+    };
+    Some(Change::PolicyRuleSet { policy: key.clone(), priority, rule, replace: false })
+}
+
+/// The flow's protocol and port.
+fn exactly(flow: &Flow) -> L4 {
+    let protocol = Protocol::Number(flow.protocol);
+    let port = PortRange { first: flow.port, last: flow.port };
+    L4::new(protocol, if protocol.has_ports() { vec![port] } else { Vec::new() })
 }
 
 /// The rule that opens the gate at which the trace ends; `None` where it ends elsewhere, or in a network whose
@@ -211,9 +287,6 @@ fn allow_rule(world: &World, seen: &Trace) -> Option<FirewallSpec> {
 
 /// A rule in `network` that allows the flow's protocol and port, with a name that is free.
 fn allow(world: &World, network: &NetworkKey, flow: &Flow, priority: u16) -> FirewallSpec {
-    let protocol = Protocol::Number(flow.protocol);
-    let ports =
-        if protocol.has_ports() { vec![PortRange { first: flow.port, last: flow.port }] } else { Vec::new() };
     let base = format!("allow-{}", flow.to_string().replace('/', "-"));
     let key = |n: u32| {
         let name = if n == 0 { base.clone() } else { format!("{base}-{n}") };
@@ -221,7 +294,7 @@ fn allow(world: &World, network: &NetworkKey, flow: &Flow, priority: u16) -> Fir
     };
     let key = (0..).map(key).find(|k| !world.firewalls.contains_key(k)).unwrap_or_else(|| key(0));
     let mut rule = FirewallSpec::new(key, network.clone());
-    (rule.action, rule.priority, rule.matches) = (Action::Allow, priority, vec![L4::new(protocol, ports)]);
+    (rule.action, rule.priority, rule.matches) = (Action::Allow, priority, vec![exactly(flow)]);
     rule
 }
 
@@ -271,7 +344,7 @@ fn peer(world: &World, fabric: &Fabric, flow: &Flow, target: &NetworkKey, now: T
         _ => format!("a peering between {} and {}", flow.network.name, target.name),
     };
     let fix = open_gates(world, flow, sides, now)?;
-    let rules = fix.changes.iter().filter(|c| matches!(c, Change::FirewallInsert(_))).count();
+    let rules = fix.changes.iter().filter(|c| is_rule(c)).count();
     let title = if rules == 0 { what } else { format!("{what} + allow {flow}") };
     Some(Fix { title, ..fix })
 }
@@ -379,16 +452,22 @@ fn impossible(fabric: &Fabric, flow: &Flow) -> Option<Fix> {
     Some(Fix { title, cost, possible: false, changes: Vec::new(), opens: Vec::new() })
 }
 
+/// Whether it is a firewall rule, of a network or of a policy.
+fn is_rule(change: &Change) -> bool {
+    matches!(change, Change::FirewallInsert(_) | Change::PolicyRuleSet { .. })
+}
+
 /// `1 VM, 1 rule`
 fn count(changes: &[Change]) -> String {
     type Kind = fn(&Change) -> bool;
-    let kinds: [(&str, Kind); 6] = [
+    let kinds: [(&str, Kind); 7] = [
         ("endpoint", |c| matches!(c, Change::ForwardingRuleInsert(_))),
         ("flag", |c| matches!(c, Change::ForwardingRuleSetGlobal { .. })),
         ("address", |c| matches!(c, Change::AccessConfigAdd { .. })),
         ("VM", |c| matches!(c, Change::InstanceInsert(_))),
         ("peering", |c| matches!(c, Change::PeeringAdd(_) | Change::PeeringUpdate { .. })),
-        ("rule", |c| matches!(c, Change::FirewallInsert(_))),
+        ("router", |c| matches!(c, Change::RouterInsert(_))),
+        ("rule", is_rule),
     ];
     let counted = kinds.iter().filter_map(|(name, is)| {
         let n = changes.iter().filter(|c| is(c)).count();

@@ -56,6 +56,18 @@ fn traces_read_as_they_should() {
             "vm-1 -> 10.2.0.2 tcp/80",
             None,
         ),
+        (
+            "policy",
+            &[
+                PEERED,
+                INTERNAL,
+                "policy p\npolicy-rule p 10 deny icmp ingress ranges=10.0.0.0/8\npolicy-rule p 9 deny tcp:9 ingress \
+                 ranges=10.0.0.0/8\nassociate p on-2 vpc-2\npolicy-first vpc-2",
+            ],
+            "vm-1 -> 10.2.0.2 icmp",
+            None,
+        ),
+        ("no-way-out", &["vm vm-3 subnet-1"], "vm-1 -> 203.0.113.2 tcp/443", None),
         ("egress", &[PEERED, "deny no-out vpc-1 all egress"], "vm-1 -> 10.2.0.2 tcp/80", None),
         ("reachable", &[PEERED, INTERNAL], "vm-1 -> 10.2.0.2 icmp", Some(Packets { sent: 3, delivered: 3 })),
         ("endpoint", &[ENDPOINT], "vm-1 -> 10.1.0.9 tcp/6379", Some(Packets { sent: 3, delivered: 3 })),
