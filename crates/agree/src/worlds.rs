@@ -320,7 +320,7 @@ impl Maker<'_> {
         let own: Vec<SubnetworkKey> = own.map(|(key, _)| key.clone()).collect();
         let key = RouterKey::new(PROJECT, REGION, format!("{}-router", network.name));
         let reserved =
-            [0, 1].map(|i| AddressKey::regional(PROJECT, REGION, &format!("{}-nat-{i}", network.name)));
+            [0, 1].map(|i| AddressKey::regional(PROJECT, REGION, format!("{}-nat-{i}", network.name)));
         for key in &reserved {
             let (key, reserve) = (key.clone(), Reserve::External { address: None });
             self.try_change(&Change::AddressInsert(AddressSpec { key, reserve }));

@@ -56,7 +56,7 @@ fn collection(session: &Session<'_>, global: bool, region: Option<&str>, flags: 
     match (global, region) {
         (true, _) => session.compute("global/firewallPolicies"),
         (false, Some(region)) => {
-            session.compute(&format!("regions/{}/firewallPolicies", encode(last(region))))
+            session.compute(format!("regions/{}/firewallPolicies", encode(last(region))))
         }
         (false, None) => {
             let expected = format!("Exactly one of ({}) must be specified.", flags.join(" | "));
