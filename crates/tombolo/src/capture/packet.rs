@@ -1,7 +1,7 @@
 //! A frame in a line, or as JSON. Pure.
 
 use etherparse::icmpv4::{TYPE_DEST_UNREACH, TYPE_ECHO_REPLY, TYPE_ECHO_REQUEST, TYPE_TIME_EXCEEDED};
-use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
+use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice, icmpv6};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 use std::fmt;
@@ -122,6 +122,17 @@ fn ip(packet: &LaxSlicedPacket<'_>) -> Option<Ip> {
             };
             (None, detail, icmp.payload().len())
         }
+        Some(TransportSlice::Icmpv6(icmp)) => {
+            let detail = match icmp.type_u8() {
+                icmpv6::TYPE_ECHO_REQUEST => "echo request".to_owned(),
+                icmpv6::TYPE_ECHO_REPLY => "echo reply".to_owned(),
+                icmpv6::TYPE_DST_UNREACH => format!("unreachable, code {}", icmp.code_u8()),
+                icmpv6::TYPE_PACKET_TOO_BIG => "packet too big".to_owned(),
+                icmpv6::TYPE_TIME_EXCEEDED => "time exceeded".to_owned(),
+                other => format!("type {other}, code {}", icmp.code_u8()),
+            };
+            (None, detail, icmp.payload().len())
+        }
         _ => (None, String::new(), behind),
     };
     let protocol = Protocol::Number(number).to_string();
@@ -162,6 +173,7 @@ impl fmt::Display for Packet {
 mod tests {
     use super::*;
     use etherparse::PacketBuilder;
+    use std::net::Ipv6Addr;
 
     fn read(frame: &[u8]) -> Packet {
         let time = "2026-11-26T16:20:01.000123456Z".parse().unwrap();
@@ -171,11 +183,14 @@ mod tests {
     #[test]
     fn frames_in_a_line() {
         let ip = || PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 1, 0, 2], [10, 2, 0, 3], 64);
-        let mut frames = vec![Vec::new(); 5];
+        let mut frames = vec![Vec::new(); 6];
         ip().tcp(40_312, 6379, 1, 1).syn().write(&mut frames[0], b"").unwrap();
         ip().tcp(40_312, 6379, 1, 1).psh().ack(7).write(&mut frames[1], b"PING\r\n").unwrap();
         ip().udp(53, 5353).write(&mut frames[2], b"four").unwrap();
         ip().icmpv4_echo_request(1, 2).write(&mut frames[3], b"").unwrap();
+        let (from, to) = ("fd20::2".parse::<Ipv6Addr>().unwrap(), "fd20::3".parse::<Ipv6Addr>().unwrap());
+        let ip6 = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv6(from.octets(), to.octets(), 64);
+        ip6.icmpv6_echo_request(1, 2).write(&mut frames[5], b"").unwrap();
         frames[4] = [&[2; 6][..], &[4; 6], &[0x88, 0xcc], b"lldp"].concat();
         let both = "16:20:01.000123  out  ";
         for (frame, expected) in frames.iter().zip([
@@ -184,6 +199,7 @@ mod tests {
             "10.1.0.2:53            →  10.2.0.3:5353          udp, 4 bytes",
             "10.1.0.2               →  10.2.0.3               icmp echo request, 0 bytes",
             "ethertype 0x88cc, 18 bytes",
+            "fd20::2                →  fd20::3                58 echo request, 0 bytes",
         ]) {
             assert_eq!(read(frame).to_string(), format!("{both}{expected}"));
         }

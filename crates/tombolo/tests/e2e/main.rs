@@ -6,6 +6,7 @@ mod capture;
 mod check;
 mod clients;
 mod demo;
+mod dual_stack;
 mod exec;
 mod fault;
 mod firewall;
