@@ -497,7 +497,9 @@ fn leak(fabric: &Fabric) -> Desired {
             let far = fabric.networks[near].peers.iter().filter(|far| *far != key);
             for range in far.flat_map(|far: &NetworkKey| &fabric.networks[far].ranges) {
                 let via = router.routes.iter().find_map(|route| match &route.via {
-                    RouteVia::Gateway(link, gateway) if *link == peering_link(near) => {
+                    RouteVia::Gateway(link, gateway)
+                        if *link == peering_link(near) && gateway.is_ipv4() == range.addr().is_ipv4() =>
+                    {
                         Some(RouteVia::Gateway(link.clone(), *gateway))
                     }
                     _ => None,

@@ -378,6 +378,22 @@ impl Maker<'_> {
             let policy = policy.clone();
             self.try_change(&Change::PolicyRuleSet { policy, priority, rule, replace: false });
         }
+        // What an earlier rule leaves to what comes after the policy would be this one's, if it stayed.
+        if self.chance(40) {
+            let rule = PolicyRule {
+                name: String::new(),
+                description: String::new(),
+                action: self.pick(&[Action::Allow, Action::Deny]),
+                direction: self.pick(&[Direction::Ingress, Direction::Egress]),
+                matches: vec![L4::all_of(Protocol::All)],
+                ranges: [IpNet::V4(Ipv4Net::default())].into(),
+                target_service_accounts: BTreeSet::new(),
+                disabled: false,
+                logging: false,
+            };
+            let policy = policy.clone();
+            self.try_change(&Change::PolicyRuleSet { policy, priority: 9, rule, replace: false });
+        }
         let policies: Vec<FirewallPolicyKey> = self.world.firewall_policies.keys().cloned().collect();
         let policy = if self.chance(20) { self.pick(&policies) } else { policy };
         self.try_change(&Change::PolicyAssociate {

@@ -21,7 +21,8 @@ fn trace_and_packets_agree_on_ten_worlds() {
 #[test]
 fn every_mutant_is_caught() {
     for (mutant, _) in tombolo_agree::MUTANTS {
-        let output = agree(&["--worlds", "60", "--seed", "1", "--mutant", mutant]);
+        // The run ends with the first disagreement, which nearly all have within 20 worlds.
+        let output = agree(&["--worlds", "250", "--seed", "1", "--mutant", mutant]);
         let text = String::from_utf8_lossy(&output.stdout);
         let all = format!("{mutant}: {text}{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(output.status.code(), Some(1), "{all}");
