@@ -297,10 +297,9 @@ impl<T: Socket> Ring<T> {
             missing += 1;
         }
         let (first_sent, first) = (sent.len(), events.len());
-        match missing {
-            0 => self.enter(1, timeout)?,
-            _ => self.enter(missing, None)?,
-        }
+        // Sends are over as they are submitted. To wait for all of them would have the kernel look at as many
+        // sockets too, and there would not be buffers for all that these bring.
+        self.enter(1, if missing == 0 { timeout } else { None })?;
         let mut came = self.collect(sent, events)?;
         // Sends are tried as they are submitted. Should any not be over, its bytes are still in use.
         while sent.len() - first_sent < missing {
