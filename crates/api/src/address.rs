@@ -1,7 +1,6 @@
 //! Reserved addresses: `compute.addresses.*` and `compute.globalAddresses.*`.
 
 use crate::failure::Failure;
-use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, links, list, project, zone};
 use serde_json::{Value, json};
@@ -60,10 +59,6 @@ fn key(call: &Call<'_>) -> AddressKey {
 
 fn find<'w>(world: &'w World, key: &AddressKey) -> Result<&'w Address, Failure> {
     world.addresses.get(key).map(|found| &**found).ok_or_else(|| Refusal::not_found(key).into())
-}
-
-fn scope(key: &AddressKey) -> Scope {
-    key.region.clone().map_or(Scope::Global, Scope::Region)
 }
 
 fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -137,7 +132,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         Change::AddressInsert(AddressSpec { key: key.clone(), reserve }),
         Change::Describe { resource: key.to_string(), details },
     ];
-    Ok(Commit::compute(call, scope(&key), "insert", key, changes))
+    Ok(Commit::compute(call, "insert", key, changes))
 }
 
 fn network(call: &Call<'_>) -> Result<NetworkKey, Failure> {
@@ -162,14 +157,14 @@ fn subnetwork(call: &Call<'_>) -> Result<SubnetworkKey, Failure> {
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    Ok(Commit::compute(call, scope(&key), "delete", &key, vec![Change::AddressDelete(key.clone())]))
+    Ok(Commit::compute(call, "delete", &key, vec![Change::AddressDelete(key.clone())]))
 }
 
 fn set_labels(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     find(call.world(), &key)?;
     let change = details::labels(call, &key)?;
-    Ok(Commit::compute(call, scope(&key), "setLabels", key, vec![change]))
+    Ok(Commit::compute(call, "setLabels", key, vec![change]))
 }
 
 /// The address that a text says: itself, or the link to an address resource.

@@ -1,7 +1,6 @@
 //! Firewall rules: `compute.firewalls.*`.
 
 use crate::failure::Failure;
-use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, links, list, project};
 use serde_json::{Map, Value, json};
@@ -71,7 +70,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     let spec = spec(call.project(), key.clone(), call.body.as_object())?;
     let details = details::read(call, SAID, DERIVED)?;
     let changes = vec![Change::FirewallInsert(spec), Change::Describe { resource: key.to_string(), details }];
-    Ok(Commit::compute(call, Scope::Global, "insert", key, changes))
+    Ok(Commit::compute(call, "insert", key, changes))
 }
 
 /// PATCH: fields that are said replace the present ones.
@@ -111,12 +110,12 @@ fn replace(
         Change::FirewallUpdate(spec),
         Change::Describe { resource: key.to_string(), details: said.collect() },
     ];
-    Ok(Commit::compute(call, Scope::Global, kind, key, changes))
+    Ok(Commit::compute(call, kind, key, changes))
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    Ok(Commit::compute(call, Scope::Global, "delete", &key, vec![Change::FirewallDelete(key.clone())]))
+    Ok(Commit::compute(call, "delete", &key, vec![Change::FirewallDelete(key.clone())]))
 }
 
 /// The rule that a body says.

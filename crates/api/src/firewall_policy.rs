@@ -4,7 +4,6 @@
 //! countries, threat intelligence, address groups, the near end's range) is refused by the field's name.
 
 use crate::failure::Failure;
-use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, firewall, links, list, project, zone};
 use serde_json::{Map, Value, json};
@@ -66,10 +65,6 @@ fn key(call: &Call<'_>) -> FirewallPolicyKey {
     named(call, call.param("firewallPolicy"))
 }
 
-fn scope(key: &FirewallPolicyKey) -> Scope {
-    key.region.clone().map_or(Scope::Global, Scope::Region)
-}
-
 fn find<'w>(world: &'w World, key: &FirewallPolicyKey) -> Result<&'w FirewallPolicy, Failure> {
     let found = world.firewall_policies.get(key).map(|found| &**found);
     found.ok_or_else(|| Refusal::not_found(key).into())
@@ -107,7 +102,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         Change::FirewallPolicyInsert(key.clone()),
         Change::Describe { resource: key.to_string(), details },
     ];
-    Ok(Commit::compute(call, scope(&key), "insert", key, changes))
+    Ok(Commit::compute(call, "insert", key, changes))
 }
 
 /// PATCH: the description. Rules and associations have methods of their own.
@@ -115,12 +110,12 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = wire(call.world(), &key, find(call.world(), &key)?);
     let change = details::patch(call, &key, &present, SAID, DERIVED, &[])?;
-    Ok(Commit::compute(call, scope(&key), "patch", key, vec![change]))
+    Ok(Commit::compute(call, "patch", key, vec![change]))
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    Ok(Commit::compute(call, scope(&key), "delete", &key, vec![Change::FirewallPolicyDelete(key.clone())]))
+    Ok(Commit::compute(call, "delete", &key, vec![Change::FirewallPolicyDelete(key.clone())]))
 }
 
 fn add_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -156,7 +151,7 @@ fn patch_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn remove_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
     let (policy, priority) = (key(call), priority_of(call)?);
     let change = Change::PolicyRuleRemove { policy: policy.clone(), priority };
-    Ok(Commit::compute(call, scope(&policy), "removeRule", policy, vec![change]))
+    Ok(Commit::compute(call, "removeRule", policy, vec![change]))
 }
 
 fn get_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -173,7 +168,7 @@ fn set_rule(
 ) -> Result<Outcome, Failure> {
     let policy = key(call);
     let change = Change::PolicyRuleSet { policy: policy.clone(), priority, rule: rule(body)?, replace };
-    Ok(Commit::compute(call, scope(&policy), kind, policy, vec![change]))
+    Ok(Commit::compute(call, kind, policy, vec![change]))
 }
 
 /// The priority that the query names.
@@ -205,14 +200,14 @@ fn add_association(call: &Call<'_>) -> Result<Outcome, Failure> {
     let name = call.text("name").ok_or_else(|| Failure::required("name"))?.to_owned();
     let replace = call.flag("replaceExistingAssociation");
     let change = Change::PolicyAssociate { policy: policy.clone(), name, network, replace };
-    Ok(Commit::compute(call, scope(&policy), "addAssociation", policy, vec![change]))
+    Ok(Commit::compute(call, "addAssociation", policy, vec![change]))
 }
 
 fn remove_association(call: &Call<'_>) -> Result<Outcome, Failure> {
     let policy = key(call);
     let name = call.query("name").ok_or_else(|| Failure::required("name"))?.to_owned();
     let change = Change::PolicyDissociate { policy: policy.clone(), name };
-    Ok(Commit::compute(call, scope(&policy), "removeAssociation", policy, vec![change]))
+    Ok(Commit::compute(call, "removeAssociation", policy, vec![change]))
 }
 
 fn get_association(call: &Call<'_>) -> Result<Outcome, Failure> {

@@ -5,7 +5,6 @@
 //! for Google's own APIs are refused by name.
 
 use crate::failure::Failure;
-use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, address, details, links, list, project, zone};
 use serde_json::{Value, json};
@@ -64,10 +63,6 @@ fn find<'w>(world: &'w World, key: &ForwardingRuleKey) -> Result<&'w ForwardingR
     world.forwarding_rules.get(key).map(|found| &**found).ok_or_else(|| Refusal::not_found(key).into())
 }
 
-fn scope(call: &Call<'_>) -> Scope {
-    Scope::Region(call.param("region").to_owned())
-}
-
 fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
     project::require_compute(call)?;
     let key = key(call);
@@ -81,11 +76,11 @@ fn own<'c>(call: &'c Call<'_>) -> impl Iterator<Item = (&'c ForwardingRuleKey, V
 }
 
 fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
-    project::require_compute(call)?;
-    let region = zone::require_region(call)?;
-    let items = own(call).filter(|(key, _)| key.region == region).map(|(_, wire)| wire).collect();
-    let path = format!("projects/{}/regions/{region}/forwardingRules", call.project());
-    list::compute(call, "compute#forwardingRuleList", &path, items)
+    list::in_place(
+        call,
+        ("forwardingRule", "forwardingRules"),
+        own(call).map(|(key, wire)| (&*key.region, wire)),
+    )
 }
 
 fn aggregated(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -127,7 +122,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     let spec = ForwardingRuleSpec { key: key.clone(), network, subnetwork, address, to, global };
     let changes =
         vec![Change::ForwardingRuleInsert(spec), Change::Describe { resource: key.to_string(), details }];
-    Ok(Commit::compute(call, scope(call), "insert", key, changes))
+    Ok(Commit::compute(call, "insert", key, changes))
 }
 
 /// Refuses a field that says something.
@@ -271,7 +266,7 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let global = call.field(own).and_then(Value::as_bool);
     let set = global.map(|global| Change::ForwardingRuleSetGlobal { rule: key.clone(), global });
     let changes = set.into_iter().chain([described]).collect();
-    Ok(Commit::compute(call, scope(call), "patch", key, changes))
+    Ok(Commit::compute(call, "patch", key, changes))
 }
 
 fn set_target(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -283,19 +278,19 @@ fn set_target(call: &Call<'_>) -> Result<Outcome, Failure> {
         return Err(Failure::unsupported(what));
     };
     let changes = vec![Change::ForwardingRuleSetTarget { rule: key.clone(), target }];
-    Ok(Commit::compute(call, scope(call), "SetTarget", key, changes))
+    Ok(Commit::compute(call, "SetTarget", key, changes))
 }
 
 fn set_labels(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     find(call.world(), &key)?;
     let change = details::labels(call, &key)?;
-    Ok(Commit::compute(call, scope(call), "setLabels", key, vec![change]))
+    Ok(Commit::compute(call, "setLabels", key, vec![change]))
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    Ok(Commit::compute(call, scope(call), "delete", &key, vec![Change::ForwardingRuleDelete(key.clone())]))
+    Ok(Commit::compute(call, "delete", &key, vec![Change::ForwardingRuleDelete(key.clone())]))
 }
 
 /// Google's name of what a rule takes.

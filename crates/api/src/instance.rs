@@ -1,7 +1,6 @@
 //! Instances: `compute.instances.*`.
 
 use crate::failure::Failure;
-use crate::operation::Scope;
 use crate::outcome::{Commit, Effect, Outcome};
 use crate::{Call, Handlers, details, image, interface, links, list, project, zone};
 use serde_json::{Value, json};
@@ -77,11 +76,7 @@ fn own<'c>(call: &'c Call<'_>) -> impl Iterator<Item = (&'c InstanceKey, Value)>
 }
 
 fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
-    project::require_compute(call)?;
-    let zone = zone::require_zone(call)?;
-    let items = own(call).filter(|(key, _)| key.zone == zone).map(|(_, wire)| wire).collect();
-    let path = format!("projects/{}/zones/{zone}/instances", call.project());
-    list::compute(call, "compute#instanceList", &path, items)
+    list::in_place(call, ("instance", "instances"), own(call).map(|(key, wire)| (&*key.zone, wire)))
 }
 
 fn aggregated(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -128,7 +123,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         changes.extend(interface::additions(call, &key, index, nic)?);
     }
     changes.push(Change::Describe { resource: key.to_string(), details });
-    Ok(Commit::compute(call, scope(call), "insert", key, changes))
+    Ok(Commit::compute(call, "insert", key, changes))
 }
 
 fn check_machine_type(link: &str) -> Result<(), Failure> {
@@ -182,7 +177,7 @@ fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
              protected against deletion: {key}"
         )));
     }
-    Ok(Commit::compute(call, scope(call), "delete", &key, vec![Change::InstanceDelete(key.clone())]))
+    Ok(Commit::compute(call, "delete", &key, vec![Change::InstanceDelete(key.clone())]))
 }
 
 fn set_tags(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -191,7 +186,7 @@ fn set_tags(call: &Call<'_>) -> Result<Outcome, Failure> {
     details::fresh(call, "fingerprint", &links::fingerprint(&found.tags))?;
     let tags = strings(call.field("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default());
     let change = Change::InstanceSetTags { instance: key.clone(), tags };
-    Ok(Commit::compute(call, scope(call), "setTags", key, vec![change]))
+    Ok(Commit::compute(call, "setTags", key, vec![change]))
 }
 
 fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -199,29 +194,29 @@ fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
     let found = find(call.world(), &key)?;
     details::fresh(call, "fingerprint", &links::fingerprint(&found.metadata))?;
     let change = Change::InstanceSetMetadata { instance: key.clone(), metadata: metadata(Some(&call.body)) };
-    Ok(Commit::compute(call, scope(call), "setMetadata", key, vec![change]))
+    Ok(Commit::compute(call, "setMetadata", key, vec![change]))
 }
 
 fn start(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    Ok(Commit::compute(call, scope(call), "start", &key, vec![Change::InstanceStart(key.clone())]))
+    Ok(Commit::compute(call, "start", &key, vec![Change::InstanceStart(key.clone())]))
 }
 
 fn stop(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    Ok(Commit::compute(call, scope(call), "stop", &key, vec![Change::InstanceStop(key.clone())]))
+    Ok(Commit::compute(call, "stop", &key, vec![Change::InstanceStop(key.clone())]))
 }
 
 fn reset(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    Ok(Commit::compute(call, scope(call), "reset", &key, vec![Change::InstanceReset(key.clone())]))
+    Ok(Commit::compute(call, "reset", &key, vec![Change::InstanceReset(key.clone())]))
 }
 
 fn set_labels(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     find(call.world(), &key)?;
     let change = details::labels(call, &key)?;
-    Ok(Commit::compute(call, scope(call), "setLabels", key, vec![change]))
+    Ok(Commit::compute(call, "setLabels", key, vec![change]))
 }
 
 /// Shuts an instance's deletion off, or allows it.
@@ -230,7 +225,7 @@ fn set_deletion_protection(call: &Call<'_>) -> Result<Outcome, Failure> {
     find(call.world(), &key)?;
     let protect = call.query("deletionProtection").is_none() || call.flag("deletionProtection");
     let change = details::set(call.world(), &key, [("deletionProtection", json!(protect))]);
-    Ok(Commit::compute(call, scope(call), "setDeletionProtection", key, vec![change]))
+    Ok(Commit::compute(call, "setDeletionProtection", key, vec![change]))
 }
 
 fn set_machine_type(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -239,7 +234,7 @@ fn set_machine_type(call: &Call<'_>) -> Result<Outcome, Failure> {
     let machine = call.text("machineType").ok_or_else(|| Failure::required("machineType"))?;
     check_machine_type(machine)?;
     let change = details::set(call.world(), &key, [("machineType", json!(machine))]);
-    Ok(Commit::compute(call, scope(call), "setMachineType", key, vec![change]))
+    Ok(Commit::compute(call, "setMachineType", key, vec![change]))
 }
 
 /// What is not said goes back to what is shown of an instance that says nothing.
@@ -251,7 +246,7 @@ fn set_scheduling(call: &Call<'_>) -> Result<Outcome, Failure> {
         scheduling[name.as_str()] = value.clone();
     }
     let change = details::set(call.world(), &key, [("scheduling", scheduling)]);
-    Ok(Commit::compute(call, scope(call), "setScheduling", key, vec![change]))
+    Ok(Commit::compute(call, "setScheduling", key, vec![change]))
 }
 
 fn default_scheduling() -> Value {
@@ -269,7 +264,7 @@ fn set_service_account(call: &Call<'_>) -> Result<Outcome, Failure> {
     let email = call.text("email").filter(|email| !email.is_empty());
     let account = email.map(|email| read_account(Some(email), call.field("scopes").unwrap_or(&Value::Null)));
     let change = Change::InstanceSetServiceAccount { instance: key.clone(), account };
-    Ok(Commit::compute(call, scope(call), "setServiceAccount", key, vec![change]))
+    Ok(Commit::compute(call, "setServiceAccount", key, vec![change]))
 }
 
 /// What makes a VM can be changed only while it is none.
@@ -286,11 +281,6 @@ fn serial_output(call: &Call<'_>) -> Result<Outcome, Failure> {
     find(call.world(), &key)?;
     let start = call.query("start").and_then(|start| start.parse().ok()).unwrap_or_default();
     Ok(Outcome::Effect(Effect::SerialOutput { instance: key, start }))
-}
-
-/// Where operations on the call's instance are listed.
-pub(crate) fn scope(call: &Call<'_>) -> Scope {
-    Scope::Zone(call.param("zone").to_owned())
 }
 
 /// An instance on the wire.

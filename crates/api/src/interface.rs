@@ -149,14 +149,14 @@ fn index(call: &Call<'_>) -> Result<usize, Failure> {
 fn add_access(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = instance::key(call);
     let change = access(call, &key, index(call)?, &call.body)?;
-    Ok(Commit::compute(call, instance::scope(call), "addAccessConfig", key, vec![change]))
+    Ok(Commit::compute(call, "addAccessConfig", key, vec![change]))
 }
 
 fn delete_access(call: &Call<'_>) -> Result<Outcome, Failure> {
     let (key, nic) = (instance::key(call), index(call)?);
     let name = call.query("accessConfig").ok_or_else(|| Failure::required("accessConfig"))?.to_owned();
     let change = Change::AccessConfigDelete { instance: key.clone(), nic, name };
-    Ok(Commit::compute(call, instance::scope(call), "deleteAccessConfig", key, vec![change]))
+    Ok(Commit::compute(call, "deleteAccessConfig", key, vec![change]))
 }
 
 /// PATCH of an interface: its alias ranges, and IPv6 where it had none. Everything else is as it is, or refused.
@@ -182,7 +182,7 @@ fn update(call: &Call<'_>) -> Result<Outcome, Failure> {
         let aliases = aliases(nic, &call.body)?;
         changes.push(Change::AliasesSet { instance: key.clone(), nic, aliases });
     }
-    Ok(Commit::compute(call, instance::scope(call), "updateNetworkInterface", key, changes))
+    Ok(Commit::compute(call, "updateNetworkInterface", key, changes))
 }
 
 /// The rules that act in an interface's network: its own, and those of its firewall policy.

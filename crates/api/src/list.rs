@@ -1,11 +1,10 @@
 //! Lists: `filter`, `orderBy`, `maxResults` or `pageSize`, `pageToken`; and Compute's lists over all scopes.
 
-use crate::Call;
 use crate::failure::Failure;
 use crate::filter::Filter;
-use crate::links;
 use crate::methods::Api;
 use crate::outcome::Outcome;
+use crate::{Call, links, project, zone};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -89,6 +88,23 @@ pub(crate) fn compute(
     }
     list["selfLink"] = json!(links::link(path));
     Ok(Outcome::Reply(list))
+}
+
+/// A list of Compute's of the call's zone or region: those of `all`, each with its own, that are there. `one` and `many` are
+/// such as `router` and `routers`.
+pub(crate) fn in_place<'k>(
+    call: &Call<'_>,
+    (one, many): (&str, &str),
+    all: impl Iterator<Item = (&'k str, Value)>,
+) -> Result<Outcome, Failure> {
+    project::require_compute(call)?;
+    let (kind, place) = match call.param("zone") {
+        "" => ("regions", zone::require_region(call)?),
+        _ => ("zones", zone::require_zone(call)?),
+    };
+    let items = all.filter(|(at, _)| *at == place).map(|(_, wire)| wire).collect();
+    let path = format!("projects/{}/{kind}/{place}/{many}", call.project());
+    compute(call, &format!("compute#{one}List"), &path, items)
 }
 
 /// A list of Compute's over all scopes. `scopes` are such as `zones/z` or `global`, the empty ones too; `noun` is the

@@ -1,7 +1,6 @@
 //! Networks: `compute.networks.*`, and the peerings that are part of them.
 
 use crate::failure::Failure;
-use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, firewall_policy, ipv6, links, list, peering};
 use serde_json::{Value, json};
@@ -77,7 +76,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         vec![Change::NetworkInsert(spec), Change::Describe { resource: key.to_string(), details }];
     changes.extend(order(call, &key));
     changes.extend(ula(call, &key)?);
-    Ok(Commit::compute(call, Scope::Global, "insert", key, changes))
+    Ok(Commit::compute(call, "insert", key, changes))
 }
 
 /// PATCH: what is kept as said. What a network is made with stays.
@@ -92,7 +91,7 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
         merge_routing(details, &present[ROUTING]);
     }
     let changes = [change].into_iter().chain(order(call, &key)).chain(ula(call, &key)?).collect();
-    Ok(Commit::compute(call, Scope::Global, "patch", key, changes))
+    Ok(Commit::compute(call, "patch", key, changes))
 }
 
 /// The change of the order in which firewall policy and rules come, if the body says it.
@@ -141,7 +140,7 @@ fn effective_firewalls(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    Ok(Commit::compute(call, Scope::Global, "delete", &key, vec![Change::NetworkDelete(key.clone())]))
+    Ok(Commit::compute(call, "delete", &key, vec![Change::NetworkDelete(key.clone())]))
 }
 
 /// A network on the wire.

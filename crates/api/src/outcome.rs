@@ -74,14 +74,19 @@ enum Shape {
 pub(crate) type Render = fn(&World, &str) -> Value;
 
 impl Commit {
-    /// Changes to a resource of Compute. `kind` is the operation's type, such as `insert`; `target` the resource's path.
+    /// Changes to a resource of Compute. `kind` is the operation's type, such as `insert`; `target` the resource's path. The
+    /// operation is of the call's zone or region, if it has one.
     pub(crate) fn compute(
         call: &Call<'_>,
-        scope: Scope,
         kind: &str,
         target: impl ToString,
         changes: Vec<Change>,
     ) -> Outcome {
+        let scope = match (call.param("zone"), call.param("region")) {
+            ("", "") => Scope::Global,
+            ("", region) => Scope::Region(region.to_owned()),
+            (zone, _) => Scope::Zone(zone.to_owned()),
+        };
         Commit::outcome(call, scope, kind, target.to_string(), changes, Shape::Operation)
     }
 

@@ -1,7 +1,6 @@
 //! Peerings: the methods of networks that add, remove and change them.
 
 use crate::failure::Failure;
-use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, ipv6, links, list, network};
 use ipnet::Ipv4Net;
@@ -36,7 +35,7 @@ fn add(call: &Call<'_>) -> Result<Outcome, Failure> {
         peer,
         exchange: exchange(call, Exchange::default())?,
     };
-    Ok(Commit::compute(call, Scope::Global, "addPeering", local, vec![Change::PeeringAdd(spec)]))
+    Ok(Commit::compute(call, "addPeering", local, vec![Change::PeeringAdd(spec)]))
 }
 
 /// Changes what is said of a peering, and leaves the rest.
@@ -48,7 +47,7 @@ fn update(call: &Call<'_>) -> Result<Outcome, Failure> {
     // A name that there is not is refused with the change.
     let exchange = exchange(call, present.unwrap_or_default())?;
     let change = Change::PeeringUpdate { network: local.clone(), name: name.to_owned(), exchange };
-    Ok(Commit::compute(call, Scope::Global, "updatePeering", local, vec![change]))
+    Ok(Commit::compute(call, "updatePeering", local, vec![change]))
 }
 
 /// What a body says of the exchange of routes, over what it is without.
@@ -85,7 +84,7 @@ fn remove(call: &Call<'_>) -> Result<Outcome, Failure> {
     let network = network::key(call);
     let name = call.text("name").ok_or_else(|| Failure::required("name"))?.to_owned();
     let change = Change::PeeringRemove { network: network.clone(), name };
-    Ok(Commit::compute(call, Scope::Global, "removePeering", network, vec![change]))
+    Ok(Commit::compute(call, "removePeering", network, vec![change]))
 }
 
 /// The routes that one side of a peering gives, and whether the other takes them, in one direction.

@@ -70,7 +70,7 @@ fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
     }
     let items = call.field("items").cloned().unwrap_or_else(|| json!([]));
     let change = details::set(call.world(), &target, [(METADATA, items)]);
-    Ok(Commit::compute(call, Scope::Global, "setMetadata", target, vec![change]))
+    Ok(Commit::compute(call, "setMetadata", target, vec![change]))
 }
 
 /// A project as Compute shows it.

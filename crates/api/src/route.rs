@@ -1,7 +1,6 @@
 //! Routes: `compute.routes.*`. Subnet and peering routes are shown with the names that Google gives them.
 
 use crate::failure::Failure;
-use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, firewall, links, list, project};
 use serde_json::{Map, Value, json};
@@ -93,7 +92,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     };
     let details = details::read(call, SAID, DERIVED)?;
     let changes = vec![Change::RouteInsert(spec), Change::Describe { resource: key.to_string(), details }];
-    Ok(Commit::compute(call, Scope::Global, "insert", key, changes))
+    Ok(Commit::compute(call, "insert", key, changes))
 }
 
 fn next_hop(call: &Call<'_>) -> Result<NextHop, Failure> {
@@ -126,7 +125,7 @@ fn next_hop(call: &Call<'_>) -> Result<NextHop, Failure> {
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    Ok(Commit::compute(call, Scope::Global, "delete", &key, vec![Change::RouteDelete(key.clone())]))
+    Ok(Commit::compute(call, "delete", &key, vec![Change::RouteDelete(key.clone())]))
 }
 
 fn wire(world: &World, key: &RouteKey, found: &Route) -> Value {

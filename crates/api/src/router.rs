@@ -5,7 +5,6 @@
 //! mapping, limits of ports, logging) is refused too. Timeouts are taken with Google's defaults only, and are the kernel's.
 
 use crate::failure::Failure;
-use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, links, list, project, zone};
 use serde_json::{Map, Value, json};
@@ -50,10 +49,6 @@ fn find<'w>(world: &'w World, key: &RouterKey) -> Result<&'w Router, Failure> {
     world.routers.get(key).map(|found| &**found).ok_or_else(|| Refusal::not_found(key).into())
 }
 
-fn scope(call: &Call<'_>) -> Scope {
-    Scope::Region(call.param("region").to_owned())
-}
-
 fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
     project::require_compute(call)?;
     let key = key(call);
@@ -67,11 +62,7 @@ fn own<'c>(call: &'c Call<'_>) -> impl Iterator<Item = (&'c RouterKey, Value)> {
 }
 
 fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
-    project::require_compute(call)?;
-    let region = zone::require_region(call)?;
-    let items = own(call).filter(|(key, _)| key.region == region).map(|(_, wire)| wire).collect();
-    let path = format!("projects/{}/regions/{region}/routers", call.project());
-    list::compute(call, "compute#routerList", &path, items)
+    list::in_place(call, ("router", "routers"), own(call).map(|(key, wire)| (&*key.region, wire)))
 }
 
 fn aggregated(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -92,7 +83,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         Change::RouterInsert(RouterSpec { key: key.clone(), network, nats }),
         Change::Describe { resource: key.to_string(), details },
     ];
-    Ok(Commit::compute(call, scope(call), "insert", key, changes))
+    Ok(Commit::compute(call, "insert", key, changes))
 }
 
 /// PATCH: fields that are said replace the present ones, all gateways among them.
@@ -109,7 +100,7 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
         changes.push(Change::RouterSetNats { router: key.clone(), nats });
     }
     changes.push(change);
-    Ok(Commit::compute(call, scope(call), "patch", key, changes))
+    Ok(Commit::compute(call, "patch", key, changes))
 }
 
 /// PUT: the router is what is said, and nothing else.
@@ -122,7 +113,7 @@ fn update(call: &Call<'_>) -> Result<Outcome, Failure> {
         Change::RouterSetNats { router: key.clone(), nats },
         Change::Describe { resource: key.to_string(), details },
     ];
-    Ok(Commit::compute(call, scope(call), "update", key, changes))
+    Ok(Commit::compute(call, "update", key, changes))
 }
 
 /// Refuses a change of what a router is made with.
@@ -143,7 +134,7 @@ fn unchanged(call: &Call<'_>, key: &RouterKey, found: &Router) -> Result<(), Fai
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    Ok(Commit::compute(call, scope(call), "delete", &key, vec![Change::RouterDelete(key.clone())]))
+    Ok(Commit::compute(call, "delete", &key, vec![Change::RouterDelete(key.clone())]))
 }
 
 /// The gateways that a body says, if it says any; what is kept of them as it was said goes to the details.

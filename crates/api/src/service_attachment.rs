@@ -4,7 +4,6 @@
 //! names, propagation by Network Connectivity Center, lists of endpoints) is refused by name.
 
 use crate::failure::Failure;
-use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, forwarding_rule, links, list, project, zone};
 use serde_json::{Value, json};
@@ -47,10 +46,6 @@ fn find<'w>(world: &'w World, key: &ServiceAttachmentKey) -> Result<&'w ServiceA
     world.service_attachments.get(key).map(|found| &**found).ok_or_else(|| Refusal::not_found(key).into())
 }
 
-fn scope(call: &Call<'_>) -> Scope {
-    Scope::Region(call.param("region").to_owned())
-}
-
 fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
     project::require_compute(call)?;
     let key = key(call);
@@ -73,11 +68,11 @@ fn own<'c>(call: &'c Call<'_>) -> impl Iterator<Item = (&'c ServiceAttachmentKey
 }
 
 fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
-    project::require_compute(call)?;
-    let region = zone::require_region(call)?;
-    let items = own(call).filter(|(key, _)| key.region == region).map(|(_, wire)| wire).collect();
-    let path = format!("projects/{}/regions/{region}/serviceAttachments", call.project());
-    list::compute(call, "compute#serviceAttachmentList", &path, items)
+    list::in_place(
+        call,
+        ("serviceAttachment", "serviceAttachments"),
+        own(call).map(|(key, wire)| (&*key.region, wire)),
+    )
 }
 
 fn aggregated(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -103,7 +98,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     let spec = ServiceAttachmentSpec { key: key.clone(), target, nat_subnetworks, acceptance };
     let changes =
         vec![Change::ServiceAttachmentInsert(spec), Change::Describe { resource: key.to_string(), details }];
-    Ok(Commit::compute(call, scope(call), "insert", key, changes))
+    Ok(Commit::compute(call, "insert", key, changes))
 }
 
 /// PATCH: what is not said stays.
@@ -133,12 +128,12 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
         acceptance: acceptance(call, found.acceptance.clone())?,
     };
     let changes = vec![Change::ServiceAttachmentUpdate(spec), described];
-    Ok(Commit::compute(call, scope(call), "patch", key, changes))
+    Ok(Commit::compute(call, "patch", key, changes))
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    Ok(Commit::compute(call, scope(call), "delete", &key, vec![Change::ServiceAttachmentDelete(key.clone())]))
+    Ok(Commit::compute(call, "delete", &key, vec![Change::ServiceAttachmentDelete(key.clone())]))
 }
 
 /// The forwarding rule that is published; the older field says the same.

@@ -3,7 +3,6 @@
 //! A service project's instances may be in the host's subnetworks. Who may use which, IAM would say; here all may.
 
 use crate::failure::Failure;
-use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, list, project};
 use serde_json::{Value, json};
@@ -39,7 +38,7 @@ fn detach(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 fn commit(call: &Call<'_>, kind: &str, change: Change) -> Result<Outcome, Failure> {
     let target = format!("projects/{}", call.project());
-    Ok(Commit::compute(call, Scope::Global, kind, target, vec![change]))
+    Ok(Commit::compute(call, kind, target, vec![change]))
 }
 
 /// The service project that a body says, by its id or its number.

@@ -1,7 +1,6 @@
 //! Subnetworks: `compute.subnetworks.*`.
 
 use crate::failure::Failure;
-use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, ipv6, links, list, project, zone};
 use ipnet::Ipv4Net;
@@ -61,11 +60,7 @@ fn own<'c>(call: &'c Call<'_>) -> impl Iterator<Item = (&'c SubnetworkKey, Value
 }
 
 fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
-    project::require_compute(call)?;
-    let region = zone::require_region(call)?;
-    let path = format!("projects/{}/regions/{region}/subnetworks", call.project());
-    let items = own(call).filter(|(key, _)| key.region == region).map(|(_, wire)| wire).collect();
-    list::compute(call, "compute#subnetworkList", &path, items)
+    list::in_place(call, ("subnetwork", "subnetworks"), own(call).map(|(key, wire)| (&*key.region, wire)))
 }
 
 fn aggregated(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -109,7 +104,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         vec![if for_nat { Change::NatSubnetworkInsert(spec) } else { Change::SubnetworkInsert(spec) }];
     changes.extend(secondary(call)?.map(|ranges| set_secondary(&key, ranges)));
     changes.push(Change::Describe { resource: key.to_string(), details });
-    Ok(Commit::compute(call, scope(call), "insert", key, changes))
+    Ok(Commit::compute(call, "insert", key, changes))
 }
 
 /// The stack type that a body says.
@@ -157,7 +152,7 @@ fn set_secondary(key: &SubnetworkKey, ranges: BTreeMap<String, Ipv4Net>) -> Chan
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    Ok(Commit::compute(call, scope(call), "delete", &key, vec![Change::SubnetworkDelete(key.clone())]))
+    Ok(Commit::compute(call, "delete", &key, vec![Change::SubnetworkDelete(key.clone())]))
 }
 
 fn expand(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -165,7 +160,7 @@ fn expand(call: &Call<'_>) -> Result<Outcome, Failure> {
     let text = call.text("ipCidrRange").ok_or_else(|| Failure::required("ipCidrRange"))?;
     let wrong = |_| Refusal::invalid("ipCidrRange", text, "Must be a CIDR address range.");
     let change = Change::SubnetworkExpand { subnetwork: key.clone(), range: text.parse().map_err(wrong)? };
-    Ok(Commit::compute(call, scope(call), "expandIpCidrRange", key, vec![change]))
+    Ok(Commit::compute(call, "expandIpCidrRange", key, vec![change]))
 }
 
 /// PATCH, which must say the present fingerprint.
@@ -191,13 +186,7 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
         agree_on_flow_logs(call, details);
         FlowLog::of(details)?;
     }
-    Ok(Commit::compute(
-        call,
-        scope(call),
-        "patch",
-        key,
-        secondary.into_iter().chain(dual_stack).chain([change]).collect(),
-    ))
+    Ok(Commit::compute(call, "patch", key, secondary.into_iter().chain(dual_stack).chain([change]).collect()))
 }
 
 /// `enableFlowLogs` is the old name of `logConfig.enable`: what is said now of the one is said of the other.
@@ -213,11 +202,7 @@ fn set_private_access(call: &Call<'_>) -> Result<Outcome, Failure> {
     find(call.world(), &key)?;
     let value = call.field("privateIpGoogleAccess").cloned().unwrap_or(Value::Bool(false));
     let change = details::set(call.world(), &key, [("privateIpGoogleAccess", value)]);
-    Ok(Commit::compute(call, scope(call), "setPrivateIpGoogleAccess", key, vec![change]))
-}
-
-fn scope(call: &Call<'_>) -> Scope {
-    Scope::Region(call.param("region").to_owned())
+    Ok(Commit::compute(call, "setPrivateIpGoogleAccess", key, vec![change]))
 }
 
 fn wire(world: &World, key: &SubnetworkKey, found: &Subnetwork) -> Value {

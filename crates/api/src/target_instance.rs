@@ -1,7 +1,6 @@
 //! Target instances: `compute.targetInstances.*`.
 
 use crate::failure::Failure;
-use crate::operation::Scope;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, links, list, project, zone};
 use serde_json::{Value, json};
@@ -22,10 +21,6 @@ fn key(call: &Call<'_>) -> TargetInstanceKey {
     TargetInstanceKey::new(call.project(), call.param("zone"), call.param("targetInstance"))
 }
 
-fn scope(call: &Call<'_>) -> Scope {
-    Scope::Zone(call.param("zone").to_owned())
-}
-
 fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
     project::require_compute(call)?;
     let key = key(call);
@@ -40,11 +35,11 @@ fn own<'c>(call: &'c Call<'_>) -> impl Iterator<Item = (&'c TargetInstanceKey, V
 }
 
 fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
-    project::require_compute(call)?;
-    let zone = zone::require_zone(call)?;
-    let items = own(call).filter(|(key, _)| key.zone == zone).map(|(_, wire)| wire).collect();
-    let path = format!("projects/{}/zones/{zone}/targetInstances", call.project());
-    list::compute(call, "compute#targetInstanceList", &path, items)
+    list::in_place(
+        call,
+        ("targetInstance", "targetInstances"),
+        own(call).map(|(key, wire)| (&*key.zone, wire)),
+    )
 }
 
 fn aggregated(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -73,12 +68,12 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         Change::TargetInstanceInsert(TargetInstanceSpec { key: key.clone(), instance, network }),
         Change::Describe { resource: key.to_string(), details: details::read(call, SAID, DERIVED)? },
     ];
-    Ok(Commit::compute(call, scope(call), "insert", key, changes))
+    Ok(Commit::compute(call, "insert", key, changes))
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    Ok(Commit::compute(call, scope(call), "delete", &key, vec![Change::TargetInstanceDelete(key.clone())]))
+    Ok(Commit::compute(call, "delete", &key, vec![Change::TargetInstanceDelete(key.clone())]))
 }
 
 fn wire(world: &World, key: &TargetInstanceKey, found: &TargetInstance) -> Value {
