@@ -1,6 +1,6 @@
 //! `compute addresses`: reserved addresses of a region, or of none.
 
-use super::args::{Body, Listed};
+use super::args::{Body, Listed, upper};
 use super::client::encode;
 use super::session::{Session, Usage};
 use anyhow::Result;
@@ -133,14 +133,13 @@ impl Create {
         };
         let network = self.network.as_deref().map(|name| session.network(name)).transpose()?;
         let internal = subnetwork.is_some() || network.is_some();
-        let purpose = self.purpose.as_ref().map(|purpose| purpose.to_ascii_uppercase().replace('-', "_"));
         Ok(Body::default()
             .with("name", self.name.as_str())
             .maybe("addressType", internal.then_some("INTERNAL"))
             .maybe("address", self.addresses.as_deref())
             .maybe("subnetwork", subnetwork)
             .maybe("network", network)
-            .maybe("purpose", purpose)
+            .maybe("purpose", self.purpose.as_ref().map(upper))
             .maybe("prefixLength", self.prefix_length)
             .maybe("description", self.description.as_deref())
             .json())

@@ -58,6 +58,26 @@ pub(crate) struct Listed {
     pub(crate) uri: bool,
 }
 
+/// What to list of every zone, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListedByZone {
+    /// Of these zones only
+    #[arg(long)]
+    pub(crate) zones: Option<List>,
+    #[command(flatten)]
+    pub(crate) listed: Listed,
+}
+
+/// What to list of every region, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListedByRegion {
+    /// Of these regions only
+    #[arg(long)]
+    pub(crate) regions: Option<List>,
+    #[command(flatten)]
+    pub(crate) listed: Listed,
+}
+
 /// A name and what it is in.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InZone {
@@ -85,6 +105,17 @@ pub(crate) struct InRegion {
     /// The name
     pub(crate) name: String,
     /// Its region [default: $CLOUDSDK_COMPUTE_REGION]
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+}
+
+/// Names and what they are in.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AllInRegion {
+    /// The names
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Their region [default: $CLOUDSDK_COMPUTE_REGION]
     #[arg(long)]
     pub(crate) region: Option<String>,
 }
@@ -145,9 +176,14 @@ pub(crate) fn either(yes: bool, no: bool) -> Option<bool> {
     (yes || no).then_some(yes)
 }
 
-/// A constant of Google's in whatever case: `IPV4_IPV6`.
+/// A constant of Google's that was said in whatever case: `IPV4_IPV6` for `ipv4-ipv6`.
+pub(super) fn upper(text: impl AsRef<str>) -> String {
+    text.as_ref().to_ascii_uppercase().replace('-', "_")
+}
+
+/// The same, as the parser of an argument.
 pub(super) fn constant(text: &str) -> Result<String, std::convert::Infallible> {
-    Ok(text.to_ascii_uppercase().replace('-', "_"))
+    Ok(upper(text))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! `compute forwarding-rules`: rules to target instances, and endpoints of Private Service Connect.
 
-use super::args::{Body, InRegion, List, Listed, either};
-use super::client::encode;
-use super::session::{Session, Usage, last};
+use super::args::{AllInRegion, Body, InRegion, List, ListedByRegion, either, upper};
+use super::session::{Session, Usage};
 use anyhow::Result;
 use hyper::Method;
 use serde_json::{Value, json};
 
+const NOUN: &str = "forwardingRules";
 const TABLE: &str = "table(name, region.basename(), IPAddress, IPProtocol, firstof(target, backendService).scope():label=TARGET)";
 
 /// What to do with forwarding rules.
@@ -19,7 +19,7 @@ pub(crate) enum Verb {
     Create(Box<Create>),
     /// List forwarding rules of every region
     #[command(after_help = "Example:\n  tombolo compute forwarding-rules list")]
-    List(ListArgs),
+    List(ListedByRegion),
     /// Show a forwarding rule
     #[command(
         after_help = "Example:\n  tombolo compute forwarding-rules describe rule-1 --region us-central1"
@@ -37,7 +37,7 @@ pub(crate) enum Verb {
     Update(Update),
     /// Delete forwarding rules
     #[command(after_help = "Example:\n  tombolo compute forwarding-rules delete rule-1 --region us-central1")]
-    Delete(Delete),
+    Delete(AllInRegion),
 }
 
 #[derive(Debug, clap::Args)]
@@ -93,15 +93,6 @@ struct Target {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct ListArgs {
-    /// Of these regions only
-    #[arg(long)]
-    regions: Option<List>,
-    #[command(flatten)]
-    listed: Listed,
-}
-
-#[derive(Debug, clap::Args)]
 pub(crate) struct SetTarget {
     #[command(flatten)]
     which: InRegion,
@@ -125,54 +116,26 @@ pub(crate) struct Update {
     no_allow_psc_global_access: bool,
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Delete {
-    /// The names
-    #[arg(required = true, value_name = "NAME")]
-    names: Vec<String>,
-    /// Their region [default: $CLOUDSDK_COMPUTE_REGION]
-    #[arg(long)]
-    region: Option<String>,
-}
-
-fn collection(session: &Session<'_>, region: Option<&String>) -> Result<String> {
-    session.compute(format!("regions/{}/forwardingRules", encode(&session.region(region)?)))
-}
-
-fn path(session: &Session<'_>, InRegion { name, region }: &InRegion) -> Result<String> {
-    Ok(format!("{}/{}", collection(session, region.as_ref())?, encode(last(name))))
-}
-
 impl Verb {
     pub(crate) fn run(&self, session: &Session<'_>) -> Result<()> {
         match self {
             Verb::Create(create) => {
-                let collection = collection(session, create.which.region.as_ref())?;
+                let collection = session.of_region(NOUN, create.which.region.as_ref())?;
                 let made = session.create(&collection, vec![create.body(session)?])?;
                 // gcloud shows a new rule only to who asks for a format.
                 if session.has_format() { session.show_all(made, TABLE) } else { Ok(()) }
             }
-            Verb::List(ListArgs { regions, listed }) => {
-                let path = session.compute("aggregated/forwardingRules")?;
-                let mut all = session.list(&path, "forwardingRules", listed)?;
-                if let Some(List(regions)) = regions {
-                    all.retain(|item| {
-                        let region = last(item["region"].as_str().unwrap_or_default());
-                        regions.iter().any(|wanted| wanted == region)
-                    });
-                }
-                session.show_list(all, listed, TABLE)
-            }
-            Verb::Describe(which) => session.show(session.client.get(&path(session, which)?)?),
+            Verb::List(list) => session.show_list(session.list_regions(NOUN, list)?, &list.listed, TABLE),
+            Verb::Describe(which) => session.show(session.client.get(&session.in_region(NOUN, which)?)?),
             Verb::SetTarget(SetTarget { which, target }) => {
-                let path = format!("{}/setTarget", path(session, which)?);
+                let path = format!("{}/setTarget", session.in_region(NOUN, which)?);
                 let missing = || Usage("argument --target-instance: Must be specified.".into());
                 let target = target.link(session)?.ok_or_else(missing)?;
                 session.update(Method::POST, &path, Some(json!({ "target": target }))).map(drop)
             }
             Verb::Update(update) => update.run(session),
-            Verb::Delete(Delete { names, region }) => {
-                session.delete("forwarding rules", &collection(session, region.as_ref())?, names)
+            Verb::Delete(AllInRegion { names, region }) => {
+                session.delete("forwarding rules", &session.of_region(NOUN, region.as_ref())?, names)
             }
         }
     }
@@ -188,36 +151,30 @@ impl Target {
         let zone = session.zone(self.target_instance_zone.as_ref()).map_err(|_| {
             Usage("argument --target-instance-zone: Must be specified, or CLOUDSDK_COMPUTE_ZONE.".into())
         })?;
-        Ok(Some(format!("projects/{}/zones/{zone}/targetInstances/{name}", session.project()?)))
+        session.link(format_args!("zones/{zone}/targetInstances"), name).map(Some)
     }
 }
 
 impl Create {
     fn body(&self, session: &Session<'_>) -> Result<Value> {
         let region = session.region(self.which.region.as_ref())?;
-        let project = session.project()?;
-        let attachment = self.target_service_attachment.as_deref().map(|name| match name.contains('/') {
-            true => name.to_owned(),
-            false => {
-                let region = self.target_service_attachment_region.as_ref().unwrap_or(&region);
-                format!("projects/{project}/regions/{region}/serviceAttachments/{name}")
-            }
-        });
+        let link = |noun: &str, name: &str| session.link(format_args!("regions/{region}/{noun}"), name);
+        let published = self.target_service_attachment_region.as_ref().unwrap_or(&region);
+        let attachments = format!("regions/{published}/serviceAttachments");
+        let attachment = self.target_service_attachment.as_deref();
+        let attachment = attachment.map(|name| session.link(attachments, name)).transpose()?;
         let Some(target) = attachment.or(self.target.link(session)?) else {
             let what = "Exactly one of (--target-instance | --target-service-attachment) must be specified.";
             return Err(Usage(what.into()).into());
         };
-        let scheme =
-            self.load_balancing_scheme.as_ref().map(|scheme| scheme.to_uppercase().replace('-', "_"));
+        let scheme = self.load_balancing_scheme.as_ref().map(upper);
         let network = self.network.as_deref().map(|network| session.network(network)).transpose()?;
-        let subnetwork = self.subnet.as_deref().map(|name| match name.contains('/') {
-            true => name.to_owned(),
-            false => format!("projects/{project}/regions/{region}/subnetworks/{name}"),
-        });
-        let address = self.address.as_deref().map(|name| match name.parse::<std::net::Ipv4Addr>() {
-            Err(_) if !name.contains('/') => format!("projects/{project}/regions/{region}/addresses/{name}"),
-            _ => name.to_owned(),
-        });
+        let subnetwork = self.subnet.as_deref().map(|name| link("subnetworks", name)).transpose()?;
+        let address = |said: &str| match said.parse::<std::net::Ipv4Addr>() {
+            Ok(_) => Ok(said.to_owned()),
+            Err(_) => link("addresses", said),
+        };
+        let address = self.address.as_deref().map(address).transpose()?;
         let all = |List(ports): &List| ports.iter().any(|port| port.eq_ignore_ascii_case("all"));
         let every = self.ports.as_ref().is_some_and(all);
         Ok(Body::default()
@@ -248,6 +205,6 @@ impl Update {
         if body.is_empty() {
             return Err(Usage("At least one property must be specified.".into()).into());
         }
-        session.update(Method::PATCH, &path(session, &self.which)?, Some(body.json())).map(drop)
+        session.update(Method::PATCH, &session.in_region(NOUN, &self.which)?, Some(body.json())).map(drop)
     }
 }

@@ -3,7 +3,7 @@
 mod create;
 mod interfaces;
 
-use super::args::{AllInZone, Body, InZone, List, Listed, Pairs};
+use super::args::{AllInZone, Body, InZone, List, ListedByZone, Pairs};
 use super::client::encode;
 use super::session::{Session, Usage, last};
 use anyhow::{Context, Result};
@@ -11,6 +11,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+const NOUN: &str = "instances";
 const TABLE: &str = "table(name, zone.basename(), machineType.machine_type().basename(), \
                      scheduling.preemptible.yesno(yes=true, no=''), \
                      networkInterfaces[].networkIP.notnull().list(separator='\n'):label=INTERNAL_IP, \
@@ -28,7 +29,7 @@ pub(crate) enum Verb {
     #[command(
         after_help = "Example:\n  tombolo compute instances list --format \"table(name, networkInterfaces[0].networkIP)\""
     )]
-    List(ListArgs),
+    List(ListedByZone),
     /// Show an instance
     #[command(
         after_help = "Example:\n  tombolo compute instances describe vm-1 --zone us-central1-a --format \"value(networkInterfaces[0].networkIP)\""
@@ -89,15 +90,6 @@ pub(crate) enum Verb {
         after_help = "Example:\n  tombolo compute instances get-serial-port-output vm-1 --zone us-central1-a"
     )]
     GetSerialPortOutput(SerialOutput),
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ListArgs {
-    /// Of these zones only
-    #[arg(long)]
-    zones: Option<List>,
-    #[command(flatten)]
-    listed: Listed,
 }
 
 #[derive(Debug, clap::Args)]
@@ -194,22 +186,14 @@ pub(crate) struct SerialOutput {
     start: Option<u64>,
 }
 
-fn collection(session: &Session<'_>, zone: Option<&String>) -> Result<String> {
-    session.compute(format!("zones/{}/instances", encode(&session.zone(zone)?)))
-}
-
-fn path(session: &Session<'_>, which: &InZone) -> Result<String> {
-    Ok(format!("{}/{}", collection(session, which.zone.as_ref())?, encode(last(&which.name))))
-}
-
 impl Verb {
     pub(crate) fn run(&self, session: &Session<'_>) -> Result<()> {
         match self {
             Verb::Create(create) => create.run(session),
-            Verb::List(list) => list.run(session),
-            Verb::Describe(which) => session.show(session.client.get(&path(session, which)?)?),
+            Verb::List(list) => session.show_list(session.list_zones(NOUN, list)?, &list.listed, TABLE),
+            Verb::Describe(which) => session.show(session.client.get(&session.in_zone(NOUN, which)?)?),
             Verb::Delete(AllInZone { names, zone }) => {
-                session.delete("instances", &collection(session, zone.as_ref())?, names)
+                session.delete("instances", &session.of_zone(NOUN, zone.as_ref())?, names)
             }
             Verb::Start(which) => each(session, which, "start"),
             Verb::Stop(which) => each(session, which, "stop"),
@@ -254,7 +238,7 @@ impl Verb {
 
 /// Has each of some instances do something.
 fn each(session: &Session<'_>, which: &AllInZone, verb: &str) -> Result<()> {
-    let collection = collection(session, which.zone.as_ref())?;
+    let collection = session.of_zone(NOUN, which.zone.as_ref())?;
     for name in &which.names {
         session.update(Method::POST, &format!("{collection}/{}/{verb}", encode(last(name))), None)?;
     }
@@ -263,7 +247,7 @@ fn each(session: &Session<'_>, which: &AllInZone, verb: &str) -> Result<()> {
 
 /// Replaces an instance's tags, if nobody else did meanwhile.
 fn set_tags(session: &Session<'_>, which: &InZone, change: impl FnOnce(&mut Vec<String>)) -> Result<()> {
-    let path = path(session, which)?;
+    let path = session.in_zone(NOUN, which)?;
     let present = session.client.get(&path)?;
     let items = present["tags"]["items"].as_array().into_iter().flatten();
     let mut tags: Vec<String> = items.filter_map(Value::as_str).map(str::to_owned).collect();
@@ -278,7 +262,7 @@ fn set_metadata(
     which: &InZone,
     change: impl FnOnce(&mut BTreeMap<String, String>),
 ) -> Result<()> {
-    let path = path(session, which)?;
+    let path = session.in_zone(NOUN, which)?;
     let present = session.client.get(&path)?;
     let items = present["metadata"]["items"].as_array().into_iter().flatten();
     let pair = |item: &Value| {
@@ -317,14 +301,14 @@ impl Metadata {
 impl AccessConfig {
     fn post(&self, session: &Session<'_>, verb: &str, more: &str, body: Option<Value>) -> Result<()> {
         let nic = encode(&self.network_interface);
-        let path = format!("{}/{verb}?networkInterface={nic}{more}", path(session, &self.which)?);
+        let path = format!("{}/{verb}?networkInterface={nic}{more}", session.in_zone(NOUN, &self.which)?);
         session.update(Method::POST, &path, body).map(drop)
     }
 }
 
 impl SetServiceAccount {
     fn run(&self, session: &Session<'_>) -> Result<()> {
-        let path = path(session, &self.which)?;
+        let path = session.in_zone(NOUN, &self.which)?;
         let scopes = session.client.get(&path)?["serviceAccounts"][0]["scopes"].take();
         let scopes = if scopes.is_array() { scopes } else { json!(create::scopes()) };
         let body = match &self.service_account {
@@ -335,21 +319,11 @@ impl SetServiceAccount {
     }
 }
 
-impl ListArgs {
-    fn run(&self, session: &Session<'_>) -> Result<()> {
-        let all = session.list(&session.compute("aggregated/instances")?, "instances", &self.listed)?;
-        let wanted = |item: &Value| {
-            let zone = last(item["zone"].as_str().unwrap_or_default());
-            self.zones.as_ref().is_none_or(|zones| zones.0.iter().any(|wanted| wanted == zone))
-        };
-        session.show_list(all.into_iter().filter(wanted).collect(), &self.listed, TABLE)
-    }
-}
-
 impl SerialOutput {
     fn run(&self, session: &Session<'_>) -> Result<()> {
         let start = self.start.map(|start| format!("?start={start}")).unwrap_or_default();
-        let output = session.client.get(&format!("{}/serialPort{start}", path(session, &self.which)?))?;
+        let output =
+            session.client.get(&format!("{}/serialPort{start}", session.in_zone(NOUN, &self.which)?))?;
         crate::output::print(&format!("{}\n", output["contents"].as_str().unwrap_or_default()));
         eprintln!(
             "\nSpecify --start={} in the next get-serial-port-output invocation to get only the new output starting \

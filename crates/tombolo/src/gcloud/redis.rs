@@ -1,6 +1,6 @@
 //! `redis`: Memorystore for Redis.
 
-use super::args::{Body, InRegion, Listed, Pairs, either};
+use super::args::{Body, InRegion, Listed, Pairs, either, upper};
 use super::client::encode;
 use super::session::{Session, Usage, last};
 use super::{Globals, Noun};
@@ -182,7 +182,6 @@ impl Create {
     }
 
     fn body(&self, session: &Session<'_>) -> Result<Value> {
-        let upper = |text: &String| text.to_ascii_uppercase().replace('-', "_");
         Ok(Body::default()
             .with("tier", upper(&self.tier))
             .with("memorySizeGb", self.size)

@@ -1,12 +1,13 @@
 //! `compute routers`: Cloud Routers and their NAT gateways.
 
-use super::args::{Body, InRegion, List, Listed};
+use super::args::{AllInRegion, Body, InRegion, List, ListedByRegion};
 use super::client::encode;
 use super::session::{Session, Usage, last};
 use anyhow::Result;
 use hyper::Method;
 use serde_json::{Value, json};
 
+const NOUN: &str = "routers";
 const TABLE: &str = "table(name, region.basename(), network.basename())";
 const NATS: &str = "table(name, natIpAllocateOption, sourceSubnetworkIpRangesToNat)";
 
@@ -20,7 +21,7 @@ pub(crate) enum Verb {
     Create(Create),
     /// List routers of every region
     #[command(after_help = "Example:\n  tombolo compute routers list")]
-    List(ListArgs),
+    List(ListedByRegion),
     /// Show a router with its NAT gateways
     #[command(after_help = "Example:\n  tombolo compute routers describe router-1 --region us-central1")]
     Describe(InRegion),
@@ -29,7 +30,7 @@ pub(crate) enum Verb {
     GetStatus(InRegion),
     /// Delete routers, and their NAT gateways with them
     #[command(after_help = "Example:\n  tombolo compute routers delete router-1 --region us-central1")]
-    Delete(Delete),
+    Delete(AllInRegion),
     /// Cloud NAT: how instances without an external address reach the internet
     #[command(subcommand)]
     Nats(Nats),
@@ -45,25 +46,6 @@ pub(crate) struct Create {
     /// What it is for
     #[arg(long)]
     description: Option<String>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ListArgs {
-    /// Of these regions only
-    #[arg(long)]
-    regions: Option<List>,
-    #[command(flatten)]
-    listed: Listed,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Delete {
-    /// The names
-    #[arg(required = true, value_name = "NAME")]
-    names: Vec<String>,
-    /// Their region [default: $CLOUDSDK_COMPUTE_REGION]
-    #[arg(long)]
-    region: Option<String>,
 }
 
 /// What to do with NAT gateways.
@@ -164,14 +146,6 @@ struct Ranges {
     nat_custom_subnet_ip_ranges: Option<List>,
 }
 
-fn collection(session: &Session<'_>, region: Option<&String>) -> Result<String> {
-    session.compute(format!("regions/{}/routers", encode(&session.region(region)?)))
-}
-
-fn path(session: &Session<'_>, InRegion { name, region }: &InRegion) -> Result<String> {
-    Ok(format!("{}/{}", collection(session, region.as_ref())?, encode(last(name))))
-}
-
 impl Verb {
     pub(crate) fn run(&self, session: &Session<'_>) -> Result<()> {
         match self {
@@ -181,26 +155,17 @@ impl Verb {
                     .with("network", session.network(network)?)
                     .maybe("description", description.as_deref())
                     .json();
-                let made = session.create(&collection(session, which.region.as_ref())?, vec![body])?;
+                let made = session.create(&session.of_region(NOUN, which.region.as_ref())?, vec![body])?;
                 session.show_all(made, TABLE)
             }
-            Verb::List(ListArgs { regions, listed }) => {
-                let mut all = session.list(&session.compute("aggregated/routers")?, "routers", listed)?;
-                if let Some(List(regions)) = regions {
-                    all.retain(|router| {
-                        let region = last(router["region"].as_str().unwrap_or_default());
-                        regions.iter().any(|wanted| wanted == region)
-                    });
-                }
-                session.show_list(all, listed, TABLE)
-            }
-            Verb::Describe(which) => session.show(session.client.get(&path(session, which)?)?),
+            Verb::List(list) => session.show_list(session.list_regions(NOUN, list)?, &list.listed, TABLE),
+            Verb::Describe(which) => session.show(session.client.get(&session.in_region(NOUN, which)?)?),
             Verb::GetStatus(which) => {
-                let path = format!("{}/getRouterStatus", path(session, which)?);
+                let path = format!("{}/getRouterStatus", session.in_region(NOUN, which)?);
                 session.show(session.client.get(&path)?)
             }
-            Verb::Delete(Delete { names, region }) => {
-                session.delete("routers", &collection(session, region.as_ref())?, names)
+            Verb::Delete(AllInRegion { names, region }) => {
+                session.delete("routers", &session.of_region(NOUN, region.as_ref())?, names)
             }
             Verb::Nats(nats) => nats.run(session),
         }
@@ -209,7 +174,7 @@ impl Verb {
 
 impl Of {
     fn path(&self, session: &Session<'_>) -> Result<String> {
-        Ok(format!("{}/{}", collection(session, self.region.as_ref())?, encode(last(&self.router))))
+        Ok(format!("{}/{}", session.of_region(NOUN, self.region.as_ref())?, encode(last(&self.router))))
     }
 
     /// The router's gateways as they are.
@@ -299,15 +264,12 @@ impl NatArgs {
     /// A gateway with what is said of it.
     fn fill(&self, session: &Session<'_>, mut nat: Value) -> Result<Value> {
         let region = session.region(self.one.of.region.as_ref())?;
-        let project = session.project()?;
-        let link = |noun: &str, name: &str| match name.contains('/') {
-            true => name.to_owned(),
-            false => format!("projects/{project}/regions/{region}/{noun}/{name}"),
-        };
+        let link = |noun: &str, name: &str| session.link(format_args!("regions/{region}/{noun}"), name);
         if let Some(option) = self.addresses.option() {
             nat["natIpAllocateOption"] = json!(option);
             let pool = self.addresses.nat_external_ip_pool.iter().flat_map(|List(names)| names);
-            nat["natIps"] = pool.map(|name| json!(link("addresses", name))).collect();
+            nat["natIps"] =
+                pool.map(|name| link("addresses", name).map(Value::from)).collect::<Result<_>>()?;
         }
         if let Some(option) = self.ranges.option() {
             nat["sourceSubnetworkIpRangesToNat"] = json!(option);
@@ -321,7 +283,7 @@ impl NatArgs {
                         return Err(Usage(format!("argument --nat-custom-subnet-ip-ranges: {what}")).into());
                     }
                 };
-                Ok(json!({ "name": link("subnetworks", name), "sourceIpRangesToNat": [ranges] }))
+                Ok(json!({ "name": link("subnetworks", name)?, "sourceIpRangesToNat": [ranges] }))
             };
             nat["subnetworks"] = custom.map(one).collect::<Result<_>>()?;
         }

@@ -1,12 +1,12 @@
 //! `compute service-attachments`: services that are published by Private Service Connect.
 
-use super::args::{Body, InRegion, List, Listed, Pairs, either};
-use super::client::encode;
-use super::session::{Session, Usage, last};
+use super::args::{AllInRegion, Body, InRegion, List, ListedByRegion, Pairs, either};
+use super::session::{Session, Usage};
 use anyhow::Result;
 use hyper::Method;
 use serde_json::{Value, json};
 
+const NOUN: &str = "serviceAttachments";
 const TABLE: &str =
     "table(name, region.basename(), targetService.basename():label=TARGET_SERVICE, connectionPreference)";
 
@@ -25,7 +25,7 @@ pub(crate) enum Verb {
     Update(Args),
     /// List service attachments of every region
     #[command(after_help = "Example:\n  tombolo compute service-attachments list")]
-    List(ListArgs),
+    List(ListedByRegion),
     /// Show a service attachment, and the endpoints that ask for it
     #[command(
         after_help = "Example:\n  tombolo compute service-attachments describe redis --region us-central1"
@@ -35,7 +35,7 @@ pub(crate) enum Verb {
     #[command(
         after_help = "Example:\n  tombolo compute service-attachments delete redis --region us-central1"
     )]
-    Delete(Delete),
+    Delete(AllInRegion),
 }
 
 #[derive(Debug, clap::Args)]
@@ -71,39 +71,12 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct ListArgs {
-    /// Of these regions only
-    #[arg(long)]
-    regions: Option<List>,
-    #[command(flatten)]
-    listed: Listed,
-}
-
-#[derive(Debug, clap::Args)]
 pub(crate) struct Describe {
     #[command(flatten)]
     which: InRegion,
     /// Say what each endpoint's clients become
     #[arg(long)]
     show_nat_ips: bool,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Delete {
-    /// The names
-    #[arg(required = true, value_name = "NAME")]
-    names: Vec<String>,
-    /// Their region [default: $CLOUDSDK_COMPUTE_REGION]
-    #[arg(long)]
-    region: Option<String>,
-}
-
-fn collection(session: &Session<'_>, region: Option<&String>) -> Result<String> {
-    session.compute(format!("regions/{}/serviceAttachments", encode(&session.region(region)?)))
-}
-
-fn path(session: &Session<'_>, InRegion { name, region }: &InRegion) -> Result<String> {
-    Ok(format!("{}/{}", collection(session, region.as_ref())?, encode(last(name))))
 }
 
 impl Verb {
@@ -115,7 +88,7 @@ impl Verb {
                     .body(session)?
                     .with("name", create.which.name.as_str())
                     .with("connectionPreference", preference);
-                let collection = collection(session, create.which.region.as_ref())?;
+                let collection = session.of_region(NOUN, create.which.region.as_ref())?;
                 session.show_all(session.create(&collection, vec![body.json()])?, TABLE)
             }
             Verb::Update(update) => {
@@ -123,25 +96,17 @@ impl Verb {
                 if body.is_empty() {
                     return Err(Usage("At least one property must be specified.".into()).into());
                 }
-                session.update(Method::PATCH, &path(session, &update.which)?, Some(body.json())).map(drop)
+                session
+                    .update(Method::PATCH, &session.in_region(NOUN, &update.which)?, Some(body.json()))
+                    .map(drop)
             }
-            Verb::List(ListArgs { regions, listed }) => {
-                let path = session.compute("aggregated/serviceAttachments")?;
-                let mut all = session.list(&path, "serviceAttachments", listed)?;
-                if let Some(List(regions)) = regions {
-                    all.retain(|item| {
-                        let region = last(item["region"].as_str().unwrap_or_default());
-                        regions.iter().any(|wanted| wanted == region)
-                    });
-                }
-                session.show_list(all, listed, TABLE)
-            }
+            Verb::List(list) => session.show_list(session.list_regions(NOUN, list)?, &list.listed, TABLE),
             Verb::Describe(Describe { which, show_nat_ips }) => {
                 let query = if *show_nat_ips { "?showNatIps=true" } else { "" };
-                session.show(session.client.get(&format!("{}{query}", path(session, which)?))?)
+                session.show(session.client.get(&format!("{}{query}", session.in_region(NOUN, which)?))?)
             }
-            Verb::Delete(Delete { names, region }) => {
-                session.delete("service attachments", &collection(session, region.as_ref())?, names)
+            Verb::Delete(AllInRegion { names, region }) => {
+                session.delete("service attachments", &session.of_region(NOUN, region.as_ref())?, names)
             }
         }
     }
@@ -151,20 +116,15 @@ impl Args {
     /// What is said of it.
     fn body(&self, session: &Session<'_>) -> Result<Body> {
         let region = session.region(self.which.region.as_ref())?;
-        let project = session.project()?;
-        let link = |noun: &str, name: &str| match name.contains('/') {
-            true => name.to_owned(),
-            false => format!("projects/{project}/regions/{region}/{noun}/{name}"),
-        };
+        let link = |noun: &str, name: &String| session.link(format_args!("regions/{region}/{noun}"), name);
         let target = self.target_service.as_ref().or(self.producer_forwarding_rule.as_ref());
-        let nat = self
-            .nat_subnets
-            .as_ref()
-            .map(|List(names)| names.iter().map(|name| json!(link("subnetworks", name))).collect::<Value>());
+        let target = target.map(|name| link("forwardingRules", name)).transpose()?;
+        let subnets = |List(names): &List| names.iter().map(|name| link("subnetworks", name)).collect();
+        let nat: Option<Vec<String>> = self.nat_subnets.as_ref().map(subnets).transpose()?;
         let accept = self.consumer_accept_list.as_ref().map(accepted).transpose()?;
         let reconcile = either(self.reconcile_connections, self.no_reconcile_connections);
         Ok(Body::default()
-            .maybe("targetService", target.map(|name| link("forwardingRules", name)))
+            .maybe("targetService", target)
             .maybe("natSubnets", nat)
             .maybe("connectionPreference", self.connection_preference.as_deref())
             .maybe("consumerAcceptLists", accept)

@@ -1,6 +1,6 @@
 //! What every verb does with its request: send it, say what was done, show what is there.
 
-use super::args::Listed;
+use super::args::{InRegion, InZone, List, Listed, ListedByRegion, ListedByZone};
 use super::client::{Client, Refused, encode, path_of};
 use super::projection::parse_key;
 use super::transform::plain;
@@ -63,6 +63,34 @@ impl<'a> Session<'a> {
         place(said, "region", "CLOUDSDK_COMPUTE_REGION")
     }
 
+    /// The path of a collection of a zone, in Compute: `instances`.
+    pub(crate) fn of_zone(&self, noun: &str, zone: Option<&String>) -> Result<String> {
+        self.compute(format!("zones/{}/{noun}", encode(&self.zone(zone)?)))
+    }
+
+    /// The path of a collection of a region, in Compute: `routers`.
+    pub(crate) fn of_region(&self, noun: &str, region: Option<&String>) -> Result<String> {
+        self.compute(format!("regions/{}/{noun}", encode(&self.region(region)?)))
+    }
+
+    /// The path of something in a zone's collection.
+    pub(crate) fn in_zone(&self, noun: &str, InZone { name, zone }: &InZone) -> Result<String> {
+        Ok(format!("{}/{}", self.of_zone(noun, zone.as_ref())?, encode(last(name))))
+    }
+
+    /// The path of something in a region's collection.
+    pub(crate) fn in_region(&self, noun: &str, InRegion { name, region }: &InRegion) -> Result<String> {
+        Ok(format!("{}/{}", self.of_region(noun, region.as_ref())?, encode(last(name))))
+    }
+
+    /// The link of something that is said by its name in a collection, `regions/r/subnetworks`, or is a link already.
+    pub(crate) fn link(&self, collection: impl std::fmt::Display, said: &str) -> Result<String> {
+        Ok(match said.contains('/') {
+            true => said.to_owned(),
+            false => format!("projects/{}/{collection}/{said}", self.project()?),
+        })
+    }
+
     /// The path of a network that is said by its name, a path or a link.
     pub(crate) fn network(&self, said: &str) -> Result<String> {
         match said.find("projects/") {
@@ -113,6 +141,33 @@ impl<'a> Session<'a> {
             None => path.to_owned(),
         };
         self.client.list(&path, field)
+    }
+
+    /// Everything in the collections of every zone, or of those that are said.
+    pub(crate) fn list_zones(&self, noun: &str, list: &ListedByZone) -> Result<Vec<Value>> {
+        self.list_places(noun, "zone", list.zones.as_ref(), &list.listed)
+    }
+
+    /// Everything in the collections of every region, or of those that are said.
+    pub(crate) fn list_regions(&self, noun: &str, list: &ListedByRegion) -> Result<Vec<Value>> {
+        self.list_places(noun, "region", list.regions.as_ref(), &list.listed)
+    }
+
+    fn list_places(
+        &self,
+        noun: &str,
+        kind: &str,
+        places: Option<&List>,
+        listed: &Listed,
+    ) -> Result<Vec<Value>> {
+        let mut all = self.list(&self.compute(format!("aggregated/{noun}"))?, noun, listed)?;
+        if let Some(List(places)) = places {
+            all.retain(|item| {
+                let place = last(item[kind].as_str().unwrap_or_default());
+                places.iter().any(|wanted| wanted == place)
+            });
+        }
+        Ok(all)
     }
 
     /// Shows a list.

@@ -1,12 +1,13 @@
 //! `compute networks subnets`.
 
-use super::args::{Body, InRegion, List, Listed, Pairs, constant, either};
-use super::client::{encode, path_of};
+use super::args::{AllInRegion, Body, InRegion, List, ListedByRegion, Pairs, constant, either, upper};
+use super::client::path_of;
 use super::session::{Session, Usage, last};
 use anyhow::Result;
 use hyper::Method;
 use serde_json::{Value, json};
 
+const NOUN: &str = "subnetworks";
 const TABLE: &str = "table(name, region.basename(), network.basename(), ipCidrRange:label=RANGE, stackType, \
                      ipv6AccessType, internalIpv6Prefix, externalIpv6Prefix)";
 
@@ -30,7 +31,7 @@ pub(crate) enum Verb {
     #[command(
         after_help = "Example:\n  tombolo compute networks subnets delete subnet-1 --region us-central1"
     )]
-    Delete(Delete),
+    Delete(AllInRegion),
     /// Make a subnetwork's range larger
     #[command(
         after_help = "Example:\n  tombolo compute networks subnets expand-ip-range subnet-1 --region us-central1 --prefix-length 15"
@@ -76,21 +77,8 @@ pub(crate) struct ListArgs {
     /// Of this network only
     #[arg(long)]
     network: Option<String>,
-    /// Of these regions only
-    #[arg(long)]
-    regions: Option<List>,
     #[command(flatten)]
-    listed: Listed,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Delete {
-    /// The names
-    #[arg(required = true, value_name = "NAME")]
-    names: Vec<String>,
-    /// Their region [default: $CLOUDSDK_COMPUTE_REGION]
-    #[arg(long)]
-    region: Option<String>,
+    list: ListedByRegion,
 }
 
 #[derive(Debug, clap::Args)]
@@ -164,23 +152,17 @@ impl FlowLogs {
     /// `logConfig` as it is on the wire; `None` when nothing is said.
     fn config(&self) -> Option<Value> {
         let enable = either(self.enable_flow_logs, self.no_enable_flow_logs);
-        let constant = |text: &String| text.to_uppercase().replace('-', "_");
         // gcloud's own default, which is not the API's.
-        let metadata = self.logging_metadata.as_ref().map(|text| format!("{}_METADATA", constant(text)));
+        let metadata = self.logging_metadata.as_ref().map(|text| format!("{}_METADATA", upper(text)));
         let metadata = metadata.or_else(|| self.enable_flow_logs.then(|| "INCLUDE_ALL_METADATA".to_owned()));
         let body = Body::default()
             .maybe("enable", enable)
-            .maybe("aggregationInterval", self.logging_aggregation_interval.as_ref().map(constant))
+            .maybe("aggregationInterval", self.logging_aggregation_interval.as_ref().map(upper))
             .maybe("flowSampling", self.logging_flow_sampling)
             .maybe("metadata", metadata)
             .json();
         body.as_object().is_some_and(|fields| !fields.is_empty()).then_some(body)
     }
-}
-
-fn path(session: &Session<'_>, which: &InRegion) -> Result<String> {
-    let region = session.region(which.region.as_ref())?;
-    session.compute(format!("regions/{}/subnetworks/{}", encode(&region), encode(last(&which.name))))
 }
 
 /// Ranges as they are on the wire.
@@ -193,11 +175,9 @@ impl Verb {
         match self {
             Verb::Create(create) => create.run(session),
             Verb::List(list) => list.run(session),
-            Verb::Describe(which) => session.show(session.client.get(&path(session, which)?)?),
-            Verb::Delete(delete) => {
-                let region = session.region(delete.region.as_ref())?;
-                let collection = session.compute(format!("regions/{}/subnetworks", encode(&region)))?;
-                session.delete("subnetworks", &collection, &delete.names)
+            Verb::Describe(which) => session.show(session.client.get(&session.in_region(NOUN, which)?)?),
+            Verb::Delete(AllInRegion { names, region }) => {
+                session.delete("subnetworks", &session.of_region(NOUN, region.as_ref())?, names)
             }
             Verb::ExpandIpRange(expand) => expand.run(session),
             Verb::Update(update) => update.run(session),
@@ -207,7 +187,6 @@ impl Verb {
 
 impl Create {
     fn run(&self, session: &Session<'_>) -> Result<()> {
-        let region = session.region(self.which.region.as_ref())?;
         let secondary: Vec<Value> = self.secondary_range.iter().flat_map(ranges).collect();
         let access = self.enable_private_ip_google_access.then_some(true);
         let body = self
@@ -221,27 +200,24 @@ impl Create {
             .maybe("logConfig", self.flow_logs.config())
             .maybe("purpose", self.purpose.as_deref())
             .maybe("description", self.description.as_deref());
-        let collection = session.compute(format!("regions/{}/subnetworks", encode(&region)))?;
+        let collection = session.of_region(NOUN, self.which.region.as_ref())?;
         session.show_all(session.create(&collection, vec![body.json()])?, TABLE)
     }
 }
 
 impl ListArgs {
     fn run(&self, session: &Session<'_>) -> Result<()> {
-        let all = session.list(&session.compute("aggregated/subnetworks")?, "subnetworks", &self.listed)?;
-        let in_field = |item: &Value, field: &str| last(item[field].as_str().unwrap_or_default()).to_owned();
-        let wanted = |item: &Value| {
-            let network = self.network.as_ref().is_none_or(|name| in_field(item, "network") == last(name));
-            network
-                && self.regions.as_ref().is_none_or(|regions| regions.0.contains(&in_field(item, "region")))
-        };
-        session.show_list(all.into_iter().filter(wanted).collect(), &self.listed, TABLE)
+        let mut all = session.list_regions(NOUN, &self.list)?;
+        if let Some(network) = &self.network {
+            all.retain(|item| last(item["network"].as_str().unwrap_or_default()) == last(network));
+        }
+        session.show_list(all, &self.list.listed, TABLE)
     }
 }
 
 impl Expand {
     fn run(&self, session: &Session<'_>) -> Result<()> {
-        let path = path(session, &self.which)?;
+        let path = session.in_region(NOUN, &self.which)?;
         let present = session.client.get(&path)?;
         let range = present["ipCidrRange"].as_str().unwrap_or_default();
         let larger = larger(range, self.prefix_length).ok_or_else(|| {
@@ -268,7 +244,7 @@ fn larger(range: &str, length: u8) -> Option<String> {
 
 impl Update {
     fn run(&self, session: &Session<'_>) -> Result<()> {
-        let path = path(session, &self.which)?;
+        let path = session.in_region(NOUN, &self.which)?;
         let access = either(self.enable_private_ip_google_access, self.no_enable_private_ip_google_access);
         let ranges_change = self.add_secondary_ranges.is_some() || self.remove_secondary_ranges.is_some();
         let log_config = self.flow_logs.config();

@@ -1,10 +1,10 @@
 //! `compute target-instances`.
 
-use super::args::{AllInZone, Body, InZone, List, Listed};
-use super::client::encode;
-use super::session::{Session, last};
+use super::args::{AllInZone, Body, InZone, ListedByZone};
+use super::session::Session;
 use anyhow::Result;
 
+const NOUN: &str = "targetInstances";
 const TABLE: &str = "table(name, zone.basename(), instance.basename(), natPolicy)";
 
 /// What to do with target instances.
@@ -17,7 +17,7 @@ pub(crate) enum Verb {
     Create(Create),
     /// List target instances of every zone
     #[command(after_help = "Example:\n  tombolo compute target-instances list")]
-    List(ListArgs),
+    List(ListedByZone),
     /// Show a target instance
     #[command(
         after_help = "Example:\n  tombolo compute target-instances describe target-1 --zone us-central1-a"
@@ -48,19 +48,6 @@ pub(crate) struct Create {
     description: Option<String>,
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct ListArgs {
-    /// Of these zones only
-    #[arg(long)]
-    zones: Option<List>,
-    #[command(flatten)]
-    listed: Listed,
-}
-
-fn collection(session: &Session<'_>, zone: Option<&String>) -> Result<String> {
-    session.compute(format!("zones/{}/targetInstances", encode(&session.zone(zone)?)))
-}
-
 impl Verb {
     pub(crate) fn run(&self, session: &Session<'_>) -> Result<()> {
         match self {
@@ -68,10 +55,7 @@ impl Verb {
                 let Create { which, instance, instance_zone, network, description } = create;
                 let zone = session.zone(which.zone.as_ref().or(instance_zone.as_ref()))?;
                 let at = instance_zone.as_ref().unwrap_or(&zone);
-                let instance = match instance.contains('/') {
-                    true => instance.clone(),
-                    false => format!("projects/{}/zones/{at}/instances/{instance}", session.project()?),
-                };
+                let instance = session.link(format_args!("zones/{at}/instances"), instance)?;
                 let network = network.as_deref().map(|network| session.network(network)).transpose()?;
                 let body = Body::default()
                     .with("name", which.name.as_str())
@@ -79,25 +63,12 @@ impl Verb {
                     .maybe("network", network)
                     .maybe("description", description.as_deref())
                     .json();
-                session.show_all(session.create(&collection(session, Some(&zone))?, vec![body])?, TABLE)
+                session.show_all(session.create(&session.of_zone(NOUN, Some(&zone))?, vec![body])?, TABLE)
             }
-            Verb::List(ListArgs { zones, listed }) => {
-                let path = session.compute("aggregated/targetInstances")?;
-                let mut all = session.list(&path, "targetInstances", listed)?;
-                if let Some(List(zones)) = zones {
-                    all.retain(|item| {
-                        let zone = last(item["zone"].as_str().unwrap_or_default());
-                        zones.iter().any(|wanted| wanted == zone)
-                    });
-                }
-                session.show_list(all, listed, TABLE)
-            }
-            Verb::Describe(InZone { name, zone }) => {
-                let path = format!("{}/{}", collection(session, zone.as_ref())?, encode(last(name)));
-                session.show(session.client.get(&path)?)
-            }
+            Verb::List(list) => session.show_list(session.list_zones(NOUN, list)?, &list.listed, TABLE),
+            Verb::Describe(which) => session.show(session.client.get(&session.in_zone(NOUN, which)?)?),
             Verb::Delete(AllInZone { names, zone }) => {
-                session.delete("target instances", &collection(session, zone.as_ref())?, names)
+                session.delete("target instances", &session.of_zone(NOUN, zone.as_ref())?, names)
             }
         }
     }

@@ -1,8 +1,7 @@
 //! `compute instances create`: flags to the body of an insert, with what gcloud says of its own accord.
 
-use super::{Metadata, TABLE, items_of};
+use super::{Metadata, NOUN, TABLE, items_of};
 use crate::gcloud::args::{Body, List, Pairs, constant};
-use crate::gcloud::client::encode;
 use crate::gcloud::session::{Session, Usage};
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -116,8 +115,7 @@ impl Create {
         let zone = session.zone(self.zone.as_ref())?;
         let bodies = self.names.iter().map(|name| self.body(session, &zone, name));
         let bodies = bodies.collect::<Result<Vec<_>>>()?;
-        let collection = session.compute(format!("zones/{}/instances", encode(&zone)))?;
-        session.show_all(session.create(&collection, bodies)?, TABLE)
+        session.show_all(session.create(&session.of_zone(NOUN, Some(&zone))?, bodies)?, TABLE)
     }
 
     fn body(&self, session: &Session<'_>, zone: &str, name: &str) -> Result<Value> {
@@ -191,13 +189,8 @@ impl Nic {
 
     fn body(&self, session: &Session<'_>, zone: &str) -> Result<Value> {
         let region = zone.rsplit_once('-').map_or(zone, |(region, _)| region);
-        let subnetwork = match self.subnet.as_deref() {
-            Some(link) if link.contains('/') => Some(link.to_owned()),
-            Some(name) => {
-                Some(format!("projects/{}/regions/{region}/subnetworks/{name}", session.project()?))
-            }
-            None => None,
-        };
+        let subnetworks = format!("regions/{region}/subnetworks");
+        let subnetwork = self.subnet.as_deref().map(|said| session.link(subnetworks, said)).transpose()?;
         let network = match (&self.network, &subnetwork) {
             (Some(network), _) => Some(session.network(network)?),
             (None, None) => Some(session.network("default")?),

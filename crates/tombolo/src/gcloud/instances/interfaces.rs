@@ -35,7 +35,7 @@ impl Verb {
         let Some(stack) = stack_type else {
             return Err(Usage("At least one property must be specified.".into()).into());
         };
-        let path = super::path(session, which)?;
+        let path = session.in_zone(super::NOUN, which)?;
         let instance = session.client.get(&path)?;
         let is_it = |nic: &&Value| nic["name"] == network_interface.as_str();
         let nic = instance["networkInterfaces"].as_array().into_iter().flatten().find(is_it);
