@@ -286,6 +286,7 @@ fn add_rules(world: &World, members: &Members<'_>, networks: &mut BTreeMap<Netwo
 fn order(rule: &Rule) -> (u8, u32, Action, &str) {
     (rule.level, rule.priority, rule.action, &rule.name)
 }
+
 /// An interface's own addresses: the one that it is known by, and its IPv6 range.
 type Own = (Ipv4Addr, Option<Ipv6Net>);
 

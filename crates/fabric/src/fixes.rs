@@ -8,6 +8,7 @@ use crate::fabric::{Fabric, Nic, Owner, internet};
 use crate::trace::{Cause, State, Trace};
 use crate::{Flow, compile, trace};
 use ipnet::IpNet;
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tombolo_model::{
@@ -77,6 +78,18 @@ fn destination<'f>(fabric: &'f Fabric, flow: &Flow) -> Option<(&'f NetworkKey, &
     found.next().filter(|_| found.next().is_none())
 }
 
+/// The key of a name that is free: the name itself, or with the first number that makes it so.
+fn free<K>(base: &str, key: impl Fn(&str) -> K, taken: impl Fn(&K) -> bool) -> K {
+    let numbered = (1..).map(|n: u32| key(&format!("{base}-{n}")));
+    iter::once(key(base)).chain(numbered).find(|key| !taken(key)).unwrap_or_else(|| key(base))
+}
+
+/// A fix that is told by what it is for, and by the rules that it needs besides.
+fn told(what: String, flow: &Flow, fix: Fix) -> Fix {
+    let title = if fix.changes.iter().any(is_rule) { format!("{what} + allow {flow}") } else { what };
+    Fix { title, ..fix }
+}
+
 /// After `first`, allow rules at whatever gates still drop the flow (two at most: one at each end).
 fn open_gates(world: &World, flow: &Flow, first: Vec<Change>, now: Timestamp) -> Option<Fix> {
     let mut changes = first;
@@ -96,21 +109,22 @@ fn open_gates(world: &World, flow: &Flow, first: Vec<Change>, now: Timestamp) ->
     Some(Fix { title, cost: count(&changes), possible: true, changes, opens: vec![flow.clone()] })
 }
 
+/// The instance and interface from which the flow does not reach the internet for want of an external address.
+fn without_address<'f>(fabric: &'f Fabric, found: &Trace) -> Option<(&'f InstanceKey, &'f Nic)> {
+    let nic = fabric.networks.get(&found.flow.network)?.nics.get(&found.flow.nic)?;
+    let Owner::Instance(key) = &nic.owner else { return None };
+    let wants = found.cause() == Some(Cause::NoExternalAddress) && nic.external.is_none();
+    wants.then_some((key, nic))
+}
+
 /// An external address for the interface, where there is none.
 fn external(world: &World, fabric: &Fabric, found: &Trace, now: Timestamp) -> Option<Fix> {
     let flow = &found.flow;
-    let nic = fabric.networks.get(&flow.network)?.nics.get(&flow.nic)?;
-    let Owner::Instance(key) = &nic.owner else { return None };
-    if found.cause() != Some(Cause::NoExternalAddress) || nic.external.is_some() {
-        return None;
-    }
+    let (key, nic) = without_address(fabric, found)?;
     let (instance, name) = (key.clone(), "External NAT".to_owned());
     let change = Change::AccessConfigAdd { instance, nic: nic.index.into(), name, address: None };
     let fix = open_gates(world, flow, vec![change], now)?;
-    let rules = fix.changes.len() - 1;
-    let what = format!("an external address for {}", key.name);
-    let title = if rules == 0 { what } else { format!("{what} + allow {flow}") };
-    Some(Fix { title, ..fix })
+    Some(told(format!("an external address for {}", key.name), flow, fix))
 }
 
 /// An endpoint in the flow's own network, of the service that it means by the endpoint of a peer.
@@ -128,11 +142,8 @@ fn endpoint(world: &World, found: &Trace, now: Timestamp) -> Option<Fix> {
     };
     let (subnetwork, _) = world.subnetworks.iter().find(place)?;
     let base = format!("{}-endpoint", attachment.name);
-    let key = |n: u32| {
-        let name = if n == 0 { base.clone() } else { format!("{base}-{n}") };
-        ForwardingRuleKey::new(&flow.network.project, &attachment.region, name)
-    };
-    let key = (0..).map(key).find(|key| !world.forwarding_rules.contains_key(key))?;
+    let key = |name: &str| ForwardingRuleKey::new(&flow.network.project, &attachment.region, name);
+    let key = free(&base, key, |key| world.forwarding_rules.contains_key(key));
     let spec = ForwardingRuleSpec {
         key: key.clone(),
         network: flow.network.clone(),
@@ -178,24 +189,16 @@ fn global_access(world: &World, found: &Trace, now: Timestamp) -> Option<Fix> {
 /// A NAT gateway for the interface's network and region, where it has no way to the internet.
 fn nat(world: &World, fabric: &Fabric, found: &Trace, now: Timestamp) -> Option<Fix> {
     let flow = &found.flow;
-    let nic = fabric.networks.get(&flow.network)?.nics.get(&flow.nic)?;
-    let Owner::Instance(key) = &nic.owner else { return None };
-    if found.cause() != Some(Cause::NoExternalAddress) || nic.external.is_some() || nic.nat.is_some() {
-        return None;
-    }
+    let (key, nic) = without_address(fabric, found).filter(|(_, nic)| nic.nat.is_none())?;
     let region = &world.instances.get(key)?.nics.get(usize::from(nic.index))?.subnetwork.region;
-    let (project, base) = (&flow.network.project, format!("{}-router", flow.network.name));
-    let name = |n: u32| if n == 0 { base.clone() } else { format!("{base}-{n}") };
-    let key =
-        (0..).map(|n| RouterKey::new(project, region, name(n))).find(|k| !world.routers.contains_key(k))?;
+    let base = format!("{}-router", flow.network.name);
+    let key = |name: &str| RouterKey::new(&flow.network.project, region, name);
+    let key = free(&base, key, |key| world.routers.contains_key(key));
     let sources = NatSources::AllSubnetworks(NatRanges::All);
     let gateway = NatSpec { name: "nat".into(), addresses: None, sources, min_ports_per_vm: None };
     let spec = RouterSpec { key, network: flow.network.clone(), nats: vec![gateway] };
     let fix = open_gates(world, flow, vec![Change::RouterInsert(spec)], now)?;
-    let rules = fix.changes.len() - 1;
-    let what = format!("Cloud NAT for {} in {region}", flow.network.name);
-    let title = if rules == 0 { what } else { format!("{what} + allow {flow}") };
-    Some(Fix { title, ..fix })
+    Some(told(format!("Cloud NAT for {} in {region}", flow.network.name), flow, fix))
 }
 
 /// `ingress rule in vpc-1, 10.1.0.0/16`
@@ -220,14 +223,23 @@ fn rule_title(change: &Change) -> Option<String> {
     Some(format!("{way} rule in {place}, {}{priority}", ranges.join(",")))
 }
 
+/// Which way the gate is passed at which the trace ends; `None` where it ends elsewhere.
+fn gate(seen: &Trace) -> Option<Direction> {
+    match seen.steps.last()?.state {
+        State::ApplyIngressFirewallRule => Some(Direction::Ingress),
+        State::ApplyEgressFirewallRule => Some(Direction::Egress),
+        _ => None,
+    }
+}
+
+/// The far end of the flow, seen from where it passes that way.
+fn far(world: &World, flow: &Flow, direction: Direction) -> IpNet {
+    range_of(world, if direction == Direction::Ingress { flow.source } else { flow.destination })
+}
+
 /// The rule before that of a firewall policy at which the trace ends; `None` where it ends elsewhere.
 fn policy_rule(world: &World, seen: &Trace) -> Option<Change> {
-    let step = seen.steps.last()?;
-    let direction = match step.state {
-        State::ApplyIngressFirewallRule => Direction::Ingress,
-        State::ApplyEgressFirewallRule => Direction::Egress,
-        _ => return None,
-    };
+    let (step, direction) = (seen.steps.last()?, gate(seen)?);
     // A policy's rule goes by the policy, with its region if it has one, and its priority; no other rule has a slash in its name.
     let (policy, decided) = step.what.rsplit_once('/')?;
     let (region, name) =
@@ -236,15 +248,13 @@ fn policy_rule(world: &World, seen: &Trace) -> Option<Change> {
     let mut acting = firewall_policy::all_of_network(world, &step.network);
     let (key, policy) = acting.find(|(key, _)| key.name == name && key.region.as_deref() == region)?;
     let priority = (0..decided).rev().find(|priority| !policy.rules.contains_key(priority))?;
-    let flow = &seen.flow;
-    let far = if direction == Direction::Ingress { flow.source } else { flow.destination };
     let rule = PolicyRule {
         name: String::new(),
         description: String::new(),
         action: Action::Allow,
         direction,
-        matches: vec![exactly(flow)],
-        ranges: [range_of(world, far)].into(),
+        matches: vec![exactly(&seen.flow)],
+        ranges: [far(world, &seen.flow, direction)].into(),
         target_service_accounts: Default::default(),
         disabled: false,
         logging: false,
@@ -262,37 +272,26 @@ fn exactly(flow: &Flow) -> L4 {
 /// The rule that opens the gate at which the trace ends; `None` where it ends elsewhere, or in a network whose
 /// rules are not the user's.
 fn allow_rule(world: &World, seen: &Trace) -> Option<FirewallSpec> {
-    let step = seen.steps.last()?;
-    let ingress = match step.state {
-        State::ApplyIngressFirewallRule => true,
-        State::ApplyEgressFirewallRule => false,
-        _ => return None,
-    };
+    let (step, direction) = (seen.steps.last()?, gate(seen)?);
     world.networks.get(&step.network).filter(|n| !n.google_managed)?;
     // Deny wins at equal priority, so the new rule goes just before the one that decided.
     let decided = world.firewalls.iter().find(|(k, f)| f.network == step.network && k.name == step.what);
     let priority = decided.map_or(Some(1000), |(_, f)| f.priority.checked_sub(1))?;
-    let flow = &seen.flow;
-    let mut rule = allow(world, &step.network, flow, priority);
-    let far = if ingress { flow.source } else { flow.destination };
-    let far = range_of(world, far);
-    if ingress {
-        rule.source_ranges.insert(far);
-    } else {
-        rule.direction = Direction::Egress;
-        rule.destination_ranges.insert(far);
-    }
+    let mut rule = allow(world, &step.network, &seen.flow, priority);
+    rule.direction = direction;
+    let ranges = match direction {
+        Direction::Ingress => &mut rule.source_ranges,
+        Direction::Egress => &mut rule.destination_ranges,
+    };
+    ranges.insert(far(world, &seen.flow, direction));
     Some(rule)
 }
 
 /// A rule in `network` that allows the flow's protocol and port, with a name that is free.
 fn allow(world: &World, network: &NetworkKey, flow: &Flow, priority: u16) -> FirewallSpec {
     let base = format!("allow-{}", flow.to_string().replace('/', "-"));
-    let key = |n: u32| {
-        let name = if n == 0 { base.clone() } else { format!("{base}-{n}") };
-        FirewallKey::new(&network.project, name)
-    };
-    let key = (0..).map(key).find(|k| !world.firewalls.contains_key(k)).unwrap_or_else(|| key(0));
+    let key = |name: &str| FirewallKey::new(&network.project, name);
+    let key = free(&base, key, |key| world.firewalls.contains_key(key));
     let mut rule = FirewallSpec::new(key, network.clone());
     (rule.action, rule.priority, rule.matches) = (Action::Allow, priority, vec![exactly(flow)]);
     rule
@@ -344,9 +343,7 @@ fn peer(world: &World, fabric: &Fabric, flow: &Flow, target: &NetworkKey, now: T
         _ => format!("a peering between {} and {}", flow.network.name, target.name),
     };
     let fix = open_gates(world, flow, sides, now)?;
-    let rules = fix.changes.iter().filter(|c| is_rule(c)).count();
-    let title = if rules == 0 { what } else { format!("{what} + allow {flow}") };
-    Some(Fix { title, ..fix })
+    Some(told(what, flow, fix))
 }
 
 /// A VM with tombolo-proxy in the network that the Redis instance is authorised on.
@@ -375,10 +372,8 @@ fn proxy(world: &World, flow: &Flow, redis: &RedisKey, host: Ipv4Addr, now: Time
 /// The VM of [`proxy`], which runs tombolo-proxy from its startup script.
 fn proxy_vm(world: &World, redis: &RedisKey, subnet: &SubnetworkKey, host: Ipv4Addr) -> InstanceSpec {
     let zone = format!("{}-{}", redis.region, first_zone(&redis.region));
-    let name =
-        |n: u32| if n == 0 { format!("{}-proxy", redis.name) } else { format!("{}-proxy-{n}", redis.name) };
-    let key = |n| InstanceKey::new(&subnet.project, &zone, name(n));
-    let key = (0..).map(key).find(|k| !world.instances.contains_key(k)).unwrap_or_else(|| key(0));
+    let key = |name: &str| InstanceKey::new(&subnet.project, &zone, name);
+    let key = free(&format!("{}-proxy", redis.name), key, |key| world.instances.contains_key(key));
     let found = world.redis.get(redis);
     let port = found.map_or(redis::PORT, |found| found.port);
     let mut config = format!("{}:\n  listen: 0.0.0.0:{}\n  redis: true\n", redis.name, redis::PORT);
