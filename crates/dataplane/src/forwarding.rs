@@ -11,13 +11,12 @@
 //!
 //! So neither router ever sees an address of the other's, and the networks may overlap.
 
-use crate::render::{PEER_GATEWAY, hex, link_of, peering_link};
+use crate::render::{PEER_GATEWAY, hex, link_of, mac_named, peering_link};
 use crate::rules::{GATE_IN, INTERNET, Side, one, peering, rule};
-use crate::state::{Link, Mac, Namespace, Neighbour, Route, RouteVia};
-use crate::table::{Chain, Family, Hook, Intervals, Match, Rule, Table, Verdict, Way};
+use crate::state::{Link, Namespace, Neighbour, Route, RouteVia};
+use crate::table::{Family, Hook, Intervals, Match, Rule, Table, Verdict, Way};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -47,12 +46,6 @@ pub struct Forwarding {
 /// The name of an endpoint's link, on both sides but for the first letter.
 fn link(first: &str, network: &NetworkKey, endpoint: Ipv4Addr) -> String {
     format!("{first}{}", hex(format!("{network} {endpoint}").as_bytes(), 6))
-}
-
-/// The MAC of an end of such a link: locally administered, from its name.
-fn mac(link: &str) -> Mac {
-    let digest = Sha256::digest(link);
-    [0x02, digest[0], digest[1], digest[2], digest[3], digest[4]]
 }
 
 /// What the routers of networks are to know, those that are to know anything.
@@ -143,8 +136,9 @@ pub(crate) fn add_links(namespaces: &mut BTreeMap<String, Namespace>, fabric: &F
         for (router, link, peer, other, by) in ends {
             let router = namespaces.entry(router.to_string()).or_default();
             let peer = Some((peer.to_string(), other.clone()));
-            router.links.insert(link.clone(), Link { mac: mac(link), mtu, strict_source: true, peer });
-            let neighbour = Neighbour { link: link.clone(), address: PEER_GATEWAY.into(), mac: mac(other) };
+            router.links.insert(link.clone(), Link { mac: mac_named(link), mtu, strict_source: true, peer });
+            let neighbour =
+                Neighbour { link: link.clone(), address: PEER_GATEWAY.into(), mac: mac_named(other) };
             router.neighbours.insert(neighbour);
             let via = RouteVia::Gateway(link.clone(), PEER_GATEWAY.into());
             router.routes.insert(Route::new(Ipv4Net::from(by).into(), via));
@@ -164,7 +158,7 @@ impl Forwarding {
             let chain = format!("f-{:08x}", u32::from(*address));
             let to = [Match::Link(Way::Out, link.clone()), is(Side::Destination, *address)];
             gate.insert(first, rule(to, Verdict::Goto(chain.clone())));
-            table.chains.insert(chain, Arc::new(Chain { hook: None, rules: taken(takes) }));
+            table.add(chain, None, taken(takes));
         }
         if !self.endpoints.is_empty() {
             let last = gate.len() - 1;
@@ -188,10 +182,9 @@ impl Forwarding {
             };
             let rest = rule([], Verdict::Goto(REST.into()));
             let rules = closed.iter().map(shut).chain([rest]).collect();
-            table.chains.insert(chain(region), Arc::new(Chain { hook: None, rules }));
+            table.add(chain(region), None, rules);
         }
-        let rest = std::mem::take(gate);
-        table.chains.insert(REST.into(), Arc::new(Chain { hook: None, rules: rest }));
+        table.add(REST, None, std::mem::take(gate));
         gate.push(rule([], Verdict::ByLink(Way::In, "regions".into())));
         gate.push(rule([], Verdict::Goto(REST.into())));
     }
@@ -202,9 +195,7 @@ impl Forwarding {
             let out = |(link, nat): (&String, &Ipv4Addr)| {
                 rule([Match::Link(Way::Out, link.clone())], Verdict::NatTo(*nat))
             };
-            let rules = self.endpoints.iter().map(out).collect();
-            let chain = Chain { hook: Some(Hook::Postrouting), rules };
-            table.chains.insert("psc-out".into(), Arc::new(chain));
+            table.add("psc-out", Some(Hook::Postrouting), self.endpoints.iter().map(out).collect());
         }
         if !self.services.is_empty() {
             let map = |link: &String| format!("to-{link}");
@@ -217,8 +208,7 @@ impl Forwarding {
             };
             let nothing_else = rule([prefix(Way::In, SERVICE)], Verdict::Drop);
             let rules = self.services.keys().map(into).chain([nothing_else]).collect();
-            let chain = Chain { hook: Some(Hook::Prerouting), rules };
-            table.chains.insert("psc-in".into(), Arc::new(chain));
+            table.add("psc-in", Some(Hook::Prerouting), rules);
         }
     }
 

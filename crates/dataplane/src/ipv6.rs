@@ -62,9 +62,7 @@ impl Ipv6Rules {
         let dhcp = Intervals::new([(DHCP_V6_CLIENT.into(), DHCP_V6_CLIENT.into())]);
         let to_gates = || Verdict::Goto(GATES.into());
         let by_link = |way, map: &str| rule([], Verdict::ByLink(way, map.into()));
-        let mut add = |name: &str, rules: Vec<table::Rule>| {
-            table.chains.insert(name.to_owned(), Arc::new(table::Chain { hook: None, rules }));
-        };
+        let mut add = |name: &str, rules| table.add(name, None, rules);
         add(FORWARD, vec![by_link(Way::In, "sources-6"), rule([], to_gates())]);
         for (link, own) in &self.sources {
             let is_own = Match::Address(Family::V6, Side::Source, intervals6(own));

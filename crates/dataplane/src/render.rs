@@ -142,10 +142,15 @@ pub(crate) fn hex(bytes: &[u8], n: usize) -> String {
     Sha256::digest(bytes).iter().take(n).map(|b| format!("{b:02x}")).collect()
 }
 
-/// The MAC of a router's end of a peering: locally administered, from a hash of both networks.
-fn peering_mac(local: &NetworkKey, peer: &NetworkKey) -> Mac {
-    let digest = Sha256::digest(format!("{local} {peer}"));
+/// The MAC of what has this name: locally administered, from a hash of it.
+pub(crate) fn mac_named(name: &str) -> Mac {
+    let digest = Sha256::digest(name);
     [0x02, digest[0], digest[1], digest[2], digest[3], digest[4]]
+}
+
+/// The MAC of a router's end of a peering, named by both networks.
+fn peering_mac(local: &NetworkKey, peer: &NetworkKey) -> Mac {
+    mac_named(&format!("{local} {peer}"))
 }
 
 /// Adds an interface to its endpoint's namespace.

@@ -24,10 +24,10 @@
 use crate::fault::{ALL, Fault};
 use crate::forwarding::Forwarding;
 use crate::ipv6::{self, Ipv6Rules};
+use crate::render::hex;
 use crate::table::{self, Family, Hook, Intervals, Match, Table, Verdict, Way};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -176,26 +176,20 @@ impl Ruleset {
         }
         self.forwarding.add(&mut table, &mut gate_in);
         self.add_ends(&mut table, before, known);
-        let mut add = |name: &str, hook, rules| {
-            table.chains.insert(name.to_owned(), Arc::new(table::Chain { hook, rules }));
-        };
-        add(GATE_IN, None, gate_in);
+        table.add(GATE_IN, None, gate_in);
         let gate_errors = vec![rule([], Verdict::ByLink(Way::In, ERRORS.into())), rule([], Verdict::Accept)];
-        add(GATE_ERRORS, None, gate_errors);
+        table.add(GATE_ERRORS, None, gate_errors);
         let to_ipv6 = (!self.ipv6.is_empty()).then(|| self.ipv6.add_to(&mut table));
-        let mut add = |name: &str, hook, rules| {
-            table.chains.insert(name.to_owned(), Arc::new(table::Chain { hook, rules }));
-        };
         let arrival = self.arrival();
         if !arrival.is_empty() {
-            add("arrival-hook", Some(Hook::Arrival), arrival);
+            table.add("arrival-hook", Some(Hook::Arrival), arrival);
         }
-        add("forward-hook", Some(Hook::Forward), self.forward(to_ipv6));
+        table.add("forward-hook", Some(Hook::Forward), self.forward(to_ipv6));
         // The router itself answers nobody but an endpoint that asks Google's link-local server.
         let asks = Match::Address(Family::V4, Side::Destination, one(METADATA_SERVER));
         let no_peering = Match::LinkPrefix(Way::In, PEERING.into(), false);
         let input = vec![rule([], Verdict::ByState(None)), rule([no_peering, asks], Verdict::Accept)];
-        add("input-hook", Some(Hook::Input), input);
+        table.add("input-hook", Some(Hook::Input), input);
         for (name, chain) in &self.chains {
             let same = before.chains.get(name) == Some(chain);
             match known.chains.get(name).filter(|_| same) {
@@ -266,7 +260,7 @@ impl Ruleset {
                 rules.extend(Nat::PROTOCOLS.map(allow));
             }
             rules.push(rule([], Verdict::Drop));
-            table.chains.insert(outside_chain(link), Arc::new(table::Chain { hook: None, rules }));
+            table.add(outside_chain(link), None, rules);
         }
         let pairs = self.external.values();
         table.addresses.insert("external".into(), pairs.clone().copied().collect());
@@ -287,11 +281,8 @@ impl Ruleset {
         };
         let external = rule([internet(Way::Out)], Verdict::Nat(Side::Source, "external".into()));
         let nat_out = std::iter::once(external).chain(served.into_iter().map(by_nat)).collect();
-        for (name, hook, rules) in
-            [("nat-in", Hook::Prerouting, nat_in), ("nat-out", Hook::Postrouting, nat_out)]
-        {
-            table.chains.insert(name.into(), Arc::new(table::Chain { hook: Some(hook), rules }));
-        }
+        table.add("nat-in", Some(Hook::Prerouting), nat_in);
+        table.add("nat-out", Some(Hook::Postrouting), nat_out);
     }
 
     /// The rules for packets as they come in.
@@ -349,36 +340,33 @@ const APART: &str = "c-";
 
 /// Adds a chain of a gate.
 fn add_gate(table: &mut Table, name: &str, chain: &Chain) {
-    let mut add = |name: &str, rules| {
-        table.chains.insert(name.to_owned(), Arc::new(table::Chain { hook: None, rules }));
-    };
     let rules = chain.rules.iter().flat_map(|rule| chain_rule(chain, rule)).collect();
     let made = table::Chain { hook: None, rules };
     match made.has_sets() || made.rules.len() > MANY {
         // Packets change over to other rules as the one that leads to them changes.
         true => {
             let apart = content_name(&made);
-            add(name, vec![rule([], Verdict::Goto(apart.clone()))]);
-            add(&apart, made.rules);
+            table.add(name, None, vec![rule([], Verdict::Goto(apart.clone()))]);
+            table.add(apart, None, made.rules);
         }
-        false => add(name, made.rules),
+        false => table.add(name, None, made.rules),
     }
 }
 
 /// A name for a chain that is never another one than it is.
 fn content_name(chain: &table::Chain) -> String {
     let text: String = chain.rules.iter().map(|rule| format!("{rule}\n")).collect();
-    let digest = Sha256::digest(text);
-    format!("{APART}{}", digest.iter().take(8).map(|b| format!("{b:02x}")).collect::<String>())
+    format!("{APART}{}", hex(text.as_bytes(), 8))
 }
 
 /// The chain in which the receiver's gate is.
 pub(crate) const GATE_IN: &str = "gate-in";
 
-/// The map from interfaces to their chains of errors about connections.
-const ERRORS: &str = "errors";
 /// The same for IPv6.
 pub(crate) const GATE_IN_6: &str = "gate-in-6";
+
+/// The map from interfaces to their chains of errors about connections.
+const ERRORS: &str = "errors";
 
 /// The chain that decides of errors about a connection. The kernel takes anybody's word for these: it only looks whether
 /// there is the connection, and whether the error goes to the end that sent what is quoted (nf_conntrack_proto_icmp.c).

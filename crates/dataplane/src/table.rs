@@ -234,6 +234,13 @@ pub fn prefix_of(family: Family, first: u128, last: u128) -> Option<u32> {
     is_prefix.then(|| host.leading_zeros() - (128 - family.bits()))
 }
 
+impl Table {
+    /// Adds a chain, or puts it in the place of the one that has its name.
+    pub(crate) fn add(&mut self, name: impl Into<String>, hook: Option<Hook>, rules: Vec<Rule>) {
+        self.chains.insert(name.into(), Arc::new(Chain { hook, rules }));
+    }
+}
+
 impl Chain {
     /// Whether rules of it have sets of their own, from several numbers in a condition.
     ///
