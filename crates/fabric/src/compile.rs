@@ -24,8 +24,7 @@ pub fn compile(world: &World) -> Fabric {
     add_iap_clients(&mut networks);
     for (key, subnetwork) in &world.subnetworks {
         if let Some(network) = networks.get_mut(&subnetwork.network) {
-            let ranges = subnetwork.ranges().map(IpNet::from);
-            for range in ranges.chain(subnetwork.ipv6.map(IpNet::from)) {
+            for range in subnetwork.ip_ranges() {
                 network.ranges.insert(range);
                 network.routes.push(Route {
                     kind: Kind::Subnet,

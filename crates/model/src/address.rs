@@ -94,9 +94,7 @@ pub(crate) fn insert(world: &mut World, spec: &AddressSpec, now: Timestamp) -> R
     let key = &spec.key;
     project::require(world, &key.project, project::COMPUTE)?;
     key::check_name("name", &key.name)?;
-    if let Some(region) = key.region.as_ref().filter(|region| region::Region::find(region).is_none()) {
-        return Err(Refusal::invalid("region", region, "Unknown region."));
-    }
+    key.region.iter().try_for_each(|region| region::check("region", region))?;
     if world.addresses.contains_key(key) {
         return Err(Refusal::already_exists(key));
     }

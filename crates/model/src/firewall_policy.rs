@@ -59,9 +59,7 @@ pub struct PolicyRule {
 pub(crate) fn insert(world: &mut World, key: &FirewallPolicyKey, now: Timestamp) -> Result<(), Refusal> {
     project::require(world, &key.project, project::COMPUTE)?;
     key::check_name("name", &key.name)?;
-    if let Some(unknown) = key.region.as_ref().filter(|region| region::Region::find(region).is_none()) {
-        return Err(Refusal::invalid("region", unknown, "Unknown region."));
-    }
+    key.region.iter().try_for_each(|region| region::check("region", region))?;
     if world.firewall_policies.contains_key(key) {
         return Err(Refusal::already_exists(key));
     }

@@ -130,9 +130,7 @@ pub(crate) fn insert(world: &mut World, spec: &ForwardingRuleSpec, now: Timestam
     let key = &spec.key;
     project::require(world, &key.project, project::COMPUTE)?;
     key::check_name("name", &key.name)?;
-    if region::Region::find(&key.region).is_none() {
-        return Err(Refusal::invalid("region", &key.region, "Unknown region."));
-    }
+    region::check("region", &key.region)?;
     if world.forwarding_rules.contains_key(key) {
         return Err(Refusal::already_exists(key));
     }

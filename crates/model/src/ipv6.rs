@@ -8,7 +8,7 @@ use crate::{
     InstanceKey, Network, NetworkKey, Nic, Refusal, Subnetwork, SubnetworkKey, World, instance, network,
     project,
 };
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -179,11 +179,13 @@ impl Nic {
 }
 
 impl Subnetwork {
-    /// Whether the address is in one of its ranges, of whatever version of IP.
+    /// Its ranges, of whatever version of IP.
+    pub fn ip_ranges(&self) -> impl Iterator<Item = IpNet> {
+        self.ranges().map(IpNet::V4).chain(self.ipv6.map(IpNet::V6))
+    }
+
+    /// Whether the address is in one of them.
     pub fn contains(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(address) => self.ranges().any(|range| range.contains(&address)),
-            IpAddr::V6(address) => self.ipv6.is_some_and(|range| range.contains(&address)),
-        }
+        self.ip_ranges().any(|range| range.contains(&address))
     }
 }

@@ -177,9 +177,7 @@ pub(crate) fn insert(world: &mut World, spec: &RedisSpec, now: Timestamp) -> Res
 /// Checks what can be checked before anything is made.
 fn check(world: &World, spec: &RedisSpec) -> Result<(), Refusal> {
     key::check_name("instance_id", &spec.key.name)?;
-    if region::Region::find(&spec.key.region).is_none() {
-        return Err(Refusal::invalid("location", &spec.key.region, "Unknown region."));
-    }
+    region::check("location", &spec.key.region)?;
     if world.redis.contains_key(&spec.key) {
         return Err(Refusal::already_exists(&spec.key));
     }

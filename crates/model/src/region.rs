@@ -2,6 +2,7 @@
 //!
 //! Source: Google's table of auto mode IPv4 subnet ranges (documentation of VPC subnets) and its list of zones.
 
+use crate::refusal::Refusal;
 use std::net::Ipv4Addr;
 
 /// A region of Google Cloud.
@@ -30,6 +31,14 @@ impl Region {
     pub fn of_zone(zone: &str) -> Option<&'static Region> {
         let (name, letter) = zone.rsplit_once('-')?;
         Region::find(name).filter(|r| letter.len() == 1 && r.zones.contains(letter))
+    }
+}
+
+/// Refuses a region that there is not; `field` is where it was said.
+pub(crate) fn check(field: &str, region: &str) -> Result<(), Refusal> {
+    match Region::find(region) {
+        Some(_) => Ok(()),
+        None => Err(Refusal::invalid(field, region, "Unknown region.")),
     }
 }
 

@@ -96,9 +96,7 @@ pub(crate) fn insert(world: &mut World, spec: &ServiceAttachmentSpec, now: Times
     let key = &spec.key;
     project::require(world, &key.project, project::COMPUTE)?;
     key::check_name("name", &key.name)?;
-    if region::Region::find(&key.region).is_none() {
-        return Err(Refusal::invalid("region", &key.region, "Unknown region."));
-    }
+    region::check("region", &key.region)?;
     if world.service_attachments.contains_key(key) {
         return Err(Refusal::already_exists(key));
     }

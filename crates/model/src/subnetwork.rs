@@ -83,9 +83,7 @@ pub struct SubnetworkSpec {
 pub(crate) fn insert(world: &mut World, spec: &SubnetworkSpec, now: Timestamp) -> Result<(), Refusal> {
     project::require(world, &spec.key.project, project::COMPUTE)?;
     key::check_name("name", &spec.key.name)?;
-    if region::Region::find(&spec.key.region).is_none() {
-        return Err(Refusal::invalid("region", &spec.key.region, "Unknown region."));
-    }
+    region::check("region", &spec.key.region)?;
     if spec.network.project != spec.key.project {
         let expected = "The network must be in the subnetwork's project.";
         return Err(Refusal::invalid("network", &spec.network, expected));

@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use tombolo_dataplane::{Connection, Tracked, Volume};
 use tombolo_fabric::METADATA_SERVER;
 use tombolo_model::flow_log::FlowLog;
-use tombolo_model::{LogMetadata, NetworkKey, Protocol, World};
+use tombolo_model::{LogMetadata, NetworkKey, Protocol, SubnetworkKey, World};
 
 /// How many records are kept for a lab; the oldest go first.
 pub const KEPT: usize = 10_000;
@@ -129,8 +129,7 @@ impl FlowLogs {
 fn logs(world: &World) -> BTreeMap<NetworkKey, u32> {
     let mut all: BTreeMap<NetworkKey, u32> = BTreeMap::new();
     for (key, subnetwork) in &world.subnetworks {
-        let details = world.details.get(&key.to_string());
-        if let Some(log) = details.and_then(|details| FlowLog::of(details).ok()?) {
+        if let Some(log) = log_of(world, key) {
             let interval = all.entry(subnetwork.network.clone()).or_insert(log.interval);
             *interval = log.interval.min(*interval);
         }
@@ -138,10 +137,9 @@ fn logs(world: &World) -> BTreeMap<NetworkKey, u32> {
     all
 }
 
-/// How the subnetwork of an address logs.
-fn log_of(world: &World, network: &NetworkKey, address: IpAddr) -> Option<FlowLog> {
-    let (key, _) = subnetwork(world, network, address)?;
-    FlowLog::of(world.details.get(&key.to_string())?).ok()?
+/// How a subnetwork logs, if it does.
+fn log_of(world: &World, subnetwork: &SubnetworkKey) -> Option<FlowLog> {
+    FlowLog::of(world.details.get(&subnetwork.to_string())?).ok()?
 }
 
 /// The addresses in a network that instances have and whose subnetworks log. Made once for all connections, which may be many.
@@ -156,10 +154,8 @@ impl Ends {
     fn of(world: &World, network: &NetworkKey) -> Ends {
         let own = world.subnetworks.iter().filter(|(_, subnetwork)| subnetwork.network == *network);
         let logs = own.flat_map(|(key, subnetwork)| {
-            let details = world.details.get(&key.to_string());
-            let log = details.and_then(|details| FlowLog::of(details).ok()?);
-            let ranges = subnetwork.ranges().map(IpNet::V4).chain(subnetwork.ipv6.map(IpNet::V6));
-            ranges.filter_map(move |range| Some((range, log?)))
+            let log = log_of(world, key);
+            subnetwork.ip_ranges().filter_map(move |range| Some((range, log?)))
         });
         let nics = || world.instances.values().flat_map(|instance| &instance.nics);
         let nics = || nics().filter(|nic| nic.network == *network);
@@ -251,7 +247,7 @@ impl Flow {
             "end_time": moment(self.time.1),
             "reporter": self.reporter(),
         });
-        let log = log_of(world, &self.network, self.end());
+        let log = subnetwork(world, &self.network, self.end()).and_then(|(key, _)| log_of(world, key));
         if log.is_some_and(|log| log.metadata == LogMetadata::IncludeAllMetadata) {
             for (side, address) in [("src", it.source), ("dest", it.destination)] {
                 if let Some((network, instance)) = owner_near(world, &self.network, address) {
