@@ -9,8 +9,9 @@
 //! Why it is sound:
 //!
 //! - **A send is over before [`Ring::turn`] returns.** It has `MSG_DONTWAIT`, so that the kernel
-//!   tries it as it is submitted and never later, and its completion is waited for. The bytes are
-//!   borrowed for the call, and so can not change meanwhile.
+//!   tries it as it is submitted and never later; whether it does so, and tells of what it did not
+//!   take, is tried out when a ring is made, and where not every completion is waited for. The bytes
+//!   are borrowed for the call, and so can not change meanwhile.
 //! - **What comes is read to buffers that the ring owns** and never frees. A buffer is the kernel's
 //!   or, as a [`Received`], the caller's, who gives it back.
 //! - **A socket is closed when nothing of it is under way**: [`Ring::remove`] cancels, and the ring
@@ -25,5 +26,5 @@ mod ring;
 mod sockets;
 
 pub use buffers::{Group, HEADROOM, Piece, Received};
-pub use ring::{Bytes, Ring};
+pub use ring::{Bytes, Ring, Send};
 pub use sockets::{Event, Slot, Socket};

@@ -1,11 +1,12 @@
 //! The ring itself.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use io_uring::squeue::Entry;
+use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 use nix::libc::{
@@ -28,7 +29,18 @@ const AT_ONCE: usize = 20;
 /// Events of a turn at most, about: buffers are left for those that follow.
 const MOST: usize = 256;
 
-/// What is to be sent.
+/// Bytes for a socket.
+#[derive(Debug, Clone, Copy)]
+pub struct Send<'a> {
+    /// Which.
+    pub slot: Slot,
+    /// What.
+    pub bytes: Bytes<'a>,
+    /// Nothing follows when all is sent: to hear of it may wait until something happens.
+    pub settled: bool,
+}
+
+/// Where what is to be sent is.
 #[derive(Debug, Clone, Copy)]
 pub enum Bytes<'a> {
     /// The caller's.
@@ -45,8 +57,22 @@ pub struct Ring<T> {
     free: Vec<u32>,
     /// The completions of a turn, kept for their memory.
     entries: Vec<cqueue::Entry>,
+    /// A send that took all its bytes need not complete: see [`Ring::probe`].
+    silent: bool,
     /// An error has left something in the queue that must never be submitted.
     broken: bool,
+}
+
+/// Bytes that a send takes at most: below what the kernel itself cuts off.
+const MOST_SENT: usize = 1 << 30;
+/// A send that takes what the socket does now.
+const SEND_NOW: i32 = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_WAITALL;
+
+/// How many completions of a turn were of which kind.
+#[derive(Default)]
+struct Came {
+    sent: usize,
+    received: usize,
 }
 
 /// What an operation is for.
@@ -65,6 +91,7 @@ fn token(kind: Kind, slot: Slot) -> u64 {
     (kind as u64) << 56 | u64::from(slot.0)
 }
 
+/// For a send the number in its turn stands where the slot is for others.
 fn untoken(token: u64) -> (Option<Kind>, Slot) {
     let kinds =
         [Kind::Receive, Kind::Send, Kind::SendLast, Kind::Tell, Kind::Listen, Kind::Cancel, Kind::Watch];
@@ -81,7 +108,40 @@ impl<T: Socket> Ring<T> {
         let ring = builder.build(SUBMISSIONS)?;
         let [small, large] = Group::ALL.map(|group| Buffers::new(group, &ring.submitter()));
         let buffers = [small?, large?];
-        Ok(Ring { ring, buffers, places: Vec::new(), free: Vec::new(), entries: Vec::new(), broken: false })
+        let (places, free, entries) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ring = Ring { ring, buffers, places, free, entries, silent: false, broken: false };
+        ring.silent = ring.probe()?;
+        Ok(ring)
+    }
+
+    /// Whether a send that does not wait completes but when it has not taken everything, then says how
+    /// much, and is over when it is submitted in either case. So it should be since Linux 6.1; bytes would
+    /// be lost where it is not.
+    fn probe(&mut self) -> io::Result<bool> {
+        let (ours, theirs) = UnixStream::pair()?;
+        theirs.set_nonblocking(true)?;
+        let much = vec![0; 1 << 20];
+        let mut outcomes = Vec::new();
+        for length in [1, much.len(), much.len()] {
+            let entry = opcode::Send::new(Fd(ours.as_raw_fd()), much.as_ptr(), length as u32);
+            let entry = entry.flags(SEND_NOW).build().flags(Flags::SKIP_SUCCESS);
+            self.push(entry, Kind::Cancel, Slot(0))?;
+            self.enter(0, None)?;
+            outcomes.push(self.ring.completion().map(|entry| entry.result()).collect::<Vec<_>>());
+        }
+        drop(ours);
+        let mut came = 0;
+        while let Ok(count @ 1..) = (&theirs).read(&mut [0; 1 << 16]) {
+            came += count;
+        }
+        let [all, some, none] = &outcomes[..] else { return Ok(false) };
+        let partial = matches!(some[..], [count] if count > 0 && count as usize + 1 == came);
+        let silent = all.is_empty() && partial && none[..] == [-EAGAIN];
+        if !silent {
+            // One may be under way against all expectation.
+            std::mem::forget(much);
+        }
+        Ok(silent)
     }
 
     /// Has turns tell when another descriptor is readable: once, with [`Event::Watched`]. It is the
@@ -176,20 +236,13 @@ impl<T: Socket> Ring<T> {
             return Ok(());
         }
         place.last = last;
-        let (reading, telling, listening) = (place.reading, place.telling, place.listening);
+        let (telling, listening) = (place.telling, place.listening);
         if place.last.is_empty() {
             place.socket.finish();
         } else {
             place.sending_last = true;
         }
-        match reading {
-            Reading::On => {
-                self.set_reading(slot, Reading::Stopping);
-                self.cancel(Kind::Receive, slot)?;
-            }
-            Reading::Restarting => self.set_reading(slot, Reading::Stopping),
-            _ => {}
-        }
+        self.pause(slot)?;
         if telling {
             self.cancel(Kind::Tell, slot)?;
         }
@@ -206,12 +259,6 @@ impl<T: Socket> Ring<T> {
         // left alone until then, wherever `places` move, and forgotten with the ring.
         let entry = opcode::Send::new(fd, last.as_ptr(), last.len() as u32);
         self.push(entry.flags(MSG_WAITALL | MSG_NOSIGNAL).build(), Kind::SendLast, slot)
-    }
-
-    fn set_reading(&mut self, slot: Slot, reading: Reading) {
-        if let Some(place) = self.place(slot) {
-            place.reading = reading;
-        }
     }
 
     fn close_if_over(&mut self, slot: Slot) {
@@ -274,49 +321,63 @@ impl<T: Socket> Ring<T> {
 
     /// Sends all of `sends`, of which no two may be to the same socket, as far as the sockets take it
     /// now, and adds to `sent` what became of each, by number of bytes or negative error; adds to
-    /// `events` what has happened. With nothing to send it waits for that, for `timeout` at most: who
-    /// sends has to hear first what became of it.
+    /// `events` what has happened. It waits for that, for `timeout` at most, unless it sends what is not
+    /// settled: who sends has to hear first what became of it.
     pub fn turn<'a>(
         &mut self,
-        sends: impl Iterator<Item = (Slot, Bytes<'a>)>,
+        sends: impl Iterator<Item = Send<'a>>,
         timeout: Option<Duration>,
         sent: &mut Vec<(Slot, usize, i32)>,
         events: &mut Vec<Event>,
     ) -> io::Result<()> {
-        let mut missing = 0;
-        for (slot, bytes) in sends {
-            let fd = self.fd(slot);
+        let first = events.len();
+        let (mut waits, start) = (true, sent.len());
+        for Send { slot, bytes, settled } in sends {
             let bytes = match bytes {
                 Bytes::Own(bytes) => bytes,
                 Bytes::Received(ref piece) => self.piece_bytes(piece),
             };
-            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX >> 1);
-            let entry = opcode::Send::new(fd, bytes.as_ptr(), length).flags(MSG_DONTWAIT | MSG_NOSIGNAL);
-            // The borrow is longer than this call, which takes every completion before it returns.
-            self.push(entry.build(), Kind::Send, slot)?;
-            missing += 1;
+            let (address, length) = (bytes.as_ptr(), bytes.len().min(MOST_SENT));
+            let entry = opcode::Send::new(self.fd(slot), address, length as u32).flags(SEND_NOW).build();
+            let entry = if self.silent { entry.flags(Flags::SKIP_SUCCESS) } else { entry };
+            // The borrow is longer than this call. A send is over when it is submitted, as `probe` has seen,
+            // or else this call takes every completion before it returns.
+            self.push(entry, Kind::Send, Slot((sent.len() - start) as u32))?;
+            let tag = self.place(slot).map_or(usize::MAX, |place| place.tag);
+            sent.push((slot, tag, length as i32));
+            waits &= settled;
         }
-        let (first_sent, first) = (sent.len(), events.len());
-        // Sends are over as they are submitted. To wait for all of them would have the kernel look at as many
-        // sockets too, and there would not be buffers for all that these bring.
-        self.enter(1, if missing == 0 { timeout } else { None })?;
-        let mut came = self.collect(sent, events)?;
-        // Sends are tried as they are submitted. Should any not be over, its bytes are still in use.
-        while sent.len() - first_sent < missing {
+        let outcomes = &mut sent[start..];
+        // Without `silent` it is for sends to complete that it waits: for one, since to wait for all of them
+        // would have the kernel look at as many sockets too, and there would not be buffers for what they bring.
+        let told = !self.silent && !outcomes.is_empty();
+        let waits = waits && timeout != Some(Duration::ZERO);
+        self.enter(usize::from(waits || told), if told { None } else { timeout })?;
+        let mut came = Came::default();
+        self.collect(outcomes, &mut came, events)?;
+        while told && came.sent < outcomes.len() {
             self.enter(1, None)?;
-            came += self.collect(sent, events)?;
+            self.collect(outcomes, &mut came, events)?;
         }
-        while came >= AT_ONCE && events.len() - first < MOST {
-            // SAFETY: nothing is submitted, and there is no argument.
-            match unsafe { self.ring.submitter().enter::<()>(0, 0, GET_EVENTS, None) } {
+        while came.received >= AT_ONCE && events.len() - first < MOST {
+            came = Came::default();
+            // Nothing is submitted: who found no buffer would find none again.
+            match self.enter_once(0) {
                 Err(error) if error.raw_os_error() != Some(EINTR) => return Err(error),
-                _ => came = self.collect(sent, events)?,
+                _ => self.collect(outcomes, &mut came, events)?,
             }
         }
         Ok(())
     }
 
-    /// Submits everything, and waits for `want` completions or until the time is over.
+    /// Submits `count` operations, and has what came looked at.
+    fn enter_once(&self, count: u32) -> io::Result<usize> {
+        // SAFETY: there is no argument.
+        unsafe { self.ring.submitter().enter::<()>(count, 0, GET_EVENTS, None) }
+    }
+
+    /// Submits everything, has what came looked at, and waits for `want` completions or until the time is
+    /// over.
     fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
         if self.broken {
             return Err(io::Error::other("io_uring has failed before"));
@@ -324,9 +385,12 @@ impl<T: Socket> Ring<T> {
         let time = timeout.map(Timespec::from);
         let mut want = want;
         loop {
+            let count = self.ring.submission().len() as u32;
+            let submitter = self.ring.submitter();
             let outcome = match &time {
-                Some(time) => self.ring.submitter().submit_with_args(want, &SubmitArgs::new().timespec(time)),
-                None => self.ring.submitter().submit_and_wait(want),
+                _ if want == 0 => self.enter_once(count),
+                Some(time) => submitter.submit_with_args(want, &SubmitArgs::new().timespec(time)),
+                None => submitter.submit_and_wait(want),
             };
             match outcome.map_err(|error| (error.raw_os_error(), error)) {
                 Ok(_) | Err((Some(EINTR | ETIME), _)) => {}
@@ -346,9 +410,13 @@ impl<T: Socket> Ring<T> {
         }
     }
 
-    /// Takes completions; returns how many of them read something.
-    fn collect(&mut self, sent: &mut Vec<(Slot, usize, i32)>, events: &mut Vec<Event>) -> io::Result<usize> {
-        let mut came = 0;
+    /// Takes completions: those of sends say what became of them.
+    fn collect(
+        &mut self,
+        outcomes: &mut [(Slot, usize, i32)],
+        came: &mut Came,
+        events: &mut Vec<Event>,
+    ) -> io::Result<()> {
         let mut entries = std::mem::take(&mut self.entries);
         entries.extend(self.ring.completion());
         for entry in entries.drain(..) {
@@ -356,11 +424,13 @@ impl<T: Socket> Ring<T> {
             let (result, flags) = (entry.result(), entry.flags());
             match kind {
                 Some(Kind::Send) => {
-                    let tag = self.place(slot).map_or(usize::MAX, |place| place.tag);
-                    sent.push((slot, tag, result));
+                    came.sent += 1;
+                    if let Some(outcome) = outcomes.get_mut(slot.0 as usize) {
+                        outcome.2 = result;
+                    }
                 }
                 Some(Kind::Receive) => {
-                    came += 1;
+                    came.received += 1;
                     self.received(slot, result, flags, events)?;
                 }
                 Some(kind) => self.other(kind, slot, result, events)?,
@@ -368,7 +438,7 @@ impl<T: Socket> Ring<T> {
             }
         }
         self.entries = entries;
-        Ok(came)
+        Ok(())
     }
 
     fn received(&mut self, slot: Slot, result: i32, flags: u32, events: &mut Vec<Event>) -> io::Result<()> {
@@ -466,5 +536,44 @@ impl<T> Drop for Ring<T> {
         for place in self.places.iter_mut().flatten().filter(|place| place.sending_last) {
             std::mem::forget(std::mem::take(&mut place.last));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Socket for UnixStream {
+        fn finish(&mut self) {}
+        fn discard(&mut self) {}
+    }
+
+    /// What becomes of sends of so many bytes to a peer that takes nothing, and is gone for the last.
+    fn outcomes(ring: &mut Ring<UnixStream>, lengths: [usize; 4]) -> Vec<i32> {
+        let (ours, theirs) = UnixStream::pair().expect("sockets");
+        let mut theirs = Some(theirs);
+        let slot = ring.add(ours, Group::Small, 7).expect("a place");
+        let (mut sent, mut events) = (Vec::new(), Vec::new());
+        for (number, length) in lengths.into_iter().enumerate() {
+            theirs = theirs.filter(|_| number < 3);
+            let bytes = vec![0; length];
+            let sends = [Send { slot, bytes: Bytes::Own(&bytes), settled: false }];
+            ring.turn(sends.into_iter(), None, &mut sent, &mut events).expect("a turn");
+        }
+        assert!(sent.iter().all(|sent| (sent.0, sent.1) == (slot, 7)));
+        sent.into_iter().map(|sent| sent.2).collect()
+    }
+
+    #[test]
+    fn sends_are_told_of_alike_whether_or_not_the_kernel_does() {
+        let Ok(mut ring) = Ring::new() else { return eprintln!("no io_uring here, not tested") };
+        let lengths = [5, 4 << 20, 1 << 20, 1];
+        let silent = outcomes(&mut ring, lengths);
+        ring.silent = false;
+        let told = outcomes(&mut ring, lengths);
+        assert_eq!(silent, told);
+        let [all, some, none, broken] = told[..] else { panic!("four, {told:?}") };
+        assert_eq!([all, none, broken], [5, -EAGAIN, -nix::libc::EPIPE]);
+        assert!(some > 0 && some < 4 << 20, "{some}");
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use tombolo_ring::{Bytes, Event, Group, HEADROOM, Ring, Slot, Socket};
+use tombolo_ring::{Bytes, Event, Group, HEADROOM, Ring, Send, Slot, Socket};
 
 /// More than any step needs; only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -54,7 +54,8 @@ fn wait(ring: &mut Ring<End>) -> Vec<Event> {
 
 fn send(ring: &mut Ring<End>, slot: Slot, bytes: Bytes<'_>, events: &mut Vec<Event>) -> i32 {
     let mut sent = Vec::new();
-    ring.turn([(slot, bytes)].into_iter(), Some(PATIENCE), &mut sent, events).expect("a turn");
+    let sends = [Send { slot, bytes, settled: false }];
+    ring.turn(sends.into_iter(), Some(PATIENCE), &mut sent, events).expect("a turn");
     let [(of, _, result)] = sent[..] else { panic!("one send, {sent:?}") };
     assert_eq!(of, slot);
     result
@@ -127,6 +128,41 @@ fn a_full_socket_tells_when_it_takes_more() {
     let mut all = vec![0; count as usize];
     taker.read_exact(&mut all).expect("a read");
     assert!(matches!(wait(&mut ring)[..], [Event::Writable { tag: 3, .. }]));
+}
+
+#[test]
+fn only_what_is_settled_waits_for_something_to_happen() {
+    let Some(mut ring) = ring() else { return };
+    let (slot, mut peer) = pair(&mut ring, Group::Small, 3);
+    let mut turn = |settled, bytes: &[u8]| {
+        let (mut sent, mut events) = (Vec::new(), Vec::new());
+        let send = Send { slot, bytes: Bytes::Own(bytes), settled };
+        ring.turn([send].into_iter(), Some(PATIENCE), &mut sent, &mut events).expect("a turn");
+        let received: Vec<u8> = events
+            .into_iter()
+            .flat_map(|event| {
+                let Event::Received { received, .. } = event else { panic!("something else") };
+                let bytes = ring.bytes(&received).to_vec();
+                ring.give_back(received);
+                bytes
+            })
+            .collect();
+        (sent[0].2, received)
+    };
+    assert_eq!(turn(false, b"one"), (3, Vec::new()));
+    let echo = std::thread::spawn(move || {
+        let mut bytes = [0; 6];
+        peer.read_exact(&mut bytes).expect("a read");
+        peer.write_all(&bytes).expect("a write");
+        peer
+    });
+    // The echo comes when the second is there: the turn waits for it.
+    assert_eq!(turn(true, b"two"), (3, b"onetwo".to_vec()));
+    let peer = echo.join().expect("a thread");
+    // Not all is taken, which has to be heard.
+    let (count, received) = turn(true, &vec![1; 4 << 20]);
+    assert!(count > 0 && count < 4 << 20 && received.is_empty(), "{count}");
+    drop(peer);
 }
 
 #[test]
@@ -231,7 +267,11 @@ fn nothing_is_lost_or_reordered() {
             .filter(|(_, echo)| !echo.waiting.is_empty() && !echo.full)
             .map(|(slot, echo)| (*slot, echo.waiting.clone()))
             .collect();
-        let borrowed = sends.iter().map(|(slot, bytes)| (*slot, Bytes::Own(bytes)));
+        let borrowed = sends.iter().map(|(slot, bytes)| Send {
+            slot: *slot,
+            bytes: Bytes::Own(bytes),
+            settled: bytes.len() % 2 == 0,
+        });
         ring.turn(borrowed, Some(Duration::from_millis(5)), &mut sent, &mut events).expect("a turn");
         for (slot, tag, result) in sent.drain(..) {
             let (of, echo) = &mut echoes[tag];

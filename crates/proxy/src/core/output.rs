@@ -23,6 +23,13 @@ impl Core {
         }
     }
 
+    /// Whether to hear that all of [`server_output`](Self::server_output) was written makes no difference
+    /// until something else happens.
+    pub fn server_is_settled(&self, id: ConnectionId) -> bool {
+        let owner = self.connections[id.0].owner.and_then(|owner| self.clients.get(owner));
+        owner.is_none_or(|client| !client.paused)
+    }
+
     /// A connection that was asked for is there.
     pub fn server_connected(&mut self, id: ConnectionId, now: Micros) {
         let connection = &mut self.connections[id.0];
@@ -339,6 +346,16 @@ impl Core {
     /// What may be written to a client now.
     pub fn client_output(&self, id: ClientId) -> &[u8] {
         self.clients.get(id).map_or(&[], |client| client.out.as_slice())
+    }
+
+    /// Whether to hear that all of [`client_output`](Self::client_output) was written makes no difference
+    /// until something else happens: nobody waits for room, and nothing ends with it.
+    pub fn client_is_settled(&self, id: ClientId) -> bool {
+        self.clients.get(id).is_some_and(|client| {
+            let ends = client.closing || client.leaving || self.has_leaving();
+            let throttled = client.session.as_ref().is_some_and(|session| session.throttled);
+            !ends && !throttled && !client.paused && !self.pools[client.pool].bounds.crowded
+        })
     }
 
     /// What an [`Outlet`] took was not written after all but for the start: `bytes` are what is left,

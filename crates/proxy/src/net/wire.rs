@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use mio::{Poll, Registry};
 use nix::sys::socket::{MsgFlags, recv};
-use tombolo_ring::{Bytes, Piece, Received, Slot};
+use tombolo_ring::{Bytes, Piece, Received, Send, Slot};
 
 use super::NetError;
 use super::stream::{Socket, Stream};
@@ -80,7 +80,7 @@ pub(super) struct Ringed {
     /// How many bytes the next send is of.
     asked: u32,
     /// More came than is wanted: when that goes on, it is read no more.
-    pub(super) ahead: bool,
+    ahead: bool,
     /// The peer has ended its side, which nobody was told.
     pub(super) ended: bool,
 }
@@ -119,18 +119,34 @@ impl Ringed {
         self.lent.is_some() && self.queue()
     }
 
-    /// What is sent in this turn: what was lent, or else `own`.
-    pub(super) fn next<'a>(&mut self, own: &'a [u8]) -> Option<Bytes<'a>> {
+    /// What is sent in this turn: what was lent, or else `own`. `settled` says whether nothing follows
+    /// when all that is the peer's has been sent.
+    pub(super) fn next<'a>(&mut self, own: &'a [u8], settled: bool) -> Option<Send<'a>> {
         if self.sending != Sending::Queued {
             return None;
         }
-        let (bytes, length) = match self.lent {
-            Some(piece) => (Bytes::Received(piece), piece.len()),
-            None => (Bytes::Own(own), own.len()),
+        let (bytes, length, settled) = match self.lent {
+            Some(piece) => (Bytes::Received(piece), piece.len(), settled && own.is_empty()),
+            None => (Bytes::Own(own), own.len(), settled),
         };
         self.sending = if length > 0 { Sending::UnderWay } else { Sending::No };
         self.asked = length as u32;
-        (length > 0).then_some(bytes)
+        (length > 0).then_some(Send { slot: self.slot, bytes, settled })
+    }
+
+    /// Stops reading when twice in a row more came than is wanted.
+    pub(super) fn pace(&mut self, wanted: bool, ring: &mut Ring) {
+        if std::mem::replace(&mut self.ahead, !wanted) && !wanted {
+            // What is wrong with the ring, its next turn says.
+            let _ = ring.pause(self.slot);
+        }
+    }
+
+    /// Reads on.
+    pub(super) fn resume(&mut self, ring: &mut Ring) {
+        self.ahead = false;
+        // What is wrong with the ring, its next turn says.
+        let _ = ring.resume(self.slot);
     }
 
     /// Takes note of what became of a send.

@@ -121,11 +121,12 @@ impl Worker {
     pub(super) fn run(&mut self) -> Result<(), NetError> {
         let mut events = Events::with_capacity(EVENTS);
         self.start_ring()?;
-        self.act(self.now());
+        let mut now = self.now();
+        self.act(now);
         loop {
             let timeout = self.timeout();
-            let now = match self.io.ring.as_ref().is_some_and(|ring| !ring.is_empty()) {
-                true => self.turn(&mut events, timeout)?,
+            now = match self.io.ring.as_ref().is_some_and(|ring| !ring.is_empty()) {
+                true => self.turn(&mut events, timeout, now)?,
                 false => self.poll(&mut events, timeout)?,
             };
             self.clients.read(&mut self.core, &mut self.buffer, now, &self.log);
@@ -179,8 +180,14 @@ impl Worker {
         Ok(now)
     }
 
-    /// One turn of the ring: sends what is to be sent, and waits for events, epoll's among them.
-    fn turn(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<Micros, NetError> {
+    /// One turn of the ring: sends at `before` what is to be sent, and waits for events, epoll's among
+    /// them; says when they were there.
+    fn turn(
+        &mut self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+        before: Micros,
+    ) -> Result<Micros, NetError> {
         let (mut sent, mut brought) = (std::mem::take(&mut self.sent), std::mem::take(&mut self.brought));
         if let Some(ring) = &mut self.io.ring {
             let sends = self.servers.sends(&self.core).chain(self.clients.sends(&self.core));
@@ -190,8 +197,10 @@ impl Worker {
         let Worker { core, io, clients, servers, log, .. } = self;
         for (slot, tag, result) in sent.drain(..) {
             match (Source::of(Token(tag)), &mut io.ring) {
-                (Source::Client(index), Some(ring)) => clients.sent(core, ring, (index, slot), result, now),
-                (Source::Server(index), _) => servers.sent(core, io, (index, slot), result, now, log),
+                (Source::Client(index), Some(ring)) => {
+                    clients.sent(core, ring, (index, slot), result, before)
+                }
+                (Source::Server(index), _) => servers.sent(core, io, (index, slot), result, before, log),
                 _ => {}
             }
         }

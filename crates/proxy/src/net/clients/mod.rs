@@ -149,12 +149,10 @@ impl Clients {
     /// Goes on with a client that was over a limit.
     pub(in crate::net) fn resume(&mut self, core: &mut Core, io: &mut Io, id: ClientId) {
         if let (Some(Wire::Ringed(ringed)), Some(ring)) = (self.get(id), &mut io.ring) {
-            ringed.ahead = false;
             if ringed.ended {
                 core.client_eof(id);
             }
-            // What is wrong with the ring, its next turn says.
-            let _ = ring.resume(ringed.slot);
+            ringed.resume(ring);
         }
         // That nothing is left to be read is what makes it leave.
         match core.has_leaving() {

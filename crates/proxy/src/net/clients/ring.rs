@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tombolo_ring::{Bytes, Received, Slot};
+use tombolo_ring::{Received, Send, Slot};
 
 use super::Clients;
 use crate::core::{ClientId, Core, Micros};
@@ -28,10 +28,7 @@ impl Clients {
         let Some((id, ringed)) = self.ringed(index, slot) else { return ring.give_back(received) };
         core.client_data(id, ring.bytes(&received), now);
         ring.give_back(received);
-        let wanted = core.wants_input(id);
-        if std::mem::replace(&mut ringed.ahead, !wanted) && !wanted {
-            let _ = ring.pause(slot);
-        }
+        ringed.pace(core.wants_input(id), ring);
         if core.has_leaving() {
             self.looked_at.push(id);
         }
@@ -84,11 +81,11 @@ impl Clients {
     }
 
     /// What the ring is to send now.
-    pub(in crate::net) fn sends<'a>(&'a mut self, core: &'a Core) -> impl Iterator<Item = (Slot, Bytes<'a>)> {
+    pub(in crate::net) fn sends<'a>(&'a mut self, core: &'a Core) -> impl Iterator<Item = Send<'a>> {
         let Clients { sockets, sends, .. } = self;
         sends.drain(..).filter_map(move |id| match sockets.get_mut(id.index()) {
             Some(Some((owner, Wire::Ringed(ringed), _))) if *owner == id => {
-                Some((ringed.slot, ringed.next(core.client_output(id))?))
+                ringed.next(core.client_output(id), core.client_is_settled(id))
             }
             _ => None,
         })

@@ -281,9 +281,7 @@ impl Servers {
     pub(in crate::net) fn resume(&mut self, io: &mut Io, id: ConnectionId) {
         let wire = self.links.get_mut(id.0).and_then(|link| link.wire.as_mut());
         if let (Some(Wire::Ringed(ringed)), Some(ring)) = (wire, &mut io.ring) {
-            ringed.ahead = false;
-            // What is wrong with the ring, its next turn says.
-            let _ = ring.resume(ringed.slot);
+            ringed.resume(ring);
         }
         self.enqueue(id.0);
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tombolo_ring::{Bytes, Event, HEADROOM, Received, Slot};
+use tombolo_ring::{Event, HEADROOM, Received, Send, Slot};
 
 use super::{Servers, explain};
 use crate::core::{ConnectionId, Core, Micros, ServerError};
@@ -88,21 +88,18 @@ impl Servers {
         if let Err(error) = outcome {
             self.gone(io, id, &error, log);
         }
-        let wanted = core.wants_server_data(id);
-        if let (Some(ringed), Some(ring)) = (self.ringed(index, slot), &mut io.ring)
-            && std::mem::replace(&mut ringed.ahead, !wanted)
-            && !wanted
-        {
-            let _ = ring.pause(slot);
+        if let (Some(ringed), Some(ring)) = (self.ringed(index, slot), &mut io.ring) {
+            ringed.pace(core.wants_server_data(id), ring);
         }
     }
 
     /// What the ring is to send now.
-    pub(in crate::net) fn sends<'a>(&'a mut self, core: &'a Core) -> impl Iterator<Item = (Slot, Bytes<'a>)> {
+    pub(in crate::net) fn sends<'a>(&'a mut self, core: &'a Core) -> impl Iterator<Item = Send<'a>> {
         let Servers { links, sends, .. } = self;
         sends.drain(..).filter_map(move |index| match &mut links[index].wire {
             Some(Wire::Ringed(ringed)) => {
-                Some((ringed.slot, ringed.next(core.server_output(ConnectionId(index)))?))
+                let id = ConnectionId(index);
+                ringed.next(core.server_output(id), core.server_is_settled(id))
             }
             _ => None,
         })
@@ -119,9 +116,7 @@ impl Servers {
         log: &Log,
     ) {
         let Some(ring) = &mut io.ring else { return };
-        let Some(ringed) = self.links.get_mut(index).and_then(|link| link.wire.as_mut()?.ringed(slot)) else {
-            return;
-        };
+        let Some(ringed) = self.ringed(index, slot) else { return };
         let id = ConnectionId(index);
         match ringed.sent(result, ring) {
             Ok(Sent::Own(count) | Sent::Lent(_, count)) => core.server_wrote(id, count),
