@@ -1,6 +1,6 @@
 //! The agent's requests as methods.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -191,6 +191,14 @@ impl Agent {
         match self.request(&Request::Counters)? {
             Response::Counters(counters) => Ok(counters),
             _ => Err(AgentError::Confused("Counters")),
+        }
+    }
+
+    /// The lazy endpoints that are not there yet: no packet and no program has been for them. By their namespaces' names.
+    pub fn asleep(&self) -> Result<BTreeSet<String>, AgentError> {
+        match self.request(&Request::Asleep)? {
+            Response::Asleep(names) => Ok(names),
+            _ => Err(AgentError::Confused("Asleep")),
         }
     }
 

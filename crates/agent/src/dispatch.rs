@@ -17,6 +17,7 @@ use crate::lab::{Lab, lock};
 use crate::message::{Request, Response};
 use crate::proto::Conn;
 use crate::ssh;
+use crate::wake;
 
 /// An answer and the descriptors that go with it.
 pub(crate) struct Reply {
@@ -52,24 +53,29 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
         Request::MakeNetns { name } => done(lab.dataplane.make_netns(&name)?),
         Request::Converge { desired } => {
             let report = lab.dataplane.converge(desired)?;
-            hits::listen(lab)?;
-            ssh::listen(lab)?;
+            attend(lab)?;
             look_ahead(lab, &report.0);
             converged(report)
         }
         Request::ConvergeChanges { since, changes } => {
             let report = lab.dataplane.converge_changes(since, changes)?;
-            hits::listen(lab)?;
-            ssh::listen(lab)?;
+            attend(lab)?;
             report.iter().for_each(|(report, _)| look_ahead(lab, report));
             report.map_or(Response::DesiredOtherwise.into(), converged)
         }
         Request::Connect { netns, to, limit } => connect::connect(lab, &netns, to, limit)?,
         Request::Bind { netns, tcp, udp } => bind::bind(lab, &netns, &tcp, &udp)?,
         Request::Capture { netns, link } => capture::capture(lab, &netns, &link)?,
-        Request::Probe { probes, counted } => Response::Seen(lab.dataplane.probe(&probes, counted)?).into(),
+        Request::Probe { probes, counted } => {
+            let (seen, woken) = lab.dataplane.probe(&probes, counted)?;
+            if woken {
+                lab.waker.stir();
+            }
+            Response::Seen(seen).into()
+        }
         Request::Hits { since } => Response::Hits(hits::since(lab, since)).into(),
         Request::Connections { netns } => Response::Connections(lab.dataplane.connections(&netns)?).into(),
+        Request::Asleep => Response::Asleep(lab.dataplane.asleep()).into(),
         Request::Counters => Response::Counters(lab.dataplane.counters()?).into(),
         Request::StartDetached { vm, log, program, stdin } => {
             done(detached::start(lab, &*lab.vm(&vm)?, log, program, stdin)?)
@@ -89,6 +95,13 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
             unreachable!("dealt with by the connection")
         }
     })
+}
+
+/// Listens where there is something to be heard after a convergence.
+fn attend(lab: &Arc<Lab>) -> Result<()> {
+    wake::listen(lab)?;
+    hits::listen(lab)?;
+    ssh::listen(lab)
 }
 
 /// Looks at what a convergence has made. Without a thread the next one does.

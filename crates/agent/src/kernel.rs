@@ -2,7 +2,8 @@
 //!
 //! The agent knows nothing of VPCs: it is told the state that is wanted, and makes it so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use tombolo_dataplane::linux::apply::Failure;
 use tombolo_dataplane::linux::guests::Guests;
 use tombolo_dataplane::linux::probe::cookies;
+use tombolo_dataplane::linux::queue::Queue;
 use tombolo_dataplane::linux::{Held, Kernel};
-use tombolo_dataplane::{Changes, Desired, Op, Probe, Seen, Tracked, plan};
+use tombolo_dataplane::{Changes, Desired, Op, Probe, Seen, Sleepers, Tracked, plan};
 
 use crate::hits::Logging;
 use crate::lab::lock;
@@ -48,6 +50,8 @@ struct Last {
     /// How many wishes there have been.
     number: u64,
     desired: Desired,
+    /// Who of it is not there yet.
+    sleepers: Sleepers,
 }
 
 impl Dataplane {
@@ -89,7 +93,7 @@ impl Dataplane {
         let mut last = lock(&self.desired);
         last.number += 1;
         last.desired = desired;
-        Ok((self.make(&last.desired)?, last.number))
+        Ok((self.make(&mut last)?, last.number))
     }
 
     /// The same with changes to what was desired last, if that has this number.
@@ -104,11 +108,52 @@ impl Dataplane {
         }
         last.number += 1;
         last.desired.change(changes);
-        Ok(Some((self.make(&last.desired)?, last.number)))
+        Ok(Some((self.make(&mut last)?, last.number)))
+    }
+
+    /// Has lazy endpoints be there; whether any of them was not.
+    pub(crate) fn wake<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<bool> {
+        let last = &mut *lock(&self.desired);
+        let woken = last.sleepers.wake(&last.desired, names);
+        if woken {
+            self.make(last)?;
+        }
+        Ok(woken)
+    }
+
+    /// Holds no packets any more for endpoints that are there.
+    pub(crate) fn pass<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<()> {
+        let last = &mut *lock(&self.desired);
+        last.sleepers.pass(&last.desired, names);
+        self.make(last).map(drop)
+    }
+
+    /// The lazy endpoints that are not there yet.
+    pub(crate) fn asleep(&self) -> BTreeSet<String> {
+        let last = lock(&self.desired);
+        last.sleepers.asleep(&last.desired).cloned().collect()
+    }
+
+    /// The endpoints that are there, and for whom packets are still held.
+    pub(crate) fn in_line(&self) -> Vec<String> {
+        lock(&self.desired).sleepers.in_line().cloned().collect()
+    }
+
+    /// For whom a router holds packets to an address.
+    pub(crate) fn held_for(&self, router: &str, address: IpAddr) -> Option<String> {
+        lock(&self.desired).sleepers.held_for(router, address).cloned()
+    }
+
+    /// What routers hold packets in.
+    pub(crate) fn queues(&self) -> Vec<(String, Arc<Queue>)> {
+        let kernel = lock(&self.kernel);
+        let of = |(router, held): (&String, &Held)| Some((router.clone(), Arc::clone(held.queue.as_ref()?)));
+        kernel.namespaces.iter().filter_map(of).collect()
     }
 
     /// Observes, plans and applies.
-    fn make(&self, desired: &Desired) -> Result<ConvergeReport> {
+    fn make(&self, last: &mut Last) -> Result<ConvergeReport> {
+        let desired = last.sleepers.present(&last.desired);
         let mut kernel = lock(&self.kernel);
         let plan = plan(desired, &kernel.observe_as(desired).context("observe the kernel")?);
         let failures = kernel.apply(&plan);
@@ -129,9 +174,38 @@ impl Dataplane {
     }
 
     /// Sends probes; with `counted` it looks at the rules' counters after each.
-    pub(crate) fn probe(&self, probes: &[Probe], counted: bool) -> Result<Vec<Seen>> {
+    /// Who sends and who is sent to is woken first; whether anybody was.
+    pub(crate) fn probe(&self, probes: &[Probe], counted: bool) -> Result<(Vec<Seen>, bool)> {
+        let woken = self.wake_for(probes)?;
         let cookie = self.cookie.fetch_add(cookies(probes, counted), Ordering::Relaxed);
-        lock(&self.kernel).probe(probes, cookie, counted).context("send probes")
+        Ok((lock(&self.kernel).probe(probes, cookie, counted).context("send probes")?, woken))
+    }
+
+    /// Wakes those that probes are from or for. Where a probe goes only the routers know, so whoever has its address in any
+    /// network is woken: a probe must not be held.
+    fn wake_for(&self, probes: &[Probe]) -> Result<bool> {
+        let last = &mut *lock(&self.desired);
+        if last.desired.lazy.is_empty() {
+            return Ok(false);
+        }
+        let to: BTreeSet<IpAddr> = probes.iter().map(|probe| probe.destination).collect();
+        let routers: Vec<String> = last
+            .desired
+            .state
+            .namespaces
+            .iter()
+            .filter(|(_, it)| it.router)
+            .map(|(name, _)| name.clone())
+            .collect();
+        let held = routers.iter().flat_map(|router| to.iter().map(move |address| (router, *address)));
+        let mut names: BTreeSet<String> =
+            held.filter_map(|(router, address)| last.sleepers.held_for(router, address).cloned()).collect();
+        names.extend(probes.iter().map(|probe| probe.from.clone()));
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let woken = last.sleepers.wake(&last.desired, names.iter().copied());
+        last.sleepers.pass(&last.desired, names);
+        self.make(last)?;
+        Ok(woken)
     }
 
     /// The routers whose rules log.

@@ -17,6 +17,7 @@ use crate::lease::Lease;
 use crate::message::VmSpec;
 use crate::ssh::Listeners;
 use crate::vm::Vm;
+use crate::wake::Waker;
 
 /// The lab's state.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Lab {
     turns: AtomicU64,
     /// Who waits for ssh connections.
     pub(crate) listeners: Listeners,
+    /// Who wakes VMs.
+    pub(crate) waker: Waker,
     /// What firewall rules log.
     pub(crate) hits: hits::Listeners,
     /// What the holder of the lease wants its successor to know.
@@ -50,6 +53,7 @@ impl Lab {
             vms: Mutex::default(),
             turns: AtomicU64::default(),
             listeners: Listeners::default(),
+            waker: Waker::default(),
             hits: hits::Listeners::default(),
             note: Mutex::default(),
             lease,
@@ -57,8 +61,12 @@ impl Lab {
         }
     }
 
-    /// One network namespace. The holder keeps it alive.
+    /// One network namespace, for somebody who goes there: a lazy VM is woken. The holder keeps it alive.
     pub fn netns_of(&self, name: &str) -> Option<Arc<OwnedFd>> {
+        // What keeps it from coming is seen by who converges next.
+        if self.dataplane.wake([name]).unwrap_or(false) {
+            self.waker.stir();
+        }
         self.dataplane.netns_of(name)
     }
 

@@ -34,6 +34,7 @@ mod ssh;
 mod terminal;
 mod userns;
 mod vm;
+mod wake;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

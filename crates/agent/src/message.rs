@@ -3,7 +3,7 @@
 //! Requests and responses alternate, except after [`Request::Exec`]: that connection is handed to the VM's
 //! init, which sends [`ExecEvent`]s and takes [`ExecControl`]s until the program ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Formatter};
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -175,6 +175,8 @@ pub enum Request {
     },
     /// How many packets each router's rules have counted.
     Counters,
+    /// Which lazy endpoints are not there yet.
+    Asleep,
     /// What firewall rules have logged.
     Hits {
         /// The number of the first one that is wanted.
@@ -253,6 +255,8 @@ pub enum Response {
     Seen(Vec<Seen>),
     /// To [`Request::Counters`]: by router and counter.
     Counters(BTreeMap<String, BTreeMap<String, u64>>),
+    /// To [`Request::Asleep`]: their namespaces' names.
+    Asleep(BTreeSet<String>),
     /// To [`Request::Hits`].
     Hits(Hits),
     /// To [`Request::Connect`]: there is no connection.

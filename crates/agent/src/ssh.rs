@@ -70,7 +70,7 @@ pub(crate) fn listen(lab: &Arc<Lab>) -> Result<()> {
     let mut wanted = BTreeMap::new();
     for vm in lab.vms() {
         let spec = vm.spec();
-        if let Some(netns) = lab.netns_of(&spec.netns).filter(|_| spec.ssh.is_some()) {
+        if let Some(netns) = lab.dataplane.netns_of(&spec.netns).filter(|_| spec.ssh.is_some()) {
             wanted.insert(spec.key.clone(), (vm, netns));
         }
     }

@@ -25,7 +25,8 @@ pub use worlds::world;
 use routers::{MOST, Routers, onward};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::rules::{Side, counter};
 use tombolo_dataplane::{Counted, Faults, Probe, Rendered, Seen};
@@ -49,6 +50,8 @@ pub struct Options {
     pub flows: usize,
     /// A bug to put into the kernel's side; the run ends with the world in which it is noticed.
     pub mutant: Option<Mutant>,
+    /// VMs are lazy, and some of them are woken by connections before flows are compared.
+    pub lazy: bool,
 }
 
 /// What a run found.
@@ -133,7 +136,7 @@ pub fn agree(agent: &Agent, options: &Options, mut progress: impl FnMut(&Report)
     for i in 0..options.worlds {
         if i % FRESH_EVERY == 0 {
             Routers::leave(agent).map_err(|e| e.to_string())?;
-            converge(agent, &World::default(), None, &mut rendered)?;
+            converge(agent, &World::default(), (None, options.lazy), &mut rendered)?;
             tracked.clear();
         }
         let seed = options.seed.wrapping_add(i);
@@ -173,11 +176,20 @@ fn one_world(
     let world = world(&mut rng);
     let fabric = compile(&world);
     Routers::leave(agent).map_err(|e| e.to_string())?;
-    converge(agent, &world, options.mutant, rendered)?;
+    converge(agent, &world, (options.mutant, options.lazy), rendered)?;
     routers.set(agent, &fabric)?;
     let mut flows = flows(&fabric, options.flows, &mut rng);
     let open = without_egress_rules(&fabric);
     flows.retain(|flow| outcomes(&fabric, &open, flow, MOST).is_some() && is_new(flow, tracked));
+    if options.lazy {
+        let strangers = wake(agent, &fabric, &open, &flows)?;
+        report.disagreements.extend(strangers.into_iter().map(|(trace, wanted)| Disagreement {
+            seed,
+            trace,
+            seen: Seen::default(),
+            wanted,
+        }));
+    }
     let probes = flows.iter().map(|flow| Probe::of(&fabric, flow)).collect();
     let seen = agent.probe_counted(probes).map_err(|e: AgentError| e.to_string())?;
     for (flow, mut seen) in flows.into_iter().zip(seen) {
@@ -197,17 +209,57 @@ fn one_world(
     Ok(())
 }
 
+/// How many connections wake VMs in each world, and how long each of them may take: it is refused at once.
+const CONNECTIONS: usize = 6;
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Connects where nobody listens: whoever is there refuses. So the first packet to a VM that is not there has to wait for it.
+/// Returns those that should have been refused and were not.
+fn wake(
+    agent: &Agent,
+    fabric: &Fabric,
+    open: &Fabric,
+    flows: &[Flow],
+) -> Result<Vec<(Trace, Vec<Wanted>)>, String> {
+    let mut strangers = Vec::new();
+    let mut known = BTreeSet::new();
+    for flow in flows {
+        let IpAddr::V4(to) = flow.destination else { continue };
+        let from = Probe::of(fabric, flow).from;
+        let nic = fabric.networks.get(&flow.network).and_then(|network| network.nics.get(&flow.nic));
+        // It leaves by the only way that there is, with the only address.
+        let plain = nic.is_some_and(|nic| fabric.nics_of(&nic.owner).len() == 1);
+        if flow.protocol != 6 || flow.source != IpAddr::V4(flow.nic) || !plain {
+            continue;
+        }
+        let wanted = outcomes(fabric, open, flow, MOST).unwrap_or_default();
+        let answers = matches!(&wanted[..], [one] if one.replied == Some(true));
+        if !answers || known.len() == CONNECTIONS || !known.insert(to) {
+            continue;
+        }
+        let to = SocketAddrV4::new(to, flow.port);
+        let refused = match agent.connect_from(&from, to, PATIENCE).map_err(|e| e.to_string())? {
+            Ok(_) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        };
+        if !refused {
+            strangers.push((trace(fabric, flow), wanted));
+        }
+    }
+    Ok(strangers)
+}
+
 /// Makes the kernel the world, or what a mutant makes of it; and once more, when there must be nothing to do.
 fn converge(
     agent: &Agent,
     world: &World,
-    mutant: Option<Mutant>,
+    (mutant, lazy): (Option<Mutant>, bool),
     rendered: &mut Rendered,
 ) -> Result<(), String> {
     let fabric = compile(world);
     let desired = match mutant {
         None => {
-            *rendered = rendered.then(fabric, &Faults::new());
+            *rendered = rendered.then(fabric, &Faults::new()).lazily(lazy);
             rendered.desired().clone()
         }
         Some(mutant) => mutant.render(&fabric),

@@ -20,6 +20,9 @@ pub struct Changes {
     pub without_rules: Vec<String>,
     /// Rules that are new or otherwise, by namespace.
     pub rules: BTreeMap<String, RulesChange>,
+    /// Who may be lazy, if that are others.
+    #[serde(default)]
+    pub lazy: Option<Arc<BTreeSet<String>>>,
 }
 
 /// What leads from the rules of a router to others, or to the first ones from none. What grows with a network is only told
@@ -41,7 +44,7 @@ pub struct RulesChange {
 impl Desired {
     /// What leads here from another wish.
     pub fn since(&self, before: &Desired) -> Changes {
-        let mut changes = Changes::default();
+        let mut changes = Changes { lazy: other(&before.lazy, &self.lazy), ..Changes::default() };
         for (name, _, now) in differ(&before.state.namespaces, &self.state.namespaces) {
             match now {
                 Some(now) => drop(changes.namespaces.insert(name.clone(), Arc::clone(now))),
@@ -70,6 +73,7 @@ impl Desired {
             self.rules.remove(name);
         }
         self.state.namespaces.extend(changes.namespaces);
+        self.lazy = changes.lazy.unwrap_or_else(|| Arc::clone(&self.lazy));
         for (name, change) in changes.rules {
             let then = self.rules.get(&name).map(|then| Ruleset::clone(then)).unwrap_or_default();
             self.rules.insert(name, Arc::new(change.make(then)));

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tombolo_fabric::{
-    Fabric, INTERNET_CLIENT, METADATA_SERVER, Network, Nic, Owner, Rules, Targets, Via, internet, table,
+    Fabric, INTERNET_CLIENT, METADATA_SERVER, Network, Nic, Owner, Rules, Targets, To, Via, internet, table,
 };
 use tombolo_model::{Action, L4, NetworkKey, Protocol, address::EXTERNAL, instance::mac_of, range::PRIVATE};
 
@@ -41,7 +41,30 @@ pub fn render_with(fabric: &Fabric, faults: &Faults) -> Desired {
         let rules = rules_of(key, network, fault::of_router(faults, key, network), forwarding);
         (key.to_string(), Arc::new(rules))
     };
-    Desired { state: state_of(fabric), rules: fabric.networks.iter().map(rules).collect() }
+    let rules = fabric.networks.iter().map(rules).collect();
+    Desired { state: state_of(fabric), rules, lazy: Arc::default() }
+}
+
+/// The endpoints that may be lazy: users' VMs, but for those that packets to other addresses go by or that a forwarding rule
+/// leads to.
+pub(crate) fn lazy_of(fabric: &Fabric) -> BTreeSet<String> {
+    let (mut lazy, mut busy) = (BTreeSet::new(), BTreeSet::new());
+    for network in fabric.networks.values() {
+        let led_to: BTreeSet<Ipv4Addr> = network
+            .forwarding
+            .values()
+            .filter_map(|rule| match &rule.to {
+                To::Nic { address, .. } => Some(*address),
+                _ => None,
+            })
+            .collect();
+        for nic in network.nics.values().filter(|nic| matches!(nic.owner, Owner::Instance(_))) {
+            let is_busy = nic.can_ip_forward || led_to.contains(&nic.address);
+            if is_busy { &mut busy } else { &mut lazy }.insert(nic.owner.to_string());
+        }
+    }
+    lazy.retain(|name| !busy.contains(name));
+    lazy
 }
 
 /// The namespaces that the Fabric means: no rule of a firewall has a part in them.

@@ -5,10 +5,10 @@
 
 use crate::fault::{self, Faults};
 use crate::forwarding;
-use crate::render::{routers_of, rules_of, state_of};
+use crate::render::{lazy_of, routers_of, rules_of, state_of};
 use crate::rules::Ruleset;
 use crate::state::{Desired, State};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tombolo_fabric::{Fabric, Network};
 use tombolo_model::NetworkKey;
@@ -55,7 +55,13 @@ impl Rendered {
             alike.extend(compared.map(|compared| (key, compared)));
         }
         let state = self.state(&fabric, &alike);
-        Rendered { desired: Desired { state, rules }, fabric }
+        Rendered { desired: Desired { state, rules, lazy: Arc::default() }, fabric }
+    }
+
+    /// The same, where VMs that may be lazy are or are not.
+    pub fn lazily(mut self, lazy: bool) -> Rendered {
+        self.desired.lazy = Arc::new(if lazy { lazy_of(&self.fabric) } else { BTreeSet::new() });
+        self
     }
 
     /// The namespaces of another Fabric, whose networks compare like this with those that were there before.

@@ -70,6 +70,9 @@ pub struct Ruleset {
     /// What goes for IPv6; nothing where no interface has it.
     #[serde(default)]
     pub ipv6: Arc<Ipv6Rules>,
+    /// Addresses of endpoints that are not there yet: what comes for them waits, see [`crate::lazy`].
+    #[serde(default)]
+    pub held: BTreeSet<IpNet>,
     /// The chains by name, each ending with a rule for everything.
     pub chains: BTreeMap<String, Arc<Chain>>,
 }
@@ -180,7 +183,8 @@ impl Ruleset {
         let gate_errors = vec![rule([], Verdict::ByLink(Way::In, ERRORS.into())), rule([], Verdict::Accept)];
         table.add(GATE_ERRORS, None, gate_errors);
         let to_ipv6 = (!self.ipv6.is_empty()).then(|| self.ipv6.add_to(&mut table));
-        let arrival = self.arrival();
+        let mut arrival = self.arrival();
+        arrival.extend(self.hold(&mut table));
         if !arrival.is_empty() {
             table.add("arrival-hook", Some(Hook::Arrival), arrival);
         }
@@ -298,6 +302,30 @@ impl Ruleset {
         }
         if !self.ipv6.is_empty() {
             rules.push(ipv6::on_no_link());
+        }
+        rules
+    }
+
+    /// The rules that hold packets, made apart: which they are changes all the time. They come last, so that what is dropped
+    /// anyhow wakes nobody.
+    fn hold(&self, table: &mut Table) -> Vec<table::Rule> {
+        let of = |family: Family| {
+            let ends = self.held.iter().filter_map(move |range| match (family, range) {
+                (Family::V4, IpNet::V4(range)) => Some((bits(range.network()), bits(range.broadcast()))),
+                (Family::V6, IpNet::V6(range)) => Some((range.network().into(), range.broadcast().into())),
+                _ => None,
+            });
+            Intervals::new(ends)
+        };
+        let mut rules = Vec::new();
+        for (family, ranges) in [Family::V4, Family::V6].map(|family| (family, of(family))) {
+            if !ranges.ranges().is_empty() {
+                let hold = rule([Match::Address(family, Side::Destination, ranges)], Verdict::Hold);
+                let made = table::Chain { hook: None, rules: vec![hold] };
+                let apart = content_name(&made);
+                table.add(apart.clone(), None, made.rules);
+                rules.push(rule([Match::Family(family)], Verdict::Goto(apart)));
+            }
         }
         rules
     }

@@ -20,6 +20,9 @@ pub struct Desired {
     pub state: State,
     /// The rules of each router, by namespace.
     pub rules: BTreeMap<String, Arc<Ruleset>>,
+    /// The endpoints that need not be there before somebody is in them or a packet comes for them: see [`crate::lazy`].
+    #[serde(default)]
+    pub lazy: Arc<BTreeSet<String>>,
 }
 
 /// What there is, in the same form. The rules are those that were loaded, unless somebody else has changed them.

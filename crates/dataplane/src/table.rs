@@ -175,6 +175,8 @@ pub enum Verdict {
     Drop,
     /// The next rule decides.
     Next,
+    /// It waits, where it is, until whoever listens to the namespace's queue 0 lets it go on; without a listener it is dropped.
+    Hold,
     /// Another chain decides.
     Goto(String),
     /// The chain decides that a map has for its interface; where it has none, the next rule.
@@ -378,6 +380,7 @@ impl Display for Verdict {
             Verdict::Accept => f.write_str("accept"),
             Verdict::Drop => f.write_str("drop"),
             Verdict::Next => f.write_str("continue"),
+            Verdict::Hold => f.write_str("queue to 0"),
             Verdict::Goto(chain) => write!(f, "goto {chain}"),
             Verdict::ByLink(way, map) => write!(f, "{way} vmap @{map}"),
             Verdict::Nat(Side::Source, map) => write!(f, "snat ip to ip saddr map @{map}"),

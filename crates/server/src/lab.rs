@@ -48,6 +48,33 @@ pub struct Options {
     /// What the VMs' host keys are made from; without it nobody can log in by ssh. Then the binary must have the
     /// subcommand `vm-sshd`.
     pub ssh: Option<Secret>,
+    /// Which VMs are lazy.
+    pub lazy: LazyVms,
+}
+
+/// Which VMs are lazy: they are there from the first packet to them on, or from the first program in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LazyVms {
+    /// Those of Worlds with more than [`LazyVms::FEW`].
+    #[default]
+    Auto,
+    /// All.
+    Always,
+    /// None.
+    Never,
+}
+
+impl LazyVms {
+    /// So many VMs are made at once in no time.
+    pub const FEW: usize = 256;
+
+    fn is_for(self, world: &World) -> bool {
+        match self {
+            LazyVms::Auto => world.instances.len() > Self::FEW,
+            LazyVms::Always => true,
+            LazyVms::Never => false,
+        }
+    }
 }
 
 /// Why the lab could not do something.
@@ -219,7 +246,9 @@ impl Lab {
 
     /// Makes everything as the World has it: endpoints, packets, servers. Nothing to do, nothing done.
     pub fn converge(&mut self) -> Result<ConvergeReport, LabError> {
-        self.rendered = self.rendered.then(compile(&self.world), &self.faults);
+        let fabric = compile(&self.world);
+        let lazy = self.options.lazy.is_for(&self.world);
+        self.rendered = self.rendered.then(fabric, &self.faults).lazily(lazy);
         self.converge_endpoints()?;
         // A socket keeps its namespace alive: what goes, goes first.
         self.guests.leave(&self.world);

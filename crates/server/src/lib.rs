@@ -24,7 +24,7 @@ pub mod view;
 pub mod vms;
 
 pub use cloud::{Cloud, CloudOptions};
-pub use lab::{Lab, LabError, Options};
+pub use lab::{Lab, LabError, LazyVms, Options};
 pub use view::View;
 
 /// The name under which an endpoint's redis-server runs.

@@ -57,6 +57,8 @@ pub struct InstanceRow {
     pub tags: Vec<String>,
     /// `running`, `exited 0` and so on; empty where there is none.
     pub startup_script: String,
+    /// It is lazy, and not there yet: a packet for it or a program in it wakes it.
+    pub asleep: bool,
 }
 
 /// One side of a peering.
@@ -166,8 +168,14 @@ fn forwarding_rules(world: &World) -> Vec<ForwardingRuleRow> {
 
 /// Rows of instances.
 fn instances(view: &View) -> Result<Vec<InstanceRow>, AgentError> {
+    let asleep = view.agent.asleep()?;
     let rows = view.world.instances.iter().map(|(key, instance)| {
+        let owner = Owner::Instance(key.clone()).to_string();
+        let asleep = asleep.contains(&owner);
+        // Nothing runs in one that sleeps.
+        let script = if asleep { None } else { state(view.agent, &owner, STARTUP_SCRIPT)? };
         Ok(InstanceRow {
+            asleep,
             project: key.project.clone(),
             zone: key.zone.clone(),
             name: key.name.clone(),
@@ -184,11 +192,7 @@ fn instances(view: &View) -> Result<Vec<InstanceRow>, AgentError> {
                 .collect(),
             networks: instance.nics.iter().map(|n| n.network.name.clone()).collect(),
             tags: instance.tags.iter().cloned().collect(),
-            startup_script: match state(
-                view.agent,
-                &Owner::Instance(key.clone()).to_string(),
-                STARTUP_SCRIPT,
-            )? {
+            startup_script: match script {
                 None => String::new(),
                 Some(ProcessState::Running { .. }) => "running".into(),
                 Some(ProcessState::Ended(status)) => format!("exited {}", status.code()),

@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// How many flows in each world
     #[arg(long, default_value_t = 120, value_name = "N")]
     flows: usize,
+    /// With lazy VMs, some of which connections wake
+    #[arg(long)]
+    lazy: bool,
     /// Break the kernel's side on purpose, to see that it is noticed (a test of the test)
     #[arg(long, hide = true)]
     mutant: Option<Mutant>,
@@ -38,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let started = Instant::now();
     let lab = Lab::start(options(None)?)?;
     let (worlds, seed, flows) = (args.worlds, args.seed, args.flows);
-    let options = tombolo_agree::Options { worlds, seed, flows, mutant: args.mutant };
+    let options = tombolo_agree::Options { worlds, seed, flows, mutant: args.mutant, lazy: args.lazy };
     let progress = std::io::stderr().is_terminal() && args.format == Format::Text;
     let report = agree(lab.agent(), &options, |report| {
         if progress {

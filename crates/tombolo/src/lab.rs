@@ -1,6 +1,7 @@
 //! Getting at a lab: starting one, or finding the one that is up.
 
 use anyhow::{Context, Result, anyhow};
+use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tombolo_agent::Agent;
@@ -9,7 +10,7 @@ use tombolo_model::World;
 use tombolo_server::control::{FaultEdit, Request, Response, ask};
 use tombolo_server::flow_log::Logged;
 use tombolo_server::paths::LabDir;
-use tombolo_server::{Options, View, now};
+use tombolo_server::{LazyVms, Options, View, now};
 use tombolo_ssh::Secret;
 use tombolo_topology::Topology;
 
@@ -28,12 +29,49 @@ fn lab_name(text: &str) -> Result<String, String> {
     fits.then(|| text.to_owned()).ok_or("expected 1 to 32 letters, digits, '-' or '_'".into())
 }
 
+/// Which VMs are lazy.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct LazyArgs {
+    /// Which VMs are there only from the first packet to them on, or the first program in them
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    lazy_vms: When,
+}
+
+/// When VMs are lazy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum When {
+    /// All, of more than 256
+    #[default]
+    Auto,
+    /// All
+    Always,
+    /// None
+    Never,
+}
+
+impl LazyArgs {
+    /// The same for the lab.
+    pub(crate) fn lazy(self) -> LazyVms {
+        match self.lazy_vms {
+            When::Auto => LazyVms::Auto,
+            When::Always => LazyVms::Always,
+            When::Never => LazyVms::Never,
+        }
+    }
+
+    /// The same for another process of this program.
+    pub(crate) fn given(self) -> Vec<String> {
+        let when = self.lazy_vms.to_possible_value();
+        when.iter().map(|when| format!("--lazy-vms={}", when.get_name())).collect()
+    }
+}
+
 /// How to start a lab: this binary is also the agent's, and both binaries are shown in VMs.
 pub(crate) fn options(listen: Option<PathBuf>) -> Result<Options> {
     let exe = std::env::current_exe().context("find the tombolo binary")?;
     let proxy = exe.with_file_name("tombolo-proxy");
     let bin = [exe.clone(), proxy].into_iter().filter(|path| path.exists()).collect();
-    Ok(Options { exe, listen, bin, keep: Duration::ZERO, ssh: Some(Secret::random()?) })
+    Ok(Options { exe, listen, bin, keep: Duration::ZERO, ssh: Some(Secret::random()?), lazy: LazyVms::Auto })
 }
 
 /// Reads a topology file; every error of it goes to stderr.

@@ -89,7 +89,15 @@ pub(crate) fn text(status: &Status) -> String {
             dash(&rule.psc_connection_status),
         ]
     });
-    [networks, instances, peerings, forwarding, redis]
+    let sleeping = status.instances.iter().filter(|i| i.asleep).count();
+    let asleep = match sleeping {
+        0 => String::new(),
+        _ => format!(
+            "{sleeping} of {} instances are asleep: a packet or a program wakes them\n",
+            status.instances.len()
+        ),
+    };
+    [networks, instances, asleep, peerings, forwarding, redis]
         .into_iter()
         .filter(|t| !t.is_empty())
         .collect::<Vec<_>>()

@@ -2,13 +2,13 @@
 //!
 //! Sources: `linux/netfilter/nfnetlink_log.h`, and `nfnetlink_log.c` of the kernel.
 
-use super::nft::message::{self, Attributes, HEAD};
-use super::nft::{answers, attribute, messages};
+use super::nft::message::{self, ACK, Attributes, HEAD};
+use super::nft::{ask, attribute, messages};
 use crate::table::{LOG_BYTES, LOG_GROUP};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::ffi::CStr;
-use std::io::{Error, ErrorKind, Result};
+use std::io::{ErrorKind, Result};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// `NFNL_SUBSYS_ULOG`
@@ -59,19 +59,9 @@ impl Log {
     }
 
     fn configure(&self, what: &str, fill: impl FnOnce(&mut Attributes)) -> Result<()> {
-        const ACK: u16 = 4; // NLM_F_ACK
         let attributes = Attributes::of(fill).into_bytes();
-        self.socket.send(&message::bytes(SUBSYSTEM << 8 | CONFIG, ACK, 0, LOG_GROUP, &attributes), 0)?;
-        let mut bytes = Vec::with_capacity(1 << 12);
-        self.socket.recv(&mut bytes, 0)?;
-        match answers(&bytes).first() {
-            Some((_, 0)) => Ok(()),
-            Some((_, code)) => {
-                let error = Error::from_raw_os_error(-code);
-                Err(Error::new(error.kind(), format!("nfnetlink_log: {what}: {error}")))
-            }
-            None => Err(Error::other("nfnetlink_log did not answer")),
-        }
+        let request = message::bytes(SUBSYSTEM << 8 | CONFIG, ACK, 0, LOG_GROUP, &attributes);
+        ask(&self.socket, &request, &format!("nfnetlink_log: {what}"))
     }
 
     /// What has been logged since it was read last, in order; and whether some was lost, because nobody read for too

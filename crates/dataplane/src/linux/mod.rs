@@ -9,6 +9,7 @@ pub mod netns;
 pub mod nft;
 pub mod observe;
 pub mod probe;
+pub mod queue;
 mod settings;
 mod watch;
 
@@ -19,6 +20,7 @@ use guests::Guests;
 use log::Log;
 use netlink::Route;
 use nft::Nft;
+use queue::Queue;
 use settings::{Proc, Settings};
 use std::collections::BTreeMap;
 use std::io::Result;
@@ -93,6 +95,8 @@ pub struct Held {
     nft: Option<Nft>,
     /// What its rules log, where any do.
     pub log: Option<Arc<Log>>,
+    /// What its rules hold, once any do.
+    pub queue: Option<Arc<Queue>>,
     /// The connection to all the rest, if there is one.
     route: Option<Route>,
     /// What was seen in it last, but for the rules.
@@ -120,10 +124,19 @@ impl Held {
             rules: None,
             nft: None,
             log: None,
+            queue: None,
             route: Some(route),
             seen: None,
             watch: None,
         }
+    }
+
+    /// Listens to what its rules hold from before they do.
+    fn attend(&mut self, holds: bool) -> Result<()> {
+        if holds && self.queue.is_none() {
+            self.queue = Some(Arc::new(netns::with(&*self.fd, Queue::open)??));
+        }
+        Ok(())
     }
 
     /// Listens to what its rules log from before they do, and as long as they do.

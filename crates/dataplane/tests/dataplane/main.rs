@@ -1,6 +1,7 @@
 //! Plans, applied to a kernel that exists only in memory.
 
 mod kernel;
+mod lazy;
 mod plans;
 mod render;
 mod rerender;

@@ -15,6 +15,7 @@ mod guest;
 mod host;
 mod internet;
 mod kill;
+mod lazy;
 mod life;
 mod logs;
 mod nat;

@@ -214,6 +214,12 @@ pub(super) fn verdict(list: &mut Attributes, verdict: &Verdict, states: Option<&
             });
             nat(list, Side::Source);
         }
+        // The target of xtables: the kernel may be without nf_tables's own expression, and what is the same of both is the queue.
+        Verdict::Hold => expression(list, "target", |a| {
+            a.text(1, "NFQUEUE"); // NFTA_TARGET_NAME
+            a.number(2, 0); // NFTA_TARGET_REV
+            a.bytes(3, &[0; 8]); // NFTA_TARGET_INFO, xt_NFQ_info: queue 0, and padding
+        }),
         Verdict::Accept | Verdict::Drop | Verdict::Next | Verdict::Goto(_) => {
             expression(list, "immediate", |a| {
                 a.number(1, TO_VERDICT); // NFTA_IMMEDIATE_DREG
@@ -241,9 +247,12 @@ pub(super) fn verdict_data(data: &mut Attributes, verdict: &Verdict) {
         Verdict::Next => (NFT_CONTINUE, None),
         Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
         // The others are no data, and nothing passes by mistake.
-        Verdict::Drop | Verdict::ByLink(..) | Verdict::ByState(_) | Verdict::Nat(..) | Verdict::NatTo(_) => {
-            (libc::NF_DROP, None)
-        }
+        Verdict::Drop
+        | Verdict::Hold
+        | Verdict::ByLink(..)
+        | Verdict::ByState(_)
+        | Verdict::Nat(..)
+        | Verdict::NatTo(_) => (libc::NF_DROP, None),
     };
     data.nested(2, |a| {
         // NFTA_DATA_VERDICT

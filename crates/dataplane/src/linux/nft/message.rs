@@ -12,7 +12,7 @@ use std::fmt::{self, Display, Formatter};
 /// `NLM_F_REQUEST`
 const REQUEST: u16 = 1;
 /// `NLM_F_ACK`
-const ACK: u16 = 4;
+pub(in crate::linux) const ACK: u16 = 4;
 /// `NLM_F_ECHO`: what was made is told, with what the kernel calls it.
 pub(super) const ECHO: u16 = 8;
 /// `NLM_F_CREATE`

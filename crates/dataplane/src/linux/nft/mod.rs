@@ -298,6 +298,21 @@ pub(super) fn answers(bytes: &[u8]) -> Vec<(u32, i32)> {
         .collect()
 }
 
+/// Sends a request that wants an answer; `what` is what is asked.
+pub(super) fn ask(socket: &Socket, request: &[u8], what: &str) -> Result<()> {
+    socket.send(request, 0)?;
+    let mut bytes = Vec::with_capacity(1 << 12);
+    socket.recv(&mut bytes, 0)?;
+    match answers(&bytes).first() {
+        Some((_, 0)) => Ok(()),
+        Some((_, code)) => {
+            let error = Error::from_raw_os_error(-code);
+            Err(Error::new(error.kind(), format!("{what}: {error}")))
+        }
+        None => Err(Error::other(format!("{what}: no answer"))),
+    }
+}
+
 /// The value of the first attribute of a kind.
 pub(super) fn attribute(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
     loop {

@@ -1,0 +1,211 @@
+//! Lazy endpoints: what is not there before a program is in it or a packet comes for it. Pure.
+//!
+//! What is wanted is told whole, and names who may be lazy. [`Sleepers`] makes of it what is to be there while some sleep: their
+//! namespaces are left out, and so is all that a router has for them; a packet to one of their addresses is held where it
+//! arrives ([`Ruleset::held`](crate::Ruleset)), before the router has looked at it. Once the endpoint is there it goes on, as if it had come only
+//! then: gates, routes and connection tracking see it once.
+//!
+//! ```text
+//!   asleep ──a packet, a program──▶ in line ──nothing came for a while──▶ awake
+//!                                   it is there; packets to it are still held, and let go one after the other
+//! ```
+//! Nobody is in line any more only when no packet is: otherwise the next one could overtake it.
+
+use crate::rules::Ruleset;
+use crate::state::{Desired, Namespace, State};
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Who of those that may sleep does not.
+#[derive(Clone, Debug, Default)]
+pub struct Sleepers {
+    /// Who is there.
+    woken: BTreeSet<String>,
+    /// Those of them for whom nothing is held any more.
+    awake: BTreeSet<String>,
+    /// What was made of each router last.
+    routers: BTreeMap<String, Router>,
+    /// What is there.
+    present: Desired,
+}
+
+/// A router while some of its endpoints sleep.
+#[derive(Clone, Debug)]
+struct Router {
+    wanted: (Arc<Namespace>, Option<Arc<Ruleset>>),
+    made: (Arc<Namespace>, Option<Arc<Ruleset>>),
+    /// Whose addresses packets are held for.
+    held: BTreeMap<IpNet, String>,
+}
+
+impl Sleepers {
+    /// Those that sleep.
+    pub fn asleep<'d>(&'d self, desired: &'d Desired) -> impl Iterator<Item = &'d String> {
+        desired.lazy.difference(&self.woken)
+    }
+
+    /// Wakes endpoints; whether any of them slept.
+    pub fn wake<'n>(&mut self, desired: &Desired, names: impl IntoIterator<Item = &'n str>) -> bool {
+        let mut any = false;
+        for name in names.into_iter().filter(|name| desired.lazy.contains(*name)) {
+            if self.woken.insert(name.to_owned()) {
+                any = true;
+                self.forget_routers_of(desired, name);
+            }
+        }
+        any
+    }
+
+    /// Holds nothing any more for endpoints that are there.
+    pub fn pass<'n>(&mut self, desired: &Desired, names: impl IntoIterator<Item = &'n str>) {
+        for name in names {
+            if self.woken.contains(name) && self.awake.insert(name.to_owned()) {
+                self.forget_routers_of(desired, name);
+            }
+        }
+    }
+
+    /// Those that are there, and for whom packets are still held.
+    pub fn in_line(&self) -> impl Iterator<Item = &String> {
+        self.woken.difference(&self.awake)
+    }
+
+    /// For whom a router holds packets to an address.
+    pub fn held_for(&self, router: &str, address: IpAddr) -> Option<&String> {
+        let held = &self.routers.get(router)?.held;
+        let alone = held.get(&IpNet::from(address));
+        alone.or_else(|| held.iter().find(|(range, _)| range.contains(&address)).map(|(_, name)| name))
+    }
+
+    /// What is to be there. Who was there before it could sleep goes on.
+    pub fn present(&mut self, desired: &Desired) -> &Desired {
+        if desired.lazy.is_empty() {
+            *self = Self { present: desired.clone(), ..Self::default() };
+            return &self.present;
+        }
+        let goes_on = |name: &&String| self.present.state.namespaces.contains_key(*name);
+        let going_on: Vec<String> = desired.lazy.difference(&self.woken).filter(goes_on).cloned().collect();
+        self.awake.extend(going_on.iter().cloned());
+        self.woken.extend(going_on);
+        self.woken.retain(|name| desired.lazy.contains(name));
+        self.awake.retain(|name| desired.lazy.contains(name));
+        let mut present = Desired::default();
+        let mut lazy = desired.lazy.iter().peekable();
+        let mut namespaces = Vec::new();
+        for (name, namespace) in &desired.state.namespaces {
+            while lazy.next_if(|other| *other < name).is_some() {}
+            let is_lazy = lazy.next_if(|other| *other == name).is_some();
+            if is_lazy && !self.woken.contains(name) {
+                continue;
+            }
+            let rules = desired.rules.get(name);
+            if !namespace.router {
+                namespaces.push((name.clone(), Arc::clone(namespace)));
+                present.rules.extend(rules.map(|rules| (name.clone(), Arc::clone(rules))));
+                continue;
+            }
+            let known = self.routers.remove(name).filter(|known| {
+                let same = |(a, b): (&Arc<Ruleset>, &Arc<Ruleset>)| Arc::ptr_eq(a, b);
+                Arc::ptr_eq(&known.wanted.0, namespace)
+                    && known.wanted.1.is_some() == rules.is_some()
+                    && known.wanted.1.as_ref().zip(rules).is_none_or(same)
+            });
+            let router = known.unwrap_or_else(|| self.router(desired, namespace, rules));
+            namespaces.push((name.clone(), Arc::clone(&router.made.0)));
+            present.rules.extend(router.made.1.iter().map(|rules| (name.clone(), Arc::clone(rules))));
+            self.routers.insert(name.clone(), router);
+        }
+        present.state = State { namespaces: namespaces.into_iter().collect() };
+        self.routers.retain(|name, _| desired.state.namespaces.contains_key(name));
+        self.present = present;
+        &self.present
+    }
+
+    /// What is made of a router.
+    fn router(&self, desired: &Desired, wanted: &Arc<Namespace>, rules: Option<&Arc<Ruleset>>) -> Router {
+        let (mut absent, mut held) = (BTreeSet::new(), BTreeMap::new());
+        for (link, it) in &wanted.links {
+            let Some((peer, _)) = &it.peer else { continue };
+            if self.awake.contains(peer) || !desired.lazy.contains(peer) {
+                continue;
+            }
+            if !self.woken.contains(peer) {
+                absent.insert(link.as_str());
+            }
+            held.insert(link.as_str(), peer);
+        }
+        let mut of_links: BTreeMap<IpNet, String> = BTreeMap::new();
+        for route in wanted.routes.iter().filter(|route| route.table.is_none()) {
+            let owner = route.via.links().find_map(|link| held.get(link));
+            of_links.extend(owner.map(|owner| (route.destination, (*owner).clone())));
+        }
+        for (link, (_, external)) in rules.iter().flat_map(|rules| &rules.external) {
+            let owner = held.get(link.as_str());
+            of_links.extend(owner.map(|owner| (IpAddr::from(*external).into(), (*owner).clone())));
+        }
+        let made = match held.is_empty() {
+            true => (Arc::clone(wanted), rules.cloned()),
+            false => {
+                let rules =
+                    rules.map(|rules| Arc::new(without(rules, &absent, of_links.keys().copied().collect())));
+                (Arc::new(without_links(wanted, &absent)), rules)
+            }
+        };
+        Router { wanted: (Arc::clone(wanted), rules.cloned()), made, held: of_links }
+    }
+
+    fn forget_routers_of(&mut self, desired: &Desired, name: &str) {
+        let links = desired.state.namespaces.get(name).map(|namespace| namespace.links.values());
+        for (router, _) in links.into_iter().flatten().filter_map(|link| link.peer.as_ref()) {
+            self.routers.remove(router);
+        }
+    }
+}
+
+/// A router without some of its links.
+fn without_links(router: &Namespace, absent: &BTreeSet<&str>) -> Namespace {
+    let there = |link: &str| !absent.contains(link);
+    Namespace {
+        router: router.router,
+        links: kept(&router.links, absent),
+        ipv6: router.ipv6.iter().filter(|link| there(link)).cloned().collect(),
+        addresses: router.addresses.iter().filter(|(link, _)| there(link)).cloned().collect(),
+        neighbours: router.neighbours.iter().filter(|it| there(&it.link)).cloned().collect(),
+        routes: router.routes.iter().filter(|route| route.via.links().all(there)).cloned().collect(),
+        lookups: router.lookups.iter().filter(|lookup| there(&lookup.link)).cloned().collect(),
+    }
+}
+
+/// Its rules, without those for these links, and with what is held.
+fn without(rules: &Ruleset, absent: &BTreeSet<&str>, held: BTreeSet<IpNet>) -> Ruleset {
+    let ipv6 = &rules.ipv6;
+    let ipv6 = crate::ipv6::Ipv6Rules {
+        sources: kept(&ipv6.sources, absent),
+        ends_of: kept(&ipv6.ends_of, absent),
+        egress_of: kept(&ipv6.egress_of, absent),
+        ingress_of: kept(&ipv6.ingress_of, absent),
+    };
+    // Chains for IPv6 lead to what only those have who have it.
+    let chains = rules.chains.iter().filter(|(_, chain)| !chain.ipv6 || !ipv6.is_empty());
+    Ruleset {
+        chains: chains.map(|(name, chain)| (name.clone(), Arc::clone(chain))).collect(),
+        egress_of: Arc::new(kept(&rules.egress_of, absent)),
+        ingress_of: Arc::new(kept(&rules.ingress_of, absent)),
+        ends_of: Arc::new(kept(&rules.ends_of, absent)),
+        external: kept(&rules.external, absent),
+        nat: kept(&rules.nat, absent),
+        ipv6: Arc::new(ipv6),
+        held,
+        ..rules.clone()
+    }
+}
+
+/// What a map has for links that are there.
+fn kept<T: Clone>(map: &BTreeMap<String, T>, absent: &BTreeSet<&str>) -> BTreeMap<String, T> {
+    map.iter()
+        .filter(|(link, _)| !absent.contains(link.as_str()))
+        .map(|(link, it)| (link.clone(), it.clone()))
+        .collect()
+}
