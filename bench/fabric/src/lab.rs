@@ -25,6 +25,12 @@ fn command(tombolo: &Path, folder: &Path, verb: &str) -> Command {
     command
 }
 
+/// Whether the binary can make VMs lazy.
+pub fn knows_lazy_vms(tombolo: &Path) -> Result<bool> {
+    let help = Command::new(tombolo).args(["up", "--help"]).output()?;
+    Ok(String::from_utf8_lossy(&help.stdout).contains("--lazy-vms"))
+}
+
 /// A lab from a topology file, in the background.
 #[derive(Debug)]
 pub struct Up<'t> {
@@ -34,14 +40,14 @@ pub struct Up<'t> {
 }
 
 impl<'t> Up<'t> {
-    /// `tombolo up --detach`, and how long it took.
-    pub fn start(tombolo: &'t Path, topology: &str) -> Result<(Up<'t>, Duration)> {
+    /// `tombolo up --detach`, with more arguments, and how long it took.
+    pub fn start(tombolo: &'t Path, topology: &str, more: &[&str]) -> Result<(Up<'t>, Duration)> {
         let folder = TempDir::new()?;
         let file = folder.path().join("topology.yaml");
         fs::write(&file, topology)?;
         let lab = Up { tombolo, folder, down: false };
         let started = Instant::now();
-        lab.run(command(tombolo, lab.folder.path(), "up").arg(file).arg("--detach"))?;
+        lab.run(command(tombolo, lab.folder.path(), "up").arg(file).arg("--detach").args(more))?;
         Ok((lab, started.elapsed()))
     }
 

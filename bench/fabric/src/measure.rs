@@ -1,6 +1,6 @@
 //! One round.
 
-use crate::lab::{Served, Up};
+use crate::lab::{Served, Up, knows_lazy_vms};
 use crate::world::{PROJECT, Size, address, topology};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tombolo_agent::Agent;
 use tombolo_bench_api::client::Client;
 use tombolo_bench_api::requests::compute;
@@ -30,12 +30,18 @@ pub struct Plan {
 pub type Figures = BTreeMap<&'static str, f64>;
 
 /// The names of the figures, in the order in which they are shown, and their units.
-pub const FIGURES: [(&str, &str); 12] = [
+pub const FIGURES: [(&str, &str); 18] = [
     ("floor", "ms"),
     ("up", "ms"),
     ("up / floor", ""),
     ("down", "ms"),
     ("memory per VM", "KiB"),
+    ("lazy up", "ms"),
+    ("lazy memory per VM", "KiB"),
+    ("first connection p50", "ms"),
+    ("first connection max", "ms"),
+    ("second connection p50", "ms"),
+    ("lazy down", "ms"),
     ("rule p50", "ms"),
     ("rule p99", "ms"),
     ("tag p50", "ms"),
@@ -55,7 +61,8 @@ pub fn once(tombolo: &Path, own: &Path, plan: Plan) -> Result<Figures> {
     let floor = floor(own, plan.many)?;
     figures.insert("floor", floor);
     let free = available()?;
-    let (lab, up) = Up::start(tombolo, &topology(plan.many))?;
+    let lazy = knows_lazy_vms(tombolo)?;
+    let (lab, up) = Up::start(tombolo, &topology(plan.many), if lazy { &["--lazy-vms=never"] } else { &[] })?;
     figures.insert("up", millis(up));
     figures.insert("up / floor", millis(up) / floor);
     figures.insert("memory per VM", (free - available()?).max(0.0) / f64::from(plan.many.vms));
@@ -65,10 +72,47 @@ pub fn once(tombolo: &Path, own: &Path, plan: Plan) -> Result<Figures> {
         bail!("a connection came through that no rule allows");
     }
     figures.insert("down", millis(lab.down()?));
+    if lazy {
+        lazily(tombolo, plan, &mut figures)?;
+    }
     let mut obeyed = changes_in_one(tombolo, plan, &mut figures)?;
     obeyed += peerings(tombolo, plan, &mut figures)?;
     figures.insert("connections that obeyed", obeyed.into());
     Ok(figures)
+}
+
+/// Measures a lab whose VMs are not there, and the first connections to some of them.
+fn lazily(tombolo: &Path, plan: Plan, figures: &mut Figures) -> Result<()> {
+    let free = available()?;
+    let (lab, up) = Up::start(tombolo, &topology(plan.many), &["--lazy-vms=always"])?;
+    figures.insert("lazy up", millis(up));
+    figures.insert("lazy memory per VM", (free - available()?).max(0.0) / f64::from(plan.many.vms));
+    let agent = lab.agent()?;
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    let each = plan.many.vms / plan.many.networks;
+    for network in 0..plan.many.networks {
+        let from = format!("projects/{PROJECT}/zones/us-central1-a/instances/vm-{network}-0");
+        // Whoever connects is there.
+        agent.bind(&from, &[], &[])?;
+        for number in (9..each).step_by(10).take(10) {
+            for times in [&mut first, &mut second] {
+                let started = Instant::now();
+                if !connects(&agent, network, SocketAddrV4::new(address(network, number), 22))? {
+                    bail!("no connection to VM {number} of network {network}");
+                }
+                times.push(millis(started.elapsed()));
+            }
+        }
+    }
+    for times in [&mut first, &mut second] {
+        times.sort_by(f64::total_cmp);
+    }
+    let middle = |times: &[f64]| times.get(times.len() / 2).copied().unwrap_or_default();
+    figures.insert("first connection p50", middle(&first));
+    figures.insert("first connection max", first.last().copied().unwrap_or_default());
+    figures.insert("second connection p50", middle(&second));
+    figures.insert("lazy down", millis(lab.down()?));
+    Ok(())
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -123,7 +123,7 @@ fn in_lab(tombolo: &Path, program: &Path, time: Duration, rules: u32) -> Result<
     let mut text = text.splitn(3, "    firewalls:\n");
     let parts = [text.next(), text.next(), text.next()].map(Option::unwrap_or_default);
     let text = format!("{}{}{}{}{}", parts[0], named("open", "0"), parts[1], named("open", "1"), parts[2]);
-    let (lab, _) = Up::start(tombolo, &text)?;
+    let (lab, _) = Up::start(tombolo, &text, &[])?;
     for vm in ["vm-0-0", "vm-0-1", "vm-1-0"] {
         let copied = lab
             .exec(vm, &["sh", "-c", "cat >/tmp/traffic && chmod +x /tmp/traffic"])

@@ -13,7 +13,7 @@ pub struct Size {
     pub vms: u32,
     /// Networks.
     pub networks: u32,
-    /// Firewall rules. Every second one has a target tag, which every tenth VM has.
+    /// Firewall rules, beside one for ssh to every tenth VM. Every second one has a target tag, which every tenth VM has.
     pub rules: u32,
 }
 
@@ -40,6 +40,11 @@ pub fn topology(size: Size) -> String {
             );
         }
         out.push_str("    firewalls:\n");
+        let _ = writeln!(
+            out,
+            "      - {{name: vpc-{network}-ssh, sourceRanges: [10.{network}.0.0/16], targetTags: [tag-9], \
+             allowed: [{{IPProtocol: tcp, ports: [\"22\"]}}]}}"
+        );
         for rule in 0..share(size.rules, network) {
             let tags =
                 if rule % 2 == 1 { format!(", targetTags: [tag-{}]", rule % 10) } else { String::new() };
