@@ -259,7 +259,7 @@ pub(crate) fn holder<'w>(
     place: &SubnetworkKey,
     address: Ipv4Addr,
 ) -> Option<&'w AddressKey> {
-    let wanted = |reserved: &Reserved| matches!(reserved, Reserved::Internal { subnetwork, address: have } if subnetwork == place && *have == address);
+    let wanted = |reserved: &Reserved| matches!(reserved, Reserved::Internal { subnetwork, address: have } if *have == address && subnetwork == place);
     world.addresses.iter().find(|(_, found)| wanted(&found.reserved)).map(|(key, _)| key)
 }
 

@@ -184,11 +184,8 @@ fn place(world: &World, spec: &ForwardingRuleSpec) -> Result<Ipv4Addr, Refusal> 
     let Some(address) = spec.address else { return subnetwork::free_address(world, place, found) };
     range::check_address("IPAddress", found.range, address)?;
     let own = address::holder(world, place, address).is_some_and(|holder| holder.project == key.project);
-    let has =
-        |nic: &crate::Nic| nic.subnetwork == *place && (nic.address == address || nic.has_alias(address));
-    let used = world.instances.values().flat_map(|instance| &instance.nics).any(has)
-        || user_of_address(world, place, address).is_some();
-    if used || (!own && subnetwork::is_taken(world, place, address)) {
+    let reserved = !own && address::holder(world, place, address).is_some();
+    if reserved || subnetwork::is_used(world, place, address) {
         return Err(Refusal::AddressInUse { address });
     }
     Ok(address)
@@ -288,7 +285,7 @@ pub(crate) fn user_of_address<'w>(
     place: &SubnetworkKey,
     address: Ipv4Addr,
 ) -> Option<&'w ForwardingRuleKey> {
-    let has = |rule: &ForwardingRule| rule.subnetwork == *place && rule.address == address;
+    let has = |rule: &ForwardingRule| rule.address == address && rule.subnetwork == *place;
     world.forwarding_rules.iter().find(|(_, rule)| has(rule)).map(|(key, _)| key)
 }
 

@@ -228,11 +228,8 @@ fn place(world: &World, project: &str, region: &str, spec: &NicSpec, i: usize) -
             range::check_address(&field("networkIP"), subnetwork.range, address)?;
             // An address that is reserved in the instance's own project is there for it.
             let own = address::holder(world, key, address).is_some_and(|holder| holder.project == project);
-            let has =
-                |nic: &Nic| nic.subnetwork == *key && (nic.address == address || nic.has_alias(address));
-            let used = world.instances.values().flat_map(|instance| &instance.nics).any(has);
-            let forwarded = forwarding_rule::user_of_address(world, key, address).is_some();
-            if used || forwarded || (!own && subnetwork::is_taken(world, key, address)) {
+            let reserved = !own && address::holder(world, key, address).is_some();
+            if reserved || subnetwork::is_used(world, key, address) {
                 return Err(Refusal::AddressInUse { address });
             }
             address

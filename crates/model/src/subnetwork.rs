@@ -6,7 +6,11 @@ use crate::{
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    sync::Arc,
+};
 
 /// A subnetwork.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -254,15 +258,17 @@ pub(crate) fn set_secondary(
     Ok(())
 }
 
-/// Whether an address of a subnetwork is somebody's: an instance's, one of its alias ranges', a forwarding rule's, or
-/// reserved.
-pub(crate) fn is_taken(world: &World, key: &SubnetworkKey, address: Ipv4Addr) -> bool {
-    let nics =
-        world.instances.values().flat_map(|instance| &instance.nics).filter(|nic| nic.subnetwork == *key);
-    let mut nics = nics.filter(|nic| nic.address == address || nic.has_alias(address));
-    nics.next().is_some()
+/// Whether an address of a subnetwork is in use: an instance's, one of its alias ranges', or a forwarding rule's.
+pub(crate) fn is_used(world: &World, key: &SubnetworkKey, address: Ipv4Addr) -> bool {
+    // Addresses first: there are many interfaces, and names are long.
+    let has = |nic: &crate::Nic| (nic.address == address || nic.has_alias(address)) && nic.subnetwork == *key;
+    world.instances.values().flat_map(|instance| &instance.nics).any(has)
         || forwarding_rule::user_of_address(world, key, address).is_some()
-        || address::holder(world, key, address).is_some()
+}
+
+/// Whether it is somebody's: in use, or reserved.
+pub(crate) fn is_taken(world: &World, key: &SubnetworkKey, address: Ipv4Addr) -> bool {
+    is_used(world, key, address) || address::holder(world, key, address).is_some()
 }
 
 /// The first address of a subnetwork that is nobody's.
@@ -271,7 +277,21 @@ pub(crate) fn free_address(
     key: &SubnetworkKey,
     subnetwork: &Subnetwork,
 ) -> Result<Ipv4Addr, Refusal> {
-    range::first_free(subnetwork.range, |address| is_taken(world, key, address))
+    // Gathered first: there may be as many candidates as interfaces.
+    let nics = world.instances.values().flat_map(|instance| &instance.nics);
+    let nics = nics.filter(|nic| subnetwork.range.contains(&nic.address) && nic.subnetwork == *key);
+    let (mut taken, mut ranges) = (BTreeSet::new(), Vec::new());
+    for nic in nics {
+        taken.insert(nic.address);
+        ranges.extend(nic.aliases.iter().map(|alias| alias.range));
+    }
+    let is_free = |address: Ipv4Addr| {
+        let nics = taken.contains(&address) || ranges.iter().any(|range| range.contains(&address));
+        !nics
+            && forwarding_rule::user_of_address(world, key, address).is_none()
+            && address::holder(world, key, address).is_none()
+    };
+    range::first_free(subnetwork.range, |address| !is_free(address))
         .ok_or_else(|| Refusal::AddressesExhausted { subnetwork: key.clone() })
 }
 
