@@ -88,11 +88,16 @@ pub(crate) fn parse(file: &Path) -> Result<Topology> {
 /// Reads a topology file and makes its World; every error of it goes to stderr.
 pub(crate) fn read(file: &Path) -> Result<(Topology, World)> {
     let topology = parse(file)?;
-    let world = topology.world(now()).map_err(|error| {
+    let world = world(file, &topology)?;
+    Ok((topology, world))
+}
+
+/// The World of a topology file; its error goes to stderr.
+pub(crate) fn world(file: &Path, topology: &Topology) -> Result<World> {
+    topology.world(now()).map_err(|error| {
         eprintln!("{error}\n");
         anyhow!("{} describes what Google Cloud would refuse", file.display())
-    })?;
-    Ok((topology, world))
+    })
 }
 
 /// The lab that is up: its World and a connection to its agent.

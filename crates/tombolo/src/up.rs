@@ -1,6 +1,6 @@
 //! `tombolo up` and `tombolo down`.
 
-use crate::lab::{LabArgs, LazyArgs, parse, read};
+use crate::lab::{LabArgs, LazyArgs, parse, read, world};
 use crate::output::print;
 use crate::serve::Serving;
 use crate::status;
@@ -91,7 +91,9 @@ fn bring_up(args: &Args, topology: &Topology, dir: &LabDir, control: &Control) -
 
 /// Has a process of its own bring a file up, and returns when it has.
 fn detached(args: &Args) -> Result<ExitCode> {
-    read(&args.file)?; // errors in the file belong here, not into a log
+    // Errors in the file belong here, not into a log. What takes longer than to parse it is done beside the server, which
+    // has begun meanwhile, and refuses the same.
+    let topology = parse(&args.file)?;
     let dir = LabDir::of(&args.lab.lab);
     dir.create()?;
     let log = OpenOptions::new().create(true).append(true).open(dir.log())?;
@@ -100,8 +102,14 @@ fn detached(args: &Args) -> Result<ExitCode> {
     command.arg("up").arg(&args.file).args(["--leave-terminal", "--lab", &args.lab.lab]);
     command.args(args.lazy.given());
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    let mut child = command.spawn().context("start the lab's server")?;
     let started = Instant::now();
+    let mut child = command.spawn().context("start the lab's server")?;
+    if let Err(error) = world(&args.file, &topology) {
+        child.kill()?;
+        child.wait()?;
+        dir.lock()?.into_iter().for_each(LabLock::remove);
+        return Err(error);
+    }
     loop {
         // Only its own child counts: somebody else's server may have been first.
         let served =

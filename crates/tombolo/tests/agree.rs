@@ -17,6 +17,17 @@ fn trace_and_packets_agree_on_ten_worlds() {
     assert!(text.contains("DELIVERED") && text.contains("FIREWALL_RULE"), "{text}");
 }
 
+#[test]
+fn they_agree_of_lazy_vms() {
+    let output = agree(&["--worlds", "6", "--seed", "20260101", "--lazy"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("6 worlds") && text.contains("0 disagreements"), "{text}");
+    // Connections that wake VMs notice a gate that is missing, too.
+    let output = agree(&["--worlds", "20", "--seed", "1", "--lazy", "--mutant", "default-allow"]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 /// Seeds of worlds that show a mutant which few worlds do. Should worlds come out otherwise, the search only takes longer.
 const SOON: [(&str, &str); 19] = [
     ("swapped-tie-break", "37"),

@@ -3,7 +3,7 @@
 //! Sources: `linux/netfilter/nfnetlink_conntrack.h`, and `nf_conntrack_netlink.c` of the kernel.
 
 use super::nft::message::{self, HEAD};
-use super::nft::{answers, attribute, messages};
+use super::nft::{DUMP, attribute, dump, messages};
 use super::{Kernel, netns};
 use crate::connection::{Connection, Tracked, Volume};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -14,10 +14,6 @@ use std::net::IpAddr;
 const SUBSYSTEM: u16 = 1;
 /// `IPCTNL_MSG_CT_GET`
 const GET: u16 = 1;
-/// `NLMSG_DONE`
-const DONE: u16 = 3;
-/// `NLM_F_ROOT | NLM_F_MATCH`: all there are.
-const DUMP: u16 = 0x300;
 /// Whether the kernel counts what passes of connections that begin; nobody pays for it who does not ask.
 const ACCOUNTING: &str = "/proc/sys/net/netfilter/nf_conntrack_acct";
 
@@ -28,31 +24,22 @@ impl Kernel {
         let held = held.ok_or_else(|| Error::other(format!("there is no router {router}")))?;
         netns::with(&*held.fd, || {
             std::fs::write(ACCOUNTING, "1")?;
-            dump()
+            all()
         })?
     }
 }
 
-fn dump() -> Result<Vec<Tracked>> {
+fn all() -> Result<Vec<Tracked>> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&message::bytes(SUBSYSTEM << 8 | GET, DUMP, libc::AF_UNSPEC as u8, 0, &[]), 0)?;
+    let request = message::bytes(SUBSYSTEM << 8 | GET, DUMP, libc::AF_UNSPEC as u8, 0, &[]);
     let mut found = Vec::new();
-    let mut bytes = Vec::with_capacity(1 << 16);
-    loop {
-        bytes.clear();
-        socket.recv(&mut bytes, 0)?;
-        if let Some((_, code)) = answers(&bytes).into_iter().find(|(_, code)| *code != 0) {
-            return Err(Error::from_raw_os_error(-code));
-        }
-        let all = messages(&bytes);
-        let entries = all.iter().filter(|(kind, _)| kind >> 8 == SUBSYSTEM);
+    dump(&socket, &request, |bytes| {
+        let entries = messages(bytes).into_iter().filter(|(kind, _)| kind >> 8 == SUBSYSTEM);
         found.extend(entries.filter_map(|(_, entry)| tracked(entry.get(HEAD..)?)));
-        if all.is_empty() || all.iter().any(|(kind, _)| *kind == DONE) {
-            return Ok(found);
-        }
-    }
+    })?;
+    Ok(found)
 }
 
 /// Reads an entry. `None` where it lacks something. Its other end is as it answers, whatever its address outside is.

@@ -27,6 +27,8 @@ const BEGIN: u16 = 0x10;
 const END: u16 = 0x11;
 /// `NLMSG_ERROR`, which is also how success is told.
 const ANSWER: u16 = 2;
+/// `NLM_F_ROOT | NLM_F_MATCH`: all there are.
+pub(super) const DUMP: u16 = 0x300;
 /// How often a transaction is tried when somebody else changes rules at the same time.
 const TRIES: u32 = 20;
 
@@ -243,28 +245,9 @@ impl Nft {
     }
 
     /// Asks for everything of a kind; `each` gets every datagram of the answer.
-    fn dump(&mut self, kind: u16, wanted: Attributes, mut each: impl FnMut(&[u8])) -> Result<()> {
-        const DUMP: u16 = 0x300; // NLM_F_DUMP
-        const DONE: u16 = 3; // NLMSG_DONE
-        self.socket.send(&message::bytes(SUBSYSTEM << 8 | kind, DUMP, INET, 0, &wanted.into_bytes()), 0)?;
-        let mut bytes = Vec::with_capacity(1 << 16);
-        loop {
-            bytes.clear();
-            self.socket.recv(&mut bytes, 0)?;
-            each(&bytes);
-            for (kind, message) in messages(&bytes) {
-                match kind {
-                    DONE => return Ok(()),
-                    ANSWER => {
-                        let code = message.get(16..20).and_then(|code| code.try_into().ok());
-                        return Err(Error::from_raw_os_error(
-                            code.map_or(0, i32::from_ne_bytes).wrapping_neg(),
-                        ));
-                    }
-                    _ => {}
-                }
-            }
-        }
+    fn dump(&mut self, kind: u16, wanted: Attributes, each: impl FnMut(&[u8])) -> Result<()> {
+        let request = message::bytes(SUBSYSTEM << 8 | kind, DUMP, INET, 0, &wanted.into_bytes());
+        dump(&self.socket, &request, each)
     }
 }
 
@@ -296,6 +279,25 @@ pub(super) fn answers(bytes: &[u8]) -> Vec<(u32, i32)> {
     answers
         .filter_map(|(_, message)| word(message, 8).zip(word(message, 16).map(|code| code as i32)))
         .collect()
+}
+
+/// Sends a request for everything of a kind, with [`DUMP`]; `each` gets every datagram of the answer.
+pub(super) fn dump(socket: &Socket, request: &[u8], mut each: impl FnMut(&[u8])) -> Result<()> {
+    const DONE: u16 = 3; // NLMSG_DONE
+    socket.send(request, 0)?;
+    let mut bytes = Vec::with_capacity(1 << 16);
+    loop {
+        bytes.clear();
+        socket.recv(&mut bytes, 0)?;
+        if let Some((_, code)) = answers(&bytes).first() {
+            return Err(Error::from_raw_os_error(-code));
+        }
+        each(&bytes);
+        let all = messages(&bytes);
+        if all.is_empty() || all.iter().any(|(kind, _)| *kind == DONE) {
+            return Ok(());
+        }
+    }
 }
 
 /// Sends a request that wants an answer; `what` is what is asked.
