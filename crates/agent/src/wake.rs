@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::sched::{sched_getaffinity, sched_setaffinity};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::unistd::Pid;
+use tombolo_dataplane::linux::probe;
 use tombolo_dataplane::linux::queue::{HeldPacket, Queue};
 
 use crate::lab::{Lab, lock};
@@ -118,7 +119,6 @@ struct InLine {
 
 /// Wakes who is asked for, as long as the agent lives.
 fn wake(lab: &Arc<Lab>) {
-    pin();
     let mut line: BTreeMap<String, InLine> = BTreeMap::new();
     loop {
         let (packets, woken) = next(&lab.waker, (!line.is_empty()).then_some(QUIET));
@@ -132,9 +132,7 @@ fn wake(lab: &Arc<Lab>) {
             let _ = ssh::listen(lab);
             let _ = hits::listen(lab);
         }
-        for (_, queue, packet) in &packets {
-            let _ = queue.release(packet.number);
-        }
+        release(&packets);
         let now = Instant::now();
         for name in owners {
             line.entry(name).or_insert(InLine { since: now, last: now }).last = now;
@@ -150,8 +148,22 @@ fn wake(lab: &Arc<Lab>) {
             line.iter().filter(|(_, it)| over(it)).map(|(name, _)| name.clone()).collect();
         if !awake.is_empty() && lock(&lab.waker.waiting).packets.is_empty() {
             let _ = lab.dataplane.pass(awake.iter().map(String::as_str));
-            awake.iter().for_each(|name| drop(line.remove(name)));
+            line.retain(|name, _| !awake.contains(name));
         }
+    }
+}
+
+/// Lets packets go on, in their order. The kernel keeps that for each processor, so that the thread must not be moved
+/// meanwhile; afterwards it may be, as may all that it starts.
+fn release(packets: &[(String, Arc<Queue>, HeldPacket)]) {
+    let this = Pid::from_raw(0);
+    let may_be = (packets.len() > 1).then(|| sched_getaffinity(this).ok()).flatten();
+    let pinned = may_be.filter(|_| probe::pin().is_ok());
+    for (_, queue, packet) in packets {
+        let _ = queue.release(packet.number);
+    }
+    if let Some(before) = pinned {
+        let _ = sched_setaffinity(this, &before);
     }
 }
 
@@ -167,12 +179,4 @@ fn next(waker: &Waker, limit: Option<Duration>) -> (Vec<(String, Arc<Queue>, Hel
         },
     };
     (std::mem::take(&mut waiting.packets), std::mem::take(&mut waiting.woken))
-}
-
-/// Keeps the thread on the processor that it is on: the kernel keeps packets in order for each processor.
-fn pin() {
-    if let Ok(here) = sched_getcpu() {
-        let mut one = CpuSet::new();
-        let _ = one.set(here).and_then(|()| sched_setaffinity(Pid::from_raw(0), &one));
-    }
 }

@@ -112,7 +112,7 @@ pub fn cookies(probes: &[Probe], counted: bool) -> u32 {
 }
 
 /// Pins the calling thread to the processor that it is on: the order of packets is kept per processor.
-fn pin() -> Result<()> {
+pub fn pin() -> Result<()> {
     let mut one = CpuSet::new();
     one.set(sched_getcpu()?)?;
     Ok(sched_setaffinity(nix::unistd::Pid::from_raw(0), &one)?)
