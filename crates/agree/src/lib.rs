@@ -308,7 +308,9 @@ fn wanted(fabric: &Fabric, trace: &Trace, leaves: bool) -> Wanted {
     let at = |owner: &Owner| BTreeSet::from([owner.to_string()]);
     match &trace.verdict {
         Verdict::Dropped(_) => Wanted { arrived: BTreeSet::new(), replied: Some(false), counted },
-        Verdict::MetadataServer => Wanted { arrived: BTreeSet::new(), replied: None, counted },
+        Verdict::MetadataServer | Verdict::Host => {
+            Wanted { arrived: BTreeSet::new(), replied: None, counted }
+        }
         Verdict::Forwarded { network, nic } => {
             Wanted { arrived: at(&owner(network, nic)), replied: None, counted }
         }
@@ -381,6 +383,7 @@ fn verdict_name(trace: &Trace) -> String {
         Verdict::Delivered { .. } => "DELIVERED".into(),
         Verdict::Forwarded { .. } => "FORWARDED".into(),
         Verdict::MetadataServer => "METADATA_SERVER".into(),
+        Verdict::Host => "HOST".into(),
         Verdict::Dropped(cause) => cause.as_str().into(),
     }
 }
