@@ -1,6 +1,6 @@
 //! `tombolo serve`.
 
-use crate::lab::{LabArgs, options};
+use crate::lab::{Internet, LabArgs, options};
 use crate::output::print;
 use anyhow::{Context, Result, anyhow, bail};
 use std::net::{SocketAddr, TcpListener};
@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// For how many seconds the VMs go on when the server is killed, for one that is started again to take over
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     keep: u32,
+    /// Where the lab's internet ends
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
+    internet: Internet,
     #[command(flatten)]
     lab: LabArgs,
 }
@@ -63,7 +66,8 @@ fn serve(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
     };
     let (asynchronous, allowed) = (args.async_operations, args.allow_host.clone());
     let keep = Duration::from_secs(args.keep.into());
-    let serving = Serving { dir, control, listener, api, store, asynchronous, allowed, keep };
+    let internet = args.internet;
+    let serving = Serving { dir, control, listener, api, store, asynchronous, allowed, keep, internet };
     serving.run(|api, cloud| {
         print(&greeting(api, &args.lab.lab));
         if let Some(edits) = cloud.resumed() {
@@ -87,12 +91,14 @@ pub(crate) struct Serving<'a> {
     pub(crate) allowed: Vec<AllowedHost>,
     /// For how long the lab goes on when this process is killed.
     pub(crate) keep: Duration,
+    /// Where its internet ends.
+    pub(crate) internet: Internet,
 }
 
 impl Serving<'_> {
     /// Makes what the store has real, says so, and serves until a signal, `tombolo down` or the agent's end.
     pub(crate) fn run(self, is_up: impl FnOnce(&ApiAddress, &Cloud) -> Result<()>) -> Result<Ended> {
-        let Serving { dir, control, listener, api, store, asynchronous, allowed, keep } = self;
+        let Serving { dir, control, listener, api, store, asynchronous, allowed, keep, internet } = self;
         let guard = match api.token {
             true => Guard::Token(
                 Token::in_file(&api.token_file()).with_context(|| api.token_file().display().to_string())?,
@@ -101,8 +107,11 @@ impl Serving<'_> {
         };
         let secret = api.state.join("ssh/host-secret");
         let secret = Secret::in_file(&secret).with_context(|| secret.display().to_string())?;
-        let lab = Options { ssh: Some(secret), keep, ..options(Some(dir.agent()))? };
-        let (cloud, writer) = Cloud::start(store, lab, CloudOptions { asynchronous, agent: dir.agent() })?;
+        let own_ports = vec![api.address.port()];
+        let lab = Options { ssh: Some(secret), keep, own_ports, ..options(Some(dir.agent()))? };
+        let reaches_host = internet == Internet::Host;
+        let options = CloudOptions { asynchronous, agent: dir.agent(), reaches_host };
+        let (cloud, writer) = Cloud::start(store, lab, options)?;
         let proxy = Proxy::new(&api.state, allowed);
         let server = Server::start_with(listener, cloud.clone(), guard, Limits::default(), Some(proxy))?;
         is_up(&api, &cloud)?;

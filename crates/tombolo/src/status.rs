@@ -89,7 +89,12 @@ pub(crate) fn text(status: &Status) -> String {
             dash(&rule.psc_connection_status),
         ]
     });
-    [networks, instances, peerings, forwarding, redis]
+    // Most labs' internet is the lab's own.
+    let internet = match status.internet {
+        "host" => "The internet is the host's network (--internet host)\n".to_owned(),
+        _ => String::new(),
+    };
+    [networks, instances, peerings, forwarding, redis, internet]
         .into_iter()
         .filter(|t| !t.is_empty())
         .collect::<Vec<_>>()
