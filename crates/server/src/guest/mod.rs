@@ -11,9 +11,11 @@
 mod dns;
 mod metadata;
 mod relay;
+mod resolver;
 
 use crate::now;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use resolver::Resolver;
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::take;
@@ -23,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{self, JoinSet};
 use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::rules::RELAY;
@@ -46,6 +48,8 @@ pub struct Guests {
     publish: watch::Sender<World>,
     host: watch::Sender<Option<Host>>,
     own_ports: Arc<[u16]>,
+    /// Names that the host may be asked for at a time.
+    names: Arc<Semaphore>,
     /// Dropped, it ends the thread.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -58,7 +62,11 @@ impl Guests {
         if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(resolver::MOST)
+            .build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = move || {
@@ -73,6 +81,7 @@ impl Guests {
             publish,
             host: watch::Sender::new(None),
             own_ports: own_ports.into(),
+            names: Arc::new(Semaphore::new(resolver::MOST)),
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -106,7 +115,8 @@ impl Guests {
             let Some(sockets) = sockets.map_err(|error| AgentError::Refused(error.to_string()))? else {
                 return Err(AgentError::Confused("Bind"));
             };
-            let net = Net { network: network.clone(), worlds: self.publish.subscribe() };
+            let resolver = Resolver::new(Arc::clone(&self.names));
+            let net = Net { network: network.clone(), worlds: self.publish.subscribe(), resolver };
             self.networks.insert(network.clone(), self.handle.spawn(sockets.serve(net)));
         }
         let outside = internet();
@@ -159,6 +169,7 @@ fn nonblocking(socket: std::net::TcpListener) -> io::Result<TcpListener> {
 struct Net {
     network: NetworkKey,
     worlds: watch::Receiver<World>,
+    resolver: Resolver,
 }
 
 impl Net {
@@ -171,7 +182,7 @@ impl Net {
 struct Sockets {
     metadata: TcpListener,
     dns: TcpListener,
-    datagrams: UdpSocket,
+    datagrams: Arc<UdpSocket>,
     ntp: UdpSocket,
 }
 
@@ -195,7 +206,7 @@ impl Sockets {
         Ok(Some(Self {
             metadata: nonblocking(metadata)?,
             dns: nonblocking(dns)?,
-            datagrams: datagram(datagrams)?,
+            datagrams: Arc::new(datagram(datagrams)?),
             ntp: datagram(ntp)?,
         }))
     }
@@ -220,7 +231,8 @@ impl Sockets {
                 received = self.datagrams.recv_from(&mut datagram) => {
                     // An error is that of an earlier answer, to a VM that has closed its port.
                     if let Ok((length, from)) = received {
-                        dns::answer(&self.datagrams, &datagram[..length], from, &net).await;
+                        let later = dns::answer(&self.datagrams, &datagram[..length], from, &net);
+                        later.map(|later| connections.spawn(later));
                     }
                 }
                 received = self.ntp.recv_from(&mut packet) => {

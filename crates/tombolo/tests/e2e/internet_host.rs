@@ -5,7 +5,7 @@ use crate::support::{Home, Ran, as_each_user, eventually};
 use nix::ifaddrs::getifaddrs;
 use nix::sys::signal::Signal;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::thread;
 
 const LAB: &str = r#"
@@ -162,6 +162,47 @@ fn who_has_a_way_to_the_internet_reaches_the_hosts_network() {
         is_met_with_silence(home, "web", server);
         verb("instances add-access-config web --zone us-central1-a");
         reaches(home, "web", server);
+        home.down();
+    });
+}
+
+/// A name that this machine knows without asking anybody.
+fn own_name() -> Option<String> {
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let mut lines = hosts.lines().map(|line| line.split('#').next().unwrap_or_default().split_whitespace());
+    let found = lines.find_map(|mut words| {
+        words.next()?.parse::<Ipv4Addr>().ok()?;
+        let name = words.find(|name| !name.starts_with("localhost") && !name.ends_with(".internal"))?;
+        Some(name.to_owned())
+    });
+    if found.is_none() {
+        eprintln!("SKIPPED: /etc/hosts has no name beside localhost");
+    }
+    found
+}
+
+#[test]
+fn names_that_the_lab_does_not_know_are_the_hosts() {
+    let Some(name) = own_name() else { return };
+    as_each_user(|home| {
+        brought_up(home, &["--internet", "host"]);
+        // Whoever has no way out learns names as well: they are the metadata server's.
+        let resolve = |name: &str| {
+            let ran = home.sh("inner", &format!("getent ahostsv4 {name}"));
+            ran.out.split_whitespace().next().map(str::to_owned)
+        };
+        let known = (name.as_str(), 0).to_socket_addrs().unwrap();
+        let known: Vec<String> = known.map(|address| address.ip().to_string()).collect();
+        let found = resolve(&name);
+        assert!(
+            found.as_ref().is_some_and(|found| known.contains(found)),
+            "{name}: {found:?}, not {known:?}"
+        );
+        assert_eq!(resolve("web.us-central1-a.c.project-1.internal").as_deref(), Some("10.234.1.2"));
+        assert_eq!(resolve("nobody.us-central1-a.c.project-1.internal"), None);
+        home.down();
+        brought_up(home, &[]);
+        assert_eq!(resolve(&name), None);
         home.down();
     });
 }
