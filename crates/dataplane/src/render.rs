@@ -249,7 +249,7 @@ fn router(fabric: &Fabric, key: &NetworkKey, network: &Network) -> Namespace {
         add_peering(&mut router, key, network, peer, &fabric.networks[peer]);
     }
     let hosts: BTreeSet<IpNet> = router.routes.iter().map(|route| route.destination).collect();
-    add_wide_routes(&mut router, network, &hosts, fabric.host.is_some());
+    add_wide_routes(&mut router, fabric, network, &hosts);
     router
 }
 
@@ -294,15 +294,11 @@ fn ipv6_by<'n>(network: &'n Network, peer: &'n NetworkKey) -> impl Iterator<Item
 ///
 /// Interfaces that routes with tags are for have a table of such routes, which comes first. What is the same for
 /// everybody is thrown from there to the main table, so that the longest prefix of both tables wins.
-///
-/// What is private leaves for the internet only where this goes on into the `host`'s network: its router knows what of it is
-/// there.
-fn add_wide_routes(router: &mut Namespace, network: &Network, hosts: &BTreeSet<IpNet>, host: bool) {
+fn add_wide_routes(router: &mut Namespace, fabric: &Fabric, network: &Network, hosts: &BTreeSet<IpNet>) {
+    let private = private(fabric);
     let wide_routes = |nic| {
         let mut chosen = wide_routes(network, nic);
-        if !host {
-            keep_private(&mut chosen);
-        }
+        keep_private(&mut chosen, &private);
         chosen
     };
     let main = wide_routes(None);
@@ -400,10 +396,23 @@ fn wide_routes(network: &Network, nic: Option<Ipv4Addr>) -> BTreeMap<IpNet, Rout
     chosen.map(|(destination, routes)| (destination, via(routes))).collect()
 }
 
+/// What is private and never leaves for the internet: all of it, but where this goes on into the host's network what the
+/// lab has itself.
+fn private(fabric: &Fabric) -> Vec<IpNet> {
+    let is_private = |range: &&Ipv4Net| PRIVATE.iter().any(|private| private.contains(*range));
+    match &fabric.host {
+        None => PRIVATE.map(IpNet::from).into(),
+        Some(host) => host.kept.iter().filter(is_private).copied().map(IpNet::from).collect(),
+    }
+}
+
 /// Has nothing private leave for the internet.
-fn keep_private(chosen: &mut BTreeMap<IpNet, RouteVia>) {
+fn keep_private(chosen: &mut BTreeMap<IpNet, RouteVia>, private: &[IpNet]) {
     let leaves = |via: &RouteVia| matches!(via, RouteVia::Gateway(link, _) if link == INTERNET);
-    for range in PRIVATE.map(IpNet::from) {
+    if !chosen.values().any(leaves) {
+        return;
+    }
+    for range in private.iter().copied() {
         let inside =
             chosen.iter_mut().filter(|(destination, via)| range.contains(*destination) && leaves(via));
         inside.for_each(|(_, via)| *via = RouteVia::Blackhole);

@@ -66,7 +66,8 @@ impl Rendered {
     fn state(&self, fabric: &Fabric, alike: &BTreeMap<&NetworkKey, Alike>) -> State {
         let before = &self.desired.state;
         let same_networks = self.fabric.networks.keys().eq(fabric.networks.keys());
-        let same_host = self.fabric.host.is_some() == fabric.host.is_some();
+        // What the lab has of private addresses is in every router that leads to the host's network.
+        let same_host = self.fabric.host == fabric.host;
         if !same_networks || !same_host || alike.values().any(|alike| !alike.inside) {
             let mut state = state_of(fabric);
             for (name, made) in &mut state.namespaces {
