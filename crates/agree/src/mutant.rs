@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tombolo_dataplane::render::peering_link;
 use tombolo_dataplane::rules::Allow;
 use tombolo_dataplane::{Desired, Route, RouteVia, render};
+use tombolo_fabric::host::NEVER;
 use tombolo_fabric::route::Kind;
 use tombolo_fabric::{Fabric, Nat, Network, Rule, Rules, Targets, To, Via};
 use tombolo_model::{Action, L4, NetworkKey, Protocol};
@@ -90,6 +91,8 @@ pub enum Mutant {
     NoNat,
     /// What nobody asked for comes in by a NAT gateway's address, to one of the interfaces that it serves.
     NatLetsIn,
+    /// The host's network has the addresses that the lab has.
+    HostHasTheLab,
     /// Forwarding rules take whatever comes.
     ForwardsAll,
     /// Forwarding rules are for clients of every region.
@@ -113,7 +116,7 @@ pub enum Mutant {
 }
 
 /// All mutants and their names.
-pub const ALL: [(&str, Mutant); 47] = [
+pub const ALL: [(&str, Mutant); 48] = [
     ("transitive-leak", Mutant::TransitiveLeak),
     ("swapped-tie-break", Mutant::SwappedTieBreak),
     ("one-gate", Mutant::OneGate),
@@ -151,6 +154,7 @@ pub const ALL: [(&str, Mutant); 47] = [
     ("nat-for-aliases", Mutant::NatForAliases),
     ("no-nat", Mutant::NoNat),
     ("nat-lets-in", Mutant::NatLetsIn),
+    ("host-has-the-lab", Mutant::HostHasTheLab),
     ("forwards-all", Mutant::ForwardsAll),
     ("no-regions", Mutant::NoRegions),
     ("endpoint-for-peers", Mutant::EndpointForPeers),
@@ -337,6 +341,11 @@ impl Mutant {
                 let served = served.filter_map(|nic| nic.nat.take().map(|nat| (nic, nat)));
                 served.for_each(|(nic, nat)| nic.external = Some(nat.address));
             }),
+            Mutant::HostHasTheLab => {
+                let mut wrong = fabric.clone();
+                wrong.host.iter_mut().for_each(|host| host.kept.retain(|range| NEVER.contains(range)));
+                render(&wrong)
+            }
             Mutant::ForwardsAll => edit_networks(fabric, |network| {
                 for rule in network.forwarding.values_mut() {
                     if let To::Nic { takes, .. } = &mut rule.to {

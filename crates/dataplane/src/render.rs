@@ -38,7 +38,8 @@ pub fn render_with(fabric: &Fabric, faults: &Faults) -> Desired {
     let mut forwarding = forwarding::of_routers(fabric);
     let rules = |(key, network): (&NetworkKey, &Network)| {
         let forwarding = forwarding.remove(key).unwrap_or_default();
-        let rules = rules_of(key, network, fault::of_router(faults, key, network), forwarding);
+        let faults = fault::of_router(faults, key, network);
+        let rules = rules_of(key, network, faults, forwarding, kept(fabric, key));
         (key.to_string(), Arc::new(rules))
     };
     let rules = fabric.networks.iter().map(rules).collect();
@@ -101,9 +102,16 @@ pub(crate) fn rules_of(
     network: &Network,
     faults: BTreeMap<String, Fault>,
     forwarding: Forwarding,
+    kept: Option<&BTreeSet<Ipv4Net>>,
 ) -> Ruleset {
+    let kept = kept.cloned();
     // The internet knows addresses, not peers: whoever has one may talk to whoever has another.
-    Ruleset { faults, transit: *key == internet(), forwarding, ..ruleset(network) }
+    Ruleset { faults, transit: *key == internet(), forwarding, kept, ..ruleset(network) }
+}
+
+/// What the host's network does not have, for the router by which one gets there.
+pub(crate) fn kept<'f>(fabric: &'f Fabric, key: &NetworkKey) -> Option<&'f BTreeSet<Ipv4Net>> {
+    fabric.host.as_ref().filter(|_| *key == internet()).map(|host| &host.kept)
 }
 
 /// Links the internet's router to those of networks that have addresses there. Each has its own side of the link here:
@@ -264,7 +272,7 @@ fn router(fabric: &Fabric, key: &NetworkKey, network: &Network) -> Namespace {
         add_peering(&mut router, key, network, peer, &fabric.networks[peer]);
     }
     let hosts: BTreeSet<IpNet> = router.routes.iter().map(|route| route.destination).collect();
-    add_wide_routes(&mut router, network, &hosts);
+    add_wide_routes(&mut router, fabric, network, &hosts);
     router
 }
 
@@ -309,8 +317,14 @@ fn ipv6_by<'n>(network: &'n Network, peer: &'n NetworkKey) -> impl Iterator<Item
 ///
 /// Interfaces that routes with tags are for have a table of such routes, which comes first. What is the same for
 /// everybody is thrown from there to the main table, so that the longest prefix of both tables wins.
-fn add_wide_routes(router: &mut Namespace, network: &Network, hosts: &BTreeSet<IpNet>) {
-    let main = wide_routes(network, None);
+fn add_wide_routes(router: &mut Namespace, fabric: &Fabric, network: &Network, hosts: &BTreeSet<IpNet>) {
+    let private = private(fabric);
+    let wide_routes = |nic| {
+        let mut chosen = wide_routes(network, nic);
+        keep_private(&mut chosen, &private);
+        chosen
+    };
+    let main = wide_routes(None);
     for (destination, via) in main.iter().filter(|(destination, _)| !hosts.contains(*destination)) {
         router.routes.insert(Route::new(*destination, via.clone()));
     }
@@ -337,7 +351,7 @@ fn add_wide_routes(router: &mut Namespace, network: &Network, hosts: &BTreeSet<I
         }
         // No route with tags is for IPv6, nor is the table.
         let is_ipv4 = |range: &IpNet| matches!(range, IpNet::V4(_));
-        let mut own = wide_routes(network, Some(nic.address));
+        let mut own = wide_routes(Some(nic.address));
         own.retain(|destination, _| is_ipv4(destination));
         for (destination, via) in &mut own {
             if main.get(destination) == Some(via) {
@@ -402,15 +416,26 @@ fn wide_routes(network: &Network, nic: Option<Ipv4Addr>) -> BTreeMap<IpNet, Rout
     // A network without IPv6 has no use for that of its peers.
     let useful = |destination: &IpNet| network.has_ipv6() || matches!(destination, IpNet::V4(_));
     let chosen = table(&network.routes, nic).into_iter().filter(|(destination, _)| useful(destination));
-    let mut chosen: BTreeMap<_, _> = chosen.map(|(destination, routes)| (destination, via(routes))).collect();
-    keep_private(&mut chosen);
-    chosen
+    chosen.map(|(destination, routes)| (destination, via(routes))).collect()
+}
+
+/// What is private and never leaves for the internet: all of it, but where this goes on into the host's network what the
+/// lab has itself.
+fn private(fabric: &Fabric) -> Vec<IpNet> {
+    let is_private = |range: &&Ipv4Net| PRIVATE.iter().any(|private| private.contains(*range));
+    match &fabric.host {
+        None => PRIVATE.map(IpNet::from).into(),
+        Some(host) => host.kept.iter().filter(is_private).copied().map(IpNet::from).collect(),
+    }
 }
 
 /// Has nothing private leave for the internet.
-fn keep_private(chosen: &mut BTreeMap<IpNet, RouteVia>) {
+fn keep_private(chosen: &mut BTreeMap<IpNet, RouteVia>, private: &[IpNet]) {
     let leaves = |via: &RouteVia| matches!(via, RouteVia::Gateway(link, _) if link == INTERNET);
-    for range in PRIVATE.map(IpNet::from) {
+    if !chosen.values().any(leaves) {
+        return;
+    }
+    for range in private.iter().copied() {
         let inside =
             chosen.iter_mut().filter(|(destination, via)| range.contains(*destination) && leaves(via));
         inside.for_each(|(_, via)| *via = RouteVia::Blackhole);

@@ -5,7 +5,7 @@
 
 use crate::fault::{self, Faults};
 use crate::forwarding;
-use crate::render::{lazy_of, routers_of, rules_of, state_of};
+use crate::render::{kept, lazy_of, routers_of, rules_of, state_of};
 use crate::rules::Ruleset;
 use crate::state::{Desired, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,17 +39,21 @@ impl Rendered {
             let name = key.to_string();
             let forwarding = forwarding.remove(key).unwrap_or_default();
             let theirs = fault::of_router(faults, key, network);
+            let kept = kept(&fabric, key);
             let compared = self.fabric.networks.get(key).map(|known| Alike::of(known, network));
             // Of IPv6, rules say what may come by which way.
             let same = |alike: Alike| alike.inside && alike.rules && (alike.ways || !network.has_ipv6());
             let made = match (self.desired.rules.get(&name), compared) {
                 (Some(known), Some(alike))
-                    if same(alike) && known.faults == theirs && known.forwarding == forwarding =>
+                    if same(alike)
+                        && known.faults == theirs
+                        && known.forwarding == forwarding
+                        && known.kept.as_ref() == kept =>
                 {
                     Arc::clone(known)
                 }
-                (Some(known), _) => shared(rules_of(key, network, theirs, forwarding), known),
-                (None, _) => Arc::new(rules_of(key, network, theirs, forwarding)),
+                (Some(known), _) => shared(rules_of(key, network, theirs, forwarding, kept), known),
+                (None, _) => Arc::new(rules_of(key, network, theirs, forwarding, kept)),
             };
             rules.insert(name, made);
             alike.extend(compared.map(|compared| (key, compared)));
@@ -68,7 +72,9 @@ impl Rendered {
     fn state(&self, fabric: &Fabric, alike: &BTreeMap<&NetworkKey, Alike>) -> State {
         let before = &self.desired.state;
         let same_networks = self.fabric.networks.keys().eq(fabric.networks.keys());
-        if !same_networks || alike.values().any(|alike| !alike.inside) {
+        // What the lab has of private addresses is in every router that leads to the host's network.
+        let same_host = self.fabric.host == fabric.host;
+        if !same_networks || !same_host || alike.values().any(|alike| !alike.inside) {
             let mut state = state_of(fabric);
             for (name, made) in &mut state.namespaces {
                 share(made, before.namespaces.get(name));

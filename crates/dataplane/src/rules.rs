@@ -29,7 +29,7 @@ use crate::table::{self, Family, Hook, Intervals, Match, Table, Verdict, Way};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use tombolo_fabric::{DHCP_CLIENT, METADATA_SERVER, Nat, SMTP};
 #[cfg(test)]
@@ -64,6 +64,9 @@ pub struct Ruleset {
     /// By interface: addresses of its own that Cloud NAT serves, and the one that these become in the internet.
     #[serde(default)]
     pub nat: BTreeMap<String, (BTreeSet<Ipv4Net>, Ipv4Addr)>,
+    /// Where connections go on into the host's network, the addresses that this does not have.
+    #[serde(default)]
+    pub kept: Option<BTreeSet<Ipv4Net>>,
     /// Forwarding rules.
     #[serde(default)]
     pub forwarding: Forwarding,
@@ -192,7 +195,10 @@ impl Ruleset {
         // The router itself answers nobody but an endpoint that asks Google's link-local server.
         let asks = Match::Address(Family::V4, Side::Destination, one(METADATA_SERVER));
         let no_peering = Match::LinkPrefix(Way::In, PEERING.into(), false);
-        let input = vec![rule([], Verdict::ByState(None)), rule([no_peering, asks], Verdict::Accept)];
+        let mut input = vec![rule([], Verdict::ByState(None)), rule([no_peering, asks], Verdict::Accept)];
+        if let Some(kept) = &self.kept {
+            add_host(&mut table, &mut input, kept);
+        }
         table.add("input-hook", Some(Hook::Input), input);
         for (name, chain) in &self.chains {
             let same = before.chains.get(name) == Some(chain);
@@ -359,6 +365,24 @@ impl Ruleset {
         rules
     }
 }
+
+/// Has connections to the host's network, which has all addresses but these, come to whoever relays them.
+fn add_host(table: &mut Table, input: &mut Vec<table::Rule>, kept: &BTreeSet<Ipv4Net>) {
+    let others = intervals(kept).others(Family::V4.last());
+    let there = Match::Address(Family::V4, Side::Destination, others);
+    let divert = rule([there, Match::Protocol(6)], Verdict::DivertTo(RELAY));
+    let made = table::Chain { hook: None, rules: vec![divert] };
+    let apart = content_name(&made);
+    table.add("host-in", Some(Hook::Prerouting), vec![rule([], Verdict::Goto(apart.clone()))]);
+    table.add(apart, None, made.rules);
+    let port = Intervals::new([(RELAY.port().into(), RELAY.port().into())]);
+    let to = Match::Address(Family::V4, Side::Destination, one(*RELAY.ip()));
+    input.push(rule([peering(Way::In), to, Match::Protocol(6), Match::Port(port)], Verdict::Accept));
+}
+
+/// Where connections to the host's network come out in the internet's router. Nothing is sent there by itself: it is an
+/// address of every router.
+pub const RELAY: SocketAddrV4 = SocketAddrV4::new(METADATA_SERVER, 1080);
 
 /// With more rules than this a chain is made apart from what leads to it: one transaction may have no room for them.
 const MANY: usize = 100;

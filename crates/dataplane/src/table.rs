@@ -5,7 +5,7 @@
 use crate::rules::Side;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::{self, Display, Formatter, Write};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::sync::Arc;
 
 /// The name of every router's table, of the family `inet`.
@@ -191,6 +191,8 @@ pub enum Verdict {
     /// The source address of its connection's packets becomes this one, for good, and their source port another one where
     /// a connection has it already.
     NatTo(Ipv4Addr),
+    /// The destination of its connection's packets becomes this one, for good. For protocols with ports.
+    DivertTo(SocketAddrV4),
 }
 
 /// Numbers, as ranges that are sorted and neither overlap nor touch.
@@ -215,6 +217,19 @@ impl Intervals {
     /// The ranges.
     pub fn ranges(&self) -> &[(u128, u128)] {
         &self.0
+    }
+
+    /// All other numbers up to `last`, which is not less than any of these.
+    pub fn others(&self, last: u128) -> Intervals {
+        let mut others = Vec::with_capacity(self.0.len() + 1);
+        let mut next = Some(0);
+        for (first, end) in &self.0 {
+            // They neither overlap nor touch, so there is something between them, but perhaps not before the first.
+            others.extend(next.filter(|next| next < first).map(|next| (next, first - 1)));
+            next = end.checked_add(1);
+        }
+        others.extend(next.filter(|next| *next <= last).map(|next| (next, last)));
+        Intervals(others)
     }
 
     /// `22`, or `{ 22, 80-90 }`.
@@ -386,6 +401,7 @@ impl Display for Verdict {
             Verdict::Nat(Side::Source, map) => write!(f, "snat ip to ip saddr map @{map}"),
             Verdict::Nat(Side::Destination, map) => write!(f, "dnat ip to ip daddr map @{map}"),
             Verdict::NatTo(address) => write!(f, "snat ip to {address}"),
+            Verdict::DivertTo(to) => write!(f, "dnat ip to {to}"),
             Verdict::ByState(related) => {
                 let related = related.clone().map_or(Verdict::Accept, Verdict::Goto);
                 let known = format!("established : accept, related : {related}");
@@ -426,6 +442,19 @@ mod tests {
         ] {
             assert_eq!(Intervals::new(given).ranges(), want);
         }
+    }
+
+    #[test]
+    fn others_are_all_the_rest() {
+        for (given, want) in [
+            (vec![], vec![(0, 9)]),
+            (vec![(0, 9)], vec![]),
+            (vec![(0, 0), (2, 3)], vec![(1, 1), (4, 9)]),
+            (vec![(4, 9)], vec![(0, 3)]),
+        ] {
+            assert_eq!(Intervals::new(given).others(9).ranges(), want);
+        }
+        assert_eq!(Intervals::new([(1, u128::MAX)]).others(u128::MAX).ranges(), [(0, 0)]);
     }
 
     #[test]

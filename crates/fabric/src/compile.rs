@@ -3,6 +3,7 @@
 use crate::fabric::{Fabric, Nat, Network, Nic, Owner, internet};
 use crate::firewall::{Rule, Rules, Targets};
 use crate::forwarding;
+use crate::host::Host;
 use crate::route::{self, Kind, Route, Via};
 use crate::{IAP_CLIENT, INTERNET_CLIENT, METADATA_SERVER};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -43,7 +44,8 @@ pub fn compile(world: &World) -> Fabric {
     add_rules(world, &members, &mut networks);
     networks.values_mut().for_each(|n| route::sort(&mut n.routes));
     add_internet(&mut networks);
-    Fabric { networks }
+    let host = world.reaches_host.then(|| Host::around(&networks));
+    Fabric { networks, host }
 }
 
 /// A network with nothing in it.

@@ -1,6 +1,6 @@
 //! What a Fabric is made of.
 
-use crate::{firewall::Rules, forwarding::Forwarding, route::Route};
+use crate::{firewall::Rules, forwarding::Forwarding, host::Host, route::Route};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,6 +12,8 @@ use tombolo_model::{InstanceKey, NetworkKey, RedisKey};
 pub struct Fabric {
     /// By key; networks of managed services among them.
     pub networks: BTreeMap<NetworkKey, Network>,
+    /// The host's network, where the lab's internet goes on into it.
+    pub host: Option<Host>,
 }
 
 /// One network: its interfaces, where it sends packets, and the rules at its interfaces.
@@ -213,6 +215,11 @@ impl Fabric {
             let nic = network.nics.values().find(|nic| nic.external == Some(address))?;
             Some((key, network, nic))
         })
+    }
+
+    /// Whether it is the host's network that has an address.
+    pub fn host_has(&self, address: IpAddr) -> bool {
+        self.host.as_ref().is_some_and(|host| host.has(address))
     }
 
     /// The interface by which the owner's kernel sends to `destination`: one whose subnetwork has it, else `nic0`,

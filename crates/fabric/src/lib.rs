@@ -16,6 +16,7 @@ pub mod firewall;
 pub mod fixes;
 pub mod flow;
 pub mod forwarding;
+pub mod host;
 pub mod route;
 pub mod text;
 pub mod trace;
@@ -26,6 +27,7 @@ pub use firewall::{Rule, Rules, Targets};
 pub use fixes::{Fix, fixes};
 pub use flow::Flow;
 pub use forwarding::{Forwarding, Published, To};
+pub use host::Host;
 pub use route::{Route, Via, candidates, table};
 pub use trace::{Cause, DHCP_CLIENT, DHCP_V6_CLIENT, SMTP, State, Step, Trace, Verdict, trace};
 

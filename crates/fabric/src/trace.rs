@@ -137,6 +137,8 @@ pub enum Verdict {
     },
     /// Google's own server at 169.254.169.254 gets it.
     MetadataServer,
+    /// The packet leaves the lab's internet for the host's network; what that does with it, the trace cannot know.
+    Host,
     /// The packet is dropped, silently.
     Dropped(Cause),
 }
@@ -181,9 +183,13 @@ impl Trace {
         std::iter::once(self).chain(&self.others)
     }
 
-    /// Whether the packet gets, by whatever way, to an interface that has its destination address, or to Google's server.
+    /// Whether the packet gets, by whatever way, to an interface that has its destination address, to Google's server or
+    /// to the host's network.
     pub fn reachable(&self) -> bool {
-        self.ways().all(|way| matches!(way.verdict, Verdict::Delivered { .. } | Verdict::MetadataServer))
+        let there = |way: &Trace| {
+            matches!(way.verdict, Verdict::Delivered { .. } | Verdict::MetadataServer | Verdict::Host)
+        };
+        self.ways().all(there)
     }
 
     /// Whether it is dropped on one way and not on another.
@@ -328,7 +334,8 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, way: &
     let routed = format!("{} {}", route.destination, route.name);
     match &route.via {
         Via::Internet => {
-            let private = is_private(flow.destination);
+            // In the host's network there are such addresses, though not in the internet.
+            let private = is_private(flow.destination) && !fabric.host_has(flow.destination);
             if !private && Protocol::Number(flow.protocol) == Protocol::TCP && flow.port == SMTP {
                 let what = format!("no mail (tcp:25) is sent to {}", flow.destination);
                 return drop(way, flow, Cause::TrafficTypeBlocked, what, "an external address".into());
@@ -386,6 +393,14 @@ fn outside(fabric: &Fabric, flow: &Flow, source: IpAddr, way: &mut Way) -> Verdi
     if flow.destination == INTERNET_CLIENT && fabric.networks.contains_key(&key) {
         push(way, State::Deliver, &key, "internet".into(), format!("from {source}"));
         return Verdict::Delivered { network: key, nic: INTERNET_CLIENT };
+    }
+    if fabric.host_has(flow.destination) && fabric.networks.contains_key(&key) {
+        if Protocol::Number(flow.protocol) != Protocol::TCP {
+            let what = "the host's network is reached by tcp only".to_owned();
+            return drop(way, flow, Cause::UnknownExternalAddress, what, String::new());
+        }
+        push(way, State::Deliver, &key, "internet".into(), format!("the host's network, from {source}"));
+        return Verdict::Host;
     }
     let Some((key, network, nic)) = fabric.with_external(flow.destination) else {
         let nics = || fabric.networks.values().flat_map(|network| network.nics.values());

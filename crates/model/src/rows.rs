@@ -54,6 +54,8 @@ impl World {
             redis,
             details,
             seed,
+            // Whoever starts the lab says it anew.
+            reaches_host: _,
             ids,
         } = self;
         let mut rows = Vec::new();

@@ -62,6 +62,10 @@ pub struct World {
     /// What its secrets follow from.
     #[serde(default)]
     pub seed: Seed,
+    /// Whether its internet goes on into the network of the host that the lab runs on. That is how a lab was started:
+    /// nobody asks for it by a change, and it is not kept.
+    #[serde(default)]
+    pub reaches_host: bool,
     /// How many ids were given out.
     pub(crate) ids: u64,
 }
@@ -189,6 +193,11 @@ impl World {
     /// The same World with other secrets.
     pub fn seeded(self, seed: Seed) -> World {
         World { seed, ..self }
+    }
+
+    /// The same World, whose internet goes on into the host's network, or does not.
+    pub fn reaching_host(self, reaches_host: bool) -> World {
+        World { reaches_host, ..self }
     }
 
     /// The number of the resource at a path such as `projects/p/global/networks/n`, if there is one.

@@ -52,6 +52,8 @@ pub struct CloudOptions {
     pub asynchronous: bool,
     /// The agent's socket, for questions that do not go through the writer.
     pub agent: PathBuf,
+    /// Whether the lab's internet goes on into the host's network.
+    pub reaches_host: bool,
 }
 
 /// Why a cloud did not start.
@@ -94,6 +96,7 @@ impl Cloud {
             getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
             state.world = state.world.seeded(Seed::new(&random));
         }
+        state.world = state.world.reaching_host(options.reaches_host);
         store.commit(&loaded, &state)?;
         let mut lab = Lab::resume(&state.world, lab)?;
         let was_running = lab.is_resumed();

@@ -48,6 +48,8 @@ pub struct Options {
     /// What the VMs' host keys are made from; without it nobody can log in by ssh. Then the binary must have the
     /// subcommand `vm-sshd`.
     pub ssh: Option<Secret>,
+    /// Where this process listens on the host: there nobody in the lab reaches it.
+    pub own_ports: Vec<u16>,
     /// Which VMs are lazy.
     pub lazy: LazyVms,
 }
@@ -164,6 +166,7 @@ impl Lab {
     }
 
     fn with_agent(agent: Agent, options: Options) -> Result<Self, LabError> {
+        let guests = Guests::start(&options.own_ports)?;
         Ok(Self {
             world: World::default(),
             agent,
@@ -176,7 +179,7 @@ impl Lab {
             noted: RefCell::default(),
             resumed: false,
             flows: FlowLogs::default(),
-            guests: Guests::start()?,
+            guests,
         })
     }
 
@@ -251,12 +254,12 @@ impl Lab {
         self.rendered = self.rendered.then(fabric, &self.faults).lazily(lazy);
         self.converge_endpoints()?;
         // A socket keeps its namespace alive: what goes, goes first.
-        self.guests.leave(&self.world);
+        self.guests.leave(&self.world, self.rendered.fabric());
         let report = self.agent.converge(self.rendered.desired().clone())?;
         if let Some(first) = report.failures.first() {
             return Err(LabError::Kernel(format!("{}: {}", first.edit, first.error)));
         }
-        self.guests.serve(&self.world, &self.agent)?;
+        self.guests.serve(&self.world, self.rendered.fabric(), &self.agent)?;
         self.converge_redis()?;
         self.boot()?;
         // A fault goes with what it was on.

@@ -23,6 +23,8 @@ pub struct Status {
     pub forwarding_rules: Vec<ForwardingRuleRow>,
     /// Redis instances.
     pub redis: Vec<RedisRow>,
+    /// Where the lab's internet ends: `lab`, or `host` where it goes on into the host's network.
+    pub internet: &'static str,
 }
 
 /// A subnetwork of a network, or the network alone where it has none.
@@ -143,7 +145,9 @@ pub fn status(view: &View) -> Result<Status, AgentError> {
     let peerings =
         with_peerings.flat_map(|(key, n)| n.peerings.iter().map(move |p| peering(key, p))).collect();
     let forwarding_rules = forwarding_rules(&view.world);
-    Ok(Status { networks, instances: instances(view)?, peerings, forwarding_rules, redis: redis(view)? })
+    let internet = if world.reaches_host { "host" } else { "lab" };
+    let (instances, redis) = (instances(view)?, redis(view)?);
+    Ok(Status { networks, instances, peerings, forwarding_rules, redis, internet })
 }
 
 /// Rows of forwarding rules.

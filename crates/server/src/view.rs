@@ -304,10 +304,10 @@ impl<'a> View<'a> {
     }
 
     /// Whether a probe arrived at an endpoint that has the flow's destination address, or at the published service that
-    /// this leads to. Of Google's link-local server
+    /// this leads to. Of Google's link-local server and of the way into the host's network
     /// only a reply can tell.
     pub fn delivered(&self, flow: &Flow, seen: &Seen) -> bool {
-        if flow.destination == METADATA_SERVER {
+        if flow.destination == METADATA_SERVER || self.fabric.host_has(flow.destination) {
             return seen.replied;
         }
         let owners = self.fabric.networks.values().filter_map(|n| n.nic_with(flow.destination));

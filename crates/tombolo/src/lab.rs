@@ -22,6 +22,26 @@ pub(crate) struct LabArgs {
     pub(crate) lab: String,
 }
 
+/// Where a lab's internet ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Internet {
+    /// In the lab: it has one client, and nothing leaves
+    #[default]
+    Lab,
+    /// In the host's own network, which VMs with a way to the internet reach by TCP
+    Host,
+}
+
+impl Internet {
+    /// How it is written.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Internet::Lab => "lab",
+            Internet::Host => "host",
+        }
+    }
+}
+
 /// A lab's name is a file's name.
 fn lab_name(text: &str) -> Result<String, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
@@ -71,7 +91,8 @@ pub(crate) fn options(listen: Option<PathBuf>) -> Result<Options> {
     let exe = std::env::current_exe().context("find the tombolo binary")?;
     let proxy = exe.with_file_name("tombolo-proxy");
     let bin = [exe.clone(), proxy].into_iter().filter(|path| path.exists()).collect();
-    Ok(Options { exe, listen, bin, keep: Duration::ZERO, ssh: Some(Secret::random()?), lazy: LazyVms::Auto })
+    let (ssh, lazy) = (Some(Secret::random()?), LazyVms::Auto);
+    Ok(Options { exe, listen, bin, keep: Duration::ZERO, ssh, own_ports: Vec::new(), lazy })
 }
 
 /// Reads a topology file; every error of it goes to stderr.

@@ -41,12 +41,12 @@ enum Verb {
     Demo(demo::Args),
     /// Bring a topology file up and keep it running (Ctrl-C ends it)
     #[command(
-        after_help = "Example:\n  tombolo up examples/article.yaml\n  tombolo up examples/article.yaml --detach\n\nThe file becomes requests to Google's APIs, which the lab then answers as one that `serve` serves: to `tombolo\ncompute …`, and to whoever has the token that `tombolo env` names. Nothing of it is kept when it ends."
+        after_help = "Example:\n  tombolo up examples/article.yaml\n  tombolo up examples/article.yaml --detach\n  tombolo up examples/article.yaml --internet host\n\nThe file becomes requests to Google's APIs, which the lab then answers as one that `serve` serves: to `tombolo\ncompute …`, and to whoever has the token that `tombolo env` names. Nothing of it is kept when it ends.\n\nWith `--internet host`, VMs that have an external address or Cloud NAT reach the host's own network by TCP, private\naddresses (RFC 1918) in it too, but never what subnetworks of the lab have, the host's loopback, its link or the lab's\nserver. It is off by default."
     )]
     Up(up::Args),
     /// Answer Google's APIs: gcloud, Terraform and the client libraries make the lab, and it outlives the server
     #[command(
-        after_help = "Example:\n  tombolo serve\n  tombolo serve --state ./lab --listen 127.0.0.1:9000\n\nThen, in another terminal: eval \"$(tombolo env)\", and use gcloud. Ctrl-C ends the lab; the next `serve` brings it up\nagain as it was."
+        after_help = "Example:\n  tombolo serve\n  tombolo serve --state ./lab --listen 127.0.0.1:9000\n  tombolo serve --internet host\n\nThen, in another terminal: eval \"$(tombolo env)\", and use gcloud. Ctrl-C ends the lab; the next `serve` brings it up\nagain as it was. What `--internet host` lets through `tombolo up --help` says; the next `serve` has to say it again."
     )]
     Serve(serve::Args),
     /// Print what makes gcloud, Terraform, Python or Node use a lab that is up

@@ -1,6 +1,6 @@
 //! `tombolo serve`.
 
-use crate::lab::{LabArgs, LazyArgs, options};
+use crate::lab::{Internet, LabArgs, LazyArgs, options};
 use crate::output::print;
 use anyhow::{Context, Result, anyhow, bail};
 use std::net::{SocketAddr, TcpListener};
@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// For how many seconds the VMs go on when the server is killed, for one that is started again to take over
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     keep: u32,
+    /// Where the lab's internet ends
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
+    internet: Internet,
     #[command(flatten)]
     lazy: LazyArgs,
     #[command(flatten)]
@@ -65,8 +68,8 @@ fn serve(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
     };
     let (asynchronous, allowed) = (args.async_operations, args.allow_host.clone());
     let keep = Duration::from_secs(args.keep.into());
-    let lazy = args.lazy.lazy();
-    let serving = Serving { dir, control, listener, api, store, asynchronous, allowed, keep, lazy };
+    let (internet, lazy) = (args.internet, args.lazy.lazy());
+    let serving = Serving { dir, control, listener, api, store, asynchronous, allowed, keep, internet, lazy };
     serving.run(|api, cloud| {
         print(&greeting(api, &args.lab.lab));
         if let Some(edits) = cloud.resumed() {
@@ -90,6 +93,8 @@ pub(crate) struct Serving<'a> {
     pub(crate) allowed: Vec<AllowedHost>,
     /// For how long the lab goes on when this process is killed.
     pub(crate) keep: Duration,
+    /// Where its internet ends.
+    pub(crate) internet: Internet,
     /// Which VMs are lazy.
     pub(crate) lazy: LazyVms,
 }
@@ -97,7 +102,8 @@ pub(crate) struct Serving<'a> {
 impl Serving<'_> {
     /// Makes what the store has real, says so, and serves until a signal, `tombolo down` or the agent's end.
     pub(crate) fn run(self, is_up: impl FnOnce(&ApiAddress, &Cloud) -> Result<()>) -> Result<Ended> {
-        let Serving { dir, control, listener, api, store, asynchronous, allowed, keep, lazy } = self;
+        let Serving { dir, control, listener, api, store, asynchronous, allowed, keep, internet, lazy } =
+            self;
         let guard = match api.token {
             true => Guard::Token(
                 Token::in_file(&api.token_file()).with_context(|| api.token_file().display().to_string())?,
@@ -106,8 +112,11 @@ impl Serving<'_> {
         };
         let secret = api.state.join("ssh/host-secret");
         let secret = Secret::in_file(&secret).with_context(|| secret.display().to_string())?;
-        let lab = Options { ssh: Some(secret), keep, lazy, ..options(Some(dir.agent()))? };
-        let (cloud, writer) = Cloud::start(store, lab, CloudOptions { asynchronous, agent: dir.agent() })?;
+        let own_ports = vec![api.address.port()];
+        let lab = Options { ssh: Some(secret), keep, own_ports, lazy, ..options(Some(dir.agent()))? };
+        let reaches_host = internet == Internet::Host;
+        let options = CloudOptions { asynchronous, agent: dir.agent(), reaches_host };
+        let (cloud, writer) = Cloud::start(store, lab, options)?;
         let proxy = Proxy::new(&api.state, allowed);
         let server = Server::start_with(listener, cloud.clone(), guard, Limits::default(), Some(proxy))?;
         is_up(&api, &cloud)?;

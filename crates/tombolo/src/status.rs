@@ -97,7 +97,12 @@ pub(crate) fn text(status: &Status) -> String {
             status.instances.len()
         ),
     };
-    [networks, instances, asleep, peerings, forwarding, redis]
+    // Most labs' internet is the lab's own.
+    let internet = match status.internet {
+        "host" => "The internet is the host's network (--internet host)\n".to_owned(),
+        _ => String::new(),
+    };
+    [networks, instances, asleep, peerings, forwarding, redis, internet]
         .into_iter()
         .filter(|t| !t.is_empty())
         .collect::<Vec<_>>()

@@ -246,3 +246,47 @@ fn the_rules_of_private_service_connect_read_as_they_should() {
         assert_eq!(have, fs::read_to_string(&golden).unwrap_or_default());
     }
 }
+
+/// Where connections leave for the host's network, and by what else nothing does.
+#[test]
+fn the_way_into_the_hosts_network_is_in_the_internets_router() {
+    let world = world(
+        "project project-1
+        network vpc-1
+        subnet s-1 vpc-1 10.1.0.0/24
+        vm vm-1 s-1
+        nat vm-1",
+    );
+    let vpc = "projects/project-1/global/networks/vpc-1";
+    let blackholes = |desired: &tombolo_dataplane::Desired| {
+        let routes = desired.state.namespaces[vpc].routes.iter();
+        let gone = routes.filter(|route| route.via == RouteVia::Blackhole);
+        gone.map(|route| route.destination.to_string()).collect::<Vec<_>>()
+    };
+    let outside = internet().to_string();
+    let lab = render(&compile(&world));
+    assert!(!lab.rules.values().any(|rules| rules.script().contains("dnat ip to 169.254.169.254")));
+    assert!(blackholes(&lab).contains(&"192.168.0.0/16".to_owned()));
+    let host = render(&compile(&world.reaching_host(true)));
+    // What the lab has of private addresses stays: the project's network `default` is a part of it.
+    let stays = blackholes(&host);
+    assert!(stays.contains(&"10.1.0.0/24".to_owned()) && stays.contains(&"10.128.0.0/20".to_owned()));
+    assert!(!stays.iter().any(|range| ["10.0.0.0/8", "192.168.0.0/16"].contains(&range.as_str())));
+    for (name, rules) in &host.rules {
+        let diverts = |line: &&str| line.contains("dnat ip to 169.254.169.254:1080");
+        let script = rules.script();
+        let lines: Vec<&str> = script.lines().filter(diverts).collect();
+        if *name != outside {
+            assert!(lines.is_empty(), "{name}: {lines:?}");
+            continue;
+        }
+        let [line] = lines[..] else { panic!("{script}") };
+        for there in
+            ["{ 1.0.0.0-10.0.255.255, 10.1.1.0-", "-35.235.240.0, 35.235.240.2-", "} meta l4proto 6 dnat"]
+        {
+            assert!(line.contains(there), "{line}");
+        }
+        let takes = "iifname \"p*\" ip daddr 169.254.169.254 meta l4proto 6 th dport 1080 accept";
+        assert!(script.contains(takes), "{script}");
+    }
+}

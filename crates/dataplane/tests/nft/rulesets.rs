@@ -160,9 +160,10 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
     );
     let fault = fault.prop_map(|(loss, rate)| Fault { loss, rate });
     let faults = prop::collection::btree_map(0u8..9, fault, 0..3);
-    let rest = (external, nat, forwarding(), prop::option::weighted(0.6, rules_6(most)));
+    let kept = prop::option::weighted(0.3, prop::collection::btree_set(narrow(), 1..4));
+    let rest = (external, nat, kept, forwarding(), prop::option::weighted(0.6, rules_6(most)));
     (egress, ingress, links, ends, faults, any::<bool>(), any::<[bool; 2]>(), rest).prop_map(
-        |(egress, ingress, links, ends, faults, trusted, bools, (external, nat, forwarding, ipv6))| {
+        |(egress, ingress, links, ends, faults, trusted, bools, (external, nat, kept, forwarding, ipv6))| {
             let [transit, trusts_peers] = bools;
             let (ipv6, chains_6) = ipv6.unzip();
             let pick = |chains: &BTreeMap<String, Chain>, at: &prop::sample::Index| {
@@ -190,6 +191,7 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
                     })
                     .collect(),
                 nat: nat.into_iter().map(|(link, served)| (of(&link), served)).collect(),
+                kept,
                 forwarding,
                 ipv6: Arc::new(ipv6.unwrap_or_default()),
                 // What holds packets has no text that every kernel loads: `agree --lazy` shows that it does.

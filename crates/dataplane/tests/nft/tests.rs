@@ -96,7 +96,8 @@ fn the_rules_of_a_network() {
         exchange p21 vpc-2 ipv6
         allow web-6 vpc-1 tcp:80:443,58 targets=web sources=fd20::/20,2001:db8::1/128
         deny no-6 vpc-1 all egress destinations=::/0",
-    );
+    )
+    .reaching_host(true);
     for table in tables(&world) {
         let space = Space::new();
         let generation = space.load(None, &table, ALL).unwrap();

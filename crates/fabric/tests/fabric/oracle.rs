@@ -631,6 +631,7 @@ fn the_generator_finds_every_verdict() {
                 [Verdict::Delivered { .. }] => "DELIVERED".to_owned(),
                 [Verdict::Forwarded { .. }] => "FORWARDED".into(),
                 [Verdict::MetadataServer] => "METADATA".into(),
+                [Verdict::Host] => "HOST".into(),
                 [Verdict::Dropped(cause)] => cause.as_str().into(),
                 _ => "SEVERAL".into(),
             };

@@ -62,6 +62,7 @@ fn outcome_of(fabric: &Fabric, trace: &Trace) -> String {
         Verdict::Delivered { network, nic } => format!("DELIVERED {}", name(network, nic)),
         Verdict::Forwarded { network, nic } => format!("FORWARDED {}", name(network, nic)),
         Verdict::MetadataServer => "DELIVERED metadata".into(),
+        Verdict::Host => "DELIVERED host".into(),
         Verdict::Dropped(Cause::FirewallRule) => {
             format!("DROP FIREWALL_RULE {}", trace.steps.last().map_or("", |s| &s.what))
         }
@@ -557,6 +558,46 @@ fn the_internet_knows_external_addresses_alone() {
     for (text, want) in
         [("vm-1 -> 203.0.113.2 tcp/80", "DROP NO_ROUTE"), ("internet -> 198.18.0.2 tcp/80", "DELIVERED vm-1")]
     {
+        assert_eq!(outcome(&fabric, &flow(&fabric, text)), want, "{text}");
+    }
+}
+
+#[test]
+fn the_internet_may_go_on_into_the_hosts_network() {
+    let setup = "nat vm-1\nrouter r-2 vpc-2 n-2=all\nredis redis-1 vpc-2\nsubnet other vpc-2 8.8.0.0/16
+        deny no vpc-1 tcp:81 egress\nvm fwd subnet-1 forward\nroute far vpc-1 192.168.7.0/24 fwd";
+    let world = world(&format!("{BASE}\n{setup}")).reaching_host(true);
+    let fabric = compile(&world);
+    for (text, want) in [
+        ("vm-1 -> 9.9.9.9 tcp/80", "DELIVERED host"),
+        ("vm-2b -> 9.9.9.9 tcp/80", "DELIVERED host"),
+        // Private ones too, but for those that the lab has itself: whoever has no way to them has none by the host.
+        ("vm-1 -> 192.168.1.1 tcp/80", "DELIVERED host"),
+        ("vm-1 -> 10.3.0.1 tcp/80", "DELIVERED host"),
+        ("vm-1 -> 10.2.0.2 tcp/80", "DROP PRIVATE_TRAFFIC_TO_INTERNET"),
+        ("vm-1 -> redis-1 tcp/6379", "DROP PRIVATE_TRAFFIC_TO_INTERNET"),
+        ("vm-1 -> 8.8.8.8 tcp/53", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
+        ("vm-1 -> 198.18.0.9 tcp/80", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
+        ("vm-1 -> 203.0.113.2 tcp/80", "DELIVERED internet"),
+        ("vm-1 -> 203.0.113.3 tcp/80", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
+        // The network's own routes win.
+        ("vm-1 -> 192.168.7.1 tcp/80", "DROP FIREWALL_RULE default-deny-ingress"),
+        // What is before it is as ever.
+        ("vm-1b -> 9.9.9.9 tcp/80", "DROP NO_EXTERNAL_ADDRESS"),
+        ("vm-1b -> 192.168.1.1 tcp/80", "DROP NO_EXTERNAL_ADDRESS"),
+        ("vm-1 -> 9.9.9.9 tcp/81", "DROP FIREWALL_RULE no"),
+        ("vm-1 -> 9.9.9.9 tcp/25", "DROP TRAFFIC_TYPE_BLOCKED"),
+        ("vm-1 -> 9.9.9.9 udp/53", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
+        ("vm-1 -> 9.9.9.9 icmp", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
+        // The host, its link and its cloud are nobody's.
+        ("vm-1 -> 127.0.0.1 tcp/80", "DROP TRAFFIC_TYPE_BLOCKED"),
+        ("vm-1 -> 0.0.0.1 tcp/80", "DROP TRAFFIC_TYPE_BLOCKED"),
+        ("vm-1 -> 224.0.0.1 tcp/80", "DROP TRAFFIC_TYPE_BLOCKED"),
+        ("vm-1 -> 169.254.1.1 tcp/80", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
+        ("vm-1 -> 168.63.129.16 tcp/80", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
+        ("vm-1 -> 100.100.100.200 tcp/80", "DROP PRIVATE_TRAFFIC_TO_INTERNET"),
+        ("vm-1 -> 240.0.0.1 tcp/80", "DROP PRIVATE_TRAFFIC_TO_INTERNET"),
+    ] {
         assert_eq!(outcome(&fabric, &flow(&fabric, text)), want, "{text}");
     }
 }

@@ -1,6 +1,7 @@
 //! DNS: a message in, a message out.
 //!
-//! A name is looked for in the private zones that the network sees, and then among its internal names.
+//! A name is looked for in the private zones that the network sees, and then among its internal names. Of all others
+//! the host's resolver is asked, by whoever calls, where the lab's internet goes on into the host's network.
 //!
 //! Source: Google's documentation of Cloud DNS ("Name resolution order"); RFC 1035; RFC 6891 (EDNS), RFC 2308 (negative answers), RFC 8020 (NXDOMAIN says the same of all below).
 
@@ -8,7 +9,9 @@ mod internal;
 mod private;
 
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
+use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use std::net::Ipv4Addr;
 use tombolo_model::{NetworkKey, World};
 
 /// How a message travels.
@@ -43,14 +46,57 @@ enum Found {
     NoData(Record),
     /// The name does not exist; the zone's SOA.
     NoName(Record),
-    /// It is of no zone that the network sees. There is no internet to ask.
+    /// It is of no zone that the network sees. Who is beyond the lab may know it.
     NoZone,
     /// Names or networks lead on and on.
     Failed,
 }
 
-/// The answer to a message that somebody in `network` sent; none to what is no query.
+/// What is known of a name beyond the lab.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Beyond {
+    /// Nothing, or nobody was asked.
+    #[default]
+    Unknown,
+    /// It has these addresses.
+    Addresses(Vec<Ipv4Addr>),
+    /// Nobody could be asked, or there was no answer.
+    Failed,
+}
+
+/// Seconds for which addresses from beyond the lab may be kept: how long they stay is not told.
+const BEYOND_TTL: u32 = 30;
+
+/// The name that the host's resolver is to be asked for before [`answer_with`], if it may know it.
+pub fn beyond(world: &World, network: &NetworkKey, message: &[u8]) -> Option<String> {
+    if !world.reaches_host {
+        return None;
+    }
+    let request = Message::from_vec(message).ok()?;
+    let [query] = &request.queries[..] else { return None };
+    let asks =
+        (request.metadata.message_type, request.metadata.op_code) == (MessageType::Query, OpCode::Query);
+    let (_, found, name) = find(world, network, query);
+    let text = name.to_lowercase().to_ascii();
+    let text = text.trim_end_matches('.');
+    // Names of addresses are not asked for, and what are no more than addresses have none.
+    let name = !text.is_empty() && !text.ends_with(".arpa") && text.parse::<Ipv4Addr>().is_err();
+    (asks && name && found == Found::NoZone).then(|| text.to_owned())
+}
+
+/// The answer to a message that somebody in `network` sent; none to what is no query. Nothing is known beyond the lab.
 pub fn answer(world: &World, network: &NetworkKey, message: &[u8], transport: Transport) -> Option<Vec<u8>> {
+    answer_with(world, network, message, transport, &Beyond::Unknown)
+}
+
+/// The same, knowing this of the name that is asked for, if it is of no zone.
+pub fn answer_with(
+    world: &World,
+    network: &NetworkKey,
+    message: &[u8],
+    transport: Transport,
+    beyond: &Beyond,
+) -> Option<Vec<u8>> {
     let request = match Message::from_vec(message) {
         Ok(request) if request.metadata.message_type == MessageType::Query => request,
         // Answering an answer could go on for ever.
@@ -72,7 +118,7 @@ pub fn answer(world: &World, network: &NetworkKey, message: &[u8], transport: Tr
         _ if request.metadata.op_code != OpCode::Query => ResponseCode::NotImp,
         _ if request.edns.as_ref().is_some_and(|edns| edns.version() > 0) => ResponseCode::BADVERS,
         [query] if ![DNSClass::IN, DNSClass::ANY].contains(&query.query_class()) => ResponseCode::Refused,
-        [query] => fill(&mut response, find(world, network, query), query),
+        [query] => fill(&mut response, find(world, network, query), query, beyond),
         _ => ResponseCode::FormErr,
     };
     response.metadata.response_code = code;
@@ -90,7 +136,12 @@ pub fn answer(world: &World, network: &NetworkKey, message: &[u8], transport: Tr
     }
 }
 
-fn fill(response: &mut Message, (aliases, found): (Vec<Record>, Found), query: &Query) -> ResponseCode {
+fn fill(
+    response: &mut Message,
+    (aliases, found, name): (Vec<Record>, Found, Name),
+    query: &Query,
+    beyond: &Beyond,
+) -> ResponseCode {
     response.metadata.authoritative = !aliases.is_empty() || found != Found::NoZone;
     let mut add = |mut record: Record| {
         // In the asker's own letters: some look whether they come back.
@@ -113,13 +164,24 @@ fn fill(response: &mut Message, (aliases, found): (Vec<Record>, Found), query: &
             response.add_authority(soa);
             ResponseCode::NXDomain
         }
-        Found::NoZone => ResponseCode::NXDomain,
+        Found::NoZone => match beyond {
+            Beyond::Unknown => ResponseCode::NXDomain,
+            Beyond::Failed => ResponseCode::ServFail,
+            Beyond::Addresses(all) => {
+                let record =
+                    |address: &Ipv4Addr| Record::from_rdata(name.clone(), BEYOND_TTL, RData::A(A(*address)));
+                // It exists, whatever else is asked of it.
+                let asked = answers(query.query_type(), RecordType::A);
+                all.iter().filter(|_| asked).map(record).for_each(&mut add);
+                ResponseCode::NoError
+            }
+        },
         Found::Alias(..) | Found::Failed => ResponseCode::ServFail,
     }
 }
 
-/// What a network sees under a name: the aliases on the way, and what is at their end.
-fn find(world: &World, network: &NetworkKey, query: &Query) -> (Vec<Record>, Found) {
+/// What a network sees under a name: the aliases on the way, what is at their end, and which name that is.
+fn find(world: &World, network: &NetworkKey, query: &Query) -> (Vec<Record>, Found, Name) {
     let (mut network, mut name) = (network.clone(), query.name().clone());
     let mut aliases = Vec::new();
     while aliases.len() <= ALIASES {
@@ -128,10 +190,10 @@ fn find(world: &World, network: &NetworkKey, query: &Query) -> (Vec<Record>, Fou
                 aliases.push(record);
                 (network, name) = (seen_by, target);
             }
-            found => return (aliases, found),
+            found => return (aliases, found, name),
         }
     }
-    (Vec::new(), Found::Failed)
+    (Vec::new(), Found::Failed, name)
 }
 
 fn look(world: &World, network: &NetworkKey, name: &Name, asked: RecordType, peerings: usize) -> Found {

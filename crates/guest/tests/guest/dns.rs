@@ -2,7 +2,7 @@ use crate::{vm, vpc, with_details, with_metadata, world};
 use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
 use serde_json::json;
-use tombolo_guest::dns::{Transport, answer};
+use tombolo_guest::dns::{Beyond, Transport, answer, answer_with, beyond};
 use tombolo_guest::names;
 use tombolo_model::{Change, ManagedZoneKey, ManagedZoneSpec, RecordSet, World};
 
@@ -186,6 +186,7 @@ fn zones() -> World {
                 record("alias.example.com.", "CNAME", &["www.example.com."]),
                 record("vm.example.com.", "CNAME", &["vm-1.us-central1-a.c.project-1.internal."]),
                 record("gone.example.com.", "CNAME", &["nothing.example.com."]),
+                record("far.example.com.", "CNAME", &["elsewhere.test."]),
                 record("one.example.com.", "CNAME", &["two.example.com."]),
                 record("two.example.com.", "CNAME", &["one.example.com."]),
                 record("*.wild.example.com.", "A", &["10.9.1.1"]),
@@ -253,4 +254,50 @@ fn an_answer_that_is_too_long_for_a_datagram_says_so() {
     let bytes = query("many.example.com.", RecordType::A).to_vec().expect("bytes");
     let whole = answer(&world, &vpc(1), &bytes, Transport::Tcp).expect("an answer");
     assert_eq!(Message::from_vec(&whole).expect("a message").answers.len(), 60);
+}
+
+#[test]
+fn what_nobody_here_has_may_be_known_beyond_the_lab() {
+    use RecordType::{A, AAAA};
+    let world = zones();
+    let asked = |world: &World, name: &str| {
+        let bytes = query(name, A).to_vec().expect("bytes");
+        beyond(world, &vpc(1), &bytes)
+    };
+    assert_eq!(asked(&world, "elsewhere.test."), None, "the lab's internet is its own");
+    let world = world.reaching_host(true);
+    for (name, want) in [
+        ("Elsewhere.test.", Some("elsewhere.test")),
+        ("nas.", Some("nas")),
+        ("far.example.com.", Some("elsewhere.test")),
+        // Theirs are the lab's to know, or nobody's.
+        ("vm-9.us-central1-a.c.project-1.internal.", None),
+        ("internal.", None),
+        ("many.example.com.", None),
+        ("nothing.example.com.", None),
+        ("1.2.0.192.in-addr.arpa.", None),
+        ("192.0.2.1.", None),
+        (".", None),
+    ] {
+        assert_eq!(asked(&world, name).as_deref(), want, "{name}");
+    }
+    let told = |name: &str, kind, known: Beyond| {
+        let bytes = query(name, kind).to_vec().expect("bytes");
+        let answer = answer_with(&world, &vpc(1), &bytes, Transport::Udp, &known).expect("an answer");
+        let answer = Message::from_vec(&answer).expect("a message");
+        let values = answer.answers.iter().map(|record| format!(" {} {}", record.name, record.data));
+        assert!(!answer.metadata.authoritative || name.ends_with("example.com."));
+        values.fold(format!("{:?}", answer.metadata.response_code), |text, value| text + &value)
+    };
+    let addresses = || Beyond::Addresses(vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()]);
+    let name = "elsewhere.test.";
+    assert_eq!(told(name, A, addresses()), "NoError elsewhere.test. 192.0.2.1 elsewhere.test. 192.0.2.2");
+    assert_eq!(told(name, AAAA, addresses()), "NoError");
+    let known = Beyond::Addresses(vec![[192, 0, 2, 1].into()]);
+    let want = "NoError far.example.com. elsewhere.test. elsewhere.test. 192.0.2.1";
+    assert_eq!(told("far.example.com.", A, known), want);
+    assert_eq!(told(name, A, Beyond::Unknown), "NXDomain");
+    assert_eq!(told(name, A, Beyond::Failed), "ServFail");
+    // What the lab has itself is what it has.
+    assert_eq!(told("nothing.example.com.", A, addresses()), "NXDomain");
 }

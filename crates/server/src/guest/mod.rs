@@ -5,13 +5,17 @@
 //!     └─ published ─▶ metadata (port 80), dns (53), ntp (123) of each network: the answer is `tombolo_guest`'s
 //! ```
 //!
-//! No VM has a process for it, and nothing of it listens outside the lab's networks.
+//! No VM has a process for it, and nothing of it listens outside the lab's networks. Where the lab's internet goes on into
+//! the host's network, the same thread relays what goes there.
 
 mod dns;
 mod metadata;
+mod relay;
+mod resolver;
 
 use crate::now;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use resolver::Resolver;
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::take;
@@ -21,10 +25,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{self, JoinSet};
 use tombolo_agent::{Agent, AgentError};
-use tombolo_fabric::METADATA_SERVER;
+use tombolo_dataplane::rules::RELAY;
+use tombolo_fabric::{Fabric, Host, METADATA_SERVER, internet};
 use tombolo_guest::ntp;
 use tombolo_model::{NetworkKey, World};
 
@@ -41,19 +46,27 @@ pub struct Guests {
     handle: Handle,
     networks: BTreeMap<NetworkKey, task::JoinHandle<()>>,
     publish: watch::Sender<World>,
+    host: watch::Sender<Option<Host>>,
+    own_ports: Arc<[u16]>,
+    /// Names that the host may be asked for at a time.
+    names: Arc<Semaphore>,
     /// Dropped, it ends the thread.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Guests {
-    /// Starts the thread, which serves no network yet.
-    pub fn start() -> io::Result<Self> {
+    /// Starts the thread, which serves no network yet. At these ports of the host's nobody in the lab reaches it.
+    pub fn start(own_ports: &[u16]) -> io::Result<Self> {
         // Each network has sockets, and each of its VMs' connections.
         if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(resolver::MOST)
+            .build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = move || {
@@ -62,14 +75,26 @@ impl Guests {
         };
         let thread = std::thread::Builder::new().name("guests".into()).spawn(serve)?;
         let publish = watch::Sender::new(World::default());
-        Ok(Self { handle, networks: BTreeMap::new(), publish, stop: Some(stop), thread: Some(thread) })
+        Ok(Self {
+            handle,
+            networks: BTreeMap::new(),
+            publish,
+            host: watch::Sender::new(None),
+            own_ports: own_ports.into(),
+            names: Arc::new(Semaphore::new(resolver::MOST)),
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 
-    /// Closes the sockets of networks that are not in the World, and returns when they are closed.
-    pub fn leave(&mut self, world: &World) {
-        let (kept, gone) = take(&mut self.networks)
-            .into_iter()
-            .partition::<BTreeMap<_, _>, _>(|(network, _)| is_served(world, network));
+    /// Closes the sockets of networks that are not in the World, or its Fabric, and returns when they are closed.
+    pub fn leave(&mut self, world: &World, fabric: &Fabric) {
+        // At once: what is to be the lab's own is none of the host's any more.
+        self.host.send_replace(fabric.host.clone());
+        let (kept, gone) =
+            take(&mut self.networks).into_iter().partition::<BTreeMap<_, _>, _>(|(network, _)| {
+                is_served(world, network) || is_relayed(fabric, network)
+            });
         self.networks = kept;
         for served in gone.into_values() {
             served.abort();
@@ -79,10 +104,10 @@ impl Guests {
 
     /// Opens sockets in the networks that have none yet, which must have their routers, and answers from this World
     /// from now on.
-    pub fn serve(&mut self, world: &World, agent: &Agent) -> Result<(), AgentError> {
+    pub fn serve(&mut self, world: &World, fabric: &Fabric, agent: &Agent) -> Result<(), AgentError> {
         let networks = world.networks.keys().filter(|network| is_served(world, network));
         for network in networks {
-            if self.networks.get(network).is_some_and(|served| !served.is_finished()) {
+            if self.serves(network) {
                 continue;
             }
             let (listeners, datagrams) = agent.bind(&network.to_string(), &[METADATA, DNS], &[DNS, NTP])?;
@@ -90,11 +115,27 @@ impl Guests {
             let Some(sockets) = sockets.map_err(|error| AgentError::Refused(error.to_string()))? else {
                 return Err(AgentError::Confused("Bind"));
             };
-            let net = Net { network: network.clone(), worlds: self.publish.subscribe() };
+            let resolver = Resolver::new(Arc::clone(&self.names));
+            let net = Net { network: network.clone(), worlds: self.publish.subscribe(), resolver };
             self.networks.insert(network.clone(), self.handle.spawn(sockets.serve(net)));
+        }
+        let outside = internet();
+        if is_relayed(fabric, &outside) && !self.serves(&outside) {
+            let (mut listeners, _) = agent.bind(&outside.to_string(), &[RELAY], &[])?;
+            let listener = listeners.pop().ok_or(AgentError::Confused("Bind"))?;
+            let _entered = self.handle.enter();
+            let listener = nonblocking(listener).map_err(|error| AgentError::Refused(error.to_string()))?;
+            let reached =
+                relay::Outside { host: self.host.subscribe(), own_ports: Arc::clone(&self.own_ports) };
+            self.networks.insert(outside, self.handle.spawn(relay::serve(listener, reached)));
         }
         self.publish.send_replace(world.clone());
         Ok(())
+    }
+
+    /// Whether a network's sockets are there.
+    fn serves(&self, network: &NetworkKey) -> bool {
+        self.networks.get(network).is_some_and(|served| !served.is_finished())
     }
 }
 
@@ -112,11 +153,23 @@ fn is_served(world: &World, network: &NetworkKey) -> bool {
     world.networks.get(network).is_some_and(|found| !found.google_managed)
 }
 
+/// Whether it is the internet, and goes on into the host's network.
+fn is_relayed(fabric: &Fabric, network: &NetworkKey) -> bool {
+    *network == internet() && fabric.host.is_some() && fabric.networks.contains_key(network)
+}
+
+/// A listener of the thread's, which must be entered.
+fn nonblocking(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
+}
+
 /// A network as those who serve it see it.
 #[derive(Clone, Debug)]
 struct Net {
     network: NetworkKey,
     worlds: watch::Receiver<World>,
+    resolver: Resolver,
 }
 
 impl Net {
@@ -129,7 +182,7 @@ impl Net {
 struct Sockets {
     metadata: TcpListener,
     dns: TcpListener,
-    datagrams: UdpSocket,
+    datagrams: Arc<UdpSocket>,
     ntp: UdpSocket,
 }
 
@@ -146,18 +199,14 @@ impl Sockets {
             return Ok(None);
         };
         let _entered = handle.enter();
-        let listener = |socket: std::net::TcpListener| {
-            socket.set_nonblocking(true)?;
-            TcpListener::from_std(socket)
-        };
         let datagram = |socket: std::net::UdpSocket| {
             socket.set_nonblocking(true)?;
             UdpSocket::from_std(socket)
         };
         Ok(Some(Self {
-            metadata: listener(metadata)?,
-            dns: listener(dns)?,
-            datagrams: datagram(datagrams)?,
+            metadata: nonblocking(metadata)?,
+            dns: nonblocking(dns)?,
+            datagrams: Arc::new(datagram(datagrams)?),
             ntp: datagram(ntp)?,
         }))
     }
@@ -165,7 +214,7 @@ impl Sockets {
     /// Serves for ever. When this is aborted, the sockets close, and so do all connections.
     async fn serve(self, net: Net) {
         let mut connections = JoinSet::new();
-        let places = Places::default();
+        let places = Places::new(MOST);
         let (mut datagram, mut packet) = ([0; 4096], [0; 256]);
         loop {
             tokio::select! {
@@ -182,7 +231,8 @@ impl Sockets {
                 received = self.datagrams.recv_from(&mut datagram) => {
                     // An error is that of an earlier answer, to a VM that has closed its port.
                     if let Ok((length, from)) = received {
-                        dns::answer(&self.datagrams, &datagram[..length], from, &net).await;
+                        let later = dns::answer(&self.datagrams, &datagram[..length], from, &net);
+                        later.map(|later| connections.spawn(later));
                     }
                 }
                 received = self.ntp.recv_from(&mut packet) => {
@@ -199,10 +249,18 @@ impl Sockets {
 }
 
 /// How many connections each VM has.
-#[derive(Clone, Debug, Default)]
-struct Places(Arc<Mutex<BTreeMap<Ipv4Addr, usize>>>);
+#[derive(Clone, Debug)]
+struct Places {
+    /// How many it may have.
+    most: usize,
+    taken: Arc<Mutex<BTreeMap<Ipv4Addr, usize>>>,
+}
 
 impl Places {
+    fn new(most: usize) -> Self {
+        Self { most, taken: Arc::default() }
+    }
+
     /// A connection and its place, if there is one for whoever it is from.
     async fn admit(
         &self,
@@ -220,9 +278,9 @@ impl Places {
     }
 
     fn take(&self, of: Ipv4Addr) -> Option<Place> {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(of).or_default();
-        if *count >= MOST {
+        if *count >= self.most {
             return None;
         }
         *count += 1;
@@ -239,7 +297,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let left = taken.get(&self.of).map_or(0, |count| count - 1);
         if left == 0 {
             taken.remove(&self.of);
@@ -256,13 +314,13 @@ mod tests {
     #[test]
     fn a_vm_has_so_many_places_and_no_more() {
         let (a, b) = (Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3));
-        let places = Places::default();
+        let places = Places::new(MOST);
         let mut taken: Vec<_> = (0..MOST).map(|_| places.take(a).expect("a place")).collect();
         assert!(places.take(a).is_none());
         let other = places.take(b).expect("another's place");
         taken.pop();
         assert!(places.take(a).is_some());
         drop((taken, other));
-        assert!(places.0.lock().expect("a lock").is_empty());
+        assert!(places.taken.lock().expect("a lock").is_empty());
     }
 }

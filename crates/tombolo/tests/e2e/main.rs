@@ -14,6 +14,7 @@ mod gcloud;
 mod guest;
 mod host;
 mod internet;
+mod internet_host;
 mod kill;
 mod lazy;
 mod life;

@@ -10,6 +10,8 @@ use crate::table::{BURST, Family, Intervals, LOG_BYTES, LOG_GROUP, Match, Verdic
 const TO_VERDICT: u32 = 0;
 /// `NFT_REG_1`
 const REGISTER: u32 = 1;
+/// `NFT_REG_2`
+const SECOND: u32 = 2;
 /// Bytes of an interface's name, with its NULs: `IFNAMSIZ`.
 pub(super) const NAME_BYTES: usize = 16;
 
@@ -205,14 +207,16 @@ pub(super) fn verdict(list: &mut Attributes, verdict: &Verdict, states: Option<&
         Verdict::Nat(side, map) => {
             load_ipv4(list, *side);
             look_up(list, map, None, Some(REGISTER));
-            nat(list, *side);
+            nat(list, *side, None);
         }
         Verdict::NatTo(address) => {
-            expression(list, "immediate", |a| {
-                a.number(1, REGISTER); // NFTA_IMMEDIATE_DREG
-                a.nested(2, |a| a.bytes(1, &address.octets())); // NFTA_IMMEDIATE_DATA, NFTA_DATA_VALUE
-            });
-            nat(list, Side::Source);
+            load_bytes(list, REGISTER, &address.octets());
+            nat(list, Side::Source, None);
+        }
+        Verdict::DivertTo(to) => {
+            load_bytes(list, REGISTER, &to.ip().octets());
+            load_bytes(list, SECOND, &to.port().to_be_bytes());
+            nat(list, Side::Destination, Some(SECOND));
         }
         // The target of xtables: the kernel may be without nf_tables's own expression, and what is the same of both is the queue.
         Verdict::Hold => expression(list, "target", |a| {
@@ -229,12 +233,23 @@ pub(super) fn verdict(list: &mut Attributes, verdict: &Verdict, states: Option<&
     }
 }
 
-/// Appends that an address of the packet's connection becomes the one that is loaded.
-fn nat(list: &mut Attributes, side: Side) {
+/// Loads what is always the same.
+fn load_bytes(list: &mut Attributes, register: u32, bytes: &[u8]) {
+    expression(list, "immediate", |a| {
+        a.number(1, register); // NFTA_IMMEDIATE_DREG
+        a.nested(2, |a| a.bytes(1, bytes)); // NFTA_IMMEDIATE_DATA, NFTA_DATA_VALUE
+    });
+}
+
+/// Appends that an address of the packet's connection becomes the one that is loaded, and its port that in `port`.
+fn nat(list: &mut Attributes, side: Side, port: Option<u32>) {
     expression(list, "nat", |a| {
         a.number(1, u32::from(side == Side::Destination)); // NFTA_NAT_TYPE: NFT_NAT_SNAT, NFT_NAT_DNAT
         a.number(2, libc::AF_INET as u32); // NFTA_NAT_FAMILY
         a.number(3, REGISTER); // NFTA_NAT_REG_ADDR_MIN
+        if let Some(port) = port {
+            a.number(5, port); // NFTA_NAT_REG_PROTO_MIN
+        }
     });
 }
 
@@ -252,7 +267,8 @@ pub(super) fn verdict_data(data: &mut Attributes, verdict: &Verdict) {
         | Verdict::ByLink(..)
         | Verdict::ByState(_)
         | Verdict::Nat(..)
-        | Verdict::NatTo(_) => (libc::NF_DROP, None),
+        | Verdict::NatTo(_)
+        | Verdict::DivertTo(_) => (libc::NF_DROP, None),
     };
     data.nested(2, |a| {
         // NFTA_DATA_VERDICT
