@@ -122,6 +122,12 @@ pub(crate) fn since(lab: &Lab, first: u64) -> Hits {
     Hits { hits, next: ring.next, overruns: ring.overruns }
 }
 
+/// Starts the thread, for whoever must not: it would be where that is, and so would all that it starts.
+pub(crate) fn prepare(lab: &Arc<Lab>) -> Result<()> {
+    let _changing = lock(&lab.hits.changing);
+    epoll(lab).map(drop)
+}
+
 /// The epoll, with its thread.
 fn epoll(lab: &Arc<Lab>) -> Result<Arc<Epoll>> {
     if let Some(epoll) = lab.hits.epoll.get() {

@@ -103,6 +103,12 @@ fn bind(netns: &OwnedFd) -> Result<TcpListener> {
     Ok(socket)
 }
 
+/// Starts the thread, for whoever must not: it would be where that is, and so would all that it starts.
+pub(crate) fn prepare(lab: &Arc<Lab>) -> Result<()> {
+    let _changing = lock(&lab.listeners.listened);
+    epoll(lab).map(drop)
+}
+
 /// The epoll, with its thread.
 fn epoll(lab: &Arc<Lab>) -> Result<Arc<Epoll>> {
     if let Some(epoll) = lab.listeners.epoll.get() {

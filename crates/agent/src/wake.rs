@@ -15,9 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::errno::Errno;
-use nix::sched::{sched_getaffinity, sched_setaffinity};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::unistd::Pid;
 use tombolo_dataplane::linux::probe;
 use tombolo_dataplane::linux::queue::{HeldPacket, Queue};
 
@@ -25,7 +23,7 @@ use crate::lab::{Lab, lock};
 use crate::{hits, ssh};
 
 /// When packets for a VM come no closer together than this, it is awake.
-const QUIET: Duration = Duration::from_millis(5);
+const QUIET: Duration = Duration::from_millis(20);
 /// When they come closer together for so long, it is awake as well.
 const LONG: Duration = Duration::from_secs(2);
 
@@ -62,6 +60,8 @@ pub(crate) fn listen(lab: &Arc<Lab>) -> Result<()> {
             continue;
         }
         if waker.epoll.get().is_none() {
+            ssh::prepare(lab)?;
+            hits::prepare(lab)?;
             let _ = waker.epoll.set(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
             let (reads, wakes) = (Arc::clone(lab), Arc::clone(lab));
             thread::Builder::new().name("held".into()).spawn(move || read(&reads.waker))?;
@@ -119,6 +119,8 @@ struct InLine {
 
 /// Wakes who is asked for, as long as the agent lives.
 fn wake(lab: &Arc<Lab>) {
+    // The kernel keeps packets in order for each processor. What this thread starts would stay there too.
+    let _ = probe::pin();
     let mut line: BTreeMap<String, InLine> = BTreeMap::new();
     loop {
         let (packets, woken) = next(&lab.waker, (!line.is_empty()).then_some(QUIET));
@@ -132,7 +134,9 @@ fn wake(lab: &Arc<Lab>) {
             let _ = ssh::listen(lab);
             let _ = hits::listen(lab);
         }
-        release(&packets);
+        for (_, queue, packet) in &packets {
+            let _ = queue.release(packet.number);
+        }
         let now = Instant::now();
         for name in owners {
             line.entry(name).or_insert(InLine { since: now, last: now }).last = now;
@@ -150,20 +154,6 @@ fn wake(lab: &Arc<Lab>) {
             let _ = lab.dataplane.pass(awake.iter().map(String::as_str));
             line.retain(|name, _| !awake.contains(name));
         }
-    }
-}
-
-/// Lets packets go on, in their order. The kernel keeps that for each processor, so that the thread must not be moved
-/// meanwhile; afterwards it may be, as may all that it starts.
-fn release(packets: &[(String, Arc<Queue>, HeldPacket)]) {
-    let this = Pid::from_raw(0);
-    let may_be = (packets.len() > 1).then(|| sched_getaffinity(this).ok()).flatten();
-    let pinned = may_be.filter(|_| probe::pin().is_ok());
-    for (_, queue, packet) in packets {
-        let _ = queue.release(packet.number);
-    }
-    if let Some(before) = pinned {
-        let _ = sched_setaffinity(this, &before);
     }
 }
 
