@@ -14,6 +14,7 @@ use crate::detached;
 use crate::hits;
 use crate::kernel::ConvergeReport;
 use crate::lab::{Lab, lock};
+use crate::late;
 use crate::message::{Request, Response};
 use crate::proto::Conn;
 use crate::ssh;
@@ -100,6 +101,7 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
 /// Listens where there is something to be heard after a convergence.
 fn attend(lab: &Arc<Lab>) -> Result<()> {
     wake::listen(lab)?;
+    late::listen(lab)?;
     hits::listen(lab)?;
     ssh::listen(lab)
 }

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use tombolo_dataplane::fault::Late;
 use tombolo_dataplane::linux::apply::Failure;
 use tombolo_dataplane::linux::guests::Guests;
 use tombolo_dataplane::linux::probe::cookies;
@@ -146,9 +147,23 @@ impl Dataplane {
 
     /// What routers hold packets in.
     pub(crate) fn queues(&self) -> Vec<(String, Arc<Queue>)> {
+        self.queues_that(|held| held.queue.as_ref())
+    }
+
+    /// What routers make packets wait in that are to be late.
+    pub(crate) fn late_queues(&self) -> Vec<(String, Arc<Queue>)> {
+        self.queues_that(|held| held.late.as_ref())
+    }
+
+    fn queues_that(&self, pick: impl Fn(&Held) -> Option<&Arc<Queue>>) -> Vec<(String, Arc<Queue>)> {
         let kernel = lock(&self.kernel);
-        let of = |(router, held): (&String, &Held)| Some((router.clone(), Arc::clone(held.queue.as_ref()?)));
+        let of = |(router, held): (&String, &Held)| Some((router.clone(), Arc::clone(pick(held)?)));
         kernel.namespaces.iter().filter_map(of).collect()
+    }
+
+    /// The links of a router whose packets are late.
+    pub(crate) fn late(&self, router: &str) -> BTreeMap<String, Late> {
+        lock(&self.desired).desired.rules.get(router).map(|rules| rules.late.clone()).unwrap_or_default()
     }
 
     /// Observes, plans and applies.

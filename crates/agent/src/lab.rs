@@ -13,6 +13,7 @@ use tombolo_dataplane::linux::guests::Guests;
 
 use crate::hits;
 use crate::kernel::Dataplane;
+use crate::late::Late;
 use crate::lease::Lease;
 use crate::message::VmSpec;
 use crate::ssh::Listeners;
@@ -33,6 +34,8 @@ pub struct Lab {
     pub(crate) listeners: Listeners,
     /// Who wakes VMs.
     pub(crate) waker: Waker,
+    /// Who delays packets.
+    pub(crate) late: Late,
     /// What firewall rules log.
     pub(crate) hits: hits::Listeners,
     /// What the holder of the lease wants its successor to know.
@@ -54,6 +57,7 @@ impl Lab {
             turns: AtomicU64::default(),
             listeners: Listeners::default(),
             waker: Waker::default(),
+            late: Late::default(),
             hits: hits::Listeners::default(),
             note: Mutex::default(),
             lease,

@@ -25,6 +25,7 @@ pub mod hits;
 mod init;
 mod kernel;
 mod lab;
+mod late;
 mod lease;
 pub mod message;
 pub mod proto;

@@ -1,13 +1,15 @@
-//! Faults that somebody has put into a lab: packets that are lost on a link, or too many for it. Pure.
+//! Faults that somebody has put into a lab: packets that are lost on a link, too many for it, or late. Pure.
 //!
-//! A fault is in the rules of one router, before the gates and for established connections too, in both directions. It is
+//! A fault, but for packets that are late, is in the rules of one router, before the gates and for established connections too, in both directions. It is
 //! the lab's, not the World's: no cloud has it, and no gate sees what it takes. What endpoints and Google's server at
 //! 169.254.169.254 say to each other is not concerned.
 
 use crate::render::{link_of, peering_link};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use tombolo_fabric::{Fabric, Network, Owner};
 use tombolo_model::NetworkKey;
 
@@ -21,6 +23,12 @@ pub struct Fault {
     pub loss: u32,
     /// Bytes per second in each direction; packets over that are dropped, and none is queued.
     pub rate: Option<u64>,
+    /// Microseconds that packets take longer, in each direction.
+    #[serde(default)]
+    pub latency: u32,
+    /// How many microseconds more or less than that it may be, at random; packets stay in their order.
+    #[serde(default)]
+    pub jitter: u32,
 }
 
 /// `cut`, or `1.5 % of packets are lost, at most 10 mbit/s`.
@@ -37,7 +45,12 @@ impl fmt::Display for Fault {
             let (by, unit) = steps.into_iter().find(|(by, _)| kbit >= *by).unwrap_or((1.0, "kbit"));
             format!("at most {} {unit}/s", (kbit / by * 1000.0).round() / 1000.0)
         });
-        f.write_str(&loss.into_iter().chain(rate).collect::<Vec<_>>().join(", "))
+        let millis = |micros: u32| f64::from(micros) / 1000.0;
+        let late = (self.latency > 0).then(|| match self.jitter {
+            0 => format!("{} ms late", millis(self.latency)),
+            jitter => format!("{} ± {} ms late", millis(self.latency), millis(jitter)),
+        });
+        f.write_str(&loss.into_iter().chain(rate).chain(late).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -101,9 +114,53 @@ impl fmt::Display for Place {
 /// The faults of a lab.
 pub type Faults = BTreeMap<Place, Fault>;
 
-/// The faults of one network's router, by link.
-pub(crate) fn of_router(faults: &Faults, key: &NetworkKey, network: &Network) -> BTreeMap<String, Fault> {
-    faults.iter().filter_map(|(place, fault)| Some((place.link(key, network)?, *fault))).collect()
+/// What is wrong with the links of a router.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    pub(crate) faults: BTreeMap<String, Fault>,
+    pub(crate) late: BTreeMap<String, Late>,
+}
+
+/// What is wrong with the links of one network's router.
+pub(crate) fn of_router(faults: &Faults, key: &NetworkKey, network: &Network) -> Wrong {
+    let at = faults.iter().filter_map(|(place, fault)| Some((place.link(key, network)?, *fault)));
+    Wrong { faults: at.collect(), late: late_of_router(faults, key, network) }
+}
+
+/// What a router does about packets that are late by a link.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Late {
+    /// Microseconds.
+    pub latency: u32,
+    /// How many more or less than that it may be.
+    pub jitter: u32,
+    /// The addresses that are behind the link, whose packets are late as well; none behind a peering, where the other
+    /// router sees to them.
+    pub to: BTreeSet<IpNet>,
+}
+
+/// The links of one network's router whose packets are late. Each router sees to what comes in, so that both of a peering
+/// do.
+fn late_of_router(faults: &Faults, key: &NetworkKey, network: &Network) -> BTreeMap<String, Late> {
+    let late = faults.iter().filter(|(_, fault)| fault.latency > 0);
+    let of = |(place, fault): (&Place, &Fault)| {
+        let (link, to) = match place {
+            Place::Nic(..) => {
+                let link = place.link(key, network)?;
+                let nic = network.nics.values().find(|nic| link_of(nic) == link)?;
+                let own =
+                    [nic.address].into_iter().chain(nic.external).map(|own| IpNet::from(IpAddr::from(own)));
+                let ranges = nic.aliases.iter().map(|range| IpNet::V4(*range)).chain(nic.ipv6.map(IpNet::V6));
+                (link, own.chain(ranges).collect())
+            }
+            Place::Peering(first, second) => {
+                let peer = [(first, second), (second, first)].into_iter().find(|(here, _)| *here == key)?.1;
+                (network.peers.contains(peer).then(|| peering_link(peer))?, BTreeSet::new())
+            }
+        };
+        Some((link, Late { latency: fault.latency, jitter: fault.jitter, to }))
+    };
+    late.filter_map(of).collect()
 }
 
 /// Whether there is the place.
@@ -124,7 +181,10 @@ mod tests {
             (0, Some(187_500_000), "at most 1.5 gbit/s"),
             (0, Some(1000), "at most 8 kbit/s"),
         ] {
-            assert_eq!(Fault { loss, rate }.to_string(), want);
+            assert_eq!(Fault { loss, rate, ..Fault::default() }.to_string(), want);
         }
+        let late = Fault { latency: 20_000, jitter: 1500, loss: 10_000, ..Fault::default() };
+        assert_eq!(late.to_string(), "1 % of packets are lost, 20 ± 1.5 ms late");
+        assert_eq!(Fault { latency: 250, ..Fault::default() }.to_string(), "0.25 ms late");
     }
 }

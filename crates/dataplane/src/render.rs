@@ -4,7 +4,7 @@
 //! hash of the peer, of the Identity-Aware Proxy client's `x0`; for others see [`crate::forwarding`]. The
 //! rules tell them apart by the first letter.
 
-use crate::fault::{self, Fault, Faults};
+use crate::fault::{self, Faults, Wrong};
 use crate::forwarding::{self, Forwarding};
 use crate::ipv6::{self, Ipv6Rules};
 use crate::rules::{Allow, Chain, ChainRule, INTERNET, Ruleset, Side};
@@ -38,8 +38,8 @@ pub fn render_with(fabric: &Fabric, faults: &Faults) -> Desired {
     let mut forwarding = forwarding::of_routers(fabric);
     let rules = |(key, network): (&NetworkKey, &Network)| {
         let forwarding = forwarding.remove(key).unwrap_or_default();
-        let faults = fault::of_router(faults, key, network);
-        let rules = rules_of(key, network, faults, forwarding, kept(fabric, key));
+        let wrong = fault::of_router(faults, key, network);
+        let rules = rules_of(key, network, wrong, forwarding, kept(fabric, key));
         (key.to_string(), Arc::new(rules))
     };
     let rules = fabric.networks.iter().map(rules).collect();
@@ -100,13 +100,14 @@ pub(crate) fn routers_of(fabric: &Fabric, some: impl Fn(&NetworkKey) -> bool) ->
 pub(crate) fn rules_of(
     key: &NetworkKey,
     network: &Network,
-    faults: BTreeMap<String, Fault>,
+    wrong: Wrong,
     forwarding: Forwarding,
     kept: Option<&BTreeSet<Ipv4Net>>,
 ) -> Ruleset {
     let kept = kept.cloned();
     // The internet knows addresses, not peers: whoever has one may talk to whoever has another.
-    Ruleset { faults, transit: *key == internet(), forwarding, kept, ..ruleset(network) }
+    let Wrong { faults, late } = wrong;
+    Ruleset { faults, late, transit: *key == internet(), forwarding, kept, ..ruleset(network) }
 }
 
 /// What the host's network does not have, for the router by which one gets there.

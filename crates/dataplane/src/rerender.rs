@@ -46,7 +46,7 @@ impl Rendered {
             let made = match (self.desired.rules.get(&name), compared) {
                 (Some(known), Some(alike))
                     if same(alike)
-                        && known.faults == theirs
+                        && (&known.faults, &known.late) == (&theirs.faults, &theirs.late)
                         && known.forwarding == forwarding
                         && known.kept.as_ref() == kept =>
                 {

@@ -21,7 +21,7 @@
 //!   anything else: drop
 //! ```
 
-use crate::fault::{ALL, Fault};
+use crate::fault::{ALL, Fault, Late};
 use crate::forwarding::Forwarding;
 use crate::ipv6::{self, Ipv6Rules};
 use crate::render::hex;
@@ -76,6 +76,9 @@ pub struct Ruleset {
     /// Addresses of endpoints that are not there yet: what comes for them waits, see [`crate::lazy`].
     #[serde(default)]
     pub held: BTreeSet<IpNet>,
+    /// Links whose packets are late.
+    #[serde(default)]
+    pub late: BTreeMap<String, Late>,
     /// The chains by name, each ending with a rule for everything.
     pub chains: BTreeMap<String, Arc<Chain>>,
 }
@@ -187,11 +190,16 @@ impl Ruleset {
         table.add(GATE_ERRORS, None, gate_errors);
         let to_ipv6 = (!self.ipv6.is_empty()).then(|| self.ipv6.add_to(&mut table));
         let mut arrival = self.arrival();
-        arrival.extend(self.hold(&mut table));
+        // Last: what is dropped anyhow wakes nobody.
+        arrival.extend(to_queue(&mut table, self.held.iter(), table::HELD));
         if !arrival.is_empty() {
             table.add("arrival-hook", Some(Hook::Arrival), arrival);
         }
         table.add("forward-hook", Some(Hook::Forward), self.forward(to_ipv6));
+        let late = self.late(&mut table);
+        if !late.is_empty() {
+            table.add("late-hook", Some(Hook::Late), late);
+        }
         // The router itself answers nobody but an endpoint that asks Google's link-local server.
         let asks = Match::Address(Family::V4, Side::Destination, one(METADATA_SERVER));
         let no_peering = Match::LinkPrefix(Way::In, PEERING.into(), false);
@@ -312,27 +320,17 @@ impl Ruleset {
         rules
     }
 
-    /// The rules that hold packets, made apart: which they are changes all the time. They come last, so that what is dropped
-    /// anyhow wakes nobody.
-    fn hold(&self, table: &mut Table) -> Vec<table::Rule> {
-        let of = |family: Family| {
-            let ends = self.held.iter().filter_map(move |range| match (family, range) {
-                (Family::V4, IpNet::V4(range)) => Some((bits(range.network()), bits(range.broadcast()))),
-                (Family::V6, IpNet::V6(range)) => Some((range.network().into(), range.broadcast().into())),
-                _ => None,
-            });
-            Intervals::new(ends)
-        };
-        let mut rules = Vec::new();
-        for (family, ranges) in [Family::V4, Family::V6].map(|family| (family, of(family))) {
-            if !ranges.ranges().is_empty() {
-                let hold = rule([Match::Address(family, Side::Destination, ranges)], Verdict::Hold);
-                let made = table::Chain { hook: None, rules: vec![hold] };
-                let apart = content_name(&made);
-                table.add(apart.clone(), None, made.rules);
-                rules.push(rule([Match::Family(family)], Verdict::Goto(apart)));
-            }
+    /// The rules for packets that are to be late: before connection tracking, of which every packet would be the first one while
+    /// the first one waits. What a router itself answers is not.
+    fn late(&self, table: &mut Table) -> Vec<table::Rule> {
+        if self.late.is_empty() {
+            return Vec::new();
         }
+        let asks = Match::Address(Family::V4, Side::Destination, one(METADATA_SERVER));
+        let mut rules = vec![rule([asks], Verdict::Accept)];
+        let by = |link: &String| rule([Match::Link(Way::In, link.clone())], Verdict::Queue(table::LATE));
+        rules.extend(self.late.keys().map(by));
+        rules.extend(to_queue(table, self.late.values().flat_map(|late| &late.to), table::LATE));
         rules
     }
 
@@ -386,6 +384,31 @@ pub const RELAY: SocketAddrV4 = SocketAddrV4::new(METADATA_SERVER, 1080);
 
 /// With more rules than this a chain is made apart from what leads to it: one transaction may have no room for them.
 const MANY: usize = 100;
+
+/// Adds rules that have packets to these addresses wait in a queue, and returns those that lead to them. They are made apart:
+/// the addresses change all the time.
+fn to_queue<'r>(
+    table: &mut Table,
+    ranges: impl Iterator<Item = &'r IpNet>,
+    queue: u16,
+) -> impl Iterator<Item = table::Rule> {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for range in ranges {
+        match range {
+            IpNet::V4(range) => v4.push((bits(range.network()), bits(range.broadcast()))),
+            IpNet::V6(range) => v6.push((range.network().into(), range.broadcast().into())),
+        }
+    }
+    let all = [(Family::V4, v4), (Family::V6, v6)].into_iter().filter(|(_, ranges)| !ranges.is_empty());
+    let lead = all.map(|(family, ranges)| {
+        let to = Match::Address(family, Side::Destination, Intervals::new(ranges));
+        let made = table::Chain { hook: None, rules: vec![rule([to], Verdict::Queue(queue))] };
+        let apart = content_name(&made);
+        table.add(apart.clone(), None, made.rules);
+        rule([Match::Family(family)], Verdict::Goto(apart))
+    });
+    lead.collect::<Vec<_>>().into_iter()
+}
 
 /// How the names of chains begin that are made apart.
 const APART: &str = "c-";

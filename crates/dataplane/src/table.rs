@@ -11,6 +11,12 @@ use std::sync::Arc;
 /// The name of every router's table, of the family `inet`.
 pub const TABLE: &str = "tombolo";
 
+/// The queue of packets to those who are not there yet.
+pub const HELD: u16 = 0;
+
+/// The queue of packets that are to be late.
+pub const LATE: u16 = 1;
+
 /// Which of its namespace's groups of listeners a router's rules log to.
 pub const LOG_GROUP: u16 = 1;
 
@@ -44,6 +50,8 @@ pub struct Chain {
 pub enum Hook {
     /// Packets as they come in, before anything else is known of them. The policy is `accept`.
     Arrival,
+    /// The same, after that. The policy is `accept`.
+    Late,
     /// First packets of connections that come in, whose destination may become another one. The policy is `accept`.
     Prerouting,
     /// Packets for the router itself. The policy is `drop`.
@@ -62,13 +70,13 @@ impl Hook {
 
     /// Whether what its rules say nothing of passes. Where it does, other chains follow.
     pub fn accepts(self) -> bool {
-        self == Hook::Arrival || self.is_nat()
+        matches!(self, Hook::Arrival | Hook::Late) || self.is_nat()
     }
 
     /// Its number: `enum nf_inet_hooks` of `linux/netfilter.h`.
     pub fn number(self) -> u32 {
         match self {
-            Hook::Arrival | Hook::Prerouting => 0,
+            Hook::Arrival | Hook::Late | Hook::Prerouting => 0,
             Hook::Input => 1,
             Hook::Forward => 2,
             Hook::Postrouting => 4,
@@ -79,6 +87,7 @@ impl Hook {
     pub fn priority(self) -> i32 {
         match self {
             Hook::Arrival => -300,
+            Hook::Late => -290,
             Hook::Prerouting => -100,
             Hook::Input | Hook::Forward => 0,
             Hook::Postrouting => 100,
@@ -175,8 +184,9 @@ pub enum Verdict {
     Drop,
     /// The next rule decides.
     Next,
-    /// It waits, where it is, until whoever listens to the namespace's queue 0 lets it go on; without a listener it is dropped.
-    Hold,
+    /// It waits, where it is, until whoever listens to this queue of the namespace lets it go on, past the rest of its chain;
+    /// without a listener it is dropped.
+    Queue(u16),
     /// Another chain decides.
     Goto(String),
     /// The chain decides that a map has for its interface; where it has none, the next rule.
@@ -327,6 +337,7 @@ impl Table {
             if let Some(hook) = chain.hook {
                 let what = match hook {
                     Hook::Arrival => "filter hook prerouting priority raw; policy accept",
+                    Hook::Late => "filter hook prerouting priority raw + 10; policy accept",
                     Hook::Prerouting => "nat hook prerouting priority dstnat; policy accept",
                     Hook::Input => "filter hook input priority filter; policy drop",
                     Hook::Forward => "filter hook forward priority filter; policy drop",
@@ -395,7 +406,7 @@ impl Display for Verdict {
             Verdict::Accept => f.write_str("accept"),
             Verdict::Drop => f.write_str("drop"),
             Verdict::Next => f.write_str("continue"),
-            Verdict::Hold => f.write_str("queue to 0"),
+            Verdict::Queue(number) => write!(f, "queue to {number}"),
             Verdict::Goto(chain) => write!(f, "goto {chain}"),
             Verdict::ByLink(way, map) => write!(f, "{way} vmap @{map}"),
             Verdict::Nat(Side::Source, map) => write!(f, "snat ip to ip saddr map @{map}"),

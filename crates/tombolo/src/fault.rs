@@ -1,4 +1,4 @@
-//! `tombolo fault`: packets that are lost, or too many, at an interface or between peered networks.
+//! `tombolo fault`: packets that are lost, too many or late, at an interface or between peered networks.
 
 use crate::lab::{LabArgs, Running};
 use crate::output::{Format, json, print, table};
@@ -20,7 +20,7 @@ pub(crate) struct Args {
 enum Verb {
     /// Put a fault in its place, instead of one that is there
     #[command(
-        after_help = "Example:\n  tombolo fault add vm-1 --loss 10%\n  tombolo fault add redis-1 --bandwidth 10mbit\n  tombolo fault add --peering vpc-1-to-vpc-2 --cut\n\nIt acts in both directions, on everything but 169.254.169.254: established connections, replies, what the firewall allows or not. What is over a bandwidth is dropped; nothing is queued. Latency and jitter would need a queue (netem), which is not there."
+        after_help = "Example:\n  tombolo fault add vm-1 --loss 10%\n  tombolo fault add redis-1 --bandwidth 10mbit\n  tombolo fault add --peering vpc-1-to-vpc-2 --cut\n  tombolo fault add vm-1 --latency 20ms --jitter 5ms\n\nIt acts in both directions, on everything but 169.254.169.254: established connections, replies, what the firewall allows or not. What is over a bandwidth is dropped; nothing is queued. Packets that are late wait in a program, which is exact to a millisecond or so and keeps up with some ten thousand packets per second; those for which there is no room are lost."
     )]
     Add(Add),
     /// List the faults
@@ -62,7 +62,7 @@ struct Add {
 #[group(required = true, multiple = true)]
 struct What {
     /// No packet passes
-    #[arg(long, conflicts_with_all = ["loss", "bandwidth"])]
+    #[arg(long, conflicts_with_all = ["loss", "bandwidth", "latency", "jitter"])]
     cut: bool,
     /// The share of packets that are lost, at random: 10%, 0.5%
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
@@ -70,6 +70,12 @@ struct What {
     /// The most that passes in each direction: 500kbit, 10mbit, 1gbit (per second)
     #[arg(long, value_name = "RATE", value_parser = rate)]
     bandwidth: Option<u64>,
+    /// How much longer packets take, each way: 500us, 20ms, 1.5s
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    latency: Option<u32>,
+    /// How much more or less than that it may be, at random; packets stay in their order
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "latency")]
+    jitter: Option<u32>,
 }
 
 /// Arguments of `list`.
@@ -113,6 +119,17 @@ fn rate(text: &str) -> Result<u64, String> {
     good.map(|bits| (bits / 8.0) as u64).ok_or_else(|| "expected 8kbit to 1000gbit, such as 10mbit".into())
 }
 
+/// A time, in microseconds. The units are those of tc(8).
+fn time(text: &str) -> Result<u32, String> {
+    let units = [("us", 1_f64), ("ms", 1e3), ("s", 1e6)];
+    let micros = units.iter().find_map(|(unit, times)| {
+        let number = text.to_ascii_lowercase().strip_suffix(unit)?.trim_end().parse::<f64>().ok()?;
+        Some(number * times)
+    });
+    let good = micros.filter(|micros| (1.0..=1e7).contains(micros));
+    good.map(|micros| micros as u32).ok_or_else(|| "expected 1us to 10s, such as 20ms".into())
+}
+
 impl Where {
     fn place(&self, view: &View<'_>) -> Result<Place> {
         if let Some(peering) = &self.peering {
@@ -133,7 +150,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             let running = Running::find(&add.lab)?;
             let place = add.place.place(&running.view())?;
             let loss = if add.what.cut { ALL } else { add.what.loss.unwrap_or_default() };
-            let fault = Fault { loss, rate: add.what.bandwidth };
+            let [latency, jitter] = [add.what.latency, add.what.jitter].map(Option::unwrap_or_default);
+            let fault = Fault { loss, rate: add.what.bandwidth, latency, jitter };
             running.faults(FaultEdit::Set(place.clone(), Some(fault)))?;
             print(&format!("{}: {fault}\n", place.short()));
         }
@@ -180,6 +198,8 @@ pub(crate) fn as_json(faults: &Faults) -> serde_json::Value {
             "place": place,
             "lossPercent": f64::from(fault.loss) / f64::from(ALL / 100),
             "bitsPerSecond": fault.rate.map(|rate| rate * 8),
+            "latencyMs": f64::from(fault.latency) / 1e3,
+            "jitterMs": f64::from(fault.jitter) / 1e3,
         })
     };
     faults.iter().map(one).collect()
@@ -196,6 +216,12 @@ mod tests {
         }
         for text in ["", "0", "100%", "-1%", "x", "NaN", "0.00001%"] {
             assert!(percent(text).is_err(), "{text}");
+        }
+        for (text, want) in [("20ms", 20_000), ("1.5 s", 1_500_000), ("500us", 500), ("10S", 10_000_000)] {
+            assert_eq!(time(text), Ok(want), "{text}");
+        }
+        for text in ["", "20", "ms", "0ms", "-1ms", "11s", "NaNms"] {
+            assert!(time(text).is_err(), "{text}");
         }
         for (text, want) in [("10mbit", 1_250_000), ("8kbit", 1000), ("1.5Gbit", 187_500_000)] {
             assert_eq!(rate(text), Ok(want), "{text}");

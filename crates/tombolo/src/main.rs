@@ -102,7 +102,7 @@ enum Verb {
         after_help = "Example:\n  tombolo capture vm-1 --count 10\n  tombolo capture redis-1 -w redis.pcap\n  tombolo capture vm-1 -i nic1 -w - | tcpdump -n -r - port 6379\n\nIt hears both directions, what comes before the firewall's gates on the way out and behind them on the way in, as\ntcpdump would in the VM."
     )]
     Capture(capture::Args),
-    /// Lose packets at an interface or between peered networks, or bound the bandwidth there
+    /// Lose or delay packets at an interface or between peered networks, or bound the bandwidth there
     Fault(fault::Args),
     /// Run the checks of a topology file, in a lab made for them
     #[command(

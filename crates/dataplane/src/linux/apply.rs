@@ -110,7 +110,7 @@ impl Kernel {
             Op::LoadRules { namespace, rules } => {
                 let held = self.held(namespace)?;
                 held.listen(rules.log())?;
-                held.attend(!rules.held.is_empty())?;
+                held.attend(rules)?;
                 // Until they are loaded nothing is known of them: a part of them may be.
                 let before = held.rules.take();
                 let table = match &before {

@@ -87,7 +87,7 @@ impl Log {
         let prefix = attribute(packet, 10)?; // NFULA_PREFIX
         let link = |kind| {
             let index = attribute(packet, kind).and_then(|bytes| bytes.try_into().ok());
-            index.and_then(|index| self.link(u32::from_be_bytes(index))).unwrap_or_default()
+            index.and_then(|index| link_name(&self.socket, u32::from_be_bytes(index))).unwrap_or_default()
         };
         Some(Logged {
             prefix: String::from_utf8_lossy(prefix.strip_suffix(&[0])?).into_owned(),
@@ -96,18 +96,18 @@ impl Log {
             packet: attribute(packet, 9)?.to_vec(), // NFULA_PAYLOAD
         })
     }
+}
 
-    /// The interface that has a number in the socket's namespace, which need not be the calling thread's.
-    fn link(&self, index: u32) -> Option<String> {
-        // SAFETY: ifreq is plain data for which all zeroes is valid.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        request.ifr_ifru.ifru_ifindex = index as libc::c_int;
-        // SAFETY: SIOCGIFNAME reads and writes one ifreq, which outlives the call.
-        let done = unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCGIFNAME, &raw mut request) };
-        let name: Vec<u8> = request.ifr_name.iter().map(|c| *c as u8).collect();
-        let name = CStr::from_bytes_until_nul(&name).ok()?.to_str().ok()?;
-        (done == 0).then(|| name.to_owned())
-    }
+/// The interface that has a number in the socket's namespace, which need not be the calling thread's.
+pub(super) fn link_name(socket: &Socket, index: u32) -> Option<String> {
+    // SAFETY: ifreq is plain data for which all zeroes is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_ifru.ifru_ifindex = index as libc::c_int;
+    // SAFETY: SIOCGIFNAME reads and writes one ifreq, which outlives the call.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFNAME, &raw mut request) };
+    let name: Vec<u8> = request.ifr_name.iter().map(|c| *c as u8).collect();
+    let name = CStr::from_bytes_until_nul(&name).ok()?.to_str().ok()?;
+    (done == 0).then(|| name.to_owned())
 }
 
 impl AsFd for Log {

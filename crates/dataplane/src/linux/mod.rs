@@ -15,7 +15,7 @@ mod watch;
 
 use crate::rules::Ruleset;
 use crate::state::Namespace;
-use crate::table::Table;
+use crate::table::{HELD, LATE, Table};
 use guests::Guests;
 use log::Log;
 use netlink::Route;
@@ -97,6 +97,8 @@ pub struct Held {
     pub log: Option<Arc<Log>>,
     /// What its rules hold, once any do.
     pub queue: Option<Arc<Queue>>,
+    /// What its rules make late, once any do.
+    pub late: Option<Arc<Queue>>,
     /// The connection to all the rest, if there is one.
     route: Option<Route>,
     /// What was seen in it last, but for the rules.
@@ -125,16 +127,22 @@ impl Held {
             nft: None,
             log: None,
             queue: None,
+            late: None,
             route: Some(route),
             seen: None,
             watch: None,
         }
     }
 
-    /// Listens to what its rules hold from before they do.
-    fn attend(&mut self, holds: bool) -> Result<()> {
-        if holds && self.queue.is_none() {
-            self.queue = Some(Arc::new(netns::with(&*self.fd, Queue::open)??));
+    /// Listens to what its rules hold or make late from before they do.
+    fn attend(&mut self, rules: &Ruleset) -> Result<()> {
+        let open =
+            |number| Ok::<_, std::io::Error>(Arc::new(netns::with(&*self.fd, || Queue::open(number))??));
+        if !rules.held.is_empty() && self.queue.is_none() {
+            self.queue = Some(open(HELD)?);
+        }
+        if !rules.late.is_empty() && self.late.is_none() {
+            self.late = Some(open(LATE)?);
         }
         Ok(())
     }

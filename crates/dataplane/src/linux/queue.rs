@@ -3,6 +3,7 @@
 //!
 //! Sources: `linux/netfilter/nfnetlink_queue.h`, and `nfnetlink_queue.c` of the kernel.
 
+use super::log::link_name;
 use super::nft::message::{self, ACK, Attributes, HEAD};
 use super::nft::{ask, attribute, messages};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -28,6 +29,7 @@ const MOST: u32 = 1 << 16;
 #[derive(Debug)]
 pub struct Queue {
     socket: Socket,
+    number: u16,
 }
 
 /// A packet that is held.
@@ -37,17 +39,19 @@ pub struct HeldPacket {
     pub number: u32,
     /// Where it goes.
     pub destination: IpAddr,
+    /// The number of the interface by which it came.
+    pub input: u32,
 }
 
 impl Queue {
-    /// Listens in the calling thread's namespace.
-    pub fn open() -> Result<Queue> {
+    /// Listens to a queue of the calling thread's namespace.
+    pub fn open(number: u16) -> Result<Queue> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         // Who reads too late loses packets: as much as the host lets everybody have.
         setsockopt(&socket.as_fd(), sockopt::RcvBuf, &(8 << 20))?;
-        let queue = Queue { socket };
+        let queue = Queue { socket, number };
         // NFQA_CFG_CMD: NFQNL_CFG_CMD_BIND, padding, any family.
         queue.configure("bind", |a| a.bytes(1, &[1, 0, 0, 0]))?;
         queue.configure("set", |a| {
@@ -63,7 +67,7 @@ impl Queue {
 
     fn configure(&self, what: &str, fill: impl FnOnce(&mut Attributes)) -> Result<()> {
         let attributes = Attributes::of(fill).into_bytes();
-        let request = message::bytes(SUBSYSTEM << 8 | CONFIG, ACK, 0, 0, &attributes);
+        let request = message::bytes(SUBSYSTEM << 8 | CONFIG, ACK, 0, self.number, &attributes);
         ask(&self.socket, &request, &format!("nfnetlink_queue: {what}"))
     }
 
@@ -86,11 +90,16 @@ impl Queue {
         }
     }
 
+    /// The interface of this number, if it is there.
+    pub fn link(&self, number: u32) -> Option<String> {
+        link_name(&self.socket, number)
+    }
+
     /// Lets a packet go on.
     pub fn release(&self, number: u32) -> Result<()> {
         let verdict = [(libc::NF_ACCEPT as u32).to_be_bytes(), number.to_be_bytes()].concat();
         let attributes = Attributes::of(|a| a.bytes(2, &verdict)).into_bytes(); // NFQA_VERDICT_HDR
-        self.socket.send(&message::bytes(SUBSYSTEM << 8 | VERDICT, 0, 0, 0, &attributes), 0)?;
+        self.socket.send(&message::bytes(SUBSYSTEM << 8 | VERDICT, 0, 0, self.number, &attributes), 0)?;
         Ok(())
     }
 }
@@ -105,7 +114,9 @@ fn packet(told: &[u8]) -> Option<HeldPacket> {
         Some(6) => v6().map(|address: Ipv6Addr| address.into()),
         _ => v4().map(|address: Ipv4Addr| address.into()),
     };
+    let input = attribute(told, 5).and_then(|bytes| bytes.try_into().ok()); // NFQA_IFINDEX_INDEV
     Some(HeldPacket {
+        input: input.map_or(0, u32::from_be_bytes),
         number: u32::from_be_bytes(number.try_into().ok()?),
         destination: destination.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
     })

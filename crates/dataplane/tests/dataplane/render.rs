@@ -90,7 +90,7 @@ fn faults_are_where_they_should_be() {
     let keys: Vec<_> = fabric.networks.keys().filter(|key| key.name.starts_with("vpc")).collect();
     let nics = || fabric.networks[keys[0]].nics.values();
     let owner = &nics().find(|nic| !nic.owner.is_iap()).unwrap().owner;
-    let fault = Fault { loss: 1000, rate: None };
+    let fault = Fault { loss: 1000, ..Fault::default() };
     for (place, network, letter) in [
         (Place::nic(owner, 0), 0, 'v'),
         (Place::peering(keys[1], keys[0]), 0, 'p'),

@@ -11,7 +11,7 @@ use tombolo_fabric::{Fabric, compile};
 fn faults(fabric: &Fabric, number: usize) -> Faults {
     let nics = fabric.networks.values().flat_map(|network| network.nics.values());
     let places = nics.map(|nic| Place::nic(&nic.owner, nic.index.into()));
-    let fault = Fault { loss: 1000 * number as u32, rate: None };
+    let fault = Fault { loss: 1000 * number as u32, ..Fault::default() };
     places.take(number % 3).map(|place| (place, fault)).collect()
 }
 

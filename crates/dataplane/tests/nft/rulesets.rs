@@ -158,7 +158,7 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
         prop_oneof![Just(0), Just(1_000_000), 1u32..1_000_000],
         prop::option::of(1000u64..u64::from(u32::MAX)),
     );
-    let fault = fault.prop_map(|(loss, rate)| Fault { loss, rate });
+    let fault = fault.prop_map(|(loss, rate)| Fault { loss, rate, ..Fault::default() });
     let faults = prop::collection::btree_map(0u8..9, fault, 0..3);
     let kept = prop::option::weighted(0.3, prop::collection::btree_set(narrow(), 1..4));
     let rest = (external, nat, kept, forwarding(), prop::option::weighted(0.6, rules_6(most)));
@@ -196,6 +196,7 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
                 ipv6: Arc::new(ipv6.unwrap_or_default()),
                 // What holds packets has no text that every kernel loads: `agree --lazy` shows that it does.
                 held: BTreeSet::new(),
+                late: BTreeMap::new(),
                 chains: egress
                     .into_iter()
                     .chain(ingress)

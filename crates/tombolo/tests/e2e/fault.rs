@@ -69,3 +69,50 @@ fn faults_that_make_no_sense_are_refused() {
         home.down();
     });
 }
+
+/// The least round-trip time of some pings, in milliseconds, and the numbers of the answers as they came.
+fn round_trips(home: &Home, args: &str) -> (f64, Vec<u32>) {
+    let said = home.sh("vm-1", &format!("ping -n -W 5 {args}")).out;
+    let after = |line: &str, key: &str| {
+        let (_, rest) = line.split_once(key)?;
+        rest.split(' ').next()?.parse::<f64>().ok()
+    };
+    let least = said.lines().filter_map(|line| after(line, "time=")).fold(f64::MAX, f64::min);
+    (least, said.lines().filter_map(|line| after(line, "icmp_seq=")).map(|number| number as u32).collect())
+}
+
+#[test]
+fn packets_that_pass_are_late_and_in_order() {
+    as_each_user(|home| {
+        home.up(&home.example("article.yaml"));
+        let fault = |words: &[&str]| home.run(&[&["fault"], words].concat());
+        let all: Vec<u32> = (1..=60).collect();
+        assert_eq!(
+            fault(&["add", "vm-2", "--latency", "15ms", "--jitter", "10ms"]).exits(0),
+            "vm-2 nic0: 15 ± 10 ms late\n"
+        );
+        let (least, numbers) = round_trips(home, "-c 60 -i 0.004 10.2.0.2");
+        // Each way 5 ms at least.
+        assert!(least >= 10.0, "{least} ms");
+        assert_eq!(numbers, all);
+        // Both faults on the way add up; the peering's is everybody's.
+        fault(&["add", "--peering", "vpc-1-to-vpc-2", "--latency", "20ms"]).exits(0);
+        assert!(round_trips(home, "-c 4 -i 0.2 10.2.0.2").0 >= 50.0);
+        let (least, numbers) = round_trips(home, "-c 4 -i 0.2 10.2.0.3");
+        assert!(least >= 40.0, "{least} ms");
+        assert_eq!(numbers, [1, 2, 3, 4]);
+        // What the gates drop is not let in by being late.
+        assert_eq!(home.sh("vm-2", "ping -n -c1 -W1 10.1.0.2").code, 1);
+        let status = home.run(&["status", "--format", "json"]).json(0);
+        let late: Vec<_> = status["faults"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| (&it["latencyMs"], &it["jitterMs"]))
+            .collect();
+        assert!(late.iter().any(|(latency, jitter)| **latency == 15.0 && **jitter == 10.0), "{late:?}");
+        fault(&["remove", "--all"]).exits(0);
+        assert_eq!(round_trips(home, "-c 60 -i 0.004 10.2.0.2").1, all);
+        home.down();
+    });
+}

@@ -219,10 +219,11 @@ pub(super) fn verdict(list: &mut Attributes, verdict: &Verdict, states: Option<&
             nat(list, Side::Destination, Some(SECOND));
         }
         // The target of xtables: the kernel may be without nf_tables's own expression, and what is the same of both is the queue.
-        Verdict::Hold => expression(list, "target", |a| {
+        Verdict::Queue(number) => expression(list, "target", |a| {
             a.text(1, "NFQUEUE"); // NFTA_TARGET_NAME
             a.number(2, 0); // NFTA_TARGET_REV
-            a.bytes(3, &[0; 8]); // NFTA_TARGET_INFO, xt_NFQ_info: queue 0, and padding
+            // NFTA_TARGET_INFO: xt_NFQ_info, which is the queue's number, and padding.
+            a.bytes(3, &[&number.to_ne_bytes()[..], &[0; 6]].concat());
         }),
         Verdict::Accept | Verdict::Drop | Verdict::Next | Verdict::Goto(_) => {
             expression(list, "immediate", |a| {
@@ -263,7 +264,7 @@ pub(super) fn verdict_data(data: &mut Attributes, verdict: &Verdict) {
         Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
         // The others are no data, and nothing passes by mistake.
         Verdict::Drop
-        | Verdict::Hold
+        | Verdict::Queue(_)
         | Verdict::ByLink(..)
         | Verdict::ByState(_)
         | Verdict::Nat(..)
