@@ -23,6 +23,9 @@ pub(crate) const HANDLERS: Handlers = &[
     ("compute.globalOperations.list", list),
     ("compute.globalOperations.wait", get),
     ("compute.globalOperations.delete", delete),
+    ("compute.globalOrganizationOperations.get", get),
+    ("compute.globalOrganizationOperations.list", list),
+    ("compute.globalOrganizationOperations.delete", delete),
     ("compute.regionOperations.get", get),
     ("compute.regionOperations.list", list),
     ("compute.regionOperations.wait", get),
@@ -58,6 +61,8 @@ pub enum Scope {
     Zone(String),
     /// A location of one of the other APIs.
     Location(String),
+    /// The organization, in Compute: what is in no project.
+    Organization,
     /// No project: `operations/NAME`.
     Service,
 }
@@ -122,6 +127,7 @@ impl Operation {
             Scope::Region(region) => format!("projects/{project}/regions/{region}/operations/{name}"),
             Scope::Zone(zone) => format!("projects/{project}/zones/{zone}/operations/{name}"),
             Scope::Location(location) => format!("projects/{project}/locations/{location}/operations/{name}"),
+            Scope::Organization => format!("locations/global/operations/{name}"),
             Scope::Service => format!("operations/{name}"),
         }
     }
@@ -150,6 +156,8 @@ impl Operation {
             wire["targetId"] = json!(links::id(id));
         }
         match &self.scope {
+            // What is there is known by its number.
+            Scope::Organization => wire["targetId"] = json!(links::last(&self.target)),
             Scope::Region(region) => {
                 wire["region"] = json!(links::link(format!("projects/{}/regions/{region}", self.project)));
             }
@@ -323,6 +331,7 @@ impl Operations {
 fn collection(call: &Call<'_>) -> String {
     let project = call.project();
     match (call.param("region"), call.param("zone")) {
+        ("", "") if project.is_empty() => "locations/global/operations".to_owned(),
         ("", "") => format!("projects/{project}/global/operations"),
         (region, "") => format!("projects/{project}/regions/{region}/operations"),
         (_, zone) => format!("projects/{project}/zones/{zone}/operations"),
