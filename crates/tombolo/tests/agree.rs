@@ -18,13 +18,15 @@ fn trace_and_packets_agree_on_ten_worlds() {
 }
 
 /// Seeds of worlds that show a mutant which few worlds do. Should worlds come out otherwise, the search only takes longer.
-const SOON: [(&str, &str); 19] = [
+const SOON: [(&str, &str); 21] = [
     ("swapped-tie-break", "37"),
     ("off-by-one-port", "8"),
     ("wide-prefix", "7"),
     ("subnet-falls-through", "5"),
     ("strict-forwarder", "3"),
     ("goto-next-stays", "3"),
+    ("folders-first", "64"),
+    ("no-folders", "3"),
     ("ignored-route-tags", "10"),
     ("missing-tagged-routes", "10"),
     ("unequal-cost", "7"),
