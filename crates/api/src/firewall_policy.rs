@@ -47,6 +47,9 @@ pub(crate) const HANDLERS: Handlers = &[
 
 const SAID: &[&str] = &["description"];
 const DERIVED: &[&str] = &["name"];
+/// What an association says, or what clients send back of it.
+pub(crate) const ASSOCIATION: &[&str] =
+    &["attachmentTarget", "name", "firewallPolicy", "firewallPolicyId", "displayName", "shortName"];
 
 /// The rules that every policy ends with, which leave everything to what comes after it: direction and range.
 const LAST_RULES: [(Direction, &str); 4] = [
@@ -233,7 +236,7 @@ fn rule_at(world: &World, key: &PolicyKey, priority: u32) -> Result<Value, Failu
 
 fn add_association(call: &Call<'_>) -> Result<Outcome, Failure> {
     let policy = key(call);
-    details::read(call, &[], &["attachmentTarget", "name", "firewallPolicyId", "displayName"])?;
+    details::read(call, &[], ASSOCIATION)?;
     let target = call.text("attachmentTarget").ok_or_else(|| Failure::required("attachmentTarget"))?;
     let network = links::network(call.project(), target)
         .ok_or_else(|| Refusal::invalid("attachmentTarget", target, "The URL is malformed."))?;
@@ -262,12 +265,14 @@ fn get_association(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 /// The rule that a body says. Those of hierarchical policies may be for certain networks.
 fn rule(body: &Map<String, Value>, hierarchical: bool) -> Result<PolicyRule, Failure> {
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 13] = [
         "action",
         "description",
         "direction",
         "disabled",
         "enableLogging",
+        // Which policy it is of, as Terraform says it once more.
+        "firewallPolicy",
         "kind",
         "match",
         "priority",

@@ -97,7 +97,7 @@ fn move_to(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 fn add_association(call: &Call<'_>) -> Result<Outcome, Failure> {
     let policy = key(call);
-    details::read(call, &[], &["attachmentTarget", "name", "firewallPolicyId", "displayName", "shortName"])?;
+    details::read(call, &[], firewall_policy::ASSOCIATION)?;
     let target = call.text("attachmentTarget").ok_or_else(|| Failure::required("attachmentTarget"))?;
     let node = folder::node("attachmentTarget", target)?;
     let name = call.text("name").ok_or_else(|| Failure::required("name"))?.to_owned();

@@ -12,7 +12,7 @@ use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tombolo_model::Timestamp;
+use tombolo_model::{Timestamp, folder::ORGANIZATION};
 
 /// Operations that are kept; the oldest go first. Google keeps them for 14 days.
 const KEPT: usize = 10_000;
@@ -114,8 +114,16 @@ impl Operation {
                 };
                 format!("{prefix}.{id}")
             }
-            // Google's have four parts too: the time, and numbers that mean nothing.
-            _ => format!("operation-{}-{}-{}-{:08x}", self.start_time.0, &id[..13], &id[13..], self.number),
+            // Google's have four parts too: the time, and numbers that mean nothing. gcloud reads the organization out of
+            // the names of its operations.
+            scope => {
+                let of = match scope {
+                    Scope::Organization => format!("org-{ORGANIZATION}-"),
+                    _ => String::new(),
+                };
+                let (at, one, two, last) = (self.start_time.0, &id[..13], &id[13..], self.number);
+                format!("{of}operation-{at}-{one}-{two}-{last:08x}")
+            }
         }
     }
 

@@ -57,7 +57,9 @@ fn a_policy_is_known_by_its_number_and_acts_at_nodes() {
     let name = policy(&mut cloud, ORG, "policy-1");
     let path = format!("{POLICIES}/{name}");
     let network = "https://www.googleapis.com/compute/v1/projects/project-1/global/networks/vpc-1";
-    cloud.post(&format!("{path}/addRule"), rule(7, json!({ "targetResources": [network] })));
+    // As Terraform does, with the policy once more.
+    let more = json!({ "targetResources": [network], "firewallPolicy": name });
+    cloud.post(&format!("{path}/addRule"), rule(7, more));
     let found = cloud.get(&path);
     assert_eq!(
         (&found["name"], &found["id"], &found["shortName"], &found["parent"]),

@@ -224,7 +224,7 @@ fn is_default(key: &RouteKey, network: &Network) -> bool {
 
 /// Folders, each after the one that it is in.
 fn folders(world: &World) -> Value {
-    let mut all: Vec<_> = world.folders.iter().map(|(key, found)| (key, found)).collect();
+    let mut all: Vec<_> = world.folders.iter().collect();
     all.sort_by_cached_key(|(key, _)| {
         let node = Node::Folder((*key).clone());
         (ancestry(world, Some(&node)).len(), place(world, &node))
