@@ -1,4 +1,4 @@
-//! Folders and the organization: Resource Manager v3, and v1 of organizations.
+//! Folders and the organization: Resource Manager v3; of folders also v2, and of organizations v1.
 
 use crate::failure::Failure;
 use crate::operation::{Scope, utc};
@@ -18,7 +18,8 @@ pub(crate) const HANDLERS: Handlers = &[
     ("cloudresourcemanager.organizations.search", search_organizations),
 ];
 
-const DERIVED: &[&str] = &["createTime", "displayName", "etag", "name", "parent", "state", "updateTime"];
+const DERIVED: &[&str] =
+    &["createTime", "displayName", "etag", "lifecycleState", "name", "parent", "state", "updateTime"];
 /// The organization's name, and when it was made.
 const DOMAIN: &str = "tombolo.example";
 const SINCE: Timestamp = Timestamp(1_577_836_800_000);
@@ -38,17 +39,19 @@ fn find<'w>(world: &'w World, key: &FolderKey) -> Result<&'w Folder, Failure> {
     world.folders.get(key).map(|found| &**found).ok_or_else(|| Refusal::not_found(key).into())
 }
 
+fn is_v2(call: &Call<'_>) -> bool {
+    call.method.api == crate::Api::ResourceManagerV2
+}
+
 fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
     details::read(call, &[], DERIVED)?;
-    let parent = node("parent", call.text("parent").ok_or_else(|| Failure::required("parent"))?)?;
+    let said = call.query("parent").or_else(|| call.text("parent"));
+    let parent = node("parent", said.ok_or_else(|| Failure::required("parent"))?)?;
     let display_name = call.text("displayName").ok_or_else(|| Failure::required("displayName"))?.to_owned();
     let key = folder::key_of(call.world(), &parent, &display_name);
-    Ok(commit(
-        call,
-        "type.googleapis.com/google.cloud.resourcemanager.v3.CreateFolderMetadata",
-        &key,
-        Change::FolderCreate { parent, display_name },
-    ))
+    let change = Change::FolderCreate { parent, display_name };
+    let metadata = "type.googleapis.com/google.cloud.resourcemanager.v3.CreateFolderMetadata";
+    Ok(long_running(call, metadata, &key, change))
 }
 
 /// PATCH: the display name, which is all that Google lets change.
@@ -64,49 +67,83 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     find(call.world(), &key)?;
-    Ok(commit(
-        call,
-        "type.googleapis.com/google.cloud.resourcemanager.v3.DeleteFolderMetadata",
-        &key,
-        Change::FolderDelete(key.clone()),
-    ))
+    let change = Change::FolderDelete(key.clone());
+    Ok(commit(call, "type.googleapis.com/google.cloud.resourcemanager.v3.DeleteFolderMetadata", &key, change))
 }
 
+/// A change that v2 answers with the folder, and v3 with an operation.
 fn commit(call: &Call<'_>, metadata: &'static str, key: &FolderKey, change: Change) -> Outcome {
+    match is_v2(call) {
+        true => Commit::resource(call, key, vec![change], |world, path| by_path(world, path, v2)),
+        false => long_running(call, metadata, key, change),
+    }
+}
+
+fn long_running(call: &Call<'_>, metadata: &'static str, key: &FolderKey, change: Change) -> Outcome {
+    let changes = vec![change];
+    if is_v2(call) {
+        let types = (
+            "type.googleapis.com/google.cloud.resourcemanager.v2.FolderOperation",
+            "type.googleapis.com/google.cloud.resourcemanager.v2.Folder",
+        );
+        return Commit::long_running(call, Scope::Service, key, changes, types, |world, path| {
+            by_path(world, path, v2)
+        });
+    }
     let types = (metadata, "type.googleapis.com/google.cloud.resourcemanager.v3.Folder");
-    Commit::long_running(call, Scope::Service, key, vec![change], types, |world, path| {
-        let found = path.parse().ok().and_then(|key: FolderKey| world.folders.get_key_value(&key));
-        let gone = || json!({ "name": path, "state": "DELETE_REQUESTED" });
-        found.map_or_else(gone, |(key, found)| wire(key, found))
-    })
+    Commit::long_running(call, Scope::Service, key, changes, types, |world, path| by_path(world, path, v3))
+}
+
+/// How a version shows a folder.
+type Shown = fn(&FolderKey, &Folder) -> Value;
+
+/// The folder as it is then; one that is gone is on its way out.
+fn by_path(world: &World, path: &str, shown: Shown) -> Value {
+    let found = path.parse().ok().and_then(|key: FolderKey| world.folders.get_key_value(&key));
+    // Google tells all of it, and here there is nothing left to tell.
+    found.map_or_else(|| json!({ "name": path }), |(key, found)| shown(key, found))
 }
 
 fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    find(call.world(), &key).map(|found| Outcome::Reply(wire(&key, found)))
+    find(call.world(), &key).map(|found| Outcome::Reply(shown(call)(&key, found)))
+}
+
+fn shown(call: &Call<'_>) -> Shown {
+    if is_v2(call) { v2 } else { v3 }
 }
 
 /// Those that are directly in a node.
 fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
     let parent = node("parent", call.query("parent").ok_or_else(|| Failure::required("parent"))?)?;
     let own = call.world().folders.iter().filter(|(_, found)| found.parent == parent);
-    list::named(call, "folders", own.map(|(key, found)| wire(key, found)).collect())
+    list::named(call, "folders", own.map(|(key, found)| shown(call)(key, found)).collect())
 }
 
 fn search(call: &Call<'_>) -> Result<Outcome, Failure> {
     no_query(call)?;
     let all = call.world().folders.iter();
-    list::named(call, "folders", all.map(|(key, found)| wire(key, found)).collect())
+    list::named(call, "folders", all.map(|(key, found)| shown(call)(key, found)).collect())
 }
 
 fn no_query(call: &Call<'_>) -> Result<(), Failure> {
-    match call.query("query") {
+    match call.query("query").or_else(|| call.text("query")) {
         None => Ok(()),
         Some(_) => Err(Failure::unsupported(format_args!("the parameter 'query' of '{}'", call.method.id))),
     }
 }
 
-fn wire(key: &FolderKey, found: &Folder) -> Value {
+fn v2(key: &FolderKey, found: &Folder) -> Value {
+    json!({
+        "name": key,
+        "parent": found.parent,
+        "displayName": found.display_name,
+        "lifecycleState": "ACTIVE",
+        "createTime": utc(found.create_time),
+    })
+}
+
+fn v3(key: &FolderKey, found: &Folder) -> Value {
     json!({
         "name": key,
         "parent": found.parent,

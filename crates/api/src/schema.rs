@@ -14,6 +14,7 @@ static SCHEMAS: LazyLock<BTreeMap<Api, Value>> = LazyLock::new(|| {
     let text = |api| match api {
         Api::Compute => include_str!("../google/compute.v1.schema.json"),
         Api::ResourceManagerV1 => include_str!("../google/cloudresourcemanager.v1.schema.json"),
+        Api::ResourceManagerV2 => include_str!("../google/cloudresourcemanager.v2.schema.json"),
         Api::ResourceManagerV3 => include_str!("../google/cloudresourcemanager.v3.schema.json"),
         Api::ServiceUsage => include_str!("../google/serviceusage.v1.schema.json"),
         Api::Redis => include_str!("../google/redis.v1.schema.json"),

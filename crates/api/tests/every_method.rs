@@ -130,6 +130,15 @@ fn hierarchy(walk: &mut Walk) {
     walk.get(&format!("{v3}/folders?parent={org}"));
     walk.get(&format!("{v3}/folders:search"));
     walk.patch(&format!("{v3}/{folder}?updateMask=displayName"), json!({ "displayName": "live" }));
+    let v2 = "/cloudresourcemanager/v2";
+    let body = json!({ "displayName": "test" });
+    let made = walk.post(&format!("{v2}/folders?parent={org}"), body);
+    let test = made["response"]["name"].as_str().expect("a name").to_owned();
+    walk.get(&format!("{v2}/{test}"));
+    walk.get(&format!("{v2}/folders?parent={org}"));
+    walk.post(&format!("{v2}/folders:search"), json!({}));
+    walk.patch(&format!("{v2}/{test}?updateMask=displayName"), json!({ "displayName": "trial" }));
+    walk.delete(&format!("{v2}/{test}"));
     walk.post(&format!("{v3}/projects/project-2:move"), json!({ "destinationParent": folder }));
     walk.post(&format!("{v1}/projects/project-2:getAncestry"), json!({}));
 

@@ -200,8 +200,12 @@ pub(crate) enum Associations {
 pub(crate) struct Associate {
     #[command(flatten)]
     of: Of,
-    #[command(flatten)]
-    place: Place,
+    /// The organization: at which it is to act, unless a folder is said
+    #[arg(long)]
+    organization: Option<String>,
+    /// The folder at which it is to act
+    #[arg(long)]
+    folder: Option<String>,
     /// The association's name [default: organization-NUMBER or folder-NUMBER]
     #[arg(long)]
     name: Option<String>,
@@ -332,14 +336,24 @@ impl Rule {
 impl Associations {
     fn run(&self, session: &Session<'_>) -> Result<()> {
         match self {
-            Associations::Create(Associate { of, place, name, replace_association_on_target }) => {
-                let node = place.node()?;
+            Associations::Create(Associate {
+                of,
+                organization,
+                folder,
+                name,
+                replace_association_on_target,
+            }) => {
+                let node =
+                    Place::of(organization.as_ref().filter(|_| folder.is_none()), folder.as_ref()).node()?;
                 let default = || node.replacen("s/", "-", 1);
                 let name = name.clone().unwrap_or_else(default);
                 let body = Body::default().with("name", name).with("attachmentTarget", node.as_str()).json();
                 let replace =
                     if *replace_association_on_target { "?replaceExistingAssociation=true" } else { "" };
-                let path = format!("{}/addAssociation{replace}", path(session, &of.firewall_policy, None)?);
+                let path = format!(
+                    "{}/addAssociation{replace}",
+                    path(session, &of.firewall_policy, organization.as_ref())?
+                );
                 session.update(Method::POST, &path, Some(body)).map(drop)
             }
             Associations::List(ListIn { place, listed }) => {

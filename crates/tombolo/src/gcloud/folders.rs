@@ -24,6 +24,10 @@ pub(super) struct Place {
 }
 
 impl Place {
+    pub(super) fn of(organization: Option<&String>, folder: Option<&String>) -> Place {
+        Place { organization: organization.cloned(), folder: folder.cloned() }
+    }
+
     /// `organizations/1` or `folders/1`, if either is said.
     pub(super) fn said(&self) -> Option<String> {
         let of = |kind: &str, number: &Option<String>| {
