@@ -62,6 +62,10 @@ pub enum Mutant {
     GotoNextStays,
     /// A network's firewall policy is on the other side of its own rules.
     SwappedLevels,
+    /// Folders' firewall policies come before the organization's, and those of inner folders before those of outer ones.
+    FoldersFirst,
+    /// Only the organization's firewall policy acts, and no folder's.
+    NoFolders,
     /// Each rule goes by its neighbour's name. As with those that follow, every packet goes where it should: only the
     /// explanation is another.
     SwappedNames,
@@ -116,7 +120,7 @@ pub enum Mutant {
 }
 
 /// All mutants and their names.
-pub const ALL: [(&str, Mutant); 48] = [
+pub const ALL: [(&str, Mutant); 50] = [
     ("transitive-leak", Mutant::TransitiveLeak),
     ("swapped-tie-break", Mutant::SwappedTieBreak),
     ("one-gate", Mutant::OneGate),
@@ -140,6 +144,8 @@ pub const ALL: [(&str, Mutant); 48] = [
     ("goto-next-allows", Mutant::GotoNextAllows),
     ("goto-next-stays", Mutant::GotoNextStays),
     ("swapped-levels", Mutant::SwappedLevels),
+    ("folders-first", Mutant::FoldersFirst),
+    ("no-folders", Mutant::NoFolders),
     ("swapped-names", Mutant::SwappedNames),
     ("deny-for-allow", Mutant::DenyForAllow),
     ("last-of-equals", Mutant::LastOfEquals),
@@ -260,6 +266,17 @@ impl Mutant {
                 rules.sort_by_key(|rule| (rule.implied, Reverse(rule.level)));
                 let turn = |rule: &mut Rule| rule.level = highest.unwrap_or_default() - rule.level;
                 rules.iter_mut().filter(|rule| !rule.implied).for_each(turn);
+            }),
+            Mutant::FoldersFirst => edit_rules(fabric, |rules| {
+                let above =
+                    |rule: &Rule| ["organizations/", "folders/"].iter().any(|p| rule.name.starts_with(p));
+                let lowest = rules.iter().filter(|rule| above(rule)).map(|rule| rule.level).max();
+                let turn = |rule: &mut Rule| rule.level = lowest.unwrap_or_default() - rule.level;
+                rules.iter_mut().filter(|rule| above(rule)).for_each(turn);
+                rules.sort_by_key(|rule| rule.level);
+            }),
+            Mutant::NoFolders => edit_rules(fabric, |rules| {
+                rules.retain(|rule| !rule.name.starts_with("folders/"));
             }),
             Mutant::SwappedNames => edit_rules(fabric, |rules| {
                 for pair in rules.chunks_mut(2) {

@@ -8,9 +8,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use tombolo_model::{
     Action, AddressKey, AddressSpec, AliasSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange,
     FirewallKey, FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, L4, LogMetadata, NatRanges,
-    NatSources, NatSpec, NetworkKey, NetworkSpec, NextHop, NicSpec, PeeringSpec, PolicyRule, PortRange,
+    NatSources, NatSpec, NetworkKey, NetworkSpec, NextHop, NicSpec, Node, PeeringSpec, PolicyRule, PortRange,
     Protocol, RedisKey, RedisSpec, RedisTier, Reserve, RouteKey, RouteSpec, RouterKey, RouterSpec,
-    ServiceAccount, StackType, SubnetworkKey, SubnetworkSpec, World, connection, project, range,
+    ServiceAccount, StackType, SubnetworkKey, SubnetworkSpec, World, connection, folder, hierarchical_policy,
+    project, range,
 };
 
 pub(crate) const PROJECT: &str = "project-1";
@@ -61,6 +62,12 @@ pub fn world(rng: &mut Rng) -> World {
         maker.redis(&networks);
     }
     maker.forwarding(&networks);
+    // With dice of its own: what comes after is as it would be without.
+    let mut apart = maker.rng.clone();
+    let mut maker = Maker { external, world: maker.world, rng: &mut apart };
+    if maker.chance(35) {
+        maker.hierarchy(&networks);
+    }
     maker.world
 }
 
@@ -372,10 +379,11 @@ impl Maker<'_> {
                 matches: (0..self.rng.usize(1..=2)).map(|_| self.l4()).collect(),
                 ranges: self.far_ranges(),
                 target_service_accounts: if self.chance(30) { self.accounts(50) } else { BTreeSet::new() },
+                target_networks: BTreeSet::new(),
                 disabled: self.chance(5),
                 logging: self.chance(20),
             };
-            let policy = policy.clone();
+            let policy = policy.clone().into();
             self.try_change(&Change::PolicyRuleSet { policy, priority, rule, replace: false });
         }
         // What an earlier rule leaves to what comes after the policy would be this one's, if it stayed.
@@ -388,10 +396,11 @@ impl Maker<'_> {
                 matches: vec![L4::all_of(Protocol::All)],
                 ranges: [IpNet::V4(Ipv4Net::default())].into(),
                 target_service_accounts: BTreeSet::new(),
+                target_networks: BTreeSet::new(),
                 disabled: false,
                 logging: false,
             };
-            let policy = policy.clone();
+            let policy = policy.clone().into();
             self.try_change(&Change::PolicyRuleSet { policy, priority: 9, rule, replace: false });
         }
         let policies: Vec<FirewallPolicyKey> = self.world.firewall_policies.keys().cloned().collect();
@@ -402,6 +411,51 @@ impl Maker<'_> {
             network: network.clone(),
             replace: false,
         });
+    }
+
+    /// The project in a folder of a folder, and policies of most of what is above it, some of whose rules are for certain
+    /// networks alone.
+    fn hierarchy(&mut self, networks: &[NetworkKey]) {
+        let mut node = Node::Organization;
+        for name in ["top", "prod", "team"] {
+            if name != "top" {
+                let key = folder::key_of(&self.world, &node, name);
+                self.try_change(&Change::FolderCreate { parent: node, display_name: name.into() });
+                node = Node::Folder(key);
+            }
+            if self.chance(25) {
+                continue;
+            }
+            let policy = hierarchical_policy::key_of(name);
+            let parent = node.clone();
+            self.try_change(&Change::HierarchicalPolicyInsert { parent, short_name: name.into() });
+            for priority in 0..self.rng.u32(1..=4) {
+                let rule = PolicyRule {
+                    name: String::new(),
+                    description: String::new(),
+                    action: self.pick(&[Action::Allow, Action::Deny, Action::GotoNext]),
+                    direction: if self.chance(70) { Direction::Ingress } else { Direction::Egress },
+                    matches: (0..self.rng.usize(1..=2)).map(|_| self.l4()).collect(),
+                    ranges: self.far_ranges(),
+                    target_service_accounts: if self.chance(20) {
+                        self.accounts(50)
+                    } else {
+                        BTreeSet::new()
+                    },
+                    target_networks: match self.chance(30) {
+                        true => networks.iter().filter(|_| self.chance(50)).cloned().collect(),
+                        false => BTreeSet::new(),
+                    },
+                    disabled: self.chance(5),
+                    logging: self.chance(20),
+                };
+                let policy = policy.clone().into();
+                self.try_change(&Change::PolicyRuleSet { policy, priority, rule, replace: false });
+            }
+            let (name, at) = (format!("at-{name}"), node.clone());
+            self.try_change(&Change::HierarchicalPolicyAssociate { policy, name, node: at, replace: false });
+        }
+        self.try_change(&Change::ProjectMove { project: PROJECT.into(), parent: node });
     }
 
     /// A protocol, perhaps with ports.

@@ -18,6 +18,16 @@ pub fn ask(change: &Change) -> Option<Request> {
         Change::ProjectCreate(id) => {
             request(Verb::Post, "/cloudresourcemanager/v1/projects".into(), json!({ "projectId": id }))
         }
+        Change::ProjectMove { project, parent } => request(
+            Verb::Post,
+            format!("/cloudresourcemanager/v3/projects/{project}:move"),
+            json!({ "destinationParent": parent }),
+        ),
+        Change::FolderCreate { parent, display_name } => request(
+            Verb::Post,
+            "/cloudresourcemanager/v3/folders".into(),
+            json!({ "parent": parent, "displayName": display_name }),
+        ),
         Change::ServiceEnable { project, service } => request(
             Verb::Post,
             format!("/serviceusage/v1/projects/{project}/services/{service}:enable"),
@@ -91,6 +101,14 @@ pub fn ask(change: &Change) -> Option<Request> {
         Change::FirewallPolicyInsert(key) => {
             let path = format!("projects/{}/{}/firewallPolicies", key.project, key.scope());
             compute(Verb::Post, path, json!({ "name": key.name }))
+        }
+        Change::HierarchicalPolicyInsert { parent, short_name } => {
+            let path = format!("locations/global/firewallPolicies?parentId={parent}");
+            compute(Verb::Post, path, json!({ "shortName": short_name }))
+        }
+        Change::HierarchicalPolicyAssociate { policy, name, node, replace: false } => {
+            let body = json!({ "name": name, "attachmentTarget": node });
+            compute(Verb::Post, format!("{policy}/addAssociation"), body)
         }
         Change::PolicyRuleSet { policy, priority, rule, replace: false } => {
             compute(Verb::Post, format!("{policy}/addRule"), firewall_policy::said(*priority, rule))

@@ -1,4 +1,5 @@
-//! Network firewall policies: `compute.networkFirewallPolicies.*`, and the same of a region.
+//! Network firewall policies: `compute.networkFirewallPolicies.*`, and the same of a region. What is about rules is for
+//! hierarchical firewall policies too.
 //!
 //! A rule's match is a range of the far end, protocols and ports. What else Google's rules can match (secure tags, names,
 //! countries, threat intelligence, address groups, the near end's range) is refused by the field's name.
@@ -7,16 +8,17 @@ use crate::failure::Failure;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, firewall, links, list, project, zone};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::firewall_policy::LAST_PRIORITY;
 use tombolo_model::{
-    Action, Change, Direction, FirewallPolicy, FirewallPolicyKey, L4, NetworkKey, PolicyRule, Protocol,
-    Refusal, World,
+    Action, Change, Direction, FirewallPolicy, FirewallPolicyKey, HierarchicalPolicyKey, L4, NetworkKey,
+    PolicyKey, PolicyRule, Protocol, Refusal, World, firewall_policy, hierarchical_policy,
 };
 
 pub(crate) const HANDLERS: Handlers = &[
     ("compute.networkFirewallPolicies.addAssociation", add_association),
     ("compute.networkFirewallPolicies.addRule", add_rule),
+    ("compute.networkFirewallPolicies.cloneRules", clone_rules),
     ("compute.networkFirewallPolicies.delete", delete),
     ("compute.networkFirewallPolicies.get", get),
     ("compute.networkFirewallPolicies.getAssociation", get_association),
@@ -29,6 +31,7 @@ pub(crate) const HANDLERS: Handlers = &[
     ("compute.networkFirewallPolicies.removeRule", remove_rule),
     ("compute.regionNetworkFirewallPolicies.addAssociation", add_association),
     ("compute.regionNetworkFirewallPolicies.addRule", add_rule),
+    ("compute.regionNetworkFirewallPolicies.cloneRules", clone_rules),
     ("compute.regionNetworkFirewallPolicies.delete", delete),
     ("compute.regionNetworkFirewallPolicies.get", get),
     ("compute.regionNetworkFirewallPolicies.getAssociation", get_association),
@@ -44,6 +47,9 @@ pub(crate) const HANDLERS: Handlers = &[
 
 const SAID: &[&str] = &["description"];
 const DERIVED: &[&str] = &["name"];
+/// What an association says, or what clients send back of it.
+pub(crate) const ASSOCIATION: &[&str] =
+    &["attachmentTarget", "name", "firewallPolicy", "firewallPolicyId", "displayName", "shortName"];
 
 /// The rules that every policy ends with, which leave everything to what comes after it: direction and range.
 const LAST_RULES: [(Direction, &str); 4] = [
@@ -63,6 +69,14 @@ fn named(call: &Call<'_>, name: &str) -> FirewallPolicyKey {
 
 fn key(call: &Call<'_>) -> FirewallPolicyKey {
     named(call, call.param("firewallPolicy"))
+}
+
+/// The policy of a call's path, of either kind: a hierarchical one is in no project.
+fn policy_key(call: &Call<'_>) -> PolicyKey {
+    match call.project() {
+        "" => HierarchicalPolicyKey::new(call.param("firewallPolicy")).into(),
+        _ => key(call).into(),
+    }
 }
 
 fn find<'w>(world: &'w World, key: &FirewallPolicyKey) -> Result<&'w FirewallPolicy, Failure> {
@@ -113,12 +127,12 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Commit::compute(call, "patch", key, vec![change]))
 }
 
-fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
-    let key = key(call);
+pub(crate) fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let key = policy_key(call);
     Ok(Commit::compute(call, "delete", &key, vec![Change::FirewallPolicyDelete(key.clone())]))
 }
 
-fn add_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
+pub(crate) fn add_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
     for name in ["minPriority", "maxPriority"] {
         if call.query(name).is_some() {
             return Err(Failure::unsupported(format_args!("the parameter '{name}' of '{}'", call.method.id)));
@@ -130,8 +144,8 @@ fn add_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
 }
 
 /// Fields that are said replace the present ones.
-fn patch_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
-    let (key, at) = (key(call), priority_of(call)?);
+pub(crate) fn patch_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let (key, at) = (policy_key(call), priority_of(call)?);
     let present = rule_at(call.world(), &key, at)?;
     let mut merged = present.as_object().cloned().unwrap_or_default();
     let said = call.body.as_object().cloned().unwrap_or_default();
@@ -148,15 +162,43 @@ fn patch_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
     set_rule(call, "patchRule", at, &merged, true)
 }
 
-fn remove_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
-    let (policy, priority) = (key(call), priority_of(call)?);
+pub(crate) fn remove_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let (policy, priority) = (policy_key(call), priority_of(call)?);
     let change = Change::PolicyRuleRemove { policy: policy.clone(), priority };
     Ok(Commit::compute(call, "removeRule", policy, vec![change]))
 }
 
-fn get_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
-    project::require_compute(call)?;
-    rule_at(call.world(), &key(call), priority_of(call)?).map(Outcome::Reply)
+pub(crate) fn get_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
+    rule_at(call.world(), &policy_key(call), priority_of(call)?).map(Outcome::Reply)
+}
+
+/// Another policy's rules in the place of its own.
+pub(crate) fn clone_rules(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let policy = policy_key(call);
+    let said = call.query("sourceFirewallPolicy").ok_or_else(|| Failure::required("sourceFirewallPolicy"))?;
+    let path = said.rfind("locations/").map_or_else(|| links::path_of(said), |at| &said[at..]);
+    let of_kind = || match &policy {
+        PolicyKey::Network(key) => FirewallPolicyKey { name: path.to_owned(), ..key.clone() }.into(),
+        PolicyKey::Hierarchical(_) => HierarchicalPolicyKey::new(path).into(),
+    };
+    let source: PolicyKey = match (path.parse::<FirewallPolicyKey>(), path.parse::<HierarchicalPolicyKey>()) {
+        (Ok(key), _) => key.into(),
+        (_, Ok(key)) => key.into(),
+        _ if path.contains('/') => {
+            return Err(Refusal::invalid("sourceFirewallPolicy", said, "The URL is malformed.").into());
+        }
+        _ => of_kind(),
+    };
+    let [own, new] = [&policy, &source].map(|key| firewall_policy::rules(call.world(), key));
+    let gone =
+        own?.keys().map(|priority| Change::PolicyRuleRemove { policy: policy.clone(), priority: *priority });
+    let come = new?.iter().map(|(priority, rule)| Change::PolicyRuleSet {
+        policy: policy.clone(),
+        priority: *priority,
+        rule: rule.clone(),
+        replace: false,
+    });
+    Ok(Commit::compute(call, "cloneRules", &policy, gone.chain(come).collect()))
 }
 
 fn set_rule(
@@ -166,8 +208,9 @@ fn set_rule(
     body: &Map<String, Value>,
     replace: bool,
 ) -> Result<Outcome, Failure> {
-    let policy = key(call);
-    let change = Change::PolicyRuleSet { policy: policy.clone(), priority, rule: rule(body)?, replace };
+    let policy = policy_key(call);
+    let rule = rule(body, matches!(policy, PolicyKey::Hierarchical(_)))?;
+    let change = Change::PolicyRuleSet { policy: policy.clone(), priority, rule, replace };
     Ok(Commit::compute(call, kind, policy, vec![change]))
 }
 
@@ -184,8 +227,8 @@ fn priority(said: i64) -> Result<u32, Failure> {
 }
 
 /// A rule on the wire, one of those that every policy ends with among them.
-fn rule_at(world: &World, key: &FirewallPolicyKey, priority: u32) -> Result<Value, Failure> {
-    let rules = rules(find(world, key)?);
+fn rule_at(world: &World, key: &PolicyKey, priority: u32) -> Result<Value, Failure> {
+    let rules = rules(firewall_policy::rules(world, key)?);
     let found = rules.into_iter().find(|rule| rule["priority"] == priority);
     let expected = "The firewall policy does not contain a rule at this priority.";
     found.ok_or_else(|| Refusal::invalid("priority", priority, expected).into())
@@ -193,7 +236,7 @@ fn rule_at(world: &World, key: &FirewallPolicyKey, priority: u32) -> Result<Valu
 
 fn add_association(call: &Call<'_>) -> Result<Outcome, Failure> {
     let policy = key(call);
-    details::read(call, &[], &["attachmentTarget", "name", "firewallPolicyId", "displayName"])?;
+    details::read(call, &[], ASSOCIATION)?;
     let target = call.text("attachmentTarget").ok_or_else(|| Failure::required("attachmentTarget"))?;
     let network = links::network(call.project(), target)
         .ok_or_else(|| Refusal::invalid("attachmentTarget", target, "The URL is malformed."))?;
@@ -203,8 +246,8 @@ fn add_association(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Commit::compute(call, "addAssociation", policy, vec![change]))
 }
 
-fn remove_association(call: &Call<'_>) -> Result<Outcome, Failure> {
-    let policy = key(call);
+pub(crate) fn remove_association(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let policy = policy_key(call);
     let name = call.query("name").ok_or_else(|| Failure::required("name"))?.to_owned();
     let change = Change::PolicyDissociate { policy: policy.clone(), name };
     Ok(Commit::compute(call, "removeAssociation", policy, vec![change]))
@@ -220,24 +263,28 @@ fn get_association(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Outcome::Reply(association(found, &key, name, network)))
 }
 
-/// The rule that a body says.
-fn rule(body: &Map<String, Value>) -> Result<PolicyRule, Failure> {
-    const KNOWN: [&str; 11] = [
+/// The rule that a body says. Those of hierarchical policies may be for certain networks.
+fn rule(body: &Map<String, Value>, hierarchical: bool) -> Result<PolicyRule, Failure> {
+    const KNOWN: [&str; 13] = [
         "action",
         "description",
         "direction",
         "disabled",
         "enableLogging",
+        // Which policy it is of, as Terraform says it once more.
+        "firewallPolicy",
         "kind",
         "match",
         "priority",
         "ruleName",
         "ruleTupleCount",
         "targetServiceAccounts",
+        // Of hierarchical policies alone.
+        "targetResources",
     ];
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let flag = |name: &str| body.get(name).and_then(Value::as_bool) == Some(true);
-    only(body, &KNOWN, "")?;
+    only(body, &KNOWN[..KNOWN.len() - usize::from(!hierarchical)], "")?;
     let direction = match text("direction").as_str() {
         "" | "INGRESS" => Direction::Ingress,
         _ => Direction::Egress,
@@ -267,9 +314,22 @@ fn rule(body: &Map<String, Value>) -> Result<PolicyRule, Failure> {
             .filter_map(Value::as_str)
             .map(str::to_owned)
             .collect::<BTreeSet<_>>(),
+        target_networks: target_networks(body)?,
         disabled: flag("disabled"),
         logging: flag("enableLogging"),
     })
+}
+
+/// The networks that a rule is for.
+fn target_networks(body: &Map<String, Value>) -> Result<BTreeSet<NetworkKey>, Failure> {
+    let said = body.get("targetResources").and_then(Value::as_array).into_iter().flatten();
+    let one = |(index, link): (usize, &Value)| {
+        let link = link.as_str().unwrap_or_default();
+        let expected = "Must be the URL of a network.";
+        let wrong = || Refusal::invalid(&format!("targetResources[{index}]"), link, expected).into();
+        links::path_of(link).parse().map_err(|_| wrong())
+    };
+    said.enumerate().map(one).collect()
 }
 
 /// Refuses fields of a message that are not done, unless they say nothing.
@@ -301,8 +361,8 @@ fn layer4(matched: &Map<String, Value>) -> Result<Vec<L4>, Failure> {
 }
 
 /// A policy's rules on the wire, and those that every policy ends with.
-fn rules(policy: &FirewallPolicy) -> Vec<Value> {
-    let own = policy.rules.iter().map(|(priority, rule)| rule_wire(*priority, rule));
+pub(crate) fn rules(own: &BTreeMap<u32, PolicyRule>) -> Vec<Value> {
+    let own = own.iter().map(|(priority, rule)| rule_wire(*priority, rule));
     let last = LAST_RULES.iter().zip(1..).map(|((direction, range), after)| {
         let far = if *direction == Direction::Ingress { "srcIpRanges" } else { "destIpRanges" };
         json!({
@@ -359,14 +419,22 @@ fn rule_wire(priority: u32, rule: &PolicyRule) -> Value {
     if !rule.target_service_accounts.is_empty() {
         wire["targetServiceAccounts"] = json!(rule.target_service_accounts);
     }
+    if !rule.target_networks.is_empty() {
+        wire["targetResources"] = rule.target_networks.iter().map(|key| json!(links::link(key))).collect();
+    }
     wire
+}
+
+/// How much all rules of a policy say, those that it ends with among them.
+pub(crate) fn all_tuples(rules: &BTreeMap<u32, PolicyRule>) -> usize {
+    rules.values().map(tuples).sum::<usize>() + 2 * LAST_RULES.len()
 }
 
 /// How much a rule says: ranges, protocols with their ports, and targets. Source: Google's documentation of firewall
 /// policies, "Rule attribute counts".
 fn tuples(rule: &PolicyRule) -> usize {
     let ports = rule.matches.iter().map(|l4| l4.ports.len().max(1)).sum::<usize>();
-    rule.ranges.len() + ports + rule.target_service_accounts.len()
+    rule.ranges.len() + ports + rule.target_service_accounts.len() + rule.target_networks.len()
 }
 
 fn association(policy: &FirewallPolicy, key: &FirewallPolicyKey, name: &str, network: &NetworkKey) -> Value {
@@ -386,12 +454,12 @@ pub(crate) fn wire(world: &World, key: &FirewallPolicyKey, policy: &FirewallPoli
         "creationTimestamp": policy.creation_timestamp.to_string(),
         "name": key.name,
         "description": "",
-        "rules": rules(policy),
+        "rules": rules(&policy.rules),
         "fingerprint": links::fingerprint(&policy),
         "selfLink": links::link(key),
         "selfLinkWithId":
             links::link(format!("projects/{}/{}/firewallPolicies/{}", key.project, key.scope(), links::id(policy.id))),
-        "ruleTupleCount": policy.rules.values().map(tuples).sum::<usize>() + 2 * LAST_RULES.len(),
+        "ruleTupleCount": all_tuples(&policy.rules),
     });
     if let Some(region) = &key.region {
         wire["region"] = json!(links::link(format!("projects/{}/regions/{region}", key.project)));
@@ -406,20 +474,30 @@ pub(crate) fn wire(world: &World, key: &FirewallPolicyKey, policy: &FirewallPoli
     wire
 }
 
-/// The rules that act in a network as `getEffectiveFirewalls` tells them: its own, those of its policy, and those of its
-/// policy of a region.
+/// The rules that act in a network as `getEffectiveFirewalls` tells them: its own, those of the hierarchical policies above
+/// it, those of its policy, and those of its policy of a region.
 pub(crate) fn effective(world: &World, network: &NetworkKey, region: Option<&str>) -> Value {
-    let all = tombolo_model::firewall_policy::all_of_network(world, network);
+    let all = firewall_policy::all_of_network(world, network);
     let acting = all.filter(|(key, _)| key.region.is_none() || key.region.as_deref() == region);
     let one = |(key, policy): (&FirewallPolicyKey, &FirewallPolicy)| {
         json!({
             "name": key.name,
             "type": if key.region.is_some() { "NETWORK_REGIONAL" } else { "NETWORK" },
-            "rules": rules(policy),
+            "rules": rules(&policy.rules),
         })
     };
+    let above = hierarchical_policy::all_of_project(world, &network.project).into_iter();
+    let above = above.map(|(_, key, policy)| {
+        json!({
+            "name": key.name,
+            "shortName": policy.short_name,
+            "displayName": policy.short_name,
+            "type": "HIERARCHY",
+            "rules": rules(&policy.rules),
+        })
+    });
     let mut wire = json!({ "firewalls": firewall::of_network(world, network) });
-    let policies: Vec<Value> = acting.map(one).collect();
+    let policies: Vec<Value> = above.chain(acting.map(one)).collect();
     if !policies.is_empty() {
         wire["firewallPolicys"] = Value::Array(policies);
     }

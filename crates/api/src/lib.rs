@@ -33,7 +33,9 @@ mod disk;
 mod filter;
 mod firewall;
 mod firewall_policy;
+mod folder;
 mod forwarding_rule;
+mod hierarchical_policy;
 mod image;
 mod instance;
 mod interface;
@@ -85,7 +87,9 @@ const NOUNS: &[Handlers] = &[
     disk::HANDLERS,
     firewall::HANDLERS,
     firewall_policy::HANDLERS,
+    folder::HANDLERS,
     forwarding_rule::HANDLERS,
+    hierarchical_policy::HANDLERS,
     image::HANDLERS,
     instance::HANDLERS,
     interface::HANDLERS,

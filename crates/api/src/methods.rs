@@ -18,6 +18,8 @@ pub enum Api {
     Compute,
     /// Cloud Resource Manager, v1.
     ResourceManagerV1,
+    /// Cloud Resource Manager, v2: folders alone, as gcloud asks for them.
+    ResourceManagerV2,
     /// Cloud Resource Manager, v3.
     ResourceManagerV3,
     /// Service Usage, v1.
@@ -32,9 +34,10 @@ pub enum Api {
 
 impl Api {
     /// Every one, in the order in which a path without a host is looked for.
-    pub const ALL: [Api; 7] = [
+    pub const ALL: [Api; 8] = [
         Api::Compute,
         Api::ResourceManagerV1,
+        Api::ResourceManagerV2,
         Api::ResourceManagerV3,
         Api::ServiceUsage,
         Api::Redis,
@@ -47,6 +50,7 @@ impl Api {
         match self {
             Api::Compute => "compute.v1",
             Api::ResourceManagerV1 => "cloudresourcemanager.v1",
+            Api::ResourceManagerV2 => "cloudresourcemanager.v2",
             Api::ResourceManagerV3 => "cloudresourcemanager.v3",
             Api::ServiceUsage => "serviceusage.v1",
             Api::Redis => "redis.v1",

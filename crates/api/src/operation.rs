@@ -12,7 +12,7 @@ use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tombolo_model::Timestamp;
+use tombolo_model::{Timestamp, folder::ORGANIZATION};
 
 /// Operations that are kept; the oldest go first. Google keeps them for 14 days.
 const KEPT: usize = 10_000;
@@ -23,6 +23,9 @@ pub(crate) const HANDLERS: Handlers = &[
     ("compute.globalOperations.list", list),
     ("compute.globalOperations.wait", get),
     ("compute.globalOperations.delete", delete),
+    ("compute.globalOrganizationOperations.get", get),
+    ("compute.globalOrganizationOperations.list", list),
+    ("compute.globalOrganizationOperations.delete", delete),
     ("compute.regionOperations.get", get),
     ("compute.regionOperations.list", list),
     ("compute.regionOperations.wait", get),
@@ -58,6 +61,8 @@ pub enum Scope {
     Zone(String),
     /// A location of one of the other APIs.
     Location(String),
+    /// The organization, in Compute: what is in no project.
+    Organization,
     /// No project: `operations/NAME`.
     Service,
 }
@@ -109,8 +114,16 @@ impl Operation {
                 };
                 format!("{prefix}.{id}")
             }
-            // Google's have four parts too: the time, and numbers that mean nothing.
-            _ => format!("operation-{}-{}-{}-{:08x}", self.start_time.0, &id[..13], &id[13..], self.number),
+            // Google's have four parts too: the time, and numbers that mean nothing. gcloud reads the organization out of
+            // the names of its operations.
+            scope => {
+                let of = match scope {
+                    Scope::Organization => format!("org-{ORGANIZATION}-"),
+                    _ => String::new(),
+                };
+                let (at, one, two, last) = (self.start_time.0, &id[..13], &id[13..], self.number);
+                format!("{of}operation-{at}-{one}-{two}-{last:08x}")
+            }
         }
     }
 
@@ -122,6 +135,7 @@ impl Operation {
             Scope::Region(region) => format!("projects/{project}/regions/{region}/operations/{name}"),
             Scope::Zone(zone) => format!("projects/{project}/zones/{zone}/operations/{name}"),
             Scope::Location(location) => format!("projects/{project}/locations/{location}/operations/{name}"),
+            Scope::Organization => format!("locations/global/operations/{name}"),
             Scope::Service => format!("operations/{name}"),
         }
     }
@@ -150,6 +164,8 @@ impl Operation {
             wire["targetId"] = json!(links::id(id));
         }
         match &self.scope {
+            // What is there is known by its number.
+            Scope::Organization => wire["targetId"] = json!(links::last(&self.target)),
             Scope::Region(region) => {
                 wire["region"] = json!(links::link(format!("projects/{}/regions/{region}", self.project)));
             }
@@ -323,6 +339,7 @@ impl Operations {
 fn collection(call: &Call<'_>) -> String {
     let project = call.project();
     match (call.param("region"), call.param("zone")) {
+        ("", "") if project.is_empty() => "locations/global/operations".to_owned(),
         ("", "") => format!("projects/{project}/global/operations"),
         (region, "") => format!("projects/{project}/regions/{region}/operations"),
         (_, zone) => format!("projects/{project}/zones/{zone}/operations"),

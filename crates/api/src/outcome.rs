@@ -75,7 +75,7 @@ pub(crate) type Render = fn(&World, &str) -> Value;
 
 impl Commit {
     /// Changes to a resource of Compute. `kind` is the operation's type, such as `insert`; `target` the resource's path. The
-    /// operation is of the call's zone or region, if it has one.
+    /// operation is of the call's zone or region, if it has one; what is in no project is the organization's.
     pub(crate) fn compute(
         call: &Call<'_>,
         kind: &str,
@@ -83,6 +83,7 @@ impl Commit {
         changes: Vec<Change>,
     ) -> Outcome {
         let scope = match (call.param("zone"), call.param("region")) {
+            ("", "") if call.project().is_empty() => Scope::Organization,
             ("", "") => Scope::Global,
             ("", region) => Scope::Region(region.to_owned()),
             (zone, _) => Scope::Zone(zone.to_owned()),

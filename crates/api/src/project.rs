@@ -3,8 +3,10 @@
 use crate::failure::Failure;
 use crate::operation::{Scope, utc};
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, details, links, list};
+use crate::{Call, Handlers, details, folder, links, list};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use tombolo_model::folder::ancestry;
 use tombolo_model::{Change, Project, Refusal, World, project};
 
 pub(crate) const HANDLERS: Handlers = &[
@@ -13,14 +15,16 @@ pub(crate) const HANDLERS: Handlers = &[
     ("cloudresourcemanager.projects.create", create),
     ("cloudresourcemanager.projects.delete", delete),
     ("cloudresourcemanager.projects.get", get),
+    ("cloudresourcemanager.projects.getAncestry", get_ancestry),
     ("cloudresourcemanager.projects.list", list),
+    ("cloudresourcemanager.projects.move", move_to),
     ("cloudresourcemanager.projects.search", list),
 ];
 
-const SAID: &[&str] = &["displayName", "labels", "name", "parent", "tags"];
+const SAID: &[&str] = &["displayName", "labels", "name", "tags"];
 /// Where the metadata of all instances is kept beside what Resource Manager was told.
 const METADATA: &str = "commonInstanceMetadata";
-const DERIVED: &[&str] = &["lifecycleState", "projectId", "projectNumber", "state"];
+const DERIVED: &[&str] = &["lifecycleState", "parent", "projectId", "projectNumber", "state"];
 
 /// The project of a call, by its id or its number; one that is not there may not be seen either.
 pub(crate) fn find<'c>(call: &'c Call<'_>, named: &'c str) -> Result<(&'c str, &'c Project), Failure> {
@@ -97,8 +101,19 @@ fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
     let id = call.text("projectId").ok_or_else(|| Failure::required("projectId"))?;
     let target = format!("projects/{id}");
     let details = details::read(call, SAID, DERIVED)?;
-    let changes =
+    let mut changes =
         vec![Change::ProjectCreate(id.to_owned()), Change::Describe { resource: target.clone(), details }];
+    // A text in v3, and a message in v1.
+    let parent = match call.text("parent") {
+        Some(said) => Some(said.to_owned()),
+        None => call
+            .text("parent.type")
+            .map(|kind| format!("{kind}s/{}", call.text("parent.id").unwrap_or_default())),
+    };
+    if let Some(said) = parent {
+        let parent = folder::node("parent", &said)?;
+        changes.push(Change::ProjectMove { project: id.to_owned(), parent });
+    }
     let v3 = is_v3(call);
     let types = if v3 {
         (
@@ -144,9 +159,42 @@ fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
     }))
 }
 
+fn move_to(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let (id, _) = find(call, call.project())?;
+    let said = call.text("destinationParent").ok_or_else(|| Failure::required("destinationParent"))?;
+    let parent = folder::node("destinationParent", said)?;
+    let change = Change::ProjectMove { project: id.to_owned(), parent };
+    let types = (
+        "type.googleapis.com/google.cloud.resourcemanager.v3.MoveProjectMetadata",
+        "type.googleapis.com/google.cloud.resourcemanager.v3.Project",
+    );
+    let target = format!("projects/{id}");
+    Ok(Commit::long_running(call, Scope::Service, target, vec![change], types, by_path_v3))
+}
+
+/// The project and what it is in, from the bottom up.
+fn get_ancestry(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let (id, project) = find(call, call.project())?;
+    let above = ancestry(call.world(), project.parent.as_ref());
+    let above = above.iter().rev().map(|node| resource_id(&node.to_string()));
+    let all = std::iter::once(json!({ "type": "project", "id": id })).chain(above);
+    let all = all.map(|id| json!({ "resourceId": id }));
+    Ok(Outcome::Reply(json!({ "ancestor": all.collect::<Value>() })))
+}
+
+/// `folders/1` as v1 has it.
+fn resource_id(node: &str) -> Value {
+    let (kind, id) = node.split_once("s/").unwrap_or_default();
+    json!({ "type": kind, "id": id })
+}
+
+/// All, or those that are directly in a folder or the organization.
 fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
     let render = if is_v3(call) { v3 } else { v1 };
-    let items = call.world().projects.iter().map(|(id, project)| render(call.world(), id, project));
+    let parent = call.query("parent").map(|said| folder::node("parent", said)).transpose()?;
+    let own = |(_, project): &(&String, &Arc<Project>)| parent.is_none() || project.parent == parent;
+    let items =
+        call.world().projects.iter().filter(own).map(|(id, project)| render(call.world(), id, project));
     list::named(call, "projects", items.collect())
 }
 
@@ -180,17 +228,18 @@ fn v1(world: &World, id: &str, project: &Project) -> Value {
     if let Some(name) = wire.as_object_mut().and_then(|map| map.shift_remove("displayName")) {
         wire["name"] = name;
     }
-    let parent = wire.get("parent").and_then(Value::as_str).and_then(|parent| parent.split_once("s/"));
-    if let Some((kind, id)) = parent.map(|(kind, id)| (kind.to_owned(), id.to_owned())) {
-        wire["parent"] = json!({ "type": kind, "id": id });
+    if let Some(parent) = &project.parent {
+        wire["parent"] = resource_id(&parent.to_string());
     }
     wire
 }
 
-/// Adds what Resource Manager was told.
+/// Adds what Resource Manager was told. Earlier versions kept a parent there, which was in nothing.
 fn described(world: &World, id: &str, wire: &mut Value) {
     details::add(world, &format!("projects/{id}"), wire);
-    wire.as_object_mut().map(|map| map.shift_remove(METADATA));
+    for apart in [METADATA, "parent"] {
+        wire.as_object_mut().map(|map| map.shift_remove(apart));
+    }
 }
 
 fn v3(world: &World, id: &str, project: &Project) -> Value {
@@ -206,10 +255,8 @@ fn v3(world: &World, id: &str, project: &Project) -> Value {
     if let Some(name) = wire.as_object_mut().and_then(|map| map.shift_remove("name")) {
         wire["displayName"] = name;
     }
-    if wire["parent"].is_object() {
-        let (kind, id) = (wire["parent"]["type"].clone(), wire["parent"]["id"].clone());
-        wire["parent"] =
-            json!(format!("{}s/{}", kind.as_str().unwrap_or_default(), id.as_str().unwrap_or_default()));
+    if let Some(parent) = &project.parent {
+        wire["parent"] = json!(parent);
     }
     wire["name"] = json!(format!("projects/{}", project.shown_number()));
     wire

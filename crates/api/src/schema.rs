@@ -14,6 +14,7 @@ static SCHEMAS: LazyLock<BTreeMap<Api, Value>> = LazyLock::new(|| {
     let text = |api| match api {
         Api::Compute => include_str!("../google/compute.v1.schema.json"),
         Api::ResourceManagerV1 => include_str!("../google/cloudresourcemanager.v1.schema.json"),
+        Api::ResourceManagerV2 => include_str!("../google/cloudresourcemanager.v2.schema.json"),
         Api::ResourceManagerV3 => include_str!("../google/cloudresourcemanager.v3.schema.json"),
         Api::ServiceUsage => include_str!("../google/serviceusage.v1.schema.json"),
         Api::Redis => include_str!("../google/redis.v1.schema.json"),
@@ -25,9 +26,15 @@ static SCHEMAS: LazyLock<BTreeMap<Api, Value>> = LazyLock::new(|| {
 });
 
 /// Fields that Google's server reads and the discovery document does not have: API, message, field, schema of the value.
-/// Source: the google provider for Terraform, version 7, sends it with every routing mode (`resourceComputeNetworkEncoder`).
-static UNDOCUMENTED: LazyLock<[(Api, &str, &str, Value); 1]> = LazyLock::new(|| {
-    [(Api::Compute, "NetworkRoutingConfig", "deleteBgpAlwaysCompareMed", json!({ "type": "boolean" }))]
+/// Source: the google provider for Terraform, version 7, sends the first with every routing mode
+/// (`resourceComputeNetworkEncoder`), and the others with every rule and association of a hierarchical firewall policy.
+static UNDOCUMENTED: LazyLock<[(Api, &str, &str, Value); 3]> = LazyLock::new(|| {
+    let text = || json!({ "type": "string" });
+    [
+        (Api::Compute, "NetworkRoutingConfig", "deleteBgpAlwaysCompareMed", json!({ "type": "boolean" })),
+        (Api::Compute, "FirewallPolicyRule", "firewallPolicy", text()),
+        (Api::Compute, "FirewallPolicyAssociation", "firewallPolicy", text()),
+    ]
 });
 
 /// The deepest that a body may be nested.

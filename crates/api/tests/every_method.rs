@@ -49,6 +49,7 @@ impl Walk {
 fn every_method_is_answered_or_says_that_it_is_not() {
     let mut walk = Walk { cloud: Cloud::new(), answered: BTreeSet::new() };
     projects(&mut walk);
+    hierarchy(&mut walk);
     what_every_project_has(&mut walk);
     networks(&mut walk);
     firewall_policies(&mut walk);
@@ -114,6 +115,52 @@ fn projects(walk: &mut Walk) {
     walk.get(&format!("{services}?filter=state:ENABLED"));
     let two = "/serviceusage/v1/projects/project-2/services/compute.googleapis.com:enable";
     walk.post(two, json!({}));
+}
+
+fn hierarchy(walk: &mut Walk) {
+    let (v1, v3) = ("/cloudresourcemanager/v1", "/cloudresourcemanager/v3");
+    let org = walk.get(&format!("{v3}/organizations:search"))["organizations"][0]["name"].clone();
+    let org = org.as_str().expect("a name").to_owned();
+    walk.get(&format!("{v3}/{org}"));
+    walk.get(&format!("{v1}/{org}"));
+    walk.post(&format!("{v1}/organizations:search"), json!({}));
+    let made = walk.post(&format!("{v3}/folders"), json!({ "parent": org, "displayName": "prod" }));
+    let folder = made["response"]["name"].as_str().expect("a name").to_owned();
+    walk.get(&format!("{v3}/{folder}"));
+    walk.get(&format!("{v3}/folders?parent={org}"));
+    walk.get(&format!("{v3}/folders:search"));
+    walk.patch(&format!("{v3}/{folder}?updateMask=displayName"), json!({ "displayName": "live" }));
+    let v2 = "/cloudresourcemanager/v2";
+    let body = json!({ "displayName": "test" });
+    let made = walk.post(&format!("{v2}/folders?parent={org}"), body);
+    let test = made["response"]["name"].as_str().expect("a name").to_owned();
+    walk.get(&format!("{v2}/{test}"));
+    walk.get(&format!("{v2}/folders?parent={org}"));
+    walk.post(&format!("{v2}/folders:search"), json!({}));
+    walk.patch(&format!("{v2}/{test}?updateMask=displayName"), json!({ "displayName": "trial" }));
+    walk.delete(&format!("{v2}/{test}"));
+    walk.post(&format!("{v3}/projects/project-2:move"), json!({ "destinationParent": folder }));
+    walk.post(&format!("{v1}/projects/project-2:getAncestry"), json!({}));
+
+    let policies = "/compute/v1/locations/global/firewallPolicies";
+    let made = walk.post(&format!("{policies}?parentId={org}"), json!({ "shortName": "policy-1" }));
+    let policy = format!("{policies}/{}", made["targetId"].as_str().expect("an id"));
+    walk.get(&policy);
+    walk.get(&format!("{policies}?parentId={org}"));
+    a_policys_rules(walk, &policy);
+    walk.post(&format!("{policy}/move?parentId={folder}"), Value::Null);
+    walk.post(&format!("{policy}/addAssociation"), json!({ "name": "at", "attachmentTarget": folder }));
+    walk.get(&format!("{policy}/getAssociation?name=at"));
+    walk.get(&format!("{policies}/listAssociations?targetResource={folder}"));
+    walk.post(&format!("{policy}/removeAssociation?name=at"), Value::Null);
+    walk.delete(&policy);
+    let operations = "/compute/v1/locations/global/operations";
+    let all = walk.get(&format!("{operations}?parentId={org}"));
+    let one = all["items"][0]["name"].as_str().expect("a name").to_owned();
+    walk.get(&format!("{operations}/{one}?parentId={org}"));
+    walk.delete(&format!("{operations}/{one}?parentId={org}"));
+    walk.post(&format!("{v3}/projects/project-2:move"), json!({ "destinationParent": org }));
+    walk.delete(&format!("{v3}/{folder}"));
 }
 
 fn what_every_project_has(walk: &mut Walk) {
@@ -553,7 +600,19 @@ fn firewall_policies(walk: &mut Walk) {
 fn firewall_policy(walk: &mut Walk, policies: &str) {
     walk.post(policies, json!({ "name": "policy-1" }));
     let policy = format!("{policies}/policy-1");
-    walk.patch(&policy, json!({ "description": "all" }));
+    a_policys_rules(walk, &policy);
+    let at = json!({ "name": "at", "attachmentTarget": "global/networks/vpc-1" });
+    walk.post(&format!("{policy}/addAssociation"), at);
+    walk.get(&format!("{policy}/getAssociation?name=at"));
+    walk.get(&policy);
+    walk.get(policies);
+    walk.post(&format!("{policy}/removeAssociation?name=at"), Value::Null);
+    walk.delete(&policy);
+}
+
+/// What is the same of policies of every kind.
+fn a_policys_rules(walk: &mut Walk, policy: &str) {
+    walk.patch(policy, json!({ "description": "all" }));
     let rule = json!({
         "priority": 1,
         "action": "goto_next",
@@ -564,11 +623,6 @@ fn firewall_policy(walk: &mut Walk, policies: &str) {
     walk.post(&format!("{policy}/patchRule?priority=1"), json!({ "description": "ssh" }));
     walk.get(&format!("{policy}/getRule?priority=1"));
     walk.post(&format!("{policy}/removeRule?priority=1"), Value::Null);
-    let at = json!({ "name": "at", "attachmentTarget": "global/networks/vpc-1" });
-    walk.post(&format!("{policy}/addAssociation"), at);
-    walk.get(&format!("{policy}/getAssociation?name=at"));
-    walk.get(&policy);
-    walk.get(policies);
-    walk.post(&format!("{policy}/removeAssociation?name=at"), Value::Null);
-    walk.delete(&policy);
+    let name = policy.rsplit('/').next().expect("a name");
+    walk.post(&format!("{policy}/cloneRules?sourceFirewallPolicy={name}"), Value::Null);
 }

@@ -7,7 +7,7 @@
 use crate::fault::{self, Faults, Wrong};
 use crate::forwarding::{self, Forwarding};
 use crate::ipv6::{self, Ipv6Rules};
-use crate::rules::{Allow, Chain, ChainRule, INTERNET, Ruleset, Side};
+use crate::rules::{Allow, Chain, ChainRule, INTERNET, Next, Ruleset, Side};
 use crate::state::{Desired, Link, Lookup, Mac, Namespace, Neighbour, Route, RouteVia, State};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sha2::{Digest, Sha256};
@@ -560,41 +560,38 @@ impl<'r> Classes<'r> {
         self.acting.get(&nic).and_then(|acting| self.names.get(acting)).cloned().unwrap_or_default()
     }
 
-    /// All chains: one for each class; where a rule leaves it to the next level, one for each level of the class.
+    /// All chains: one for each class, and one for each of its levels where a rule leaves it to the next one.
     fn chains(self, far: Side, allow: Allow, ipv6: bool) -> impl Iterator<Item = (String, Arc<Chain>)> {
         let rules = self.rules;
         let classes: Vec<_> = self.names.iter().map(|(some, name)| (self.all(some), name.clone())).collect();
         classes.into_iter().flat_map(move |(acting, name)| {
-            let of =
-                |acting: &[usize]| acting.iter().map(|i| chain_rule(&rules[*i], ipv6)).collect::<Vec<_>>();
-            if acting.iter().all(|i| rules[*i].action != Action::GotoNext) {
-                return vec![(name, Arc::new(Chain { far, allow, ipv6, rules: of(&acting) }))];
-            }
-            let levels: Vec<&[usize]> = acting.chunk_by(|a, b| rules[*a].level == rules[*b].level).collect();
-            let name_of = |level: usize| if level == 0 { name.clone() } else { format!("{name}-{level}") };
-            let chain = |(level, acting): (usize, &&[usize])| {
-                let next = Some(name_of(level + 1)).filter(|_| level + 1 < levels.len());
-                let mut made = of(acting);
-                for (rule, i) in made.iter_mut().zip(acting.iter()) {
-                    rule.next = next.clone().filter(|_| rules[*i].action == Action::GotoNext);
+            let chain = |rules| Arc::new(Chain { far, allow, ipv6, rules });
+            let (mut own, mut made) = (Vec::new(), Vec::new());
+            for (level, acting) in acting.chunk_by(|a, b| rules[*a].level == rules[*b].level).enumerate() {
+                let of_level = acting.iter().map(|i| chain_rule(&rules[*i], ipv6)).collect::<Vec<_>>();
+                if acting.iter().all(|i| rules[*i].action != Action::GotoNext) {
+                    own.extend(of_level);
+                    continue;
                 }
-                made.extend(next.map(|next| otherwise(next, ipv6)));
-                (name_of(level), Arc::new(Chain { far, allow, ipv6, rules: made }))
-            };
-            levels.iter().enumerate().map(chain).collect()
+                let apart = format!("{name}-{level}");
+                own.push(ask(&apart, ipv6));
+                made.push((apart, chain(of_level)));
+            }
+            made.push((name, chain(own)));
+            made
         })
     }
 }
 
-/// What no rule of a level matches is for the next one.
-fn otherwise(next: String, ipv6: bool) -> ChainRule {
+/// Has the chain of a level asked about everything.
+fn ask(level: &str, ipv6: bool) -> ChainRule {
     let all = if ipv6 { IpNet::V6(Ipv6Net::default()) } else { IpNet::V4(Ipv4Net::default()) };
     ChainRule {
-        name: "otherwise".into(),
+        name: "level".into(),
         far: BTreeSet::from([all]),
         matches: vec![L4::all_of(Protocol::All)],
         allow: false,
-        next: Some(next),
+        next: Some(Next::Ask(level.to_owned())),
         log: false,
     }
 }
@@ -607,7 +604,7 @@ fn chain_rule(rule: &tombolo_fabric::Rule, ipv6: bool) -> ChainRule {
         far: far.copied().collect(),
         matches: rule.matches.clone(),
         allow: rule.action == Action::Allow,
-        next: None,
+        next: (rule.action == Action::GotoNext).then_some(Next::Leave),
         log: rule.log,
     }
 }

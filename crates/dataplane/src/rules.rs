@@ -79,7 +79,7 @@ pub struct Ruleset {
     /// Links whose packets are late.
     #[serde(default)]
     pub late: BTreeMap<String, Late>,
-    /// The chains by name, each ending with a rule for everything.
+    /// The chains by name, each ending with a rule for everything, but those of levels.
     pub chains: BTreeMap<String, Arc<Chain>>,
 }
 
@@ -126,13 +126,23 @@ pub struct ChainRule {
     pub matches: Vec<L4>,
     /// Through the gate, or dropped.
     pub allow: bool,
-    /// The chain that decides instead, where the rule leaves it to the next level. Then it neither counts nor logs.
+    /// What it does where it decides nothing. Then it neither counts nor logs.
     #[serde(default)]
-    pub next: Option<String>,
+    pub next: Option<Next>,
     /// Whether its hits are logged. As in Google's cloud, of TCP and UDP only (documentation of VPC firewall rules
     /// logging, "Specifications").
     #[serde(default)]
     pub log: bool,
+}
+
+/// What a rule does that decides nothing itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Next {
+    /// The chain of a level is asked; what that leaves is for the next rule. So levels are beside each other: the kernel
+    /// follows 16 chains at most from one into the next.
+    Ask(String),
+    /// The chain of a level has nothing more to say.
+    Leave,
 }
 
 impl Ruleset {
@@ -529,11 +539,14 @@ pub fn counted_by(counter: &str) -> Option<(Side, &str)> {
 fn chain_rule(chain: &Chain, rule: &ChainRule) -> Vec<table::Rule> {
     let family = if chain.ipv6 { Family::V6 } else { Family::V4 };
     let Some(far) = far_match(family, chain.far, &rule.far) else { return Vec::new() };
-    let verdict = match (rule.allow, chain.allow) {
-        _ if rule.next.is_some() => Verdict::Goto(rule.next.clone().unwrap_or_default()),
-        (false, _) => Verdict::Drop,
-        (true, Allow::ToIngressGate) => Verdict::Goto(if chain.ipv6 { GATE_IN_6 } else { GATE_IN }.into()),
-        (true, Allow::Deliver) => Verdict::Accept,
+    let verdict = match (&rule.next, rule.allow, chain.allow) {
+        (Some(Next::Ask(level)), ..) => Verdict::Jump(level.clone()),
+        (Some(Next::Leave), ..) => Verdict::Return,
+        (None, false, _) => Verdict::Drop,
+        (None, true, Allow::ToIngressGate) => {
+            Verdict::Goto(if chain.ipv6 { GATE_IN_6 } else { GATE_IN }.into())
+        }
+        (None, true, Allow::Deliver) => Verdict::Accept,
     };
     let name = counter(chain.far, &rule.name);
     let prefix = format!("{name} {}", if rule.allow { ALLOWED } else { DENIED });

@@ -189,6 +189,10 @@ pub enum Verdict {
     Queue(u16),
     /// Another chain decides.
     Goto(String),
+    /// Another chain is asked first; what it leaves is for the next rule.
+    Jump(String),
+    /// The chain leaves it to the one that asked it.
+    Return,
     /// The chain decides that a map has for its interface; where it has none, the next rule.
     ByLink(Way, String),
     /// Known connections pass, invalid packets are dropped, and so are those that belong to none (IPv6's neighbour
@@ -290,7 +294,7 @@ impl Chain {
     /// The chains that its rules lead to, but by a map.
     pub fn leads_to(&self) -> impl Iterator<Item = &String> {
         self.rules.iter().filter_map(|rule| match &rule.verdict {
-            Verdict::Goto(to) | Verdict::ByState(Some(to)) => Some(to),
+            Verdict::Goto(to) | Verdict::Jump(to) | Verdict::ByState(Some(to)) => Some(to),
             _ => None,
         })
     }
@@ -408,6 +412,8 @@ impl Display for Verdict {
             Verdict::Next => f.write_str("continue"),
             Verdict::Queue(number) => write!(f, "queue to {number}"),
             Verdict::Goto(chain) => write!(f, "goto {chain}"),
+            Verdict::Jump(chain) => write!(f, "jump {chain}"),
+            Verdict::Return => f.write_str("return"),
             Verdict::ByLink(way, map) => write!(f, "{way} vmap @{map}"),
             Verdict::Nat(Side::Source, map) => write!(f, "snat ip to ip saddr map @{map}"),
             Verdict::Nat(Side::Destination, map) => write!(f, "dnat ip to ip daddr map @{map}"),

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use tombolo_model::firewall::IMPLIED_PRIORITY;
 use tombolo_model::{
-    Action, Direction, Firewall, FirewallKey, FirewallPolicyKey, InstanceKey, L4, NatRanges, NetworkKey,
-    NextHop, PolicyRule, PortRange, Protocol, World, peering, range, redis, router,
+    Action, Direction, Firewall, FirewallKey, InstanceKey, L4, NatRanges, NetworkKey, NextHop, PolicyRule,
+    PortRange, Protocol, World, hierarchical_policy, peering, range, redis, router,
 };
 
 /// The network that the World means.
@@ -237,10 +237,12 @@ fn forwarder(network: &Network, wanted: impl Fn(&Nic) -> bool) -> Via {
     found.map_or(Via::Blackhole, |nic| Via::Nic(nic.address))
 }
 
+/// The level of the organization's policy; after it come those of its folders, from the top down, which are ten at most.
+const HIERARCHICAL: u8 = 0;
 /// The level of a network's own rules; its global policy and after that the regional one are before or after.
-const CLASSIC: u8 = 3;
+const CLASSIC: u8 = 23;
 /// The level of the rules that nobody made.
-const IMPLIED: u8 = 9;
+const IMPLIED: u8 = 29;
 
 /// Rules, tags resolved, in the order in which they win.
 fn add_rules(world: &World, members: &Members<'_>, networks: &mut BTreeMap<NetworkKey, Network>) {
@@ -258,8 +260,10 @@ fn add_rules(world: &World, members: &Members<'_>, networks: &mut BTreeMap<Netwo
             let first = world.networks.get(at).is_some_and(|network| network.policy_first);
             let global = if first { CLASSIC - 2 } else { CLASSIC + 1 };
             let level = global + u8::from(key.region.is_some());
+            let region = key.region.as_ref().map_or_else(String::new, |region| format!("{region}/"));
             for (priority, rule) in policy.rules.iter().filter(|(_, rule)| !rule.disabled) {
-                let mut compiled = resolve_policy(members, at, (key, *priority, level), rule);
+                let name = format!("{region}{}/{priority}", key.name);
+                let mut compiled = resolve_policy(members, at, (name, *priority, level), rule);
                 if let Some(region) = &key.region {
                     let here = network.nics.values().filter(|nic| nic.region == *region);
                     let acts = here.map(|nic| nic.address).filter(|nic| compiled.targets.contains(*nic));
@@ -272,6 +276,7 @@ fn add_rules(world: &World, members: &Members<'_>, networks: &mut BTreeMap<Netwo
             }
         }
     }
+    add_hierarchical(world, members, networks);
     for network in networks.values_mut() {
         if network.google_managed {
             (network.egress, network.ingress) = managed_rules(&network.services);
@@ -280,6 +285,24 @@ fn add_rules(world: &World, members: &Members<'_>, networks: &mut BTreeMap<Netwo
         network.ingress.sort_by(|a, b| order(a).cmp(&order(b)));
         network.egress.push(implied("default-allow-egress", Action::Allow));
         network.ingress.push(implied("default-deny-ingress", Action::Deny));
+    }
+}
+
+/// The rules of the organization's policy and its folders' ones, in the networks of the projects beneath.
+fn add_hierarchical(world: &World, members: &Members<'_>, networks: &mut BTreeMap<NetworkKey, Network>) {
+    for (key, network) in networks.iter_mut() {
+        let policies = hierarchical_policy::all_of_project(world, &key.project);
+        for ((node, _, policy), level) in policies.iter().zip(HIERARCHICAL..) {
+            let acting = policy.rules.iter().filter(|(_, rule)| !rule.disabled);
+            for (priority, rule) in acting.filter(|(_, rule)| hierarchical_policy::acts_in(rule, key)) {
+                let name = format!("{node}/{}/{priority}", policy.short_name);
+                let compiled = resolve_policy(members, key, (name, *priority, level), rule);
+                match rule.direction {
+                    Direction::Ingress => network.ingress.push(compiled),
+                    Direction::Egress => network.egress.push(compiled),
+                }
+            }
+        }
     }
 }
 
@@ -369,11 +392,12 @@ fn resolve(members: &Members<'_>, key: &FirewallKey, firewall: &Firewall) -> Rul
     }
 }
 
-/// A rule of a firewall policy, which is known by the policy and its priority.
+/// A rule of a firewall policy, which is known by the policy and its priority: `POLICY/10`, `us-central1/POLICY/10`, or
+/// `folders/N/POLICY/10` where a hierarchical one acts at that folder.
 fn resolve_policy(
     members: &Members<'_>,
     network: &NetworkKey,
-    (policy, priority, level): (&FirewallPolicyKey, u32, u8),
+    (name, priority, level): (String, u32, u8),
     rule: &PolicyRule,
 ) -> Rule {
     let accounts = &rule.target_service_accounts;
@@ -381,9 +405,8 @@ fn resolve_policy(
         true => Targets::All,
         false => members.targets(network, &BTreeSet::new(), accounts),
     };
-    let region = policy.region.as_ref().map_or_else(String::new, |region| format!("{region}/"));
     Rule {
-        name: format!("{region}{}/{priority}", policy.name),
+        name,
         implied: false,
         level,
         priority,

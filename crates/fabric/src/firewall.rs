@@ -4,8 +4,8 @@
 //! through. At each the first rule in order (level, priority, deny before allow, name; the implied rule last) that acts
 //! at the interface and matches the packet decides, unless it leaves that to the next level.
 //!
-//! The levels are the network's own rules and its firewall policy, in the order that the network says, and the implied
-//! rules. Source: Google's documentation of Cloud NGFW, "Policy and rule evaluation order".
+//! The levels are the organization's hierarchical firewall policy, those of the folders down to the network's project, the
+//! network's own rules and its firewall policies, in the order that the network says, and the implied rules. Source: Google's documentation of Cloud NGFW, "Policy and rule evaluation order".
 
 use ipnet::IpNet;
 use std::collections::BTreeSet;

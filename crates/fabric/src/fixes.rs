@@ -14,9 +14,9 @@ use std::sync::Arc;
 use tombolo_model::{
     Action, Change, ConnectMode, Direction, Endpoint, Exchange, FirewallKey, FirewallSpec, Forward,
     ForwardSpec, ForwardingRule, ForwardingRuleKey, ForwardingRuleSpec, InstanceKey, InstanceSpec, L4,
-    NatRanges, NatSources, NatSpec, NetworkKey, NicSpec, PeeringSpec, PeeringState, PolicyRule, PortRange,
-    Protocol, Purpose, RedisKey, RedisSpec, RouterKey, RouterSpec, StackType, Subnetwork, SubnetworkKey,
-    Timestamp, World, firewall_policy, redis,
+    NatRanges, NatSources, NatSpec, NetworkKey, NicSpec, Node, PeeringSpec, PeeringState, PolicyKey,
+    PolicyRule, PortRange, Protocol, Purpose, RedisKey, RedisSpec, RouterKey, RouterSpec, StackType,
+    Subnetwork, SubnetworkKey, Timestamp, World, firewall_policy, hierarchical_policy, redis,
 };
 
 /// A way to make a flow reachable.
@@ -104,7 +104,7 @@ fn open_gates(world: &World, flow: &Flow, first: Vec<Change>, now: Timestamp) ->
         fixed = fixed.apply(&rule, now).ok()?;
         changes.push(rule);
     }
-    let rules: Vec<String> = changes.iter().filter_map(rule_title).collect();
+    let rules: Vec<String> = changes.iter().filter_map(|change| rule_title(world, change)).collect();
     let title = format!("allow {flow}: {}", rules.join(" and "));
     Some(Fix { title, cost: count(&changes), possible: true, changes, opens: vec![flow.clone()] })
 }
@@ -202,7 +202,7 @@ fn nat(world: &World, fabric: &Fabric, found: &Trace, now: Timestamp) -> Option<
 }
 
 /// `ingress rule in vpc-1, 10.1.0.0/16`
-fn rule_title(change: &Change) -> Option<String> {
+fn rule_title(world: &World, change: &Change) -> Option<String> {
     let (direction, place, ranges, priority) = match change {
         Change::FirewallInsert(rule) => {
             let ranges = match rule.direction {
@@ -213,7 +213,7 @@ fn rule_title(change: &Change) -> Option<String> {
             (rule.direction, rule.network.name.clone(), ranges, priority)
         }
         Change::PolicyRuleSet { policy, priority, rule, .. } => {
-            (rule.direction, format!("policy {}", policy.name), &rule.ranges, Some(*priority))
+            (rule.direction, format!("policy {}", policy_title(world, policy)), &rule.ranges, Some(*priority))
         }
         _ => return None,
     };
@@ -221,6 +221,16 @@ fn rule_title(change: &Change) -> Option<String> {
     let ranges: Vec<_> = ranges.iter().map(ToString::to_string).collect();
     let priority = priority.map_or_else(String::new, |priority| format!(", priority {priority}"));
     Some(format!("{way} rule in {place}, {}{priority}", ranges.join(",")))
+}
+
+/// What people call a policy; a hierarchical one's key is a number that follows from it.
+fn policy_title(world: &World, policy: &PolicyKey) -> String {
+    match policy {
+        PolicyKey::Network(key) => key.name.clone(),
+        PolicyKey::Hierarchical(key) => {
+            world.hierarchical_policies.get(key).map_or_else(|| key.name.clone(), |it| it.short_name.clone())
+        }
+    }
 }
 
 /// Which way the gate is passed at which the trace ends; `None` where it ends elsewhere.
@@ -242,12 +252,17 @@ fn policy_rule(world: &World, seen: &Trace) -> Option<Change> {
     let (step, direction) = (seen.steps.last()?, gate(seen)?);
     // A policy's rule goes by the policy, with its region if it has one, and its priority; no other rule has a slash in its name.
     let (policy, decided) = step.what.rsplit_once('/')?;
-    let (region, name) =
-        policy.rsplit_once('/').map_or((None, policy), |(region, name)| (Some(region), name));
+    let (place, name) = policy.rsplit_once('/').map_or((None, policy), |(place, name)| (Some(place), name));
     let decided: u32 = decided.parse().ok()?;
-    let mut acting = firewall_policy::all_of_network(world, &step.network);
-    let (key, policy) = acting.find(|(key, _)| key.name == name && key.region.as_deref() == region)?;
-    let priority = (0..decided).rev().find(|priority| !policy.rules.contains_key(priority))?;
+    let key = match place.and_then(|place| place.parse::<Node>().ok()) {
+        Some(node) => PolicyKey::from(hierarchical_policy::of_node(world, &node)?.0.clone()),
+        None => {
+            let mut acting = firewall_policy::all_of_network(world, &step.network);
+            acting.find(|(key, _)| key.name == name && key.region.as_deref() == place)?.0.clone().into()
+        }
+    };
+    let rules = firewall_policy::rules(world, &key).ok()?;
+    let priority = (0..decided).rev().find(|priority| !rules.contains_key(priority))?;
     let rule = PolicyRule {
         name: String::new(),
         description: String::new(),
@@ -256,10 +271,15 @@ fn policy_rule(world: &World, seen: &Trace) -> Option<Change> {
         matches: vec![exactly(&seen.flow)],
         ranges: [far(world, &seen.flow, direction)].into(),
         target_service_accounts: Default::default(),
+        target_networks: match key {
+            PolicyKey::Network(_) => Default::default(),
+            // Nobody else's networks are opened on the way.
+            PolicyKey::Hierarchical(_) => [step.network.clone()].into(),
+        },
         disabled: false,
         logging: false,
     };
-    Some(Change::PolicyRuleSet { policy: key.clone(), priority, rule, replace: false })
+    Some(Change::PolicyRuleSet { policy: key, priority, rule, replace: false })
 }
 
 /// The flow's protocol and port.

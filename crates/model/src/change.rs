@@ -2,10 +2,11 @@
 
 use crate::{
     AddressKey, AddressSpec, AliasSpec, ConnectionSpec, Details, Exchange, FirewallKey, FirewallPolicyKey,
-    FirewallSpec, ForwardingRuleKey, ForwardingRuleSpec, InstanceKey, InstanceSpec, ManagedZoneKey,
-    ManagedZoneSpec, NatSpec, NetworkKey, NetworkSpec, PeeringSpec, PolicyRule, RecordSet, RedisKey,
-    RedisSpec, RouteKey, RouteSpec, RouterKey, RouterSpec, ServiceAccount, ServiceAttachmentKey,
-    ServiceAttachmentSpec, SubnetworkKey, SubnetworkSpec, TargetInstanceKey, TargetInstanceSpec,
+    FirewallSpec, FolderKey, ForwardingRuleKey, ForwardingRuleSpec, HierarchicalPolicyKey, InstanceKey,
+    InstanceSpec, ManagedZoneKey, ManagedZoneSpec, NatSpec, NetworkKey, NetworkSpec, Node, PeeringSpec,
+    PolicyKey, PolicyRule, RecordSet, RedisKey, RedisSpec, RouteKey, RouteSpec, RouterKey, RouterSpec,
+    ServiceAccount, ServiceAttachmentKey, ServiceAttachmentSpec, SubnetworkKey, SubnetworkSpec,
+    TargetInstanceKey, TargetInstanceSpec,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,29 @@ use std::net::Ipv4Addr;
 pub enum Change {
     /// Create a project.
     ProjectCreate(String),
+    /// Put a project in the organization or a folder.
+    ProjectMove {
+        /// The project's id.
+        project: String,
+        /// What it is in from now on.
+        parent: Node,
+    },
+    /// Create a folder.
+    FolderCreate {
+        /// What it is in.
+        parent: Node,
+        /// What people call it.
+        display_name: String,
+    },
+    /// Give a folder another display name.
+    FolderRename {
+        /// The folder.
+        folder: FolderKey,
+        /// What people call it from now on.
+        display_name: String,
+    },
+    /// Delete a folder in which there is nothing.
+    FolderDelete(FolderKey),
     /// Enable a service in a project.
     ServiceEnable {
         /// The project's id.
@@ -150,11 +174,36 @@ pub enum Change {
     /// Create a firewall policy without rules.
     FirewallPolicyInsert(FirewallPolicyKey),
     /// Delete a firewall policy.
-    FirewallPolicyDelete(FirewallPolicyKey),
+    FirewallPolicyDelete(PolicyKey),
+    /// Create a hierarchical firewall policy without rules.
+    HierarchicalPolicyInsert {
+        /// The node that it is kept in.
+        parent: Node,
+        /// What people call it.
+        short_name: String,
+    },
+    /// Keep a hierarchical firewall policy in another node.
+    HierarchicalPolicyMove {
+        /// The policy.
+        policy: HierarchicalPolicyKey,
+        /// The node that it is kept in from now on.
+        parent: Node,
+    },
+    /// Have a hierarchical firewall policy act at the organization or a folder.
+    HierarchicalPolicyAssociate {
+        /// The policy.
+        policy: HierarchicalPolicyKey,
+        /// The association's name.
+        name: String,
+        /// The organization or the folder.
+        node: Node,
+        /// Whether a policy that acts there goes.
+        replace: bool,
+    },
     /// Add a rule to a firewall policy, or replace one.
     PolicyRuleSet {
         /// The policy.
-        policy: FirewallPolicyKey,
+        policy: PolicyKey,
         /// The rule's priority, which no other rule of the policy has.
         priority: u32,
         /// The rule.
@@ -165,7 +214,7 @@ pub enum Change {
     /// Take a rule out of a firewall policy.
     PolicyRuleRemove {
         /// The policy.
-        policy: FirewallPolicyKey,
+        policy: PolicyKey,
         /// The rule's priority.
         priority: u32,
     },
@@ -180,10 +229,10 @@ pub enum Change {
         /// Whether a policy that acts there goes.
         replace: bool,
     },
-    /// End a firewall policy's acting in a network.
+    /// End a firewall policy's acting in a network, or at a node.
     PolicyDissociate {
         /// The policy.
-        policy: FirewallPolicyKey,
+        policy: PolicyKey,
         /// The association's name.
         name: String,
     },
@@ -334,6 +383,7 @@ impl Change {
         matches!(
             self,
             Self::ProjectDelete(_)
+                | Self::FolderDelete(_)
                 | Self::NetworkDelete(_)
                 | Self::SubnetworkDelete(_)
                 | Self::AddressDelete(_)
@@ -356,6 +406,12 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ProjectCreate(id) => write!(f, "create project {id}"),
+            Self::ProjectMove { project, parent } => write!(f, "move project {project} to {parent}"),
+            Self::FolderCreate { parent, display_name } => {
+                write!(f, "create folder {display_name} in {parent}")
+            }
+            Self::FolderRename { folder, display_name } => write!(f, "rename {folder} to {display_name}"),
+            Self::FolderDelete(k) => write!(f, "delete {k}"),
             Self::ServiceEnable { project, service } => write!(f, "enable {service} in {project}"),
             Self::ServiceDisable { project, service } => write!(f, "disable {service} in {project}"),
             Self::HostEnable(id) => write!(f, "make {id} a Shared VPC host"),
@@ -404,18 +460,27 @@ impl fmt::Display for Change {
             Self::FirewallUpdate(s) => write!(f, "update firewall rule {}", s.key.name),
             Self::FirewallDelete(k) => write!(f, "delete firewall rule {}", k.name),
             Self::FirewallPolicyInsert(k) => write!(f, "create firewall policy {}", k.name),
-            Self::FirewallPolicyDelete(k) => write!(f, "delete firewall policy {}", k.name),
+            Self::FirewallPolicyDelete(k) => write!(f, "delete firewall policy {}", k.name()),
+            Self::HierarchicalPolicyInsert { parent, short_name } => {
+                write!(f, "create firewall policy {short_name} in {parent}")
+            }
+            Self::HierarchicalPolicyMove { policy, parent } => {
+                write!(f, "move firewall policy {} to {parent}", policy.name)
+            }
+            Self::HierarchicalPolicyAssociate { policy, node, .. } => {
+                write!(f, "associate firewall policy {} with {node}", policy.name)
+            }
             Self::PolicyRuleSet { policy, priority, .. } => {
-                write!(f, "set rule {priority} of firewall policy {}", policy.name)
+                write!(f, "set rule {priority} of firewall policy {}", policy.name())
             }
             Self::PolicyRuleRemove { policy, priority } => {
-                write!(f, "remove rule {priority} of firewall policy {}", policy.name)
+                write!(f, "remove rule {priority} of firewall policy {}", policy.name())
             }
             Self::PolicyAssociate { policy, network, .. } => {
                 write!(f, "associate firewall policy {} with {}", policy.name, network.name)
             }
             Self::PolicyDissociate { policy, name } => {
-                write!(f, "remove association {name} of firewall policy {}", policy.name)
+                write!(f, "remove association {name} of firewall policy {}", policy.name())
             }
             Self::NetworkSetPolicyFirst { network, .. } => {
                 write!(f, "set the firewall policy order of {}", network.name)

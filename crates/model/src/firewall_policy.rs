@@ -7,7 +7,8 @@
 
 use crate::firewall::{Action, Direction, L4};
 use crate::{
-    FirewallPolicyKey, NetworkKey, Refusal, Timestamp, World, firewall, key, network, project, region,
+    FirewallPolicyKey, NetworkKey, PolicyKey, Refusal, Timestamp, World, firewall, hierarchical_policy, key,
+    network, project, region,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,9 @@ pub struct PolicyRule {
     pub ranges: BTreeSet<IpNet>,
     /// The instances that it acts at, by service account; all of the networks when none is said.
     pub target_service_accounts: BTreeSet<String>,
+    /// The networks that it acts in, of a hierarchical policy; all that the policy acts in when none is said.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub target_networks: BTreeSet<NetworkKey>,
     /// A disabled rule does nothing.
     pub disabled: bool,
     /// Whether its hits are logged.
@@ -82,12 +86,12 @@ pub(crate) fn delete(world: &mut World, key: &FirewallPolicyKey) -> Result<(), R
 /// Adds a rule where there is none, or replaces the one that there is.
 pub(crate) fn set_rule(
     world: &mut World,
-    key: &FirewallPolicyKey,
+    key: &PolicyKey,
     priority: u32,
     rule: &PolicyRule,
     replace: bool,
 ) -> Result<(), Refusal> {
-    let known = get(world, key)?.rules.contains_key(&priority);
+    let known = rules(world, key)?.contains_key(&priority);
     if replace && !known {
         return Err(no_rule(priority));
     }
@@ -100,15 +104,36 @@ pub(crate) fn set_rule(
         return Err(Refusal::invalid("priority", priority, expected));
     }
     check(rule)?;
-    edit(world, key, |policy| drop(policy.rules.insert(priority, rule.clone())));
+    if let (PolicyKey::Network(_), Some(network)) = (key, rule.target_networks.first()) {
+        let expected = "Only rules of hierarchical firewall policies have target resources.";
+        return Err(Refusal::invalid("targetResources", network, expected));
+    }
+    edit_rules(world, key, |rules| drop(rules.insert(priority, rule.clone())));
     Ok(())
 }
 
 /// Takes a rule out.
-pub(crate) fn remove_rule(world: &mut World, key: &FirewallPolicyKey, priority: u32) -> Result<(), Refusal> {
-    get(world, key)?.rules.get(&priority).ok_or_else(|| no_rule(priority))?;
-    edit(world, key, |policy| drop(policy.rules.remove(&priority)));
+pub(crate) fn remove_rule(world: &mut World, key: &PolicyKey, priority: u32) -> Result<(), Refusal> {
+    rules(world, key)?.get(&priority).ok_or_else(|| no_rule(priority))?;
+    edit_rules(world, key, |rules| drop(rules.remove(&priority)));
     Ok(())
+}
+
+/// The rules of a policy of either kind.
+pub fn rules<'w>(world: &'w World, key: &PolicyKey) -> Result<&'w BTreeMap<u32, PolicyRule>, Refusal> {
+    match key {
+        PolicyKey::Network(key) => get(world, key).map(|policy| &policy.rules),
+        PolicyKey::Hierarchical(key) => hierarchical_policy::get(world, key).map(|policy| &policy.rules),
+    }
+}
+
+fn edit_rules(world: &mut World, key: &PolicyKey, how: impl FnOnce(&mut BTreeMap<u32, PolicyRule>)) {
+    match key {
+        PolicyKey::Network(key) => edit(world, key, |policy| how(&mut policy.rules)),
+        PolicyKey::Hierarchical(key) => {
+            hierarchical_policy::edit(world, key, |policy| how(&mut policy.rules));
+        }
+    }
 }
 
 /// Has a policy act in a network. With `replace` it takes the place of the one that does.
@@ -141,10 +166,18 @@ pub(crate) fn associate(
 }
 
 /// Ends an association.
-pub(crate) fn dissociate(world: &mut World, key: &FirewallPolicyKey, name: &str) -> Result<(), Refusal> {
+pub(crate) fn dissociate(world: &mut World, key: &PolicyKey, name: &str) -> Result<(), Refusal> {
     let missing = || Refusal::not_found(format!("{key}/associations/{name}"));
-    get(world, key)?.associations.get(name).ok_or_else(missing)?;
-    edit(world, key, |policy| drop(policy.associations.remove(name)));
+    match key {
+        PolicyKey::Network(key) => {
+            get(world, key)?.associations.get(name).ok_or_else(missing)?;
+            edit(world, key, |policy| drop(policy.associations.remove(name)));
+        }
+        PolicyKey::Hierarchical(key) => {
+            hierarchical_policy::get(world, key)?.associations.get(name).ok_or_else(missing)?;
+            hierarchical_policy::edit(world, key, |policy| drop(policy.associations.remove(name)));
+        }
+    }
     Ok(())
 }
 

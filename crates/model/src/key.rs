@@ -151,6 +151,14 @@ scoped_key!(
     FirewallPolicyKey "firewallPolicies"
 );
 key!(
+    /// A hierarchical firewall policy, which is named by its number.
+    HierarchicalPolicyKey { name } "locations/global/firewallPolicies/{name}"
+);
+key!(
+    /// A folder, which is named by its number.
+    FolderKey { name } "folders/{name}"
+);
+key!(
     /// A route, global.
     RouteKey { project, name } "projects/{project}/global/routes/{name}"
 );
@@ -178,6 +186,47 @@ key!(
     /// A Memorystore for Redis instance, regional.
     RedisKey { project, region, name } "projects/{project}/locations/{region}/instances/{name}"
 );
+
+/// A firewall policy of either kind, as those of its rules' changes name it that are the same of both.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PolicyKey {
+    /// A network firewall policy.
+    Network(FirewallPolicyKey),
+    /// A hierarchical one.
+    Hierarchical(HierarchicalPolicyKey),
+}
+
+impl PolicyKey {
+    /// The policy's name: its number if it is a hierarchical one.
+    pub fn name(&self) -> &str {
+        match self {
+            PolicyKey::Network(key) => &key.name,
+            PolicyKey::Hierarchical(key) => &key.name,
+        }
+    }
+}
+
+impl fmt::Display for PolicyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PolicyKey::Network(key) => key.fmt(f),
+            PolicyKey::Hierarchical(key) => key.fmt(f),
+        }
+    }
+}
+
+impl From<FirewallPolicyKey> for PolicyKey {
+    fn from(key: FirewallPolicyKey) -> PolicyKey {
+        PolicyKey::Network(key)
+    }
+}
+
+impl From<HierarchicalPolicyKey> for PolicyKey {
+    fn from(key: HierarchicalPolicyKey) -> PolicyKey {
+        PolicyKey::Hierarchical(key)
+    }
+}
 
 /// Matches `text` against a path pattern segment by segment and returns what stood at the placeholders.
 fn parse_path(pattern: &str, text: &str) -> Option<Vec<String>> {

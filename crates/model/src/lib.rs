@@ -18,7 +18,9 @@ pub mod details;
 pub mod firewall;
 pub mod firewall_policy;
 pub mod flow_log;
+pub mod folder;
 pub mod forwarding_rule;
+pub mod hierarchical_policy;
 pub mod instance;
 pub mod ipv6;
 pub mod key;
@@ -46,14 +48,17 @@ pub use connection::{Connection, ConnectionSpec};
 pub use details::Details;
 pub use firewall::{Action, Direction, Firewall, FirewallSpec, L4, LogMetadata, PortRange, Protocol};
 pub use firewall_policy::{FirewallPolicy, PolicyRule};
+pub use folder::{Folder, Node};
 pub use forwarding_rule::{
     ConnectionStatus, Endpoint, Forward, ForwardSpec, ForwardingRule, ForwardingRuleSpec,
 };
+pub use hierarchical_policy::HierarchicalPolicy;
 pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec, ServiceAccount};
 pub use ipv6::StackType;
 pub use key::{
-    AddressKey, FirewallKey, FirewallPolicyKey, ForwardingRuleKey, InstanceKey, ManagedZoneKey, NetworkKey,
-    RedisKey, RouteKey, RouterKey, ServiceAttachmentKey, SubnetworkKey, TargetInstanceKey,
+    AddressKey, FirewallKey, FirewallPolicyKey, FolderKey, ForwardingRuleKey, HierarchicalPolicyKey,
+    InstanceKey, ManagedZoneKey, NetworkKey, PolicyKey, RedisKey, RouteKey, RouterKey, ServiceAttachmentKey,
+    SubnetworkKey, TargetInstanceKey,
 };
 pub use managed_zone::{ManagedZone, ManagedZoneSpec, RecordChange, RecordSet};
 pub use network::{Network, NetworkSpec};

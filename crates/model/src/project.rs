@@ -1,5 +1,6 @@
 //! Projects and the services enabled in them.
 
+use crate::folder::{self, Node};
 use crate::{NetworkKey, Refusal, SubnetworkKey, Timestamp, World, key, network};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc};
@@ -44,6 +45,9 @@ pub struct Project {
     /// The host project that it is a service project of.
     #[serde(default)]
     pub host: Option<String>,
+    /// The organization or folder that it is in.
+    #[serde(default)]
+    pub parent: Option<Node>,
 }
 
 impl Project {
@@ -70,9 +74,16 @@ pub(crate) fn create(world: &mut World, id: &str, now: Timestamp) -> Result<(), 
         services: BTreeSet::new(),
         shared: false,
         host: None,
+        parent: None,
     };
     world.projects.insert(id.to_owned(), Arc::new(project));
     Ok(())
+}
+
+/// Puts a project in the organization or a folder.
+pub(crate) fn move_to(world: &mut World, id: &str, parent: &Node) -> Result<(), Refusal> {
+    folder::require(world, parent)?;
+    edit(world, id, |project| project.parent = Some(parent.clone()))
 }
 
 /// Enables a service. Enabling compute for the first time creates the network `default`, as Google does.

@@ -38,11 +38,13 @@ impl World {
         // Without `..`: a field that is added must be kept too.
         let World {
             projects,
+            folders,
             networks,
             subnetworks,
             instances,
             firewalls,
             firewall_policies,
+            hierarchical_policies,
             routes,
             routers,
             target_instances,
@@ -60,11 +62,13 @@ impl World {
         } = self;
         let mut rows = Vec::new();
         differ("projects", &before.projects, projects, &mut rows)?;
+        differ("folders", &before.folders, folders, &mut rows)?;
         differ("networks", &before.networks, networks, &mut rows)?;
         differ("subnetworks", &before.subnetworks, subnetworks, &mut rows)?;
         differ("instances", &before.instances, instances, &mut rows)?;
         differ("firewalls", &before.firewalls, firewalls, &mut rows)?;
         differ("firewallPolicies", &before.firewall_policies, firewall_policies, &mut rows)?;
+        differ("hierarchicalPolicies", &before.hierarchical_policies, hierarchical_policies, &mut rows)?;
         differ("routes", &before.routes, routes, &mut rows)?;
         differ("routers", &before.routers, routers, &mut rows)?;
         differ("targetInstances", &before.target_instances, target_instances, &mut rows)?;
@@ -151,7 +155,7 @@ fn differ<K: Ord + Clone + ToString, V: PartialEq + Clone + Serialize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AddressKey, AddressSpec, Change, Reserve, Seed, Timestamp};
+    use crate::{AddressKey, AddressSpec, Change, Node, Reserve, Seed, Timestamp};
     use std::collections::BTreeMap;
 
     #[test]
@@ -169,6 +173,9 @@ mod tests {
                 key: AddressKey::regional("project-1", "us-central1", "a"),
                 reserve: Reserve::External { address: None },
             }),
+            Change::FolderCreate { parent: Node::Organization, display_name: "prod".into() },
+            Change::HierarchicalPolicyInsert { parent: Node::Organization, short_name: "policy-1".into() },
+            Change::ProjectMove { project: "project-1".into(), parent: Node::Organization },
         ] {
             let next = world.apply(&change, Timestamp(1)).expect("a good change");
             let changed = next.changed(&world).expect("rows");

@@ -2,12 +2,13 @@
 
 use crate::{
     Address, AddressKey, Change, Connection, Details, Firewall, FirewallKey, FirewallPolicy,
-    FirewallPolicyKey, ForwardingRule, ForwardingRuleKey, Instance, InstanceKey, ManagedZone, ManagedZoneKey,
-    Network, NetworkKey, PeeringState, Project, Redis, RedisKey, Refusal, Route, RouteKey, Router, RouterKey,
-    Seed, ServiceAttachment, ServiceAttachmentKey, Subnetwork, SubnetworkKey, TargetInstance,
-    TargetInstanceKey, Timestamp, address, connection, details, firewall, firewall_policy, forwarding_rule,
-    instance, ipv6, managed_zone, network, peering, project, redis, route, router, service_attachment,
-    subnetwork, target_instance,
+    FirewallPolicyKey, Folder, FolderKey, ForwardingRule, ForwardingRuleKey, HierarchicalPolicy,
+    HierarchicalPolicyKey, Instance, InstanceKey, ManagedZone, ManagedZoneKey, Network, NetworkKey,
+    PeeringState, PolicyKey, Project, Redis, RedisKey, Refusal, Route, RouteKey, Router, RouterKey, Seed,
+    ServiceAttachment, ServiceAttachmentKey, Subnetwork, SubnetworkKey, TargetInstance, TargetInstanceKey,
+    Timestamp, address, connection, details, firewall, firewall_policy, folder, forwarding_rule,
+    hierarchical_policy, instance, ipv6, managed_zone, network, peering, project, redis, route, router,
+    service_attachment, subnetwork, target_instance,
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ use std::sync::Arc;
 pub struct World {
     /// Projects by id.
     pub projects: OrdMap<String, Arc<Project>>,
+    /// Folders of the organization.
+    #[serde(default)]
+    pub folders: OrdMap<FolderKey, Arc<Folder>>,
     /// Networks, those of managed services (see [`Network::google_managed`]) among them.
     pub networks: OrdMap<NetworkKey, Arc<Network>>,
     /// Subnetworks, those of managed services among them.
@@ -31,6 +35,9 @@ pub struct World {
     /// Network firewall policies.
     #[serde(default)]
     pub firewall_policies: OrdMap<FirewallPolicyKey, Arc<FirewallPolicy>>,
+    /// Hierarchical firewall policies.
+    #[serde(default)]
+    pub hierarchical_policies: OrdMap<HierarchicalPolicyKey, Arc<HierarchicalPolicy>>,
     /// Default and static routes.
     pub routes: OrdMap<RouteKey, Arc<Route>>,
     /// Cloud Routers.
@@ -85,6 +92,10 @@ impl World {
     fn make(&mut self, change: &Change, now: Timestamp) -> Result<(), Refusal> {
         match change {
             Change::ProjectCreate(id) => project::create(self, id, now),
+            Change::ProjectMove { project, parent } => project::move_to(self, project, parent),
+            Change::FolderCreate { parent, display_name } => folder::create(self, parent, display_name, now),
+            Change::FolderRename { folder, display_name } => folder::rename(self, folder, display_name),
+            Change::FolderDelete(key) => folder::delete(self, key),
             Change::ServiceEnable { project, service } => project::enable(self, project, service, now),
             Change::ServiceDisable { project, service } => project::disable(self, project, service),
             Change::HostEnable(id) => project::enable_host(self, id),
@@ -128,7 +139,19 @@ impl World {
             Change::FirewallUpdate(spec) => firewall::update(self, spec),
             Change::FirewallDelete(key) => firewall::delete(self, key),
             Change::FirewallPolicyInsert(key) => firewall_policy::insert(self, key, now),
-            Change::FirewallPolicyDelete(key) => firewall_policy::delete(self, key),
+            Change::FirewallPolicyDelete(PolicyKey::Network(key)) => firewall_policy::delete(self, key),
+            Change::FirewallPolicyDelete(PolicyKey::Hierarchical(key)) => {
+                hierarchical_policy::delete(self, key)
+            }
+            Change::HierarchicalPolicyInsert { parent, short_name } => {
+                hierarchical_policy::insert(self, parent, short_name, now)
+            }
+            Change::HierarchicalPolicyMove { policy, parent } => {
+                hierarchical_policy::move_to(self, policy, parent)
+            }
+            Change::HierarchicalPolicyAssociate { policy, name, node, replace } => {
+                hierarchical_policy::associate(self, policy, name, node, *replace)
+            }
             Change::PolicyRuleSet { policy, priority, rule, replace } => {
                 firewall_policy::set_rule(self, policy, *priority, rule, *replace)
             }
@@ -211,6 +234,8 @@ impl World {
             .or_else(|| at(&self.instances, path, |instance| instance.id))
             .or_else(|| at(&self.firewalls, path, |firewall| firewall.id))
             .or_else(|| at(&self.firewall_policies, path, |policy| policy.id))
+            .or_else(|| at(&self.hierarchical_policies, path, |policy| policy.id))
+            .or_else(|| at(&self.folders, path, |folder| folder.id))
             .or_else(|| at(&self.routes, path, |route| route.id))
             .or_else(|| at(&self.routers, path, |router| router.id))
             .or_else(|| at(&self.target_instances, path, |target| target.id))

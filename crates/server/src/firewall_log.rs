@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use tombolo_agent::Hit;
 use tombolo_dataplane::rules::{Side, counted_by};
 use tombolo_model::{
-    Action, Direction, Firewall, FirewallKey, InstanceKey, L4, LogMetadata, NetworkKey, Protocol, World,
-    firewall::IMPLIED_PRIORITY,
+    Action, Direction, Firewall, FirewallKey, InstanceKey, L4, LogMetadata, NetworkKey, Node, Protocol,
+    World, firewall::IMPLIED_PRIORITY, folder, hierarchical_policy,
 };
 
 /// A hit with the names of what it is about.
@@ -78,7 +78,7 @@ impl<'a> Record<'a> {
         let mut payload = json!({
             "connection": connection(it),
             "disposition": self.disposition(),
-            "rule_details": self.rule_details(rule.map(|rule| &**rule), metadata),
+            "rule_details": self.rule_details(world, rule.map(|rule| &**rule), metadata),
         });
         if metadata {
             if let Some(instance) = &self.instance {
@@ -94,15 +94,18 @@ impl<'a> Record<'a> {
         Origin { log: "firewall", network: &self.network, end: own, at, number }.entry(world, payload)
     }
 
-    fn rule_details(&self, rule: Option<&Firewall>, metadata: bool) -> Value {
+    fn rule_details(&self, world: &World, rule: Option<&Firewall>, metadata: bool) -> Value {
         let mut details = json!({
             "reference": format!("network:{}/firewall:{}", self.network.name, self.rule),
             "action": if self.hit.allowed { "ALLOW" } else { "DENY" },
             "direction": self.direction_name(),
         });
-        // One of a policy: `POLICY/PRIORITY`, or `REGION/POLICY/PRIORITY`.
+        // One of a policy: `POLICY/PRIORITY`, `REGION/POLICY/PRIORITY` or `folders/N/POLICY/PRIORITY`.
         if let Some((policy, priority)) = self.rule.rsplit_once('/') {
-            details["reference"] = json!(format!("network:{}/firewallPolicy:{policy}", self.network.name));
+            details["reference"] = json!(match tier(world, &self.network, policy) {
+                Some((tier, id)) => format!("{tier}/firewallPolicy:{id}"),
+                None => format!("network:{}/firewallPolicy:{policy}", self.network.name),
+            });
             details["priority"] = json!(priority.parse::<u32>().unwrap_or_default());
         }
         let Some(rule) = rule else { return details };
@@ -122,6 +125,17 @@ impl<'a> Record<'a> {
         }
         details
     }
+}
+
+/// How many nodes are above the one at which a hierarchical policy acts, and the policy's number. `None` of another policy.
+/// Source: Google's documentation of firewall policy rules logging, "Firewall policy rule log format".
+fn tier(world: &World, network: &NetworkKey, policy: &str) -> Option<(usize, String)> {
+    let (node, name) = policy.rsplit_once('/')?;
+    let node: Node = node.parse().ok()?;
+    let above = folder::ancestry(world, Some(&node)).len().saturating_sub(1);
+    let acting = hierarchical_policy::all_of_project(world, &network.project);
+    let found = acting.iter().find(|(at, _, policy)| *at == node && policy.short_name == name);
+    Some((above, found.map_or_else(|| name.to_owned(), |(_, key, _)| key.name.clone())))
 }
 
 fn direction(far: Side) -> Direction {

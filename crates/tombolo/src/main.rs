@@ -61,6 +61,10 @@ enum Verb {
     Gcloud(clients::GcloudArgs),
     /// Projects of a lab that is up, in gcloud's grammar
     Projects(gcloud::Projects),
+    /// The organization of a lab that is up, in gcloud's grammar
+    Organizations(gcloud::Organizations),
+    /// Folders of a lab that is up, in gcloud's grammar
+    ResourceManager(gcloud::ResourceManager),
     /// Services of a project, in gcloud's grammar
     Services(gcloud::Services),
     /// Networks, instances, firewall rules and routes, in gcloud's grammar
@@ -138,6 +142,8 @@ fn main() -> ExitCode {
         Verb::Env(args) => clients::env(&args),
         Verb::Gcloud(args) => clients::gcloud(&args),
         Verb::Projects(noun) => gcloud::run(&noun, &name),
+        Verb::Organizations(noun) => gcloud::run(&noun, &name),
+        Verb::ResourceManager(noun) => gcloud::run(&noun, &name),
         Verb::Services(noun) => gcloud::run(&noun, &name),
         Verb::Compute(noun) => noun.run(&name),
         Verb::Redis(noun) => gcloud::run(&noun, &name),

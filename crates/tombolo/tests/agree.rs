@@ -29,13 +29,15 @@ fn they_agree_of_lazy_vms() {
 }
 
 /// Seeds of worlds that show a mutant which few worlds do. Should worlds come out otherwise, the search only takes longer.
-const SOON: [(&str, &str); 20] = [
+const SOON: [(&str, &str); 22] = [
     ("swapped-tie-break", "37"),
     ("off-by-one-port", "8"),
     ("wide-prefix", "7"),
     ("subnet-falls-through", "5"),
     ("strict-forwarder", "3"),
     ("goto-next-stays", "3"),
+    ("folders-first", "64"),
+    ("no-folders", "3"),
     ("ignored-route-tags", "10"),
     ("missing-tagged-routes", "10"),
     ("unequal-cost", "7"),

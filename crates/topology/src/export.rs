@@ -3,14 +3,15 @@
 //! What the file cannot say is not guessed at from a list that somebody would have to keep: the text is read again, and
 //! whatever the World that comes of it has otherwise is told.
 
+use crate::names::ORGANIZATION;
 use crate::{forwarding, parse};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
-    Action, Change, ConnectMode, Direction, Exchange, Firewall, FirewallPolicy, FirewallPolicyKey, Instance,
-    L4, LogMetadata, Network, NetworkKey, NextHop, Purpose, Route, RouteKey, StackType, Timestamp, World,
-    network::DEFAULT_MTU,
+    Action, Change, ConnectMode, Direction, Exchange, Firewall, FirewallPolicy, FirewallPolicyKey, Folder,
+    HierarchicalPolicy, Instance, L4, LogMetadata, Network, NetworkKey, NextHop, Node, PolicyRule, Purpose,
+    Route, RouteKey, StackType, Timestamp, World, folder::ancestry, network::DEFAULT_MTU,
 };
 
 /// A World as text.
@@ -79,6 +80,7 @@ fn file(world: &World) -> Value {
             put(&mut map, "defaultNetwork", true);
         }
         put(&mut map, "hostProject", json!(project.host));
+        put(&mut map, "parent", json!(project.parent.as_ref().map(|parent| place(world, parent))));
         Value::Object(map)
     });
     let redis = world.redis.iter().map(|(key, redis)| {
@@ -114,9 +116,12 @@ fn file(world: &World) -> Value {
     });
     let mut map = Map::new();
     put(&mut map, "projects", projects.collect::<Value>());
+    put(&mut map, "folders", folders(world));
     put(&mut map, "networks", networks.collect::<Value>());
     let policies = world.firewall_policies.iter().map(|(key, found)| policy(key, found));
     put(&mut map, "firewallPolicies", policies.collect::<Value>());
+    let policies = world.hierarchical_policies.values().map(|found| hierarchical_policy(world, found));
+    put(&mut map, "hierarchicalFirewallPolicies", policies.collect::<Value>());
     let instances = world.instances.iter().map(|(key, found)| instance(key, found));
     put(&mut map, "instances", instances.collect::<Value>());
     for (field, items) in forwarding::export(world) {
@@ -217,8 +222,52 @@ fn is_default(key: &RouteKey, network: &Network) -> bool {
     key.name == format!("default-route-{:016x}", network.id)
 }
 
-fn policy(key: &FirewallPolicyKey, found: &FirewallPolicy) -> Value {
-    let rules = found.rules.iter().map(|(priority, rule)| {
+/// Folders, each after the one that it is in.
+fn folders(world: &World) -> Value {
+    let mut all: Vec<_> = world.folders.iter().collect();
+    all.sort_by_cached_key(|(key, _)| {
+        let node = Node::Folder((*key).clone());
+        (ancestry(world, Some(&node)).len(), place(world, &node))
+    });
+    let one = |found: &Folder| {
+        let mut map = Map::new();
+        put(&mut map, "displayName", found.display_name.as_str());
+        let inner = found.parent != Node::Organization;
+        put(&mut map, "parent", json!(inner.then(|| place(world, &found.parent))));
+        Value::Object(map)
+    };
+    all.into_iter().map(|(_, found)| one(found)).collect()
+}
+
+/// The organization or a folder as the file names it.
+fn place(world: &World, node: &Node) -> String {
+    let above = ancestry(world, Some(node));
+    let names = above.iter().filter_map(|node| match node {
+        Node::Organization => None,
+        Node::Folder(key) => world.folders.get(key).map(|folder| folder.display_name.as_str()),
+    });
+    let way = names.collect::<Vec<_>>().join("/");
+    if way.is_empty() { ORGANIZATION.to_owned() } else { way }
+}
+
+fn hierarchical_policy(world: &World, found: &HierarchicalPolicy) -> Value {
+    let associations = found
+        .associations
+        .iter()
+        .map(|(name, node)| json!({ "name": name, "attachmentTarget": place(world, node) }));
+    let mut map = Map::new();
+    put(&mut map, "shortName", found.short_name.as_str());
+    if found.parent != Node::Organization {
+        put(&mut map, "parent", place(world, &found.parent));
+    }
+    put(&mut map, "rules", policy_rules(&found.rules));
+    put(&mut map, "associations", associations.collect::<Value>());
+    Value::Object(map)
+}
+
+/// The rules of a policy of either kind.
+fn policy_rules(rules: &BTreeMap<u32, PolicyRule>) -> Value {
+    let rules = rules.iter().map(|(priority, rule)| {
         let mut map = Map::new();
         put(&mut map, "priority", *priority);
         for (field, text) in [("ruleName", &rule.name), ("description", &rule.description)] {
@@ -241,11 +290,17 @@ fn policy(key: &FirewallPolicyKey, found: &FirewallPolicy) -> Value {
         );
         put(&mut map, "match", matched);
         put(&mut map, "targetServiceAccounts", json!(rule.target_service_accounts));
+        let targets = rule.target_networks.iter().map(|key| json!(format!("{}/{}", key.project, key.name)));
+        put(&mut map, "targetResources", targets.collect::<Value>());
         for (field, said) in [("disabled", rule.disabled), ("enableLogging", rule.logging)] {
             put(&mut map, field, said.then_some(true));
         }
         Value::Object(map)
     });
+    rules.collect()
+}
+
+fn policy(key: &FirewallPolicyKey, found: &FirewallPolicy) -> Value {
     let associations = found.associations.iter().map(|(name, network)| {
         json!({ "name": name, "attachmentTarget": format!("{}/{}", network.project, network.name) })
     });
@@ -253,7 +308,7 @@ fn policy(key: &FirewallPolicyKey, found: &FirewallPolicy) -> Value {
     put(&mut map, "name", key.name.as_str());
     put(&mut map, "region", key.region.clone());
     put(&mut map, "project", key.project.as_str());
-    put(&mut map, "rules", rules.collect::<Value>());
+    put(&mut map, "rules", policy_rules(&found.rules));
     put(&mut map, "associations", associations.collect::<Value>());
     Value::Object(map)
 }
@@ -394,6 +449,12 @@ fn normal(world: &World) -> BTreeMap<String, Value> {
             }
             _ => {}
         }
+        // A folder's number tells of the name that it had first.
+        if ["folders", "hierarchicalPolicies", "projects"].contains(&row.kind.as_str()) {
+            let named = |text: &str| text.parse::<Node>().ok().map(|node| place(world, &node));
+            name = named(&name).map_or(name, |place| format!("folders/{place}"));
+            by_place(&mut value, &named);
+        }
         strip(&mut value);
         if let Some(peerings) = value.get_mut("peerings").and_then(Value::as_array_mut) {
             peerings.sort_by_key(|peering| peering["peer"].to_string());
@@ -401,6 +462,20 @@ fn normal(world: &World) -> BTreeMap<String, Value> {
         rows.insert(name, value);
     }
     rows
+}
+
+/// Names folders as the file does.
+fn by_place(value: &mut Value, named: &dyn Fn(&str) -> Option<String>) {
+    match value {
+        Value::String(text) => {
+            if let Some(place) = named(text) {
+                *text = place;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| by_place(item, named)),
+        Value::Object(map) => map.values_mut().for_each(|value| by_place(value, named)),
+        _ => {}
+    }
 }
 
 /// Takes out what every World has its own values for.

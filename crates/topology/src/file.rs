@@ -19,10 +19,14 @@ form! {
     part File {
         /// The projects. Compute is enabled in each of them.
         "projects" projects: Required<Project>,
+        /// The folders of the organization, which projects may be in. One that is in another comes after that.
+        "folders" folders: Vec<Folder>,
         /// The VPC networks, with what belongs to them.
         "networks" networks: Vec<Network>,
         /// The network firewall policies, global and regional.
         "firewallPolicies" firewall_policies: Vec<FirewallPolicy>,
+        /// The firewall policies of the organization and its folders.
+        "hierarchicalFirewallPolicies" hierarchical_policies: Vec<HierarchicalPolicy>,
         /// The VM instances.
         "instances" instances: Vec<Instance>,
         /// Target instances: what forwarding rules call the instances that they lead to.
@@ -51,6 +55,19 @@ form! {
         /// The Shared VPC host project that it is a service project of: its instances may be in the host's
         /// subnetworks, and its Redis instances may be reached from the host's networks.
         "hostProject" host_project: Option<ProjectId>,
+        /// What it is in: `organization`, or a folder by its display name or those that lead to it (`prod/team-a`). In no
+        /// organization when left out.
+        "parent" parent: Option<Plain>,
+    }
+}
+
+form! {
+    /// A folder of the organization, which always exists.
+    resource Folder {
+        /// What people call it; no other folder beside it has the same.
+        "displayName" display_name: Plain,
+        /// The folder that it is in, as a project's `parent`; the organization when left out.
+        "parent" parent: Option<Plain>,
     }
 }
 
@@ -217,6 +234,30 @@ form! {
 }
 
 form! {
+    /// A hierarchical firewall policy: rules that act at the organization or folders, in all networks beneath.
+    resource HierarchicalPolicy {
+        /// What people call it, unique in the organization.
+        "shortName" short_name: Name,
+        /// The organization or folder that it is kept in, as a project's `parent`; the organization when left out.
+        "parent" parent: Option<Plain>,
+        /// Its rules. What none of them matches is left to what comes after the policy.
+        "rules" rules: Vec<PolicyRule>,
+        /// The organization and folders at which it acts; each has one such policy at most.
+        "associations" associations: Vec<NodeAssociation>,
+    }
+}
+
+form! {
+    /// That a firewall policy acts at the organization or a folder.
+    resource NodeAssociation {
+        /// The association's name, unique in its policy.
+        "name" name: Name,
+        /// The organization or the folder, as a project's `parent`.
+        "attachmentTarget" attachment_target: Plain,
+    }
+}
+
+form! {
     /// A rule of a firewall policy.
     part PolicyRule {
         /// 0 (first) to 2147483643 (last), unique in the policy.
@@ -233,6 +274,8 @@ form! {
         "match" matched: PolicyMatch,
         /// The instances that the rule acts at, by service account; all of the networks when left out.
         "targetServiceAccounts" target_service_accounts: Vec<Plain>,
+        /// Hierarchical policies: the networks that the rule acts in, by name, path or URL; all when left out.
+        "targetResources" target_resources: Vec<Plain>,
         /// Whether the rule does nothing.
         "disabled" disabled: Option<bool>,
         /// Whether connections that it decides about are logged: see `tombolo logs firewall`.

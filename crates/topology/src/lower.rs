@@ -1,5 +1,5 @@
 //! From the file as written to changes, in the order in which they can be made:
-//! projects, services, Shared VPCs, networks, subnetworks, instances, firewalls, firewall policies, routes, peerings, allocated ranges,
+//! folders, projects, services, Shared VPCs, networks, subnetworks, instances, firewalls, firewall policies, routes, peerings, allocated ranges,
 //! connections to Google's services, redis, forwarding rules.
 
 use crate::diagnostic::{Diagnostic, Source};
@@ -14,8 +14,9 @@ use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
     Action, AddressKey, AddressSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange, FirewallKey,
     FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, LogMetadata, NetworkKey, NetworkSpec,
-    NextHop, NicSpec, PeeringSpec, Purpose, RedisKey, RedisSpec, Reserve, RouteKey, RouteSpec,
-    ServiceAccount, StackType, SubnetworkKey, SubnetworkSpec, region::Region,
+    NextHop, NicSpec, PeeringSpec, PolicyKey, Purpose, RedisKey, RedisSpec, Reserve, RouteKey, RouteSpec,
+    ServiceAccount, StackType, SubnetworkKey, SubnetworkSpec, World, folder, hierarchical_policy,
+    region::Region,
 };
 
 /// The four rules of the network `default`, which must go before it can.
@@ -46,6 +47,7 @@ pub(crate) fn lower(file: &File, source: &Source, root: &Node) -> Result<Lowered
     if !lower.errors.is_empty() {
         return Err(lower.errors);
     }
+    lower.folders();
     lower.projects(&owners);
     lower.hosts();
     lower.networks(&owners);
@@ -53,6 +55,7 @@ pub(crate) fn lower(file: &File, source: &Source, root: &Node) -> Result<Lowered
     lower.instances(&owners);
     lower.firewalls(&owners);
     lower.policies(&owners);
+    lower.hierarchical_policies();
     lower.routes(&owners);
     lower.peerings(&owners);
     lower.connections(&owners);
@@ -98,11 +101,42 @@ impl<'f> Lower<'f> {
         self.changes.push(located);
     }
 
+    /// Folders, each after the one that it is in.
+    fn folders(&mut self) {
+        for (i, said) in self.file.folders.iter().enumerate() {
+            let path = format!("folders[{i}]");
+            if self.full() {
+                return;
+            }
+            let Some(parent) = self.parent(said.parent.as_ref(), &path) else { continue };
+            let display_name = said.display_name.0.clone();
+            let above = self.names.folders.iter().find(|(_, node)| **node == parent);
+            let way =
+                above.map_or_else(|| display_name.clone(), |(above, _)| format!("{above}/{display_name}"));
+            // The number that it will get: there is nothing yet.
+            let key = folder::key_of(&World::default(), &parent, &display_name);
+            self.names.folders.insert(way, folder::Node::Folder(key));
+            self.change(&path, Change::FolderCreate { parent, display_name });
+        }
+    }
+
+    /// What something is in: the organization when it does not say.
+    fn parent(&mut self, said: Option<&Plain>, path: &str) -> Option<folder::Node> {
+        let found = said.map_or(Ok(folder::Node::Organization), |said| self.names.node(&said.0));
+        self.noted(found, &format!("{path}.parent"))
+    }
+
     /// Projects, then their services and the end of their networks `default`.
     fn projects(&mut self, owners: &Owners) {
         let projects = &self.file.projects.0;
         for (i, project) in projects.iter().enumerate() {
             self.change(&format!("projects[{i}]"), Change::ProjectCreate(project.project_id.0.clone()));
+        }
+        for (i, project) in projects.iter().enumerate().filter(|(_, project)| project.parent.is_some()) {
+            let path = format!("projects[{i}]");
+            let Some(parent) = self.parent(project.parent.as_ref(), &path) else { continue };
+            let project = project.project_id.0.clone();
+            self.change(&format!("{path}.parent"), Change::ProjectMove { project, parent });
         }
         for (i, project) in projects.iter().enumerate() {
             self.services(project, &format!("projects[{i}]"), owners);
@@ -285,16 +319,7 @@ impl<'f> Lower<'f> {
             let region = said.region.as_ref().map(|region| region.0.clone());
             let policy = FirewallPolicyKey { region, ..FirewallPolicyKey::global(project, &said.name.0) };
             self.change(&path, Change::FirewallPolicyInsert(policy.clone()));
-            for (at, rule) in said.rules.iter().enumerate() {
-                let path = format!("{path}.rules[{at}]");
-                let rule_said = policy_rule(rule);
-                let Some(rule_said) = self.noted(rule_said, &format!("{path}.match")) else { continue };
-                let (policy, priority) = (policy.clone(), rule.priority.0);
-                self.change(
-                    &path,
-                    Change::PolicyRuleSet { policy, priority, rule: rule_said, replace: false },
-                );
-            }
+            self.policy_rules(&said.rules, &policy.clone().into(), Some(project), &path);
             for (at, association) in said.associations.iter().enumerate() {
                 let path = format!("{path}.associations[{at}]");
                 let found = self.names.network(&association.attachment_target.0, Some(project));
@@ -306,6 +331,45 @@ impl<'f> Lower<'f> {
         for (said, network, path) in self.each_network(owners) {
             if said.policy_order.is_some_and(|order| order.0 == PolicyOrder::Before) {
                 self.change(&path, Change::NetworkSetPolicyFirst { network, first: true });
+            }
+        }
+    }
+
+    /// The rules of a policy of either kind.
+    fn policy_rules(&mut self, rules: &[PolicyRule], policy: &PolicyKey, project: Option<&str>, path: &str) {
+        for (at, said) in rules.iter().enumerate() {
+            let path = format!("{path}.rules[{at}]");
+            let Some(mut rule) = self.noted(policy_rule(said), &format!("{path}.match")) else { continue };
+            for (i, target) in said.target_resources.iter().enumerate() {
+                let found = self.names.network(&target.0, project);
+                rule.target_networks.extend(self.noted(found, &format!("{path}.targetResources[{i}]")));
+            }
+            let (policy, priority) = (policy.clone(), said.priority.0);
+            self.change(&path, Change::PolicyRuleSet { policy, priority, rule, replace: false });
+        }
+    }
+
+    /// The firewall policies of the organization and its folders.
+    fn hierarchical_policies(&mut self) {
+        for (i, said) in self.file.hierarchical_policies.iter().enumerate() {
+            let path = format!("hierarchicalFirewallPolicies[{i}]");
+            if self.full() {
+                return;
+            }
+            let Some(parent) = self.parent(said.parent.as_ref(), &path) else { continue };
+            let short_name = said.short_name.0.clone();
+            let policy = hierarchical_policy::key_of(&short_name);
+            self.change(&path, Change::HierarchicalPolicyInsert { parent, short_name });
+            self.policy_rules(&said.rules, &policy.clone().into(), None, &path);
+            for (at, association) in said.associations.iter().enumerate() {
+                let path = format!("{path}.associations[{at}]");
+                let found = self.names.node(&association.attachment_target.0);
+                let Some(node) = self.noted(found, &format!("{path}.attachmentTarget")) else { continue };
+                let (policy, name) = (policy.clone(), association.name.0.clone());
+                self.change(
+                    &path,
+                    Change::HierarchicalPolicyAssociate { policy, name, node, replace: false },
+                );
             }
         }
     }
@@ -490,6 +554,7 @@ fn policy_rule(said: &PolicyRule) -> Result<tombolo_model::PolicyRule, String> {
         matches: configs.map(|it| tombolo_model::L4::new(it.ip_protocol, it.ports.clone())).collect(),
         ranges: ranges.iter().copied().collect(),
         target_service_accounts: said.target_service_accounts.iter().map(|it| it.0.clone()).collect(),
+        target_networks: Default::default(), // names are the file's
         disabled: said.disabled.unwrap_or(false),
         logging: said.enable_logging.unwrap_or(false),
     })

@@ -5,14 +5,19 @@ use crate::value::unknown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::{fmt::Display, str::FromStr};
 use tombolo_model::{
-    ForwardingRuleKey, InstanceKey, NetworkKey, RedisKey, ServiceAttachmentKey, SubnetworkKey,
+    ForwardingRuleKey, InstanceKey, NetworkKey, Node, RedisKey, ServiceAttachmentKey, SubnetworkKey,
     TargetInstanceKey,
 };
+
+/// What the organization is called.
+pub(crate) const ORGANIZATION: &str = "organization";
 
 /// Everything in the file that can be named, by bare name.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     pub(crate) projects: BTreeSet<String>,
+    /// Folders by the display names that lead to them: `prod/team-a`.
+    pub(crate) folders: BTreeMap<String, Node>,
     pub(crate) networks: ByName<NetworkKey>,
     pub(crate) subnetworks: ByName<SubnetworkKey>,
     pub(crate) instances: ByName<InstanceKey>,
@@ -71,6 +76,28 @@ impl Names {
                 Ok(NetworkKey::new(*project, *name))
             }
             _ => only("network", given, &self.networks, |k| project.is_some_and(|p| k.project == p)),
+        }
+    }
+
+    /// The organization, or the folder that the text names: a bare display name where only one folder has it.
+    pub(crate) fn node(&self, given: &str) -> Result<Node, String> {
+        if given == ORGANIZATION || given == Node::Organization.to_string() {
+            return Ok(Node::Organization);
+        }
+        if let Some(node) = self.folders.get(given) {
+            return Ok(node.clone());
+        }
+        let named = |path: &&String| path.rsplit('/').next() == Some(given);
+        match self.folders.keys().filter(named).collect::<Vec<_>>().as_slice() {
+            [] => {
+                let known = self.folders.keys().map(String::as_str).chain([ORGANIZATION]);
+                Err(unknown("folder", given, known))
+            }
+            [path] => Ok(self.folders[*path].clone()),
+            several => {
+                let several: Vec<_> = several.iter().take(4).map(|path| path.as_str()).collect();
+                Err(format!("the name '{given}' is not unique: it may be {}", several.join(" or ")))
+            }
         }
     }
 

@@ -316,3 +316,87 @@ firewallPolicies:
         "{error}"
     );
 }
+
+#[test]
+fn hierarchical_policies() {
+    let text = "projects:
+  - {projectId: project-1, parent: prod/team-a}
+  - {projectId: project-2, parent: organization}
+  - {projectId: project-3}
+folders:
+  - {displayName: prod}
+  - {displayName: team-a, parent: prod}
+  - {displayName: test}
+  - {displayName: team-a, parent: test}
+networks:
+  - {name: vpc-1, project: project-1}
+hierarchicalFirewallPolicies:
+  - shortName: base
+    rules:
+      - {priority: 1, action: goto_next, match: {srcIpRanges: [10.0.0.0/8], layer4Configs: [{ipProtocol: tcp, ports: ['22']}]}}
+      - priority: 2
+        action: deny
+        match: {srcIpRanges: [0.0.0.0/0], layer4Configs: [{ipProtocol: tcp}]}
+        targetResources: [vpc-1]
+    associations: [{name: at-the-top, attachmentTarget: organization}]
+  - shortName: team
+    parent: prod
+    associations: [{name: at-team, attachmentTarget: prod/team-a}]
+";
+    assert_eq!(
+        good(text).changes[4..10].iter().map(|c| format!("{}: {}", c.path, c.value)).collect::<Vec<_>>(),
+        [
+            "projects[0]: create project project-1",
+            "projects[1]: create project project-2",
+            "projects[2]: create project project-3",
+            "projects[0].parent: move project project-1 to folders/TEAM",
+            "projects[1].parent: move project project-2 to organizations/433637338589",
+            "projects[0]: enable compute.googleapis.com in project-1",
+        ]
+        .map(|line| line.replace("folders/TEAM", &team()))
+    );
+    let world = good(text).world(Timestamp(0)).unwrap();
+    let acting: Vec<_> = tombolo_model::hierarchical_policy::all_of_project(&world, "project-1")
+        .into_iter()
+        .map(|(node, _, policy)| (node.to_string(), policy.short_name.clone(), policy.rules.len()))
+        .collect();
+    let org = tombolo_model::Node::Organization.to_string();
+    assert_eq!(acting, [(org, "base".into(), 2), (team(), "team".into(), 0)]);
+    let again = export(&world);
+    assert_eq!(again.lost, [""; 0], "{}", again.text);
+    let second = good(&again.text).world(Timestamp(0)).unwrap();
+    assert_eq!((&second.folders, second.hierarchical_policies.len()), (&world.folders, 2));
+    // A folder that has another name than the one that its number is of is the same folder in the file.
+    let folder = world.folders.iter().find(|(_, folder)| folder.display_name == "test").unwrap().0.clone();
+    let rename = tombolo_model::Change::FolderRename { folder, display_name: "trial".into() };
+    assert_eq!(export(&world.apply(&rename, Timestamp(0)).unwrap()).lost, [""; 0]);
+
+    for (from, to, path, part) in [
+        (
+            "parent: prod/team-a}\n  - {projectId: project-2",
+            "parent: team-a}\n  - {projectId: project-2",
+            "projects[0].parent",
+            "it may be prod/team-a or test/team-a",
+        ),
+        ("parent: organization", "parent: prd", "projects[1].parent", "prod"),
+        ("parent: test}", "parent: tset}", "folders[3].parent", "test"),
+        (
+            "attachmentTarget: organization",
+            "attachmentTarget: x",
+            "hierarchicalFirewallPolicies[0].associations[0].attachmentTarget",
+            "x",
+        ),
+        ("[vpc-1]", "[vpc-2]", "hierarchicalFirewallPolicies[0].rules[1].targetResources[0]", "vpc-1"),
+    ] {
+        let errors = parse("lab.yaml", &text.replace(from, to)).unwrap_err();
+        let error = errors[0].to_string();
+        assert!(error.contains(path) && error.contains(part), "{to}: {error}");
+    }
+}
+
+/// The folder `team-a` of `prod`.
+fn team() -> String {
+    use tombolo_model::{Node, World, folder::key_of};
+    let prod = Node::Folder(key_of(&World::default(), &Node::Organization, "prod"));
+    key_of(&World::default(), &prod, "team-a").to_string()
+}

@@ -5,6 +5,7 @@ use crate::worlds::worlds;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::{fs, path::PathBuf};
+use tombolo_dataplane::rules::Next;
 use tombolo_dataplane::{Fault, Faults, Place, RouteVia, render, render_with};
 use tombolo_fabric::{compile, internet};
 
@@ -156,9 +157,23 @@ proptest! {
                 for chain in chains {
                     prop_assert!(rules.chains.contains_key(chain), "{chain}");
                 }
-                // Whatever a packet is, the last rule of a chain decides about it.
-                for chain in rules.chains.values() {
+                // Whatever a packet is, the last rule of a chain decides about it; but the chains of levels leave it to
+                // the one that asks them, and ask nobody.
+                let asked: BTreeSet<&String> = rules.chains.values().flat_map(|chain| &chain.rules).filter_map(|rule| {
+                    match &rule.next {
+                        Some(Next::Ask(level)) => Some(level),
+                        _ => None,
+                    }
+                }).collect();
+                prop_assert!(asked.iter().all(|level| rules.chains.contains_key(*level)));
+                for (name, chain) in &rules.chains {
                     let last = chain.rules.last().unwrap();
+                    if asked.contains(name) {
+                        prop_assert!(chain.rules.iter().all(|rule| !matches!(rule.next, Some(Next::Ask(_)))));
+                        continue;
+                    }
+                    prop_assert!(chain.rules.iter().all(|rule| rule.next != Some(Next::Leave)));
+                    prop_assert!(last.next.is_none());
                     prop_assert!(last.far.iter().any(|f| f.prefix_len() == 0), "{:?}", last);
                 }
                 // Where there is IPv6 there are its rules, and what goes to another network may say it is from there.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tombolo_dataplane::forwarding::Forwarding;
 use tombolo_dataplane::ipv6::Ipv6Rules;
-use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Side};
+use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Next, Side};
 use tombolo_dataplane::{Fault, Ruleset};
 use tombolo_model::{L4, PortRange, Protocol};
 
@@ -48,8 +48,12 @@ fn rules(ipv6: bool) -> impl Strategy<Value = ChainRule> {
     };
     let far = prop::collection::btree_set(one, 0..4);
     let matches = prop::collection::vec(l4s(), 1..3);
-    // Some leave it to another chain, if there is one after their own.
-    let next = any::<bool>().prop_map(|next| next.then(String::new));
+    // Some ask another chain, if there is one after their own, and some leave it to who asked theirs.
+    let next = prop_oneof![
+        2 => Just(None),
+        1 => Just(Some(Next::Ask(String::new()))),
+        1 => Just(Some(Next::Leave)),
+    ];
     (0..40u32, far, matches, any::<bool>(), any::<bool>(), next).prop_map(
         |(name, far, matches, allow, log, next)| ChainRule {
             name: format!("rule-{name}"),
@@ -77,8 +81,10 @@ fn chains(
     named.prop_map(|mut chains: BTreeMap<String, Chain>| {
         let names: Vec<String> = chains.keys().cloned().collect();
         for (chain, after) in chains.values_mut().zip((1..).map(|next| names.get(next))) {
-            for rule in chain.rules.iter_mut().filter(|rule| rule.next.is_some()) {
-                rule.next = after.cloned();
+            for rule in &mut chain.rules {
+                if let Some(Next::Ask(_)) = rule.next {
+                    rule.next = after.cloned().map(Next::Ask);
+                }
             }
         }
         chains

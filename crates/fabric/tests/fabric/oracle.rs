@@ -256,9 +256,46 @@ fn allows(
     let classic = verdict.map(|(_, action)| action == Action::Allow);
     let [global, regional] =
         [false, true].map(|regional| policy_allows(world, direction, flow, (network, regional), at, far));
+    // What is above the project decides before all of that.
+    let above = hierarchy_allows(world, direction, flow, network, at, far);
     let first = world.networks[network].policy_first;
     let [one, other, last] = if first { [global, regional, classic] } else { [classic, global, regional] };
-    one.or(other).or(last).unwrap_or(direction == Direction::Egress)
+    above.or(one).or(other).or(last).unwrap_or(direction == Direction::Egress)
+}
+
+/// What the policies of the organization and the folders that the network's project is in say, if anything: the last
+/// folder is asked last.
+fn hierarchy_allows(
+    world: &World,
+    direction: Direction,
+    flow: &Flow,
+    network: &NetworkKey,
+    at: &End,
+    far: IpAddr,
+) -> Option<bool> {
+    fn at_node(
+        world: &World,
+        node: Option<&Node>,
+        says: &dyn Fn(&PolicyRule) -> Option<Action>,
+    ) -> Option<bool> {
+        let node = node?;
+        let parent = match node {
+            Node::Folder(key) => Some(&world.folders[key].parent),
+            Node::Organization => None,
+        };
+        let own = || {
+            let mut acting = world.hierarchical_policies.values();
+            let policy = acting.find(|policy| policy.associations.values().any(|there| there == node))?;
+            let said = (0..=100).filter_map(|n| policy.rules.get(&n)).find_map(says)?;
+            (said != Action::GotoNext).then_some(said == Action::Allow)
+        };
+        at_node(world, parent, says).or_else(own)
+    }
+    let says = |rule: &PolicyRule| {
+        let here = rule.target_networks.is_empty() || rule.target_networks.iter().any(|it| it == network);
+        (here && rule_matches(rule, direction, flow, at, far)).then_some(rule.action)
+    };
+    at_node(world, world.projects.get(&network.project)?.parent.as_ref(), &says)
 }
 
 /// What the network's global firewall policy says, or the one of the end's region, if anything.
@@ -282,15 +319,7 @@ fn policy_allows(
     priorities.sort();
     for priority in priorities {
         let rule = &policy.rules[&priority];
-        let accounts = &rule.target_service_accounts;
-        let target = accounts.is_empty() || at.account.as_ref().is_some_and(|a| accounts.contains(a));
-        let packet = rule.matches.iter().any(|l4| {
-            (l4.protocol == Protocol::All || l4.protocol == Protocol::Number(flow.protocol))
-                && (l4.ports.is_empty()
-                    || l4.ports.iter().any(|p| p.first <= flow.port && flow.port <= p.last))
-        });
-        let near = rule.ranges.iter().any(|range| range.contains(&far));
-        if !rule.disabled && rule.direction == direction && target && packet && near {
+        if rule_matches(rule, direction, flow, at, far) {
             return match rule.action {
                 Action::Allow => Some(true),
                 Action::Deny => Some(false),
@@ -299,6 +328,18 @@ fn policy_allows(
         }
     }
     None
+}
+
+/// Whether a policy's rule is about a packet.
+fn rule_matches(rule: &PolicyRule, direction: Direction, flow: &Flow, at: &End, far: IpAddr) -> bool {
+    let accounts = &rule.target_service_accounts;
+    let target = accounts.is_empty() || at.account.as_ref().is_some_and(|a| accounts.contains(a));
+    let packet = rule.matches.iter().any(|l4| {
+        (l4.protocol == Protocol::All || l4.protocol == Protocol::Number(flow.protocol))
+            && (l4.ports.is_empty() || l4.ports.iter().any(|p| p.first <= flow.port && flow.port <= p.last))
+    });
+    let near = rule.ranges.iter().any(|range| range.contains(&far));
+    !rule.disabled && rule.direction == direction && target && packet && near
 }
 
 /// Where a network sends a packet.

@@ -67,6 +67,18 @@ fn traces_read_as_they_should() {
             "vm-1 -> 10.2.0.2 icmp",
             None,
         ),
+        (
+            "hierarchical-policy",
+            &[
+                PEERED,
+                INTERNAL,
+                "folder prod\nmove project-1 prod\nhierarchical p\nhierarchical q prod\nassociate ^p at org\n\
+                 associate ^q at prod\npolicy-rule ^p 5 next icmp ranges=10.0.0.0/8\n\
+                 policy-rule ^p 6 deny icmp ranges=10.0.0.0/8\npolicy-rule ^q 7 deny icmp ranges=10.0.0.0/8",
+            ],
+            "vm-1 -> 10.2.0.2 icmp",
+            None,
+        ),
         ("no-way-out", &["vm vm-3 subnet-1"], "vm-1 -> 203.0.113.2 tcp/443", None),
         ("egress", &[PEERED, "deny no-out vpc-1 all egress"], "vm-1 -> 10.2.0.2 tcp/80", None),
         ("reachable", &[PEERED, INTERNAL], "vm-1 -> 10.2.0.2 icmp", Some(Packets { sent: 3, delivered: 3 })),

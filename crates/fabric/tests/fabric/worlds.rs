@@ -91,7 +91,9 @@ fn rule(networks: &'static [&'static str]) -> impl Strategy<Value = String> {
 
 /// A line about firewall policies.
 fn policy() -> impl Strategy<Value = String> {
-    let name = || select(&["p", "q", "p@us-central1", "q@europe-west1"][..]);
+    let name = || select(&["p", "q", "p@us-central1", "q@europe-west1", "^p", "^q"][..]);
+    let network = || select(&["p", "q", "p@us-central1", "q@europe-west1"][..]);
+    let node = || select(&["org", "prod", "prod/team", "test"][..]);
     let far = far_ranges;
     let rule = (
         name(),
@@ -106,7 +108,14 @@ fn policy() -> impl Strategy<Value = String> {
         6 => rule.prop_map(|(p, at, action, ports, far, side, more)| {
             format!("policy-rule {p} {at} {action} {ports} ranges={far} {side} {more}")
         }),
-        2 => (name(), select(NETWORKS)).prop_map(|(p, n)| format!("associate {p} at-{n} {n} replace")),
+        1 => (select(&["^p", "^q"][..]), select(&["0", "1"][..]), select(&["allow", "deny", "next"][..]), select(PORTS))
+            .prop_map(|(p, at, action, ports)| {
+                format!("policy-rule {p} {at} {action} {ports} ranges=10.0.0.0/8 networks=vpc-1,vpc-3")
+            }),
+        2 => (network(), select(NETWORKS)).prop_map(|(p, n)| format!("associate {p} at-{n} {n} replace")),
+        2 => (select(&["^p", "^q"][..]), node())
+            .prop_map(|(p, n)| format!("associate {p} at-{} {n} replace", n.replace('/', "-"))),
+        1 => node().prop_map(|n| format!("move project-1 {n}")),
         1 => select(NETWORKS).prop_map(|n| format!("policy-first {n}")),
         1 => select(NETWORKS).prop_map(|n| format!("policy-last {n}")),
         1 => (name(), select(&["0", "1", "2", "3"][..])).prop_map(|(p, at)| format!("policy-remove {p} {at}")),
@@ -218,6 +227,8 @@ fn build(lines: &[String]) -> World {
         network vpc-3\nsubnet c vpc-3 10.3.0.0/24\nvm c c
         network vpc-4\nsubnet d vpc-4 10.1.0.0/16\nvm d d
         allow open-1 vpc-1 all priority=65534\nallow open-2 vpc-2 all priority=65534
+        folder prod\nfolder prod/team\nfolder test\nmove project-1 prod/team
+        hierarchical p\nhierarchical q prod\nassociate ^p at-org org\nassociate ^q at-prod-team prod/team
         policy p\npolicy q\npolicy p@us-central1\npolicy q@europe-west1\nassociate p at-vpc-1 vpc-1
         allow web-3 vpc-3 tcp:80\nallow open-4 vpc-4 udp,icmp
         redis r vpc-3\nsubnet e vpc-3 172.17.0.0/24\nvm e e

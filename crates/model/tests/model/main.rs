@@ -4,6 +4,7 @@ mod addresses;
 mod connections;
 mod firewall_policies;
 mod forwarding;
+mod hierarchical_policies;
 mod ipv6;
 mod managed_zones;
 mod networks;

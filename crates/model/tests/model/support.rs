@@ -13,6 +13,9 @@
 //!   policy-rule|policy-replace p-1 PRIORITY allow|deny|next tcp:80,udp ranges=… [egress] [accounts=web,…] [disabled]
 //!       [logging]                         policy-remove p-1 PRIORITY
 //!   associate p-1 NAME vpc-1 [replace]    dissociate p-1 NAME
+//!   folder prod      folder prod/team     move project-1 org|prod|prod/team
+//!   hierarchical p-1 [org|prod|…]         (from then on `^p-1`, whose rules may have networks=vpc-1,…)
+//!   associate ^p-1 NAME org|prod|… [replace]
 //!   route r-1 vpc-1 192.168.0.0/16 gateway|vm-1|10.1.0.9 [priority=N] [tags=a,b]
 //!   peer a-to-b vpc-a vpc-b [export] [import] [import-public] [no-export-public]
 //!       [ipv6]
@@ -171,21 +174,38 @@ pub(crate) fn change(line: &str) -> Change {
         "start" => Change::InstanceStart(vm(w.nth(1))),
         "stop" => Change::InstanceStop(vm(w.nth(1))),
         "allow" | "deny" => Change::FirewallInsert(rule(&w)),
+        "move" => Change::ProjectMove { project: w.nth(1).into(), parent: node(w.nth(2)) },
+        "folder" => {
+            let (parent, name) = w.nth(1).rsplit_once('/').unwrap_or(("org", w.nth(1)));
+            Change::FolderCreate { parent: node(parent), display_name: name.into() }
+        }
         "policy" => Change::FirewallPolicyInsert(policy(w.nth(1))),
+        "hierarchical" => Change::HierarchicalPolicyInsert {
+            parent: node(w.words.get(2).map_or("org", |word| word)),
+            short_name: w.nth(1).into(),
+        },
         "policy-rule" | "policy-replace" => Change::PolicyRuleSet {
-            policy: policy(w.nth(1)),
+            policy: any_policy(w.nth(1)),
             priority: parse(w.nth(2)),
             rule: policy_rule(&w),
             replace: w.nth(0) == "policy-replace",
         },
-        "policy-remove" => Change::PolicyRuleRemove { policy: policy(w.nth(1)), priority: parse(w.nth(2)) },
+        "policy-remove" => {
+            Change::PolicyRuleRemove { policy: any_policy(w.nth(1)), priority: parse(w.nth(2)) }
+        }
+        "associate" if w.nth(1).starts_with('^') => Change::HierarchicalPolicyAssociate {
+            policy: hierarchical_policy::key_of(w.nth(1).trim_start_matches('^')),
+            name: w.nth(2).into(),
+            node: node(w.nth(3)),
+            replace: w.has("replace"),
+        },
         "associate" => Change::PolicyAssociate {
             policy: policy(w.nth(1)),
             name: w.nth(2).into(),
             network: network(w.nth(3)),
             replace: w.has("replace"),
         },
-        "dissociate" => Change::PolicyDissociate { policy: policy(w.nth(1)), name: w.nth(2).into() },
+        "dissociate" => Change::PolicyDissociate { policy: any_policy(w.nth(1)), name: w.nth(2).into() },
         "policy-first" | "policy-last" => {
             Change::NetworkSetPolicyFirst { network: network(w.nth(1)), first: w.nth(0) == "policy-first" }
         }
@@ -459,6 +479,24 @@ fn rule(w: &Words) -> FirewallSpec {
     rule
 }
 
+/// A network firewall policy, or a hierarchical one: `^NAME`.
+fn any_policy(text: &str) -> PolicyKey {
+    match text.strip_prefix('^') {
+        Some(name) => hierarchical_policy::key_of(name).into(),
+        None => policy(text).into(),
+    }
+}
+
+/// `org`, or a folder by the display names that lead to it: `prod/team`.
+pub(crate) fn node(text: &str) -> Node {
+    if text == "org" { Node::Organization } else { Node::Folder(folder(text)) }
+}
+
+pub(crate) fn folder(text: &str) -> FolderKey {
+    let (parent, name) = text.rsplit_once('/').unwrap_or(("org", text));
+    folder::key_of(&World::default(), &node(parent), name)
+}
+
 fn policy_rule(w: &Words) -> PolicyRule {
     let l4 = |text: &str| {
         let mut parts = text.split(':');
@@ -478,6 +516,7 @@ fn policy_rule(w: &Words) -> PolicyRule {
         matches: if w.nth(4) == "nothing" { Vec::new() } else { w.nth(4).split(',').map(l4).collect() },
         ranges: w.list("ranges").into_iter().map(parse).collect(),
         target_service_accounts: w.list("accounts").into_iter().map(email).collect(),
+        target_networks: w.list("networks").into_iter().map(network).collect(),
         disabled: w.has("disabled"),
         logging: w.has("logging"),
     }
@@ -489,7 +528,8 @@ fn delete(kind: &str, name: &str) -> Change {
         "subnet" => Change::SubnetworkDelete(subnet(name)),
         "vm" => Change::InstanceDelete(vm(name)),
         "rule" => Change::FirewallDelete(firewall(name)),
-        "policy" => Change::FirewallPolicyDelete(policy(name)),
+        "policy" => Change::FirewallPolicyDelete(any_policy(name)),
+        "folder" => Change::FolderDelete(folder(name)),
         "route" => Change::RouteDelete(route(name)),
         "redis" => Change::RedisDelete(redis(name)),
         "router" => Change::RouterDelete(router(name)),

@@ -90,8 +90,15 @@ impl Client {
         let mut operation = self.send(method, path, body)?;
         if operation["kind"] == "compute#operation" {
             while operation["status"] != "DONE" {
-                let link = operation["selfLink"].as_str().unwrap_or_default();
-                operation = self.send(Method::POST, &format!("{}/wait", path_of(link)), Some(json!({})))?;
+                let path = path_of(operation["selfLink"].as_str().unwrap_or_default());
+                // Those of the organization cannot be waited for.
+                operation = match path.contains("/locations/global/") {
+                    true => {
+                        std::thread::sleep(POLL);
+                        self.get(&path)?
+                    }
+                    false => self.send(Method::POST, &format!("{path}/wait"), Some(json!({})))?,
+                };
             }
             return match failed(&operation) {
                 Some(refused) => Err(refused.into()),

@@ -2,8 +2,9 @@
 
 use super::session::Session;
 use super::{
-    Globals, Noun, addresses, firewall_rules, forwarding_rules, instances, network_firewall_policies,
-    networks, operations, places, routers, routes, service_attachments, shared_vpc, target_instances,
+    Globals, Noun, addresses, firewall_policies, firewall_rules, forwarding_rules, instances,
+    network_firewall_policies, networks, operations, places, routers, routes, service_attachments,
+    shared_vpc, target_instances,
 };
 use crate::ssh;
 use anyhow::Result;
@@ -26,6 +27,9 @@ enum ComputeNoun {
     /// Firewall rules
     #[command(subcommand)]
     FirewallRules(firewall_rules::Verb),
+    /// Hierarchical firewall policies: of the organization and its folders
+    #[command(subcommand)]
+    FirewallPolicies(firewall_policies::Verb),
     /// Network firewall policies
     #[command(subcommand)]
     NetworkFirewallPolicies(network_firewall_policies::Verb),
@@ -94,6 +98,7 @@ impl Noun for Compute {
         match &self.noun {
             ComputeNoun::Networks(verb) => verb.run(session),
             ComputeNoun::FirewallRules(verb) => verb.run(session),
+            ComputeNoun::FirewallPolicies(verb) => verb.run(session),
             ComputeNoun::NetworkFirewallPolicies(verb) => verb.run(session),
             ComputeNoun::Routes(verb) => verb.run(session),
             ComputeNoun::Routers(verb) => verb.run(session),

@@ -13,7 +13,9 @@ mod addresses;
 mod args;
 mod client;
 mod compute;
+mod firewall_policies;
 mod firewall_rules;
+mod folders;
 mod forwarding_rules;
 mod instances;
 mod network_firewall_policies;
@@ -46,6 +48,7 @@ use std::process::ExitCode;
 
 pub(crate) use client::{Client, encode};
 pub(crate) use compute::Compute;
+pub(crate) use folders::{Organizations, ResourceManager};
 pub(crate) use projects::Projects;
 pub(crate) use redis::Redis;
 pub(crate) use services::Services;

@@ -171,6 +171,13 @@ enum Direction {
 pub(crate) struct Rule {
     #[command(flatten)]
     at: At,
+    #[command(flatten)]
+    says: Says,
+}
+
+/// What a rule says, of a policy of either kind.
+#[derive(Debug, clap::Args)]
+pub(super) struct Says {
     /// What it does
     #[arg(long, value_enum, ignore_case = true)]
     action: Option<Action>,
@@ -287,16 +294,12 @@ impl Rules {
         };
         match self {
             Rules::Create(rule) => {
-                let body = Body::default().with("priority", rule.at.priority);
-                let body = rule.add(body)?.json();
+                let body = rule.says.add(Body::default().with("priority", rule.at.priority)).json();
                 session.update(Method::POST, &rule.at.of.path(session, "addRule")?, Some(body)).map(drop)
             }
             Rules::Update(rule) => {
-                let body = rule.add(Body::default())?;
-                if body.is_empty() {
-                    return Err(Usage("At least one property must be modified.".into()).into());
-                }
-                session.update(Method::POST, &path(&rule.at, "patchRule")?, Some(body.json())).map(drop)
+                let body = rule.says.change(Body::default())?;
+                session.update(Method::POST, &path(&rule.at, "patchRule")?, Some(body)).map(drop)
             }
             Rules::Describe(at) => session.show(session.client.get(&path(at, "getRule")?)?),
             Rules::Delete(at) => session.update(Method::POST, &path(at, "removeRule")?, None).map(drop),
@@ -304,8 +307,18 @@ impl Rules {
     }
 }
 
-impl Rule {
-    fn add(&self, body: Body) -> Result<Body> {
+impl Says {
+    /// What a change says besides `body`: something.
+    pub(super) fn change(&self, body: Body) -> Result<Value> {
+        let body = self.add(body);
+        if body.is_empty() {
+            return Err(Usage("At least one property must be modified.".into()).into());
+        }
+        Ok(body.json())
+    }
+
+    /// What a rule says besides `body`.
+    pub(super) fn add(&self, body: Body) -> Body {
         let action = self.action.map(|action| match action {
             Action::Allow => "allow",
             Action::Deny => "deny",
@@ -318,14 +331,13 @@ impl Rule {
             .maybe("destIpRanges", self.dest_ip_ranges.as_ref())
             .maybe("layer4Configs", configs);
         let matched = (!matched.is_empty()).then(|| matched.json());
-        Ok(body
-            .maybe("action", action)
+        body.maybe("action", action)
             .maybe("direction", direction)
             .maybe("match", matched)
             .maybe("targetServiceAccounts", self.target_service_accounts.as_ref())
             .maybe("enableLogging", either(self.enable_logging, self.no_enable_logging))
             .maybe("disabled", either(self.disabled, self.no_disabled))
-            .maybe("description", self.description.as_deref()))
+            .maybe("description", self.description.as_deref())
     }
 }
 

@@ -26,6 +26,9 @@ pub(crate) enum Verb {
         after_help = "Example:\n  tombolo compute networks describe vpc-1 --format \"value(peerings[0].state)\""
     )]
     Describe(Named),
+    /// Show all rules that act in a network: its own, and those of its policies and of what is above its project
+    #[command(after_help = "Example:\n  tombolo compute networks get-effective-firewalls vpc-1")]
+    GetEffectiveFirewalls(Named),
     /// Delete networks
     #[command(after_help = "Example:\n  tombolo compute networks delete default")]
     Delete(AllNamed),
@@ -154,6 +157,10 @@ impl Verb {
             }
             Verb::Describe(Named { name }) => {
                 session.show(dressed(session.client.get(&format!("{collection}/{}", encode(name)))?))
+            }
+            Verb::GetEffectiveFirewalls(Named { name }) => {
+                let path = format!("{collection}/{}/getEffectiveFirewalls", encode(name));
+                session.show(session.client.get(&path)?)
             }
             Verb::Delete(AllNamed { names }) => session.delete("networks", &collection, names),
             Verb::Update(update) => {

@@ -2,11 +2,12 @@
 
 use super::args::{Body, Listed, Named, Pairs};
 use super::client::encode;
+use super::folders::Place;
 use super::session::Session;
 use super::{Globals, Noun};
 use anyhow::Result;
 use hyper::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const TABLE: &str = "table(projectId, name, projectNumber)";
 const COLLECTION: &str = "/cloudresourcemanager/v1/projects";
@@ -31,9 +32,20 @@ enum Verb {
     /// Show a project
     #[command(after_help = "Example:\n  tombolo projects describe project-i-1")]
     Describe(Named),
+    /// Put a project in the organization or a folder
+    #[command(after_help = "Example:\n  tombolo projects move project-i-1 --folder 676775160624")]
+    Move(Move),
     /// Delete a project that has no resources
     #[command(after_help = "Example:\n  tombolo projects delete project-i-1")]
     Delete(Named),
+}
+
+#[derive(Debug, clap::Args)]
+struct Move {
+    /// The project
+    name: String,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Debug, clap::Args)]
@@ -46,6 +58,8 @@ struct Create {
     /// Its labels
     #[arg(long, value_name = "KEY=VALUE")]
     labels: Option<Pairs>,
+    #[command(flatten)]
+    place: Place,
     /// Do not enable cloudapis.googleapis.com in it
     #[arg(long)]
     no_enable_cloud_apis: bool,
@@ -63,6 +77,14 @@ impl Noun for Projects {
                 session.show_list(session.list(COLLECTION, "projects", listed)?, listed, TABLE)
             }
             Verb::Describe(Named { name }) => session.show(session.client.get(&path(name))?),
+            Verb::Move(Move { name, place }) => {
+                let path = format!("/cloudresourcemanager/v3/projects/{}:move", encode(name));
+                let node = place.node()?;
+                let body = json!({ "destinationParent": node });
+                session.client.change(Method::POST, &path, Some(body))?;
+                eprintln!("Moved [projects/{name}] to [{node}].");
+                Ok(())
+            }
             Verb::Delete(Named { name }) => {
                 session.confirm("Your project will be deleted.\n")?;
                 session.client.change(Method::DELETE, &path(name), None)?;
@@ -71,6 +93,12 @@ impl Noun for Projects {
             }
         }
     }
+}
+
+/// `folders/1` as v1 has it.
+fn parent(node: &str) -> Option<Value> {
+    let (kind, id) = node.split_once("s/")?;
+    Some(json!({ "type": kind, "id": id }))
 }
 
 fn path(id: &str) -> String {
@@ -82,7 +110,8 @@ impl Create {
         let body = Body::default()
             .with("projectId", self.id.as_str())
             .with("name", self.name.as_deref().unwrap_or(&self.id))
-            .maybe("labels", self.labels.as_ref().map(Pairs::map));
+            .maybe("labels", self.labels.as_ref().map(Pairs::map))
+            .maybe("parent", self.place.said().as_deref().and_then(parent));
         session.client.change(Method::POST, COLLECTION, Some(body.json()))?;
         eprintln!("Created [projects/{}].", self.id);
         if !self.no_enable_cloud_apis {

@@ -1,4 +1,4 @@
-//! A network firewall policy, with packets, `trace` and the log.
+//! Firewall policies, of networks and of what is above them, with packets, `trace` and the log.
 
 use crate::support::{Home, as_each_user};
 
@@ -103,6 +103,74 @@ fn a_regions_policy_comes_after_the_global_one_and_acts_there_alone() {
         assert!(pings(home, "us-central1/here/5"), "and leaves it to the region's");
         let exported = home.run(&["export"]).exits(0);
         assert!(exported.contains("region: europe-west1"), "{exported}");
+        home.down();
+    });
+}
+
+const BENEATH: &str = "
+folders: [{displayName: prod}, {displayName: team, parent: prod}]
+hierarchicalFirewallPolicies:
+  - shortName: base
+    rules: [{priority: 5, action: deny, match: {srcIpRanges: [10.0.0.0/8], layer4Configs: [{ipProtocol: icmp}]}}]
+    associations: [{name: at-the-top, attachmentTarget: organization}]
+";
+
+#[test]
+fn what_is_above_the_project_decides_first() {
+    as_each_user(|home| {
+        let lab = LAB.replace("{projectId: project-1}", "{projectId: project-1, parent: prod}");
+        home.up(&home.write("lab.yaml", &format!("{lab}{BENEATH}")));
+        let run = |words: &str| home.run(&words.split_whitespace().collect::<Vec<_>>()).exits(0);
+        let policies = |words: &str| compute(home, &format!("firewall-policies {words}"));
+        let org = run("organizations list --format value(name)").trim().to_owned();
+        let top = format!("{org}/base");
+        assert!(!pings(home, &format!("{top}/5")));
+        policies("rules update 5 --firewall-policy base --action goto_next");
+        assert!(pings(home, "ping"), "it is left to what is beneath");
+        // A folder's policy comes after the organization's, and before that of a folder in it.
+        let number = org.trim_start_matches("organizations/");
+        let listed =
+            |place: &str| run(&format!("resource-manager folders list {place} --format value(name)"));
+        let prod =
+            listed(&format!("--organization {number}")).trim().trim_start_matches("folders/").to_owned();
+        let team = listed(&format!("--folder {prod}")).trim().trim_start_matches("folders/").to_owned();
+        let icmp = "--direction INGRESS --src-ip-ranges 10.0.0.0/8 --layer4-configs icmp,tcp:80";
+        for (name, folder, action) in [("outer", &prod, "deny"), ("inner", &team, "allow")] {
+            policies(&format!("create --short-name {name} --folder {folder}"));
+            policies(&format!(
+                "rules create 7 --firewall-policy {name} --action {action} --enable-logging {icmp}"
+            ));
+            policies(&format!("associations create --firewall-policy {name} --folder {folder}"));
+        }
+        assert!(!pings(home, &format!("folders/{prod}/outer/7")));
+        run(&format!("projects move project-1 --folder {team}"));
+        assert!(!pings(home, &format!("folders/{prod}/outer/7")), "it is beneath that folder still");
+        home.sh("vm-1", "timeout 0.3 bash -c '</dev/tcp/10.1.0.3/80'");
+        let log = home.run(&["logs", "firewall", "--format", "json"]).json(0);
+        let reference = log[0]["jsonPayload"]["rule_details"]["reference"].as_str().unwrap_or_default();
+        let outer = policies("describe outer --format value(name)").trim().to_owned();
+        assert_eq!(reference, format!("1/firewallPolicy:{outer}"), "{log}");
+        // What would help is a rule before that one, for this network alone.
+        let trace = home.run(&["trace", "vm-1", "vm-2", "--protocol", "icmp"]);
+        assert!(trace.out.contains("rule in policy outer"), "{}", trace.out);
+        policies("rules update 7 --firewall-policy outer --target-resources vpc-2");
+        assert!(pings(home, &format!("folders/{team}/inner/7")), "the outer one is for another network now");
+        compute(home, "firewall-rules update ping --disabled");
+        assert!(pings(home, &format!("folders/{team}/inner/7")), "nothing of the network's own is asked");
+        let effective = compute(home, "networks get-effective-firewalls vpc-1 --format json");
+        let at = |name: &str| effective.find(&format!("\"shortName\": \"{name}\"")).expect(name);
+        assert!(at("base") < at("outer") && at("outer") < at("inner"), "{effective}");
+        let exported = home.run(&["export"]).exits(0);
+        assert!(
+            exported.contains("parent: prod/team") && exported.contains("shortName: inner"),
+            "{exported}"
+        );
+        for (name, association) in [("outer", format!("folder-{prod}")), ("inner", format!("folder-{team}"))]
+        {
+            policies(&format!("associations delete {association} --firewall-policy {name}"));
+            policies(&format!("delete {name}"));
+        }
+        assert!(!pings(home, "default-deny-ingress"));
         home.down();
     });
 }

@@ -70,6 +70,38 @@ fn sleepers(home: &Home) -> usize {
 }
 
 #[test]
+fn what_is_above_projects_outlives_the_server() {
+    let homes = homes();
+    let home = homes.first().unwrap();
+    let mut served = lab(home, &[]);
+    let organization = served.good("GET", "/cloudresourcemanager/v3/organizations:search", Value::Null);
+    let parent = organization["organizations"][0]["name"].as_str().unwrap();
+    let folder = json!({ "parent": parent, "displayName": "prod" });
+    let folder = served.good("POST", "/cloudresourcemanager/v3/folders", folder);
+    let folder = folder["response"]["name"].as_str().unwrap();
+    let there = json!({ "destinationParent": folder });
+    served.good("POST", "/cloudresourcemanager/v3/projects/project-1:move", there);
+    let policies = "/compute/v1/locations/global/firewallPolicies";
+    let made = served.good("POST", &format!("{policies}?parentId={folder}"), json!({ "shortName": "p" }));
+    let policy = format!("{policies}/{}", made["targetId"].as_str().unwrap());
+    let rule = json!({ "priority": 1, "action": "allow", "direction": "INGRESS",
+        "match": { "srcIpRanges": ["10.0.0.0/24"], "layer4Configs": [{ "ipProtocol": "icmp" }] } });
+    served.good("POST", &format!("{policy}/addRule"), rule);
+    let at = json!({ "name": "at", "attachmentTarget": folder });
+    served.good("POST", &format!("{policy}/addAssociation"), at);
+    let before = served.good("GET", &policy, Value::Null);
+    home.sh("vm-1", "ping -c1 -W1 10.0.0.3").exits(0);
+    served.up.signal(Signal::SIGKILL);
+    assert_eq!(served.up.wait(), None);
+    served = home.serve(&[]);
+    assert!(served.up.stdout().contains("The lab of the server before goes on; 0 edits made it"));
+    assert_eq!(served.good("GET", &policy, Value::Null), before);
+    let project = served.good("GET", "/cloudresourcemanager/v3/projects/project-1", Value::Null);
+    assert_eq!(project["parent"].as_str(), Some(folder));
+    home.sh("vm-1", "ping -c1 -W1 10.0.0.3").exits(0);
+}
+
+#[test]
 fn a_server_that_is_killed_costs_no_packet() {
     // Who asks the agent for sockets must be who runs it.
     let homes = homes();

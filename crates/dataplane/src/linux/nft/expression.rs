@@ -225,7 +225,12 @@ pub(super) fn verdict(list: &mut Attributes, verdict: &Verdict, states: Option<&
             // NFTA_TARGET_INFO: xt_NFQ_info, which is the queue's number, and padding.
             a.bytes(3, &[&number.to_ne_bytes()[..], &[0; 6]].concat());
         }),
-        Verdict::Accept | Verdict::Drop | Verdict::Next | Verdict::Goto(_) => {
+        Verdict::Accept
+        | Verdict::Drop
+        | Verdict::Next
+        | Verdict::Goto(_)
+        | Verdict::Jump(_)
+        | Verdict::Return => {
             expression(list, "immediate", |a| {
                 a.number(1, TO_VERDICT); // NFTA_IMMEDIATE_DREG
                 a.nested(2, |a| verdict_data(a, verdict)); // NFTA_IMMEDIATE_DATA
@@ -257,11 +262,15 @@ fn nat(list: &mut Attributes, side: Side, port: Option<u32>) {
 /// A verdict as data: of an immediate expression, or of an element of a map.
 pub(super) fn verdict_data(data: &mut Attributes, verdict: &Verdict) {
     const NFT_CONTINUE: i32 = -1;
+    const NFT_JUMP: i32 = -3;
     const NFT_GOTO: i32 = -4;
+    const NFT_RETURN: i32 = -5;
     let (code, chain) = match verdict {
         Verdict::Accept => (libc::NF_ACCEPT, None),
         Verdict::Next => (NFT_CONTINUE, None),
         Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
+        Verdict::Jump(chain) => (NFT_JUMP, Some(chain)),
+        Verdict::Return => (NFT_RETURN, None),
         // The others are no data, and nothing passes by mistake.
         Verdict::Drop
         | Verdict::Queue(_)
