@@ -148,7 +148,7 @@ fn print(figures: &[(&str, &str)], all: &[Series], format: Format) {
 fn run(args: &Args) -> Result<()> {
     let (plan, rounds) = match args.quick {
         true => {
-            let many = Size { vms: 4, networks: 2, rules: 4 };
+            let many = Size { vms: 22, networks: 2, rules: 4 };
             (Plan { many, one: Size { networks: 1, ..many }, changes: 4, check_every: 2 }, 1)
         }
         false => {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -31,6 +31,15 @@ pub struct ConvergeReport {
     pub failures: Vec<Failure>,
 }
 
+/// Whether VMs can be lazy; if not, nobody is.
+fn can_hold(kernel: &Kernel) -> bool {
+    let can = kernel.can_hold();
+    if let Err(error) = &can {
+        eprintln!("VMs are not lazy: the kernel can not hold packets for them: {error}");
+    }
+    can.is_ok()
+}
+
 /// Namespaces that are looked at ahead while others wait for the kernel: some milliseconds.
 const AT_A_TIME: usize = 16;
 
@@ -43,6 +52,8 @@ pub(crate) struct Dataplane {
     cookie: AtomicU32,
     /// How often namespaces have come or gone.
     turns: AtomicU64,
+    /// Whether packets can be held until somebody is there, once that was asked.
+    can_hold: OnceLock<bool>,
 }
 
 /// What was desired last.
@@ -65,6 +76,7 @@ impl Dataplane {
             desired: Mutex::default(),
             cookie: AtomicU32::new(since.as_micros() as u32),
             turns: AtomicU64::default(),
+            can_hold: OnceLock::new(),
         }
     }
 
@@ -168,8 +180,11 @@ impl Dataplane {
 
     /// Observes, plans and applies.
     fn make(&self, last: &mut Last) -> Result<ConvergeReport> {
-        let desired = last.sleepers.present(&last.desired);
         let mut kernel = lock(&self.kernel);
+        if !last.desired.lazy.is_empty() && !*self.can_hold.get_or_init(|| can_hold(&kernel)) {
+            last.desired.lazy = Arc::default();
+        }
+        let desired = last.sleepers.present(&last.desired);
         let plan = plan(desired, &kernel.observe_as(desired).context("observe the kernel")?);
         let failures = kernel.apply(&plan);
         let turns = |op: &Op| matches!(op, Op::CreateNamespace { .. } | Op::DeleteNamespace { .. });

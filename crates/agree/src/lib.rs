@@ -26,10 +26,11 @@ use routers::{MOST, Routers, onward};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 use std::time::Duration;
 use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::rules::{Side, counter};
-use tombolo_dataplane::{Counted, Faults, Probe, Rendered, Seen};
+use tombolo_dataplane::{Counted, Desired, Faults, Probe, Rendered, Seen};
 use tombolo_fabric::{
     Cause, Fabric, Flow, Nic, Owner, State, Step, To, Trace, Verdict, Via, candidates, compile, internet,
     trace,
@@ -263,7 +264,11 @@ fn converge(
             *rendered = rendered.then(fabric, &Faults::new()).lazily(lazy);
             rendered.desired().clone()
         }
-        Some(mutant) => mutant.render(&fabric),
+        Some(mutant) => {
+            let broken = mutant.render(&fabric);
+            let whole = Rendered::default().then(fabric, &Faults::new()).lazily(lazy);
+            Desired { lazy: Arc::clone(&whole.desired().lazy), ..broken }
+        }
     };
     let report = agent.converge(desired.clone()).map_err(|e| e.to_string())?;
     if let Some(failure) = report.failures.first() {
@@ -408,6 +413,8 @@ fn answers(fabric: &Fabric, trace: &Trace, receiver: &Owner, nic: Ipv4Addr) -> b
     let external = sender.and_then(|nic| nic.outside(flow.source)).filter(|_| outside);
     let source = external.or(service.map(|service| service.nat)).map_or(flow.source, IpAddr::V4);
     let same_way = fabric.nic_towards(receiver, source).is_some_and(|(_, back)| back.address == nic);
+    // Nor does it believe that somebody else has an address of its own, in whichever network.
+    let own = fabric.nics_of(receiver).iter().any(|(_, nic)| nic.has(source));
     // A route with tags may lead the answer elsewhere, and without one to the internet it does not get there.
     let goes_back = match &trace.verdict {
         Verdict::Delivered { network, nic } if *receiver != Owner::Internet => {
@@ -427,7 +434,7 @@ fn answers(fabric: &Fabric, trace: &Trace, receiver: &Owner, nic: Ipv4Addr) -> b
         }
         _ => true,
     };
-    genuine && same_way && goes_back && taken && [1, 6, 58].contains(&flow.protocol)
+    genuine && !own && same_way && goes_back && taken && [1, 6, 58].contains(&flow.protocol)
 }
 
 /// `DELIVERED`, `FORWARDED`, the cause, or `SEVERAL` where next hops are equal.

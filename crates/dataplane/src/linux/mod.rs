@@ -17,6 +17,7 @@ use crate::rules::Ruleset;
 use crate::state::Namespace;
 use crate::table::{HELD, LATE, Table};
 use guests::Guests;
+use ipnet::{IpNet, Ipv4Net};
 use log::Log;
 use netlink::Route;
 use nft::Nft;
@@ -50,6 +51,15 @@ impl Kernel {
     /// One without a namespace; endpoints' will be the guests'.
     pub fn new(guests: Arc<Guests>) -> Self {
         Self { guests: Some(guests), ..Self::default() }
+    }
+
+    /// Whether packets can be held (nfnetlink_queue, and xtables' NFQUEUE in nf_tables): tried out in a namespace of its own.
+    pub fn can_hold(&self) -> Result<()> {
+        let mut held = self.create(true)?;
+        let everything = IpNet::V4(Ipv4Net::default());
+        let rules = Ruleset { held: [everything].into(), ..Ruleset::default() };
+        held.attend(&rules)?;
+        held.with_nft(|nft| nft.load(None, &rules.table())).map(drop)
     }
 
     /// A new namespace with `lo` up and settled, that belongs to whom it should.

@@ -86,8 +86,13 @@ fn a_demo_that_is_interrupted_leaves_nothing() {
             let mut demo = home.command(&["demo"]).stdout(Stdio::null()).spawn().unwrap();
             sleep(Duration::from_millis(millis));
             home.learn();
-            kill(Pid::from_raw(demo.id() as i32), Signal::SIGINT).unwrap();
-            assert!(!demo.wait().unwrap().success());
+            // On a busy machine to learn its processes may take as long as the whole demo.
+            let over = demo.try_wait().unwrap().is_some();
+            assert!(!over || millis == 900, "it takes longer than that");
+            if !over {
+                kill(Pid::from_raw(demo.id() as i32), Signal::SIGINT).unwrap();
+                assert!(!demo.wait().unwrap().success());
+            }
             home.assert_nothing_runs();
         }
     });
