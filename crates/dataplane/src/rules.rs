@@ -338,9 +338,11 @@ impl Ruleset {
         }
         let asks = Match::Address(Family::V4, Side::Destination, one(METADATA_SERVER));
         let mut rules = vec![rule([asks], Verdict::Accept)];
-        let by = |link: &String| rule([Match::Link(Way::In, link.clone())], Verdict::Queue(table::LATE));
+        let late = Verdict::Goto(queue_chain(table::LATE));
+        let by = |link: &String| rule([Match::Link(Way::In, link.clone())], late.clone());
         rules.extend(self.late.keys().map(by));
         rules.extend(to_queue(table, self.late.values().flat_map(|late| &late.to), table::LATE));
+        add_queue(table, table::LATE);
         rules
     }
 
@@ -395,6 +397,17 @@ pub const RELAY: SocketAddrV4 = SocketAddrV4::new(METADATA_SERVER, 1080);
 /// With more rules than this a chain is made apart from what leads to it: one transaction may have no room for them.
 const MANY: usize = 100;
 
+/// The name of the chain that leads to a queue.
+fn queue_chain(queue: u16) -> String {
+    format!("queue-{queue}")
+}
+
+/// Adds the chain that leads to a queue. It has the only rule that does: before the kernel makes such a rule it waits until all
+/// that was there before has been taken apart, which may be 40 ms (`nft_target_init`).
+fn add_queue(table: &mut Table, queue: u16) {
+    table.add(queue_chain(queue), None, vec![rule([], Verdict::Queue(queue))]);
+}
+
 /// Adds rules that have packets to these addresses wait in a queue, and returns those that lead to them. They are made apart:
 /// the addresses change all the time.
 fn to_queue<'r>(
@@ -410,9 +423,13 @@ fn to_queue<'r>(
         }
     }
     let all = [(Family::V4, v4), (Family::V6, v6)].into_iter().filter(|(_, ranges)| !ranges.is_empty());
-    let lead = all.map(|(family, ranges)| {
+    let all: Vec<_> = all.collect();
+    if !all.is_empty() {
+        add_queue(table, queue);
+    }
+    let lead = all.into_iter().map(|(family, ranges)| {
         let to = Match::Address(family, Side::Destination, Intervals::new(ranges));
-        let made = table::Chain { hook: None, rules: vec![rule([to], Verdict::Queue(queue))] };
+        let made = table::Chain { hook: None, rules: vec![rule([to], Verdict::Goto(queue_chain(queue)))] };
         let apart = content_name(&made);
         table.add(apart.clone(), None, made.rules);
         rule([Match::Family(family)], Verdict::Goto(apart))
