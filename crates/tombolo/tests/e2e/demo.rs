@@ -78,21 +78,26 @@ fn two_at_a_time_do_not_meet() {
     before.assert_unchanged("after demos");
 }
 
+/// Whether programs that are started from here never hear of Ctrl-C.
+fn ignores_sigint() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    u64::from_str_radix(ignored, 16).unwrap() & 1 << (Signal::SIGINT as u32 - 1) != 0
+}
+
 /// In the middle of step 6, most likely: it waits a second there.
 #[test]
 fn a_demo_that_is_interrupted_leaves_nothing() {
+    if ignores_sigint() {
+        return eprintln!("not tested: SIGINT is ignored here, as in a shell's background");
+    }
     as_each_user(|home| {
         for millis in [100, 900] {
             let mut demo = home.command(&["demo"]).stdout(Stdio::null()).spawn().unwrap();
             sleep(Duration::from_millis(millis));
             home.learn();
-            // On a busy machine to learn its processes may take as long as the whole demo.
-            let over = demo.try_wait().unwrap().is_some();
-            assert!(!over || millis == 900, "it takes longer than that");
-            if !over {
-                kill(Pid::from_raw(demo.id() as i32), Signal::SIGINT).unwrap();
-                assert!(!demo.wait().unwrap().success());
-            }
+            kill(Pid::from_raw(demo.id() as i32), Signal::SIGINT).unwrap();
+            assert!(!demo.wait().unwrap().success());
             home.assert_nothing_runs();
         }
     });
