@@ -219,17 +219,8 @@ impl Dataplane {
             return Ok(false);
         }
         let to: BTreeSet<IpAddr> = probes.iter().map(|probe| probe.destination).collect();
-        let routers: Vec<String> = last
-            .desired
-            .state
-            .namespaces
-            .iter()
-            .filter(|(_, it)| it.router)
-            .map(|(name, _)| name.clone())
-            .collect();
-        let held = routers.iter().flat_map(|router| to.iter().map(move |address| (router, *address)));
         let mut names: BTreeSet<String> =
-            held.filter_map(|(router, address)| last.sleepers.held_for(router, address).cloned()).collect();
+            to.into_iter().flat_map(|address| last.sleepers.held_anywhere(address)).cloned().collect();
         names.extend(probes.iter().map(|probe| probe.from.clone()));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let woken = last.sleepers.wake(&last.desired, names.iter().copied());

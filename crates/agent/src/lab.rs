@@ -13,9 +13,9 @@ use tombolo_dataplane::linux::guests::Guests;
 
 use crate::hits;
 use crate::kernel::Dataplane;
-use crate::late::Late;
 use crate::lease::Lease;
 use crate::message::VmSpec;
+use crate::queues::Queues;
 use crate::ssh::Listeners;
 use crate::vm::Vm;
 use crate::wake::Waker;
@@ -34,8 +34,8 @@ pub struct Lab {
     pub(crate) listeners: Listeners,
     /// Who wakes VMs.
     pub(crate) waker: Waker,
-    /// Who delays packets.
-    pub(crate) late: Late,
+    /// What packets that are to be late wait in.
+    pub(crate) late: Queues,
     /// What firewall rules log.
     pub(crate) hits: hits::Listeners,
     /// What the holder of the lease wants its successor to know.
@@ -57,7 +57,7 @@ impl Lab {
             turns: AtomicU64::default(),
             listeners: Listeners::default(),
             waker: Waker::default(),
-            late: Late::default(),
+            late: Queues::default(),
             hits: hits::Listeners::default(),
             note: Mutex::default(),
             lease,

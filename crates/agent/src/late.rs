@@ -9,63 +9,35 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{EpollEvent, EpollTimeout};
 use nix::sys::time::TimeSpec;
 use tombolo_dataplane::fault::Late as Link;
 use tombolo_dataplane::linux::probe;
 use tombolo_dataplane::linux::queue::Queue;
 
-use crate::lab::{Lab, lock};
-
-/// The queues of routers with such faults.
-#[derive(Debug, Default)]
-pub(crate) struct Late {
-    queues: Mutex<BTreeMap<u64, (String, Arc<Queue>)>>,
-    epoll: OnceLock<Epoll>,
-    next: AtomicU64,
-    /// One [`listen`] at a time.
-    changing: Mutex<()>,
-}
+use crate::lab::Lab;
 
 /// Makes it so that what is to be late is read.
 pub(crate) fn listen(lab: &Arc<Lab>) -> Result<()> {
-    let late = &lab.late;
-    let _changing = lock(&late.changing);
-    let there = lab.dataplane.late_queues();
-    let mut queues = lock(&late.queues);
-    // A queue that is dropped leaves the epoll with its socket.
-    queues.retain(|_, (_, known)| there.iter().any(|(_, queue)| Arc::ptr_eq(queue, known)));
-    for (router, queue) in there {
-        if queues.values().any(|(_, known)| Arc::ptr_eq(known, &queue)) {
-            continue;
-        }
-        if late.epoll.get().is_none() {
-            let _ = late.epoll.set(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
-            let lab = Arc::clone(lab);
-            thread::Builder::new().name("late".into()).spawn(move || delay(&lab))?;
-        }
-        let token = late.next.fetch_add(1, Ordering::Relaxed);
-        if let Some(epoll) = late.epoll.get() {
-            epoll.add(&*queue, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
-        }
-        queues.insert(token, (router, queue));
-    }
-    Ok(())
+    lab.late.follow(lab.dataplane.late_queues(), || {
+        let lab = Arc::clone(lab);
+        thread::Builder::new().name("late".into()).spawn(move || delay(&lab))?;
+        Ok(())
+    })
 }
 
 /// Delays packets, as long as the agent lives.
 fn delay(lab: &Lab) {
     // The kernel keeps packets in order for each processor.
     let _ = probe::pin();
-    let Some(epoll) = lab.late.epoll.get() else { return };
+    let Some(epoll) = lab.late.epoll() else { return };
     let mut waiting = Waiting::default();
     loop {
         waiting.release(Instant::now());
@@ -78,28 +50,19 @@ fn delay(lab: &Lab) {
         }
         let mut events = [EpollEvent::empty(); 64];
         let Ok(ready) = epoll.wait(&mut events, EpollTimeout::ZERO) else { continue };
-        for event in &events[..ready] {
-            let known = lock(&lab.late.queues).get(&event.data()).cloned();
-            let Some((router, queue)) = known else { continue };
-            match queue.read() {
-                Ok(packets) => {
-                    let (now, links) = (Instant::now(), lab.dataplane.late(&router));
-                    for packet in packets {
-                        let by = queue.link(packet.input).unwrap_or_default();
-                        let is_to =
-                            |link: &Link| link.to.iter().any(|range| range.contains(&packet.destination));
-                        let to = links.iter().find(|(_, link)| is_to(link));
-                        let on_the_way = links.get(&by).into_iter().chain(to.map(|(_, link)| link));
-                        let delay = on_the_way.map(|link| sample(link, fastrand::f64())).sum();
-                        let path = (router.clone(), by, to.map(|(name, _)| name.clone()));
-                        let at = now + Duration::from_micros(delay);
-                        waiting.add(at, path, (Arc::clone(&queue), packet.number));
-                    }
-                }
-                // It has nothing to tell any more, and must not wake the thread for ever.
-                Err(_) => drop(epoll.delete(&*queue)),
+        lab.late.read(&events[..ready], |router, queue, packets| {
+            let (now, links) = (Instant::now(), lab.dataplane.late(&router));
+            for packet in packets {
+                let by = queue.link(packet.input).unwrap_or_default();
+                let is_to = |link: &Link| link.to.iter().any(|range| range.contains(&packet.destination));
+                let to = links.iter().find(|(_, link)| is_to(link));
+                let on_the_way = links.get(&by).into_iter().chain(to.map(|(_, link)| link));
+                let delay = on_the_way.map(|link| sample(link, fastrand::f64())).sum();
+                let path = (router.clone(), by, to.map(|(name, _)| name.clone()));
+                let at = now + Duration::from_micros(delay);
+                waiting.add(at, path, (Arc::clone(&queue), packet.number));
             }
-        }
+        });
     }
 }
 

@@ -29,6 +29,7 @@ mod late;
 mod lease;
 pub mod message;
 pub mod proto;
+mod queues;
 mod session;
 mod spawn;
 mod ssh;

@@ -8,18 +8,18 @@
 //! keep coming: they go through the queue too, until none has come for [`QUIET`], so that none overtakes another.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{EpollEvent, EpollTimeout};
 use tombolo_dataplane::linux::probe;
 use tombolo_dataplane::linux::queue::{HeldPacket, Queue};
 
 use crate::lab::{Lab, lock};
+use crate::queues::Queues;
 use crate::{hits, ssh};
 
 /// When packets for a VM come no closer together than this, it is awake.
@@ -30,14 +30,9 @@ const LONG: Duration = Duration::from_secs(2);
 /// The queues of routers, and what waits in them.
 #[derive(Debug, Default)]
 pub(crate) struct Waker {
-    queues: Mutex<BTreeMap<u64, (String, Arc<Queue>)>>,
-    /// What the reading thread waits with; made with the first router that holds something.
-    epoll: OnceLock<Epoll>,
-    next: AtomicU64,
+    queues: Queues,
     waiting: Mutex<Waiting>,
     stirred: Condvar,
-    /// One [`listen`] at a time.
-    changing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -49,31 +44,14 @@ struct Waiting {
 
 /// Makes it so that what routers hold is read.
 pub(crate) fn listen(lab: &Arc<Lab>) -> Result<()> {
-    let waker = &lab.waker;
-    let _changing = lock(&waker.changing);
-    let there = lab.dataplane.queues();
-    let mut queues = lock(&waker.queues);
-    // A queue that is dropped leaves the epoll with its socket.
-    queues.retain(|_, (_, known)| there.iter().any(|(_, queue)| Arc::ptr_eq(queue, known)));
-    for (router, queue) in there {
-        if queues.values().any(|(_, known)| Arc::ptr_eq(known, &queue)) {
-            continue;
-        }
-        if waker.epoll.get().is_none() {
-            ssh::prepare(lab)?;
-            hits::prepare(lab)?;
-            let _ = waker.epoll.set(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
-            let (reads, wakes) = (Arc::clone(lab), Arc::clone(lab));
-            thread::Builder::new().name("held".into()).spawn(move || read(&reads.waker))?;
-            thread::Builder::new().name("wake".into()).spawn(move || wake(&wakes))?;
-        }
-        let token = waker.next.fetch_add(1, Ordering::Relaxed);
-        if let Some(epoll) = waker.epoll.get() {
-            epoll.add(&*queue, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
-        }
-        queues.insert(token, (router, queue));
-    }
-    Ok(())
+    lab.waker.queues.follow(lab.dataplane.queues(), || {
+        ssh::prepare(lab)?;
+        hits::prepare(lab)?;
+        let (reads, wakes) = (Arc::clone(lab), Arc::clone(lab));
+        thread::Builder::new().name("held".into()).spawn(move || read(&reads.waker))?;
+        thread::Builder::new().name("wake".into()).spawn(move || wake(&wakes))?;
+        Ok(())
+    })
 }
 
 impl Waker {
@@ -86,7 +64,7 @@ impl Waker {
 
 /// Reads what routers hold, as long as the agent lives.
 fn read(waker: &Waker) {
-    let Some(epoll) = waker.epoll.get() else { return };
+    let Some(epoll) = waker.queues.epoll() else { return };
     let mut events = [EpollEvent::empty(); 64];
     loop {
         let ready = match epoll.wait(&mut events, EpollTimeout::NONE) {
@@ -94,20 +72,11 @@ fn read(waker: &Waker) {
             Err(Errno::EINTR) => continue,
             Err(_) => return,
         };
-        for event in &events[..ready] {
-            let known = lock(&waker.queues).get(&event.data()).cloned();
-            let Some((router, queue)) = known else { continue };
-            match queue.read() {
-                Ok(packets) => {
-                    let packets =
-                        packets.into_iter().map(|packet| (router.clone(), Arc::clone(&queue), packet));
-                    lock(&waker.waiting).packets.extend(packets);
-                    waker.stirred.notify_one();
-                }
-                // It has nothing to tell any more, and must not wake the thread for ever.
-                Err(_) => drop(epoll.delete(&*queue)),
-            }
-        }
+        waker.queues.read(&events[..ready], |router, queue, packets| {
+            let packets = packets.into_iter().map(|packet| (router.clone(), Arc::clone(&queue), packet));
+            lock(&waker.waiting).packets.extend(packets);
+            waker.stirred.notify_one();
+        });
     }
 }
 
@@ -142,8 +111,7 @@ fn wake(lab: &Arc<Lab>) {
             line.entry(name).or_insert(InLine { since: now, last: now }).last = now;
         }
         if woken {
-            let others = lab.dataplane.in_line();
-            for name in others {
+            for name in lab.dataplane.in_line() {
                 line.entry(name).or_insert(InLine { since: now, last: now });
             }
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use tombolo_fabric::{Fabric, Network, Owner};
+use tombolo_fabric::{Fabric, Network, Nic, Owner};
 use tombolo_model::NetworkKey;
 
 /// All packets, in the unit of [`Fault::loss`].
@@ -88,16 +88,17 @@ impl Place {
     /// The link in a network's router; `None` where the place is not that router's, or not there (any more).
     fn link(&self, key: &NetworkKey, network: &Network) -> Option<String> {
         match self {
-            Place::Nic(owner, index) => {
-                let is = |nic: &&tombolo_fabric::Nic| {
-                    nic.owner.to_string() == *owner && u32::from(nic.index) == *index
-                };
-                network.nics.values().find(is).map(link_of)
-            }
+            Place::Nic(..) => self.nic_in(network).map(link_of),
             Place::Peering(first, second) => {
                 (first == key && network.peers.contains(second)).then(|| peering_link(second))
             }
         }
+    }
+
+    /// The interface in a network; `None` where the place is none, or not there (any more).
+    fn nic_in<'n>(&self, network: &'n Network) -> Option<&'n Nic> {
+        let Place::Nic(owner, index) = self else { return None };
+        network.nics.values().find(|nic| nic.owner.to_string() == *owner && u32::from(nic.index) == *index)
     }
 }
 
@@ -146,12 +147,11 @@ fn late_of_router(faults: &Faults, key: &NetworkKey, network: &Network) -> BTree
     let of = |(place, fault): (&Place, &Fault)| {
         let (link, to) = match place {
             Place::Nic(..) => {
-                let link = place.link(key, network)?;
-                let nic = network.nics.values().find(|nic| link_of(nic) == link)?;
+                let nic = place.nic_in(network)?;
                 let own =
                     [nic.address].into_iter().chain(nic.external).map(|own| IpNet::from(IpAddr::from(own)));
                 let ranges = nic.aliases.iter().map(|range| IpNet::V4(*range)).chain(nic.ipv6.map(IpNet::V6));
-                (link, own.chain(ranges).collect())
+                (link_of(nic), own.chain(ranges).collect())
             }
             Place::Peering(first, second) => {
                 let peer = [(first, second), (second, first)].into_iter().find(|(here, _)| *here == key)?.1;

@@ -40,6 +40,15 @@ struct Router {
     held: BTreeMap<IpNet, String>,
 }
 
+impl Router {
+    /// For whom it holds packets to an address.
+    fn held_for(&self, address: IpAddr) -> Option<&String> {
+        let alone = self.held.get(&IpNet::from(address));
+        let within = || self.held.iter().find(|(range, _)| range.contains(&address));
+        alone.or_else(|| within().map(|(_, name)| name))
+    }
+}
+
 impl Sleepers {
     /// Those that sleep.
     pub fn asleep<'d>(&'d self, desired: &'d Desired) -> impl Iterator<Item = &'d String> {
@@ -74,9 +83,12 @@ impl Sleepers {
 
     /// For whom a router holds packets to an address.
     pub fn held_for(&self, router: &str, address: IpAddr) -> Option<&String> {
-        let held = &self.routers.get(router)?.held;
-        let alone = held.get(&IpNet::from(address));
-        alone.or_else(|| held.iter().find(|(range, _)| range.contains(&address)).map(|(_, name)| name))
+        self.routers.get(router)?.held_for(address)
+    }
+
+    /// For whom any router does.
+    pub fn held_anywhere(&self, address: IpAddr) -> impl Iterator<Item = &String> {
+        self.routers.values().filter_map(move |router| router.held_for(address))
     }
 
     /// What is to be there. Who was there before it could sleep goes on.

@@ -108,24 +108,24 @@ fn percent(text: &str) -> Result<u32, String> {
     good.map(|share| share as u32).ok_or_else(|| "expected 0.0001% to 99.9999%; `--cut` is 100%".into())
 }
 
-/// A rate, in bytes per second. The units are those of tc(8).
-fn rate(text: &str) -> Result<u64, String> {
-    let units = [("kbit", 1_000_f64), ("mbit", 1e6), ("gbit", 1e9)];
-    let bits = units.iter().find_map(|(unit, times)| {
+/// A number with one of these units, times what that stands for.
+fn amount(text: &str, units: &[(&str, f64)]) -> Option<f64> {
+    units.iter().find_map(|(unit, times)| {
         let number = text.to_ascii_lowercase().strip_suffix(unit)?.trim_end().parse::<f64>().ok()?;
         Some(number * times)
-    });
+    })
+}
+
+/// A rate, in bytes per second. The units are those of tc(8).
+fn rate(text: &str) -> Result<u64, String> {
+    let bits = amount(text, &[("kbit", 1e3), ("mbit", 1e6), ("gbit", 1e9)]);
     let good = bits.filter(|bits| (8_000.0..=1e12).contains(bits));
     good.map(|bits| (bits / 8.0) as u64).ok_or_else(|| "expected 8kbit to 1000gbit, such as 10mbit".into())
 }
 
 /// A time, in microseconds. The units are those of tc(8).
 fn time(text: &str) -> Result<u32, String> {
-    let units = [("us", 1_f64), ("ms", 1e3), ("s", 1e6)];
-    let micros = units.iter().find_map(|(unit, times)| {
-        let number = text.to_ascii_lowercase().strip_suffix(unit)?.trim_end().parse::<f64>().ok()?;
-        Some(number * times)
-    });
+    let micros = amount(text, &[("us", 1.0), ("ms", 1e3), ("s", 1e6)]);
     let good = micros.filter(|micros| (1.0..=1e7).contains(micros));
     good.map(|micros| micros as u32).ok_or_else(|| "expected 1us to 10s, such as 20ms".into())
 }
