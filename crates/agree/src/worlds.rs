@@ -371,18 +371,7 @@ impl Maker<'_> {
             Change::NetworkSetPolicyFirst { network: network.clone(), first },
         ]);
         for priority in 0..self.rng.u32(1..=6) {
-            let rule = PolicyRule {
-                name: String::new(),
-                description: String::new(),
-                action: self.pick(&[Action::Allow, Action::Deny, Action::GotoNext]),
-                direction: if self.chance(70) { Direction::Ingress } else { Direction::Egress },
-                matches: (0..self.rng.usize(1..=2)).map(|_| self.l4()).collect(),
-                ranges: self.far_ranges(),
-                target_service_accounts: if self.chance(30) { self.accounts(50) } else { BTreeSet::new() },
-                target_networks: BTreeSet::new(),
-                disabled: self.chance(5),
-                logging: self.chance(20),
-            };
+            let rule = self.policy_rule(30, |_| BTreeSet::new());
             let policy = policy.clone().into();
             self.try_change(&Change::PolicyRuleSet { policy, priority, rule, replace: false });
         }
@@ -430,25 +419,10 @@ impl Maker<'_> {
             let parent = node.clone();
             self.try_change(&Change::HierarchicalPolicyInsert { parent, short_name: name.into() });
             for priority in 0..self.rng.u32(1..=4) {
-                let rule = PolicyRule {
-                    name: String::new(),
-                    description: String::new(),
-                    action: self.pick(&[Action::Allow, Action::Deny, Action::GotoNext]),
-                    direction: if self.chance(70) { Direction::Ingress } else { Direction::Egress },
-                    matches: (0..self.rng.usize(1..=2)).map(|_| self.l4()).collect(),
-                    ranges: self.far_ranges(),
-                    target_service_accounts: if self.chance(20) {
-                        self.accounts(50)
-                    } else {
-                        BTreeSet::new()
-                    },
-                    target_networks: match self.chance(30) {
-                        true => networks.iter().filter(|_| self.chance(50)).cloned().collect(),
-                        false => BTreeSet::new(),
-                    },
-                    disabled: self.chance(5),
-                    logging: self.chance(20),
-                };
+                let rule = self.policy_rule(20, |dice| match dice.chance(30) {
+                    true => networks.iter().filter(|_| dice.chance(50)).cloned().collect(),
+                    false => BTreeSet::new(),
+                });
                 let policy = policy.clone().into();
                 self.try_change(&Change::PolicyRuleSet { policy, priority, rule, replace: false });
             }
@@ -456,6 +430,29 @@ impl Maker<'_> {
             self.try_change(&Change::HierarchicalPolicyAssociate { policy, name, node: at, replace: false });
         }
         self.try_change(&Change::ProjectMove { project: PROJECT.into(), parent: node });
+    }
+
+    /// A rule of a policy, so often for certain service accounts, in a hundred; for these networks.
+    fn policy_rule(
+        &mut self,
+        with_accounts: u8,
+        networks: impl FnOnce(&mut Self) -> BTreeSet<NetworkKey>,
+    ) -> PolicyRule {
+        PolicyRule {
+            name: String::new(),
+            description: String::new(),
+            action: self.pick(&[Action::Allow, Action::Deny, Action::GotoNext]),
+            direction: if self.chance(70) { Direction::Ingress } else { Direction::Egress },
+            matches: (0..self.rng.usize(1..=2)).map(|_| self.l4()).collect(),
+            ranges: self.far_ranges(),
+            target_service_accounts: match self.chance(with_accounts) {
+                true => self.accounts(50),
+                false => BTreeSet::new(),
+            },
+            target_networks: networks(self),
+            disabled: self.chance(5),
+            logging: self.chance(20),
+        }
     }
 
     /// A protocol, perhaps with ports.

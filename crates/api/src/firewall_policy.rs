@@ -100,7 +100,12 @@ fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
     let own = own.filter(|(key, _)| (&key.project, &key.region) == (&here.project, &here.region));
     let items = own.map(|(key, found)| wire(call.world(), key, found)).collect();
     let path = format!("projects/{}/{}/firewallPolicies", call.project(), here.scope());
-    let mut outcome = list::compute(call, "compute#firewallPolicyList", &path, items)?;
+    listed(call, &path, items)
+}
+
+/// A list of policies of either kind.
+pub(crate) fn listed(call: &Call<'_>, path: &str, items: Vec<Value>) -> Result<Outcome, Failure> {
+    let mut outcome = list::compute(call, "compute#firewallPolicyList", path, items)?;
     if let Outcome::Reply(Value::Object(list)) = &mut outcome {
         // Unlike other lists.
         list.shift_remove("selfLink");
@@ -446,6 +451,14 @@ fn association(policy: &FirewallPolicy, key: &FirewallPolicyKey, name: &str, net
     })
 }
 
+/// Adds associations to what has them: a field that is not there when there are none.
+pub(crate) fn add_associations(wire: &mut Value, all: impl Iterator<Item = Value>) {
+    let all: Vec<Value> = all.collect();
+    if !all.is_empty() {
+        wire["associations"] = Value::Array(all);
+    }
+}
+
 /// A policy on the wire.
 pub(crate) fn wire(world: &World, key: &FirewallPolicyKey, policy: &FirewallPolicy) -> Value {
     let mut wire = json!({
@@ -465,11 +478,7 @@ pub(crate) fn wire(world: &World, key: &FirewallPolicyKey, policy: &FirewallPoli
         wire["region"] = json!(links::link(format!("projects/{}/regions/{region}", key.project)));
     }
     let associations = policy.associations.iter();
-    let associations: Vec<Value> =
-        associations.map(|(name, network)| association(policy, key, name, network)).collect();
-    if !associations.is_empty() {
-        wire["associations"] = Value::Array(associations);
-    }
+    add_associations(&mut wire, associations.map(|(name, network)| association(policy, key, name, network)));
     details::add(world, &key.to_string(), &mut wire);
     wire
 }

@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, details, firewall_policy, folder, links, list};
+use crate::{Call, Handlers, details, firewall_policy, folder, links};
 use serde_json::{Value, json};
 use tombolo_model::folder::ancestry;
 use tombolo_model::{
@@ -55,13 +55,7 @@ fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
     let parent = node(call, "parentId")?;
     let own = call.world().hierarchical_policies.iter().filter(|(_, policy)| policy.parent == parent);
     let items = own.map(|(key, found)| wire(call.world(), key, found)).collect();
-    let mut outcome =
-        list::compute(call, "compute#firewallPolicyList", "locations/global/firewallPolicies", items)?;
-    if let Outcome::Reply(Value::Object(list)) = &mut outcome {
-        // Unlike other lists.
-        list.shift_remove("selfLink");
-    }
-    Ok(outcome)
+    firewall_policy::listed(call, "locations/global/firewallPolicies", items)
 }
 
 fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -130,11 +124,8 @@ fn list_associations(call: &Call<'_>) -> Result<Outcome, Failure> {
         let here = all.filter(|(_, _, _, at)| *at == node);
         here.map(|(key, found, name, at)| association(found, key, name, at)).collect()
     };
-    let found: Vec<Value> = nodes.iter().flat_map(at).collect();
     let mut wire = json!({ "kind": "compute#firewallPoliciesListAssociationsResponse" });
-    if !found.is_empty() {
-        wire["associations"] = Value::Array(found);
-    }
+    firewall_policy::add_associations(&mut wire, nodes.iter().flat_map(at));
     Ok(Outcome::Reply(wire))
 }
 
@@ -166,11 +157,8 @@ fn wire(world: &World, key: &HierarchicalPolicyKey, policy: &HierarchicalPolicy)
         "ruleTupleCount": firewall_policy::all_tuples(&policy.rules),
     });
     let associations = policy.associations.iter();
-    let associations: Vec<Value> =
-        associations.map(|(name, node)| association(policy, key, name, node)).collect();
-    if !associations.is_empty() {
-        wire["associations"] = Value::Array(associations);
-    }
+    let associations = associations.map(|(name, node)| association(policy, key, name, node));
+    firewall_policy::add_associations(&mut wire, associations);
     details::add(world, &key.to_string(), &mut wire);
     wire
 }

@@ -3,7 +3,7 @@
 use super::args::{Body, List, Listed};
 use super::client::encode;
 use super::folders::{self, Place};
-use super::network_firewall_policies::Says;
+use super::network_firewall_policies::{Policy, Says};
 use super::session::{Session, Usage, last};
 use anyhow::Result;
 use hyper::Method;
@@ -294,21 +294,12 @@ impl Verb {
 
 impl Rules {
     fn run(&self, session: &Session<'_>) -> Result<()> {
-        let method = |at: &At, method: &str| -> Result<String> {
-            Ok(format!("{}/{method}", path(session, &at.of.firewall_policy, at.organization.as_ref())?))
-        };
-        let rule = |at: &At, name: &str| -> Result<String> {
-            Ok(format!("{}?priority={}", method(at, name)?, at.priority))
-        };
         match self {
             Rules::Create(said) => {
-                let body = said.body(session, Body::default().with("priority", said.at.priority))?;
-                let body = said.says.add(body).json();
-                session.update(Method::POST, &method(&said.at, "addRule")?, Some(body)).map(drop)
+                at(session, &said.at)?.add_rule(said.at.priority, &said.says, said.more(session)?)
             }
             Rules::Update(said) => {
-                let body = said.says.change(said.body(session, Body::default())?)?;
-                session.update(Method::POST, &rule(&said.at, "patchRule")?, Some(body)).map(drop)
+                at(session, &said.at)?.patch_rule(said.at.priority, &said.says, said.more(session)?)
             }
             Rules::List(RulesOf { one, listed }) => {
                 let policy = session.client.get(&one.path(session)?)?;
@@ -316,20 +307,29 @@ impl Rules {
                 let table = "table(priority, direction, action, disabled, description)";
                 session.show_list(rules, listed, table)
             }
-            Rules::Describe(at) => session.show(session.client.get(&rule(at, "getRule")?)?),
-            Rules::Delete(at) => session.update(Method::POST, &rule(at, "removeRule")?, None).map(drop),
+            Rules::Describe(said) => at(session, said)?.show_rule(said.priority),
+            Rules::Delete(said) => at(session, said)?.remove_rule(said.priority),
         }
     }
 }
 
+/// The policy that a rule is of.
+fn at<'s>(session: &'s Session<'s>, said: &At) -> Result<Policy<'s>> {
+    policy(session, &said.of, said.organization.as_ref())
+}
+
+fn policy<'s>(session: &'s Session<'s>, of: &Of, organization: Option<&String>) -> Result<Policy<'s>> {
+    Ok(Policy { session, path: path(session, &of.firewall_policy, organization)? })
+}
+
 impl Rule {
     /// What it says that rules of other policies cannot.
-    fn body(&self, session: &Session<'_>, body: Body) -> Result<Body> {
-        let Some(List(networks)) = &self.target_resources else { return Ok(body) };
+    fn more(&self, session: &Session<'_>) -> Result<Body> {
+        let Some(List(networks)) = &self.target_resources else { return Ok(Body::default()) };
         let link = |network: &String| -> Result<Value> {
             Ok(format!("https://www.googleapis.com/compute/v1/{}", session.network(network)?).into())
         };
-        Ok(body.with("targetResources", networks.iter().map(link).collect::<Result<Vec<_>>>()?))
+        Ok(Body::default().with("targetResources", networks.iter().map(link).collect::<Result<Vec<_>>>()?))
     }
 }
 
@@ -347,14 +347,8 @@ impl Associations {
                     Place::of(organization.as_ref().filter(|_| folder.is_none()), folder.as_ref()).node()?;
                 let default = || node.replacen("s/", "-", 1);
                 let name = name.clone().unwrap_or_else(default);
-                let body = Body::default().with("name", name).with("attachmentTarget", node.as_str()).json();
-                let replace =
-                    if *replace_association_on_target { "?replaceExistingAssociation=true" } else { "" };
-                let path = format!(
-                    "{}/addAssociation{replace}",
-                    path(session, &of.firewall_policy, organization.as_ref())?
-                );
-                session.update(Method::POST, &path, Some(body)).map(drop)
+                let policy = policy(session, of, organization.as_ref())?;
+                policy.associate(&name, &node, *replace_association_on_target)
             }
             Associations::List(ListIn { place, listed }) => {
                 let path = format!("{COLLECTION}/listAssociations?targetResource={}", place.node()?);
@@ -366,9 +360,7 @@ impl Associations {
                 session.show_list(items, listed, ASSOCIATIONS)
             }
             Associations::Delete(Dissociate { name, of, organization }) => {
-                let policy = path(session, &of.firewall_policy, organization.as_ref())?;
-                let path = format!("{policy}/removeAssociation?name={}", encode(name));
-                session.update(Method::POST, &path, None).map(drop)
+                policy(session, of, organization.as_ref())?.dissociate(name)
             }
         }
     }

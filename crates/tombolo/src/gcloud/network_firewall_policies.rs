@@ -278,47 +278,79 @@ impl Verb {
 }
 
 impl Of {
-    /// A method of the policy.
-    fn path(&self, session: &Session<'_>, method: &str) -> Result<String> {
+    fn policy<'s>(&self, session: &'s Session<'s>) -> Result<Policy<'s>> {
         let flags = ["--global-firewall-policy", "--firewall-policy-region"];
         let region = self.firewall_policy_region.as_deref();
         let collection = collection(session, self.global_firewall_policy, region, flags)?;
-        Ok(format!("{collection}/{}/{method}", encode(last(&self.firewall_policy))))
+        Ok(Policy { session, path: format!("{collection}/{}", encode(last(&self.firewall_policy))) })
+    }
+}
+
+/// A policy of either kind, by its path: what is done with its rules and associations.
+pub(super) struct Policy<'s> {
+    pub(super) session: &'s Session<'s>,
+    pub(super) path: String,
+}
+
+impl Policy<'_> {
+    /// Has a method of it called.
+    fn call(&self, method: &str, body: Option<Value>) -> Result<()> {
+        self.session.update(Method::POST, &format!("{}/{method}", self.path), body).map(drop)
+    }
+
+    /// Adds a rule that says this, and `more`.
+    pub(super) fn add_rule(&self, priority: u32, says: &Says, more: Body) -> Result<()> {
+        self.call("addRule", Some(says.add(more.with("priority", priority)).json()))
+    }
+
+    /// Changes a rule to what is said, which must be something.
+    pub(super) fn patch_rule(&self, priority: u32, says: &Says, more: Body) -> Result<()> {
+        let body = says.add(more);
+        if body.is_empty() {
+            return Err(Usage("At least one property must be modified.".into()).into());
+        }
+        self.call(&format!("patchRule?priority={priority}"), Some(body.json()))
+    }
+
+    pub(super) fn show_rule(&self, priority: u32) -> Result<()> {
+        let path = format!("{}/getRule?priority={priority}", self.path);
+        self.session.show(self.session.client.get(&path)?)
+    }
+
+    pub(super) fn remove_rule(&self, priority: u32) -> Result<()> {
+        self.call(&format!("removeRule?priority={priority}"), None)
+    }
+
+    /// Has it act at a target; with `replace` instead of one that does.
+    pub(super) fn associate(&self, name: &str, target: &str, replace: bool) -> Result<()> {
+        let body = Body::default().with("name", name).with("attachmentTarget", target).json();
+        let replace = if replace { "?replaceExistingAssociation=true" } else { "" };
+        self.call(&format!("addAssociation{replace}"), Some(body))
+    }
+
+    pub(super) fn dissociate(&self, name: &str) -> Result<()> {
+        self.call(&format!("removeAssociation?name={}", encode(name)), None)
     }
 }
 
 impl Rules {
     fn run(&self, session: &Session<'_>) -> Result<()> {
-        let path = |At { priority, of }: &At, method: &str| -> Result<String> {
-            Ok(format!("{}?priority={priority}", of.path(session, method)?))
-        };
         match self {
-            Rules::Create(rule) => {
-                let body = rule.says.add(Body::default().with("priority", rule.at.priority)).json();
-                session.update(Method::POST, &rule.at.of.path(session, "addRule")?, Some(body)).map(drop)
+            Rules::Create(Rule { at: At { priority, of }, says }) => {
+                of.policy(session)?.add_rule(*priority, says, Body::default())
             }
-            Rules::Update(rule) => {
-                let body = rule.says.change(Body::default())?;
-                session.update(Method::POST, &path(&rule.at, "patchRule")?, Some(body)).map(drop)
+            Rules::Update(Rule { at: At { priority, of }, says }) => {
+                of.policy(session)?.patch_rule(*priority, says, Body::default())
             }
-            Rules::Describe(at) => session.show(session.client.get(&path(at, "getRule")?)?),
-            Rules::Delete(at) => session.update(Method::POST, &path(at, "removeRule")?, None).map(drop),
+            Rules::Describe(At { priority, of }) => of.policy(session)?.show_rule(*priority),
+            Rules::Delete(At { priority, of }) => of.policy(session)?.remove_rule(*priority),
         }
     }
 }
 
 impl Says {
-    /// What a change says besides `body`: something.
-    pub(super) fn change(&self, body: Body) -> Result<Value> {
-        let body = self.add(body);
-        if body.is_empty() {
-            return Err(Usage("At least one property must be modified.".into()).into());
-        }
-        Ok(body.json())
-    }
-
     /// What a rule says besides `body`.
-    pub(super) fn add(&self, body: Body) -> Body {
+    fn add(&self, body: Body) -> Body {
         let action = self.action.map(|action| match action {
             Action::Allow => "allow",
             Action::Deny => "deny",
@@ -355,16 +387,9 @@ impl Associations {
             Associations::Create(Associate { of, network, name, replace_association_on_target }) => {
                 let target = session.network(network)?;
                 let name = name.clone().unwrap_or_else(|| format!("network-{}", last(network)));
-                let body = Body::default().with("name", name).with("attachmentTarget", target).json();
-                let replace =
-                    if *replace_association_on_target { "?replaceExistingAssociation=true" } else { "" };
-                let path = format!("{}{replace}", of.path(session, "addAssociation")?);
-                session.update(Method::POST, &path, Some(body)).map(drop)
+                of.policy(session)?.associate(&name, &target, *replace_association_on_target)
             }
-            Associations::Delete(Dissociate { of, name }) => {
-                let path = format!("{}?name={}", of.path(session, "removeAssociation")?, encode(name));
-                session.update(Method::POST, &path, None).map(drop)
-            }
+            Associations::Delete(Dissociate { of, name }) => of.policy(session)?.dissociate(name),
         }
     }
 }
