@@ -24,22 +24,12 @@ pub(crate) struct LabArgs {
 
 /// Where a lab's internet ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Internet {
+enum Internet {
     /// In the lab: it has one client, and nothing leaves
     #[default]
     Lab,
     /// In the host's own network, which VMs with a way to the internet reach by TCP
     Host,
-}
-
-impl Internet {
-    /// How it is written.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Internet::Lab => "lab",
-            Internet::Host => "host",
-        }
-    }
 }
 
 /// A lab's name is a file's name.
@@ -49,9 +39,12 @@ fn lab_name(text: &str) -> Result<String, String> {
     fits.then(|| text.to_owned()).ok_or("expected 1 to 32 letters, digits, '-' or '_'".into())
 }
 
-/// Which VMs are lazy.
+/// What a lab that is started is like.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
-pub(crate) struct LazyArgs {
+pub(crate) struct StartArgs {
+    /// Where the lab's internet ends
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
+    internet: Internet,
     /// Which VMs are there only from the first packet to them on, or the first program in them
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     lazy_vms: When,
@@ -69,8 +62,13 @@ enum When {
     Never,
 }
 
-impl LazyArgs {
-    /// The same for the lab.
+impl StartArgs {
+    /// Whether VMs reach the host's network.
+    pub(crate) fn reaches_host(self) -> bool {
+        self.internet == Internet::Host
+    }
+
+    /// Which VMs are lazy.
     pub(crate) fn lazy(self) -> LazyVms {
         match self.lazy_vms {
             When::Auto => LazyVms::Auto,
@@ -80,9 +78,11 @@ impl LazyArgs {
     }
 
     /// The same for another process of this program.
-    pub(crate) fn given(self) -> Vec<String> {
-        let when = self.lazy_vms.to_possible_value();
-        when.iter().map(|when| format!("--lazy-vms={}", when.get_name())).collect()
+    pub(crate) fn given(self) -> [String; 2] {
+        let (internet, lazy_vms) = (self.internet.to_possible_value(), self.lazy_vms.to_possible_value());
+        [("internet", internet), ("lazy-vms", lazy_vms)].map(|(flag, value)| {
+            format!("--{flag}={}", value.map_or_else(String::new, |it| it.get_name().to_owned()))
+        })
     }
 }
 

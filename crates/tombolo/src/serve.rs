@@ -1,6 +1,6 @@
 //! `tombolo serve`.
 
-use crate::lab::{Internet, LabArgs, LazyArgs, options};
+use crate::lab::{LabArgs, StartArgs, options};
 use crate::output::print;
 use anyhow::{Context, Result, anyhow, bail};
 use std::net::{SocketAddr, TcpListener};
@@ -11,7 +11,7 @@ use tombolo_server::control::{ApiAddress, Control, Ended};
 use tombolo_server::http::{AllowedHost, Guard, Limits, Proxy, Server, Token};
 use tombolo_server::paths::LabDir;
 use tombolo_server::store::Store;
-use tombolo_server::{Cloud, CloudOptions, LazyVms, Options};
+use tombolo_server::{Cloud, CloudOptions, Options};
 use tombolo_ssh::Secret;
 
 /// Arguments of `serve`.
@@ -32,11 +32,8 @@ pub(crate) struct Args {
     /// For how many seconds the VMs go on when the server is killed, for one that is started again to take over
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     keep: u32,
-    /// Where the lab's internet ends
-    #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
-    internet: Internet,
     #[command(flatten)]
-    lazy: LazyArgs,
+    start: StartArgs,
     #[command(flatten)]
     lab: LabArgs,
 }
@@ -68,8 +65,8 @@ fn serve(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
     };
     let (asynchronous, allowed) = (args.async_operations, args.allow_host.clone());
     let keep = Duration::from_secs(args.keep.into());
-    let (internet, lazy) = (args.internet, args.lazy.lazy());
-    let serving = Serving { dir, control, listener, api, store, asynchronous, allowed, keep, internet, lazy };
+    let start = args.start;
+    let serving = Serving { dir, control, listener, api, store, asynchronous, allowed, keep, start };
     serving.run(|api, cloud| {
         print(&greeting(api, &args.lab.lab));
         if let Some(edits) = cloud.resumed() {
@@ -93,17 +90,14 @@ pub(crate) struct Serving<'a> {
     pub(crate) allowed: Vec<AllowedHost>,
     /// For how long the lab goes on when this process is killed.
     pub(crate) keep: Duration,
-    /// Where its internet ends.
-    pub(crate) internet: Internet,
-    /// Which VMs are lazy.
-    pub(crate) lazy: LazyVms,
+    /// What it is like.
+    pub(crate) start: StartArgs,
 }
 
 impl Serving<'_> {
     /// Makes what the store has real, says so, and serves until a signal, `tombolo down` or the agent's end.
     pub(crate) fn run(self, is_up: impl FnOnce(&ApiAddress, &Cloud) -> Result<()>) -> Result<Ended> {
-        let Serving { dir, control, listener, api, store, asynchronous, allowed, keep, internet, lazy } =
-            self;
+        let Serving { dir, control, listener, api, store, asynchronous, allowed, keep, start } = self;
         let guard = match api.token {
             true => Guard::Token(
                 Token::in_file(&api.token_file()).with_context(|| api.token_file().display().to_string())?,
@@ -113,8 +107,9 @@ impl Serving<'_> {
         let secret = api.state.join("ssh/host-secret");
         let secret = Secret::in_file(&secret).with_context(|| secret.display().to_string())?;
         let own_ports = vec![api.address.port()];
-        let lab = Options { ssh: Some(secret), keep, own_ports, lazy, ..options(Some(dir.agent()))? };
-        let reaches_host = internet == Internet::Host;
+        let lab =
+            Options { ssh: Some(secret), keep, own_ports, lazy: start.lazy(), ..options(Some(dir.agent()))? };
+        let reaches_host = start.reaches_host();
         let options = CloudOptions { asynchronous, agent: dir.agent(), reaches_host };
         let (cloud, writer) = Cloud::start(store, lab, options)?;
         let proxy = Proxy::new(&api.state, allowed);

@@ -1,6 +1,6 @@
 //! `tombolo up` and `tombolo down`.
 
-use crate::lab::{Internet, LabArgs, LazyArgs, parse, read, world};
+use crate::lab::{LabArgs, StartArgs, parse, read, world};
 use crate::output::print;
 use crate::serve::Serving;
 use crate::status;
@@ -29,11 +29,8 @@ pub(crate) struct Args {
     /// Leave the terminal once the lab is up: how `--detach` starts its server
     #[arg(long, hide = true)]
     leave_terminal: bool,
-    /// Where the lab's internet ends
-    #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
-    internet: Internet,
     #[command(flatten)]
-    lazy: LazyArgs,
+    start: StartArgs,
     #[command(flatten)]
     lab: LabArgs,
 }
@@ -77,9 +74,8 @@ fn bring_up(args: &Args, topology: &Topology, dir: &LabDir, control: &Control) -
     let api = ApiAddress { address: listener.local_addr()?, state, token: true };
     // Its World is the file's, anew each time: without the server there is nothing to go on with.
     let keep = Duration::ZERO;
-    let (asynchronous, allowed) = (false, Vec::new());
-    let (internet, lazy) = (args.internet, args.lazy.lazy());
-    let serving = Serving { dir, control, listener, api, store, asynchronous, allowed, keep, internet, lazy };
+    let (asynchronous, allowed, start) = (false, Vec::new(), args.start);
+    let serving = Serving { dir, control, listener, api, store, asynchronous, allowed, keep, start };
     serving.run(|_, cloud| {
         let agent = Agent::connect(&dir.agent())?;
         let view = View::new(cloud.state().world.clone(), &agent);
@@ -104,7 +100,7 @@ fn detached(args: &Args) -> Result<ExitCode> {
     let before = log.metadata()?.len();
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("up").arg(&args.file).args(["--leave-terminal", "--lab", &args.lab.lab]);
-    command.args(args.lazy.given()).args(["--internet", args.internet.as_str()]);
+    command.args(args.start.given());
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let started = Instant::now();
     let mut child = command.spawn().context("start the lab's server")?;
