@@ -245,7 +245,8 @@ pub fn user(world: &World, address: &Address) -> Option<String> {
 
 fn user_of<'w>(world: &'w World, place: &SubnetworkKey, address: Ipv4Addr) -> Option<&'w InstanceKey> {
     let has = |nic: &crate::Nic| nic.subnetwork == *place && nic.address == address;
-    world.instances.iter().find(|(_, instance)| instance.nics.iter().any(has)).map(|(key, _)| key)
+    let holder = world.instances.holder(place, address.into());
+    holder.filter(|key| world.instances[*key].nics.iter().any(has))
 }
 
 fn user_of_external(world: &World, address: Ipv4Addr) -> Option<&InstanceKey> {

@@ -90,6 +90,11 @@ impl Nic {
     pub fn has_alias(&self, address: Ipv4Addr) -> bool {
         self.aliases.iter().any(|alias| alias.range.contains(&address))
     }
+
+    /// What it has of its subnetwork: its own address, as /32, and its alias ranges.
+    pub fn ranges(&self) -> impl Iterator<Item = Ipv4Net> {
+        self.aliases.iter().map(|alias| alias.range).chain([Ipv4Net::from(self.address)])
+    }
 }
 
 /// An interface's external address: what its own address becomes on the way to the lab's internet, and the reverse.
@@ -255,8 +260,8 @@ pub(crate) fn add_access(
         return Err(Refusal::invalid(&format!("networkInterfaces[{nic}].accessConfigs"), name, expected));
     }
     let address = address::external_for(world, key, &field, wanted)?;
-    get_mut(world, key)?.nics[nic].access = Some(AccessConfig { name: name.to_owned(), address });
-    Ok(())
+    let access = AccessConfig { name: name.to_owned(), address };
+    update(world, key, |instance| instance.nics[nic].access = Some(access))
 }
 
 /// Takes an interface's external address.
@@ -266,14 +271,12 @@ pub(crate) fn delete_access(
     nic: usize,
     name: &str,
 ) -> Result<(), Refusal> {
-    let instance = get_mut(world, key)?;
-    let found = get_nic(instance, nic)?;
+    let found = get_nic(get(world, key)?, nic)?;
     if found.access.as_ref().is_none_or(|access| access.name != name) {
         let expected = format!("There is no such access config on the network interface nic{nic}.");
         return Err(Refusal::invalid("accessConfig", name, expected));
     }
-    instance.nics[nic].access = None;
-    Ok(())
+    update(world, key, |instance| instance.nics[nic].access = None)
 }
 
 /// Replaces an interface's alias ranges.
@@ -283,14 +286,14 @@ pub(crate) fn set_aliases(
     nic: usize,
     specs: &[AliasSpec],
 ) -> Result<(), Refusal> {
-    let before = get_nic(get_mut(world, key)?, nic)?.aliases.clone();
-    get_mut(world, key)?.nics[nic].aliases.clear();
-    let place = world.instances[key].nics[nic].subnetwork.clone();
+    let found = get_nic(get(world, key)?, nic)?;
+    let (place, before) = (found.subnetwork.clone(), found.aliases.clone());
+    update(world, key, |instance| instance.nics[nic].aliases.clear())?;
     let subnetwork = world.subnetworks.get(&place).ok_or_else(|| Refusal::not_found(&place))?.clone();
     for (index, spec) in specs.iter().enumerate() {
         let field = format!("networkInterfaces[{nic}].aliasIpRanges[{index}]");
         let alias = alias(world, &field, &place, &subnetwork, spec, &before)?;
-        get_mut(world, key)?.nics[nic].aliases.push(alias);
+        update(world, key, |instance| instance.nics[nic].aliases.push(alias))?;
     }
     Ok(())
 }
@@ -312,21 +315,18 @@ fn alias(
         })?,
     };
     let reserved = if spec.secondary.is_none() { range::reserved(within).to_vec() } else { Vec::new() };
-    let nics =
-        world.instances.values().flat_map(|instance| &instance.nics).filter(|nic| nic.subnetwork == *place);
-    let mut taken: Vec<Ipv4Net> = nics
-        .flat_map(|nic| nic.aliases.iter().map(|alias| alias.range).chain([Ipv4Net::from(nic.address)]))
-        .collect();
-    taken.extend(world.addresses.values().filter_map(|address| match &address.reserved {
+    let taken = world.addresses.values().filter_map(|address| match &address.reserved {
         crate::Reserved::Internal { subnetwork, address } if subnetwork == place => {
             Some(Ipv4Net::from(*address))
         }
         _ => None,
-    }));
+    });
+    let mut taken: Vec<Ipv4Net> = taken.collect();
     taken.extend(forwarding_rule::addresses_of(world, place).map(Ipv4Net::from));
     let free = |range: &Ipv4Net| {
         reserved.iter().all(|address| !range.contains(address))
             && taken.iter().all(|taken| !range::overlap(taken, range))
+            && world.instances.holder(place, *range).is_none()
     };
     let field = format!("{field}.ipCidrRange");
     let range = match spec.base {
@@ -371,8 +371,7 @@ fn check_disjoint(world: &World, nics: &[Nic], nic: &Nic, i: usize) -> Result<()
 /// Replaces the network tags of an instance.
 pub(crate) fn set_tags(world: &mut World, key: &InstanceKey, tags: &BTreeSet<String>) -> Result<(), Refusal> {
     check_tags("tags.items", tags)?;
-    get_mut(world, key)?.tags = tags.clone();
-    Ok(())
+    update(world, key, |instance| instance.tags = tags.clone())
 }
 
 /// Replaces the service account of an instance, which must be stopped.
@@ -382,12 +381,10 @@ pub(crate) fn set_service_account(
     account: Option<&ServiceAccount>,
 ) -> Result<(), Refusal> {
     check_account(account)?;
-    let instance = get_mut(world, key)?;
-    if instance.running {
+    if get(world, key)?.running {
         return Err(Refusal::MustBeStopped { instance: key.clone(), what: "service account" });
     }
-    instance.service_account = account.cloned();
-    Ok(())
+    update(world, key, |instance| instance.service_account = account.cloned())
 }
 
 /// Replaces the metadata of an instance; a running one sees it at its next start.
@@ -396,38 +393,44 @@ pub(crate) fn set_metadata(
     key: &InstanceKey,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), Refusal> {
-    get_mut(world, key)?.metadata = metadata.clone();
-    Ok(())
+    update(world, key, |instance| instance.metadata = metadata.clone())
 }
 
 /// Starts an instance; one that runs goes on.
 pub(crate) fn start(world: &mut World, key: &InstanceKey) -> Result<(), Refusal> {
-    let instance = get_mut(world, key)?;
-    instance.starts += u64::from(!instance.running);
-    instance.running = true;
-    Ok(())
+    update(world, key, |instance| {
+        instance.starts += u64::from(!instance.running);
+        instance.running = true;
+    })
 }
 
 /// Stops an instance.
 pub(crate) fn stop(world: &mut World, key: &InstanceKey) -> Result<(), Refusal> {
-    get_mut(world, key)?.running = false;
-    Ok(())
+    update(world, key, |instance| instance.running = false)
 }
 
 /// Starts a running instance anew, as by its power button.
 pub(crate) fn reset(world: &mut World, key: &InstanceKey) -> Result<(), Refusal> {
-    let instance = get_mut(world, key)?;
-    if !instance.running {
+    if !get(world, key)?.running {
         return Err(Refusal::NotReady { resource: key.to_string() });
     }
-    instance.starts += 1;
-    Ok(())
+    update(world, key, |instance| instance.starts += 1)
 }
 
-/// The instance, to be changed.
-pub(crate) fn get_mut<'w>(world: &'w mut World, key: &InstanceKey) -> Result<&'w mut Instance, Refusal> {
+/// The instance.
+fn get<'w>(world: &'w World, key: &InstanceKey) -> Result<&'w Instance, Refusal> {
     project::require(world, &key.project, project::COMPUTE)?;
-    world.instances.get_mut(key).map(Arc::make_mut).ok_or_else(|| Refusal::not_found(key))
+    world.instances.get(key).map(Arc::as_ref).ok_or_else(|| Refusal::not_found(key))
+}
+
+/// Changes the instance.
+pub(crate) fn update(
+    world: &mut World,
+    key: &InstanceKey,
+    change: impl FnOnce(&mut Instance),
+) -> Result<(), Refusal> {
+    get(world, key)?;
+    world.instances.update(key, change).ok_or_else(|| Refusal::not_found(key))
 }
 
 /// Deletes an instance. A route whose next hop it was stays, and drops what it matches, as in Google's cloud.

@@ -154,13 +154,12 @@ pub(crate) fn enable_nic(world: &mut World, key: &InstanceKey, nic: usize) -> Re
     };
     let within = world.subnetworks.get(&place).and_then(|subnetwork| subnetwork.ipv6);
     let within = within.ok_or_else(|| wrong(format!("The subnetwork '{place}' is IPV4_ONLY.")))?;
-    let nics = world.instances.values().flat_map(|instance| &instance.nics);
+    let nics = world.instances.held(&place).flat_map(|(_, key)| &world.instances[key].nics);
     let taken: BTreeSet<Ipv6Net> =
         nics.filter(|nic| nic.subnetwork == place).filter_map(|nic| nic.ipv6).collect();
     let free = (1..u128::from(u32::MAX)).map(|at| nth(within, 96, at)).find(|range| !taken.contains(range));
     let free = free.ok_or_else(|| wrong("The subnetwork's IPv6 range has no free /96.".into()))?;
-    instance::get_mut(world, key)?.nics[nic].ipv6 = Some(free);
-    Ok(())
+    instance::update(world, key, |instance| instance.nics[nic].ipv6 = Some(free))
 }
 
 impl Nic {

@@ -22,6 +22,7 @@ pub mod folder;
 pub mod forwarding_rule;
 pub mod hierarchical_policy;
 pub mod instance;
+pub mod instances;
 pub mod ipv6;
 pub mod key;
 pub mod managed_zone;
@@ -54,6 +55,7 @@ pub use forwarding_rule::{
 };
 pub use hierarchical_policy::HierarchicalPolicy;
 pub use instance::{AccessConfig, Alias, AliasSpec, Instance, InstanceSpec, Nic, NicSpec, ServiceAccount};
+pub use instances::Instances;
 pub use ipv6::StackType;
 pub use key::{
     AddressKey, FirewallKey, FirewallPolicyKey, FolderKey, ForwardingRuleKey, HierarchicalPolicyKey,

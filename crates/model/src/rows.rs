@@ -119,15 +119,16 @@ impl World {
             said.map(|(path, details)| (path.clone(), Arc::clone(details))).collect::<Vec<_>>()
         {
             let key = path.parse().ok();
-            let Some(instance) = key.and_then(|key: InstanceKey| self.instances.get_mut(&key)) else {
+            let Some(key) = key.filter(|key: &InstanceKey| self.instances.contains_key(key)) else {
                 continue;
             };
             let account = &details[FIELD][0];
             let scopes = account["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            Arc::make_mut(instance).service_account = account.is_object().then(|| ServiceAccount {
+            let account = account.is_object().then(|| ServiceAccount {
                 email: account["email"].as_str().unwrap_or(DEFAULT_ACCOUNT).to_owned(),
                 scopes: scopes.map(str::to_owned).collect(),
             });
+            self.instances.update(&key, |instance| instance.service_account = account);
             let mut rest = (*details).clone();
             rest.remove(FIELD);
             self.details.insert(path, Arc::new(rest));

@@ -6,11 +6,7 @@ use crate::{
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 /// A subnetwork.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,7 +233,8 @@ pub(crate) fn set_secondary(
     for (name, _) in present.secondary.iter().filter(|(name, range)| ranges.get(*name) != Some(range)) {
         let uses = |alias: &crate::Alias| alias.secondary.as_ref() == Some(name);
         let uses = |nic: &crate::Nic| nic.subnetwork == *key && nic.aliases.iter().any(uses);
-        if let Some((user, _)) = world.instances.iter().find(|(_, found)| found.nics.iter().any(uses)) {
+        let mut holders = world.instances.held(key).map(|(_, holder)| holder);
+        if let Some(user) = holders.find(|holder| world.instances[*holder].nics.iter().any(uses)) {
             return Err(Refusal::in_use("subnetwork", format!("{key}/secondaryIpRanges/{name}"), user));
         }
     }
@@ -260,9 +257,7 @@ pub(crate) fn set_secondary(
 
 /// Whether an address of a subnetwork is in use: an instance's, one of its alias ranges', or a forwarding rule's.
 pub(crate) fn is_used(world: &World, key: &SubnetworkKey, address: Ipv4Addr) -> bool {
-    // Addresses first: there are many interfaces, and names are long.
-    let has = |nic: &crate::Nic| (nic.address == address || nic.has_alias(address)) && nic.subnetwork == *key;
-    world.instances.values().flat_map(|instance| &instance.nics).any(has)
+    world.instances.holder(key, address.into()).is_some()
         || forwarding_rule::user_of_address(world, key, address).is_some()
 }
 
@@ -277,21 +272,7 @@ pub(crate) fn free_address(
     key: &SubnetworkKey,
     subnetwork: &Subnetwork,
 ) -> Result<Ipv4Addr, Refusal> {
-    // Gathered first: there may be as many candidates as interfaces.
-    let nics = world.instances.values().flat_map(|instance| &instance.nics);
-    let nics = nics.filter(|nic| subnetwork.range.contains(&nic.address) && nic.subnetwork == *key);
-    let (mut taken, mut ranges) = (BTreeSet::new(), Vec::new());
-    for nic in nics {
-        taken.insert(nic.address);
-        ranges.extend(nic.aliases.iter().map(|alias| alias.range));
-    }
-    let is_free = |address: Ipv4Addr| {
-        let nics = taken.contains(&address) || ranges.iter().any(|range| range.contains(&address));
-        !nics
-            && forwarding_rule::user_of_address(world, key, address).is_none()
-            && address::holder(world, key, address).is_none()
-    };
-    range::first_free(subnetwork.range, |address| !is_free(address))
+    range::first_free(subnetwork.range, |address| is_taken(world, key, address))
         .ok_or_else(|| Refusal::AddressesExhausted { subnetwork: key.clone() })
 }
 
@@ -304,8 +285,7 @@ pub(crate) fn delete(world: &mut World, key: &SubnetworkKey) -> Result<(), Refus
         let expected = "Cannot delete auto subnetwork from an auto subnet mode network.";
         return Err(Refusal::invalid("subnetwork", key, expected));
     }
-    let uses = |i: &crate::Instance| i.nics.iter().any(|n| n.subnetwork == *key);
-    if let Some((user, _)) = world.instances.iter().find(|(_, i)| uses(i)) {
+    if let Some((_, user)) = world.instances.held(key).next() {
         return Err(Refusal::in_use("subnetwork", key, user));
     }
     let reserves = |address: &crate::Address| matches!(&address.reserved, crate::Reserved::Internal { subnetwork, .. } if subnetwork == key);

@@ -177,6 +177,17 @@ fn check_addresses(world: &World) -> Result<(), TestCaseError> {
             own.push((&nic.subnetwork, alias.range));
         }
     }
+    // What is kept beside the instances is what a look at every interface finds.
+    for place in world.subnetworks.keys() {
+        let mut found: Vec<_> = own.iter().filter(|(of, _)| *of == place).map(|(_, range)| *range).collect();
+        found.sort_by_key(|range| range.addr());
+        prop_assert_eq!(world.instances.held(place).map(|(range, _)| range).collect::<Vec<_>>(), found);
+        for (range, key) in world.instances.held(place) {
+            prop_assert_eq!(world.instances.holder(place, range), Some(key));
+            let has = |nic: &Nic| nic.subnetwork == *place && nic.ranges().any(|own| own == range);
+            prop_assert!(world.instances[key].nics.iter().any(has), "{key} and {range}");
+        }
+    }
     let mut nats = BTreeSet::new();
     for (key, rule) in &world.forwarding_rules {
         own.push((&rule.subnetwork, ipnet::Ipv4Net::from(rule.address)));
