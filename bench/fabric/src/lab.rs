@@ -11,8 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tombolo_agent::Agent;
+use tombolo_api::State;
 use tombolo_server::now;
-use tombolo_server::seed::seed;
+use tombolo_server::seed;
 use tombolo_server::store::Store;
 
 /// The name of every lab, in a folder that nobody else knows.
@@ -107,7 +108,7 @@ impl Served {
         let state = folder.path().join("state");
         let read =
             tombolo_topology::parse("topology.yaml", topology).map_err(|problems| anyhow!("{problems:?}"))?;
-        seed(&Store::open(&state)?, &read, now())?;
+        Store::open(&state)?.commit(&State::default(), &seed::state(&read, now())?)?;
         let mut child = command(tombolo, folder.path(), "serve")
             .args(["--listen", "127.0.0.1:0", "--state"])
             .arg(state)

@@ -152,15 +152,15 @@ pub fn ask(change: &Change) -> Option<Request> {
 }
 
 /// The State after a request, whose changes are made at once; the same State after one that only asks.
-pub fn after(state: &State, request: &Request, now: Timestamp) -> Result<State, Failure> {
-    let Outcome::Commit(commit) = answer(state, request, now)? else { return Ok(state.clone()) };
-    let (world, operation) = commit.begin(state, now)?;
+pub fn after(state: State, request: &Request, now: Timestamp) -> Result<State, Failure> {
+    let Outcome::Commit(commit) = answer(&state, request, now)? else { return Ok(state) };
+    let State { world, mut operations } = state;
+    let (world, operation) = commit.begin_from(world, &operations, now)?;
     let operation = commit.done(operation, &world, now);
-    let mut next = State { world, operations: state.operations.clone() };
     if commit.is_recorded() {
-        next.operations.put(operation);
+        operations.put(operation);
     }
-    Ok(next)
+    Ok(State { world, operations })
 }
 
 fn request(verb: Verb, path: String, body: Value) -> Request {

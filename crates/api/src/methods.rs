@@ -125,6 +125,13 @@ fn parse(line: &'static str) -> Option<Method> {
     })
 }
 
+/// The methods of an API whose paths have so many segments, in the order of the table.
+static BY_LENGTH: LazyLock<BTreeMap<(Api, usize), Vec<&'static Method>>> = LazyLock::new(|| {
+    let mut map: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    METHODS.iter().for_each(|method| map.entry((method.api, method.path.len())).or_default().push(method));
+    map
+});
+
 /// Every method, in the order of the table.
 pub fn all() -> &'static [Method] {
     &METHODS
@@ -149,7 +156,7 @@ pub fn find(request: &Request) -> Result<(&'static Method, Params), Failure> {
         _ => (Api::ALL.to_vec(), path),
     };
     let segments: Vec<String> = path.split('/').map(decode).collect();
-    let candidates = METHODS.iter().filter(|method| apis.contains(&method.api));
+    let candidates = apis.iter().filter_map(|api| BY_LENGTH.get(&(*api, segments.len()))).flatten().copied();
     let mut other_verb = false;
     let mut best: Option<(&Method, Params)> = None;
     for method in candidates {

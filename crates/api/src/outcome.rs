@@ -169,16 +169,27 @@ impl Commit {
 
     /// The operation as it begins, and the World as it will be; or why the changes are refused.
     pub fn begin(&self, state: &State, now: Timestamp) -> Result<(World, Operation), Failure> {
-        let world =
-            self.changes.iter().try_fold(state.world.clone(), |world, change| world.apply(change, now))?;
+        self.begin_from(state.world.clone(), &state.operations, now)
+    }
+
+    /// As [`Commit::begin`], of a World that nobody needs as it was.
+    pub(crate) fn begin_from(
+        &self,
+        world: World,
+        operations: &Operations,
+        now: Timestamp,
+    ) -> Result<(World, Operation), Failure> {
         let draft = &self.draft;
-        let mut operation =
-            state.operations.new_operation(draft.api, &draft.project, draft.scope.clone(), now);
+        // What is deleted has no id any more afterwards.
+        let deletes = self.changes.iter().any(Change::deletes);
+        let id_before = deletes.then(|| world.id_of(&draft.target)).flatten();
+        let world = self.changes.iter().try_fold(world, |world, change| world.applied(change, now))?;
+        let mut operation = operations.new_operation(draft.api, &draft.project, draft.scope.clone(), now);
         operation.method = draft.method.to_owned();
         operation.kind = draft.kind.clone();
         operation.target = draft.target.clone();
         operation.request_id = draft.request_id.clone();
-        operation.target_id = [&world, &state.world].into_iter().find_map(|w| w.id_of(&draft.target));
+        operation.target_id = world.id_of(&draft.target).or(id_before);
         if let Shape::LongRunning { metadata, .. } = draft.shape {
             operation.metadata_type = Some(metadata.to_owned());
         }

@@ -82,25 +82,35 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Loads the State, makes its World real, in the lab that a server that was killed has left if there is one, and
-    /// returns when the packets obey; and the writer's thread, which ends the lab after [`Cloud::end`].
+    /// Takes the State that the store has, or for a new store `first`, makes its World real, in the lab that a server that
+    /// was killed has left if there is one, and returns when the packets obey and the State is on the disk; and the
+    /// writer's thread, which ends the lab after [`Cloud::end`].
     pub fn start(
         store: Store,
+        first: Option<State>,
         lab: LabOptions,
         options: CloudOptions,
     ) -> Result<(Arc<Cloud>, JoinHandle<()>), CloudError> {
-        let loaded = store.load()?;
-        let mut state = writer::ended(&loaded, now());
+        let stored = if first.is_some() { State::default() } else { store.load()? };
+        let mut state = writer::ended(first.as_ref().unwrap_or(&stored), now());
         if state.world.seed.is_empty() {
             let mut random = [0; 32];
             getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
             state.world = state.world.seeded(Seed::new(&random));
         }
         state.world = state.world.reaching_host(options.reaches_host);
-        store.commit(&loaded, &state)?;
-        let mut lab = Lab::resume(&state.world, lab)?;
+        // Of many resources either takes its time. Nobody was told yet that there is anything.
+        let (kept, made) = std::thread::scope(|scope| {
+            let kept = scope.spawn(|| store.commit(&stored, &state));
+            let made = Lab::resume(&state.world, lab).and_then(|mut lab| {
+                let report = lab.become_world(state.world.clone())?;
+                Ok((lab, report))
+            });
+            (kept.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), made)
+        });
+        kept?;
+        let (lab, report) = made?;
         let was_running = lab.is_resumed();
-        let report = lab.become_world(state.world.clone())?;
         // A connection on which nobody asks: on the writer's, an answer would look like the agent's end.
         let agent_gone = lab.agent().new_connection().map_err(LabError::from)?.into_fd();
         let (publish, snapshots) = watch::channel(Arc::new(state));

@@ -205,7 +205,7 @@ impl Lab {
 
     /// Makes the changes, all or none, and returns when the packets obey.
     pub fn apply(&mut self, changes: &[Change], now: Timestamp) -> Result<ConvergeReport, LabError> {
-        let next = changes.iter().try_fold(self.world.clone(), |world, change| world.apply(change, now))?;
+        let next = changes.iter().try_fold(self.world.clone(), |world, change| world.applied(change, now))?;
         self.become_world(next)
     }
 

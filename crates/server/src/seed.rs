@@ -1,6 +1,5 @@
 //! A topology file as requests to the API, and as the State that they lead to.
 
-use crate::store::{Store, StoreError};
 use tombolo_api::{Request, State, after, ask};
 use tombolo_model::{Change, Timestamp};
 use tombolo_topology::{Located, Topology};
@@ -24,9 +23,6 @@ pub enum SeedError {
         /// Why.
         message: String,
     },
-    /// The State could not be kept.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// The requests that make what a file describes, in their order, each with the place in the file that it is from.
@@ -48,11 +44,6 @@ pub fn state(topology: &Topology, now: Timestamp) -> Result<State, SeedError> {
             place: place.clone(),
             message: failure.message,
         };
-        after(&state, request, now).map_err(refused)
+        after(state, request, now).map_err(refused)
     })
-}
-
-/// Keeps the State of a file in a store that has none.
-pub fn seed(store: &Store, topology: &Topology, now: Timestamp) -> Result<(), SeedError> {
-    Ok(store.commit(&State::default(), &state(topology, now)?)?)
 }

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tombolo_api::State;
 use tombolo_server::control::{ApiAddress, Control, Ended};
 use tombolo_server::http::{AllowedHost, Guard, Limits, Proxy, Server, Token};
 use tombolo_server::paths::LabDir;
@@ -66,7 +67,8 @@ fn serve(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
     let (asynchronous, allowed) = (args.async_operations, args.allow_host.clone());
     let keep = Duration::from_secs(args.keep.into());
     let start = args.start;
-    let serving = Serving { dir, control, listener, api, store, asynchronous, allowed, keep, start };
+    let first = None;
+    let serving = Serving { dir, control, listener, api, store, first, asynchronous, allowed, keep, start };
     serving.run(|api, cloud| {
         print(&greeting(api, &args.lab.lab));
         if let Some(edits) = cloud.resumed() {
@@ -84,6 +86,8 @@ pub(crate) struct Serving<'a> {
     pub(crate) listener: TcpListener,
     pub(crate) api: ApiAddress,
     pub(crate) store: Store,
+    /// What a store that is new is to have.
+    pub(crate) first: Option<State>,
     /// Answer with the operation as it begins, not as it ends.
     pub(crate) asynchronous: bool,
     /// Hosts that tunnels may go to, beside Google's.
@@ -97,7 +101,7 @@ pub(crate) struct Serving<'a> {
 impl Serving<'_> {
     /// Makes what the store has real, says so, and serves until a signal, `tombolo down` or the agent's end.
     pub(crate) fn run(self, is_up: impl FnOnce(&ApiAddress, &Cloud) -> Result<()>) -> Result<Ended> {
-        let Serving { dir, control, listener, api, store, asynchronous, allowed, keep, start } = self;
+        let Serving { dir, control, listener, api, store, first, asynchronous, allowed, keep, start } = self;
         let guard = match api.token {
             true => Guard::Token(
                 Token::in_file(&api.token_file()).with_context(|| api.token_file().display().to_string())?,
@@ -111,7 +115,7 @@ impl Serving<'_> {
             Options { ssh: Some(secret), keep, own_ports, lazy: start.lazy(), ..options(Some(dir.agent()))? };
         let reaches_host = start.reaches_host();
         let options = CloudOptions { asynchronous, agent: dir.agent(), reaches_host };
-        let (cloud, writer) = Cloud::start(store, lab, options)?;
+        let (cloud, writer) = Cloud::start(store, first, lab, options)?;
         let proxy = Proxy::new(&api.state, allowed);
         let server = Server::start_with(listener, cloud.clone(), guard, Limits::default(), Some(proxy))?;
         is_up(&api, &cloud)?;

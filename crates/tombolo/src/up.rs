@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tombolo_agent::Agent;
 use tombolo_server::control::{ApiAddress, Control, Ended, Request, Response, ask};
 use tombolo_server::paths::{LabDir, LabLock};
-use tombolo_server::seed::seed;
+use tombolo_server::seed::{self, SeedError};
 use tombolo_server::store::Store;
 use tombolo_server::{View, now};
 use tombolo_topology::Topology;
@@ -49,8 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Brings a file up and stays.
 fn foreground(args: &Args) -> Result<ExitCode> {
-    // Whoever started this with `--detach` has read the file and found it good.
-    let topology = if args.leave_terminal { parse(&args.file)? } else { read(&args.file)?.0 };
+    let topology = parse(&args.file)?;
     let dir = LabDir::of(&args.lab.lab);
     let control = Control::bind(&dir).context(dir.path.display().to_string())?;
     let ended = bring_up(args, &topology, &dir, &control);
@@ -64,36 +63,42 @@ fn foreground(args: &Args) -> Result<ExitCode> {
 /// Answers the file's requests and serves what comes of them, as `serve` does, from a folder that goes with the lab.
 fn bring_up(args: &Args, topology: &Topology, dir: &LabDir, control: &Control) -> Result<Ended> {
     let started = Instant::now();
+    let first = match seed::state(topology, now()) {
+        Ok(first) => Some(first),
+        Err(error) => {
+            if matches!(error, SeedError::Refused { .. }) {
+                // Said with the line of the file.
+                world(&args.file, topology)?;
+            }
+            return Err(error).with_context(|| args.file.display().to_string());
+        }
+    };
     let state = dir.state();
     // Left by a server that was killed.
     let _ = std::fs::remove_dir_all(&state);
     let store = Store::open(&state)?;
-    seed(&store, topology, now()).with_context(|| args.file.display().to_string())?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     // Nobody asked for a port, so nobody but who can read the token gets in by it.
     let api = ApiAddress { address: listener.local_addr()?, state, token: true };
     // Its World is the file's, anew each time: without the server there is nothing to go on with.
     let keep = Duration::ZERO;
     let (asynchronous, allowed, start) = (false, Vec::new(), args.start);
-    let serving = Serving { dir, control, listener, api, store, asynchronous, allowed, keep, start };
+    let serving = Serving { dir, control, listener, api, store, first, asynchronous, allowed, keep, start };
     serving.run(|_, cloud| {
+        if args.leave_terminal {
+            // Until now Ctrl-C in that terminal was for this process too.
+            return Ok(control.leave_terminal()?);
+        }
         let agent = Agent::connect(&dir.agent())?;
         let view = View::new(cloud.state().world.clone(), &agent);
         print(&status::text(&tombolo_server::status::status(&view)?));
         print(&format!("\nup in {:.2} s; Ctrl-C ends it\n", started.elapsed().as_secs_f64()));
-        if args.leave_terminal {
-            // Until now Ctrl-C in that terminal was for this process too.
-            control.leave_terminal()?;
-        }
         Ok(())
     })
 }
 
 /// Has a process of its own bring a file up, and returns when it has.
 fn detached(args: &Args) -> Result<ExitCode> {
-    // Errors in the file belong here, not into a log. What takes longer than to parse it is done beside the server, which
-    // has begun meanwhile, and refuses the same.
-    let topology = parse(&args.file)?;
     let dir = LabDir::of(&args.lab.lab);
     dir.create()?;
     let log = OpenOptions::new().create(true).append(true).open(dir.log())?;
@@ -104,7 +109,8 @@ fn detached(args: &Args) -> Result<ExitCode> {
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let started = Instant::now();
     let mut child = command.spawn().context("start the lab's server")?;
-    if let Err(error) = world(&args.file, &topology) {
+    // Errors in the file belong here, not into a log. They are looked for beside the server, which refuses the same.
+    if let Err(error) = read(&args.file) {
         child.kill()?;
         child.wait()?;
         dir.lock()?.into_iter().for_each(LabLock::remove);

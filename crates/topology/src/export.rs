@@ -144,7 +144,8 @@ fn default_of(world: &World, project: &str) -> Option<NetworkKey> {
         Change::ProjectCreate(project.to_owned()),
         Change::ServiceEnable { project: project.to_owned(), service: COMPUTE.to_owned() },
     ];
-    let fresh = changes.iter().try_fold(World::default(), |world, change| world.apply(change, Timestamp(0)));
+    let fresh =
+        changes.iter().try_fold(World::default(), |world, change| world.applied(change, Timestamp(0)));
     let path = key.to_string();
     let of_it = |world: &World| {
         let mut rows = normal(world);

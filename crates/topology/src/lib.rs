@@ -80,7 +80,7 @@ impl Topology {
     /// The World that the file describes, made change by change; or where the first refusal comes from.
     pub fn world(&self, now: Timestamp) -> Result<World, Diagnostic> {
         self.changes.iter().try_fold(World::default(), |world, change| {
-            world.apply(&change.value, now).map_err(|refusal| self.refused(change, &refusal))
+            world.applied(&change.value, now).map_err(|refusal| self.refused(change, &refusal))
         })
     }
 
