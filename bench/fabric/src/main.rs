@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tombolo_bench_api::report::{self, Series};
@@ -58,6 +58,8 @@ enum Part {
     /// Measures a plain veth pair once, and prints what it carries
     #[command(hide = true)]
     Plain {
+        /// The program at both ends
+        program: PathBuf,
         /// Milliseconds of a stream
         millis: u64,
     },
@@ -92,7 +94,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.part {
         Some(Part::Floor { vms, networks }) => the_floor(vms, networks),
-        Some(Part::Plain { millis }) => the_veth(millis),
+        Some(Part::Plain { program, millis }) => the_veth(&program, millis),
         Some(Part::Traffic { tombolo, rounds, millis, rules, format }) => {
             let plan =
                 traffic::Plan { time: Duration::from_millis(millis), rules: [rules / 10, rules, rules * 10] };
@@ -116,9 +118,9 @@ fn the_floor(vms: u32, networks: u32) -> Result<()> {
     Ok(())
 }
 
-fn the_veth(millis: u64) -> Result<()> {
+fn the_veth(program: &Path, millis: u64) -> Result<()> {
     tombolo_agent::enter_lab()?;
-    println!("{}", serde_json::to_string(&traffic::through_veth(Duration::from_millis(millis))?)?);
+    print!("{}", traffic::through_veth(program, millis)?);
     Ok(())
 }
 
