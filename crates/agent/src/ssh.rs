@@ -4,13 +4,14 @@
 //! converge ─→ listen: a socket per VM that has a network, none else      one thread: epoll over all of them
 //!                                                                            └ accepts ─→ a thread ─→ `vm-sshd` in the VM
 //! ```
-//! So a VM in which nobody is logged in has no process for it. The program comes from the agent's own binary, reads
-//! what the VM's spec says at that moment, and ends with the connection.
+//! So a VM in which nobody is logged in has no process for it, and one whose port is only tried gets none: a connection that
+//! goes again at once is nobody's. The program comes from the agent's own binary, reads what the VM's spec says at that
+//! moment, and ends with the connection.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tombolo_dataplane::linux::netns;
@@ -31,6 +33,9 @@ use crate::vm::Vm;
 const PORT: u16 = 22;
 /// Connections that a VM serves at a time; more are closed at once. A VM's programs can connect to it, too.
 const MOST: usize = 100;
+/// How long a client may be silent and still go for nothing. Clients speak at once, as both sides do (RFC 4253, section 4.2);
+/// who waits for the server's first line gets it after this.
+const SILENCE: u16 = 50;
 /// The agent's own binary as an init sees it, whatever else of the host the VM shows.
 const PROGRAM: [&str; 2] = ["/proc/self/exe", "vm-sshd"];
 
@@ -161,6 +166,10 @@ fn accept(lab: &Arc<Lab>, listener: &Listener) {
     }
     let (lab, counted) = (Arc::clone(lab), Arc::clone(&serving));
     let serve = move || {
+        if is_gone(&socket) {
+            counted.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
         // What keeps a VM from starting is seen by everything else that is started in it; here the client sees the
         // connection close.
         let _ = serve(&lab, &vm, socket.into());
@@ -169,6 +178,13 @@ fn accept(lab: &Arc<Lab>, listener: &Listener) {
     if thread::Builder::new().name("ssh".into()).stack_size(128 << 10).spawn(serve).is_err() {
         serving.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Whether the client has closed the connection without a word. Returns as soon as there is one.
+fn is_gone(socket: &TcpStream) -> bool {
+    let mut events = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    let ready = poll(&mut events, PollTimeout::from(SILENCE));
+    ready.is_ok_and(|ready| ready > 0) && !matches!(socket.peek(&mut [0]), Ok(1))
 }
 
 /// Has a connection served in the VM, and returns when it has ended.

@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("each_connection_is_served_in_its_vm", each_connection_is_served_in_its_vm),
     ("what_is_configured_listens", what_is_configured_listens),
     ("a_connection_outlives_no_vm", a_connection_outlives_no_vm),
+    ("a_port_that_is_only_tried_starts_nothing", a_port_that_is_only_tried_starts_nothing),
 ];
 
 /// The subcommand `vm-sshd` of this binary: tells what it was told, and the VM's name, until the client has enough.
@@ -45,7 +46,7 @@ fn told(lab: &Lab, netns: &str) -> Option<String> {
         }
     };
     stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    stream.write_all(b"!").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     Some(text)
@@ -83,4 +84,20 @@ fn a_connection_outlives_no_vm() {
     stream.read_exact(&mut [0; 9]).unwrap();
     lab.agent.set_vms(vec![vm("b")]).unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}
+
+fn a_port_that_is_only_tried_starts_nothing() {
+    let lab = Lab::new();
+    lab.agent.set_vms(vec![with_ssh("a", "one")]).unwrap();
+    let here = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 22);
+    let connect = || lab.agent.connect_from("net-a", here, LIMIT).unwrap().unwrap();
+    for _ in 0..30 {
+        drop(connect());
+        assert_eq!(lab.user_ns().processes().len(), 3, "stub, agent and guests");
+    }
+    // Who waits for the server's first line gets it.
+    let mut silent = connect();
+    silent.set_read_timeout(Some(LIMIT)).unwrap();
+    silent.read_exact(&mut [0; 9]).unwrap();
+    assert_eq!(lab.user_ns().processes().len(), 5, "an init and its program, too");
 }
