@@ -61,8 +61,7 @@ pub(crate) struct Dataplane {
 struct Last {
     /// How many wishes there have been.
     number: u64,
-    desired: Desired,
-    /// Who of it is not there yet.
+    /// It, and who of it is not there yet.
     sleepers: Sleepers,
 }
 
@@ -105,7 +104,7 @@ impl Dataplane {
     pub(crate) fn converge(&self, desired: Desired) -> Result<(ConvergeReport, u64)> {
         let mut last = lock(&self.desired);
         last.number += 1;
-        last.desired = desired;
+        last.sleepers.want(desired);
         Ok((self.make(&mut last)?, last.number))
     }
 
@@ -120,14 +119,14 @@ impl Dataplane {
             return Ok(None);
         }
         last.number += 1;
-        last.desired.change(changes);
+        last.sleepers.change(changes);
         Ok(Some((self.make(&mut last)?, last.number)))
     }
 
     /// Has lazy endpoints be there; whether any of them was not.
     pub(crate) fn wake<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<bool> {
         let last = &mut *lock(&self.desired);
-        let woken = last.sleepers.wake(&last.desired, names);
+        let woken = last.sleepers.wake(names);
         if woken {
             self.make(last)?;
         }
@@ -137,14 +136,13 @@ impl Dataplane {
     /// Holds no packets any more for endpoints that are there.
     pub(crate) fn pass<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<()> {
         let last = &mut *lock(&self.desired);
-        last.sleepers.pass(&last.desired, names);
+        last.sleepers.pass(names);
         self.make(last).map(drop)
     }
 
     /// The lazy endpoints that are not there yet.
     pub(crate) fn asleep(&self) -> BTreeSet<String> {
-        let last = lock(&self.desired);
-        last.sleepers.asleep(&last.desired).cloned().collect()
+        lock(&self.desired).sleepers.asleep().cloned().collect()
     }
 
     /// The endpoints that are there, and for whom packets are still held.
@@ -175,16 +173,22 @@ impl Dataplane {
 
     /// The links of a router whose packets are late.
     pub(crate) fn late(&self, router: &str) -> BTreeMap<String, Late> {
-        lock(&self.desired).desired.rules.get(router).map(|rules| rules.late.clone()).unwrap_or_default()
+        lock(&self.desired)
+            .sleepers
+            .wanted()
+            .rules
+            .get(router)
+            .map(|rules| rules.late.clone())
+            .unwrap_or_default()
     }
 
     /// Observes, plans and applies.
     fn make(&self, last: &mut Last) -> Result<ConvergeReport> {
         let mut kernel = lock(&self.kernel);
-        if !last.desired.lazy.is_empty() && !*self.can_hold.get_or_init(|| can_hold(&kernel)) {
-            last.desired.lazy = Arc::default();
+        if !last.sleepers.wanted().lazy.is_empty() && !*self.can_hold.get_or_init(|| can_hold(&kernel)) {
+            last.sleepers.want_all();
         }
-        let desired = last.sleepers.present(&last.desired);
+        let desired = last.sleepers.present();
         let plan = plan(desired, &kernel.observe_as(desired).context("observe the kernel")?);
         let failures = kernel.apply(&plan);
         let turns = |op: &Op| matches!(op, Op::CreateNamespace { .. } | Op::DeleteNamespace { .. });
@@ -215,7 +219,7 @@ impl Dataplane {
     /// network is woken: a probe must not be held.
     fn wake_for(&self, probes: &[Probe]) -> Result<bool> {
         let last = &mut *lock(&self.desired);
-        if last.desired.lazy.is_empty() {
+        if last.sleepers.wanted().lazy.is_empty() {
             return Ok(false);
         }
         let to: BTreeSet<IpAddr> = probes.iter().map(|probe| probe.destination).collect();
@@ -223,8 +227,8 @@ impl Dataplane {
             to.into_iter().flat_map(|address| last.sleepers.held_anywhere(address)).cloned().collect();
         names.extend(probes.iter().map(|probe| probe.from.clone()));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let woken = last.sleepers.wake(&last.desired, names.iter().copied());
-        last.sleepers.pass(&last.desired, names);
+        let woken = last.sleepers.wake(names.iter().copied());
+        last.sleepers.pass(names);
         self.make(last)?;
         Ok(woken)
     }
@@ -235,7 +239,7 @@ impl Dataplane {
         let kernel = lock(&self.kernel);
         let logging = |(router, held): (&String, &Held)| {
             let log = Arc::clone(held.log.as_ref()?);
-            let links = last.desired.state.namespaces.get(router).map(|namespace| &namespace.links);
+            let links = last.sleepers.wanted().state.namespaces.get(router).map(|namespace| &namespace.links);
             let links = links.into_iter().flatten();
             let peers = links.filter_map(|(link, it)| Some((link.clone(), it.peer.clone()?.0)));
             Some(Logging { router: router.clone(), log, endpoints: peers.collect() })

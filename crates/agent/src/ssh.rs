@@ -62,6 +62,13 @@ struct Listener {
     serving: Arc<AtomicUsize>,
 }
 
+impl Listener {
+    /// Whether it is the socket of this VM in this namespace.
+    fn is_for(&self, vm: &Arc<Vm>, netns: &Arc<OwnedFd>) -> bool {
+        std::ptr::eq(self.vm.as_ptr(), Arc::as_ptr(vm)) && Arc::ptr_eq(&self.netns, netns)
+    }
+}
+
 /// Makes it so that the VMs that have a network and a configuration for it listen, and no others.
 pub(crate) fn listen(lab: &Arc<Lab>) -> Result<()> {
     let listeners = &lab.listeners;
@@ -79,26 +86,46 @@ pub(crate) fn listen(lab: &Arc<Lab>) -> Result<()> {
             wanted.insert(spec.key.clone(), (vm, netns));
         }
     }
-    let is_wanted = |key: &str, known: &Listener| {
-        wanted.get(key).is_some_and(|(vm, netns)| {
-            std::ptr::eq(known.vm.as_ptr(), Arc::as_ptr(vm)) && Arc::ptr_eq(&known.netns, netns)
-        })
-    };
+    let is_wanted =
+        |key: &str, known: &Listener| wanted.get(key).is_some_and(|(vm, netns)| known.is_for(vm, netns));
     // A socket keeps its namespace alive: what goes, goes first. Closing it takes it out of the epoll, too.
     lock(&listeners.by_vm).retain(|key, known| is_wanted(key, known));
     for (key, (vm, netns)) in wanted {
-        if lock(&listeners.by_vm).contains_key(&key) {
-            continue;
+        if !lock(&listeners.by_vm).contains_key(&key) {
+            add(lab, key, &vm, netns)?;
         }
-        let socket = bind(&netns).with_context(|| format!("listen on port {PORT} of {key}"))?;
-        let token = listeners.next.fetch_add(1, Ordering::Relaxed);
-        let listener =
-            Arc::new(Listener { token, socket, vm: Arc::downgrade(&vm), netns, serving: Arc::default() });
-        lock(&listeners.by_vm).insert(key, Arc::clone(&listener));
-        epoll(lab)?.add(&listener.socket, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
     }
     *listened = Some(turns);
     Ok(())
+}
+
+/// The same for VMs that have just come to be there, which are few among many.
+pub(crate) fn listen_too<'n>(lab: &Arc<Lab>, names: impl IntoIterator<Item = &'n str>) -> Result<()> {
+    let _changing = lock(&lab.listeners.listened);
+    for name in names {
+        let Ok(vm) = lab.vm(name) else { continue };
+        let spec = vm.spec();
+        let Some(netns) = lab.dataplane.netns_of(&spec.netns).filter(|_| spec.ssh.is_some()) else {
+            continue;
+        };
+        let known = lock(&lab.listeners.by_vm).get(name).cloned();
+        if known.is_none_or(|known| !known.is_for(&vm, &netns)) {
+            lock(&lab.listeners.by_vm).remove(name);
+            add(lab, name.to_owned(), &vm, netns)?;
+        }
+    }
+    Ok(())
+}
+
+/// Has a VM listen that does not.
+fn add(lab: &Arc<Lab>, key: String, vm: &Arc<Vm>, netns: Arc<OwnedFd>) -> Result<()> {
+    let listeners = &lab.listeners;
+    let socket = bind(&netns).with_context(|| format!("listen on port {PORT} of {key}"))?;
+    let token = listeners.next.fetch_add(1, Ordering::Relaxed);
+    let listener =
+        Arc::new(Listener { token, socket, vm: Arc::downgrade(vm), netns, serving: Arc::default() });
+    lock(&listeners.by_vm).insert(key, Arc::clone(&listener));
+    Ok(epoll(lab)?.add(&listener.socket, EpollEvent::new(EpollFlags::EPOLLIN, token))?)
 }
 
 fn bind(netns: &OwnedFd) -> Result<TcpListener> {

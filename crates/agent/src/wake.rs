@@ -100,7 +100,8 @@ fn wake(lab: &Arc<Lab>) {
         // What can not be made is told by whoever converges next; its packets end where nothing leads on.
         let made = lab.dataplane.wake(owners.iter().map(String::as_str)).unwrap_or(true);
         if made || woken {
-            let _ = ssh::listen(lab);
+            let others = if woken { lab.dataplane.in_line() } else { Vec::new() };
+            let _ = ssh::listen_too(lab, owners.iter().chain(&others).map(String::as_str));
             let _ = hits::listen(lab);
         }
         for (_, queue, packet) in &packets {

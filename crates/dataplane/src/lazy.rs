@@ -11,6 +11,7 @@
 //! ```
 //! Nobody is in line any more only when no packet is: otherwise the next one could overtake it.
 
+use crate::changes::Changes;
 use crate::rules::Ruleset;
 use crate::state::{Desired, Namespace, State};
 use ipnet::IpNet;
@@ -18,9 +19,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Who of those that may sleep does not.
+/// What is wanted, and who of those that may sleep does not.
 #[derive(Clone, Debug, Default)]
 pub struct Sleepers {
+    wanted: Desired,
     /// Who is there.
     woken: BTreeSet<String>,
     /// Those of them for whom nothing is held any more.
@@ -29,6 +31,9 @@ pub struct Sleepers {
     routers: BTreeMap<String, Router>,
     /// What is there.
     present: Desired,
+    /// Who was woken or passed since `present` was made, if nothing else has changed: one who wakes among thousands does not
+    /// have all of them looked at.
+    since: Option<BTreeSet<String>>,
 }
 
 /// A router while some of its endpoints sleep.
@@ -50,28 +55,51 @@ impl Router {
 }
 
 impl Sleepers {
+    /// Wants something else.
+    pub fn want(&mut self, wanted: Desired) {
+        self.wanted = wanted;
+        self.since = None;
+    }
+
+    /// Wants something else, that differs so from what was wanted.
+    pub fn change(&mut self, changes: Changes) {
+        self.wanted.change(changes);
+        self.since = None;
+    }
+
+    /// Wants everybody to be there.
+    pub fn want_all(&mut self) {
+        self.wanted.lazy = Arc::default();
+        self.since = None;
+    }
+
+    /// What is wanted, once nobody sleeps.
+    pub fn wanted(&self) -> &Desired {
+        &self.wanted
+    }
+
     /// Those that sleep.
-    pub fn asleep<'d>(&'d self, desired: &'d Desired) -> impl Iterator<Item = &'d String> {
-        desired.lazy.difference(&self.woken)
+    pub fn asleep(&self) -> impl Iterator<Item = &String> {
+        self.wanted.lazy.difference(&self.woken)
     }
 
     /// Wakes endpoints; whether any of them slept.
-    pub fn wake<'n>(&mut self, desired: &Desired, names: impl IntoIterator<Item = &'n str>) -> bool {
+    pub fn wake<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) -> bool {
         let mut any = false;
-        for name in names.into_iter().filter(|name| desired.lazy.contains(*name)) {
-            if self.woken.insert(name.to_owned()) {
+        for name in names {
+            if self.wanted.lazy.contains(name) && self.woken.insert(name.to_owned()) {
                 any = true;
-                self.forget_routers_of(desired, name);
+                self.has_changed(name);
             }
         }
         any
     }
 
     /// Holds nothing any more for endpoints that are there.
-    pub fn pass<'n>(&mut self, desired: &Desired, names: impl IntoIterator<Item = &'n str>) {
+    pub fn pass<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
         for name in names {
             if self.woken.contains(name) && self.awake.insert(name.to_owned()) {
-                self.forget_routers_of(desired, name);
+                self.has_changed(name);
             }
         }
     }
@@ -92,11 +120,38 @@ impl Sleepers {
     }
 
     /// What is to be there. Who was there before it could sleep goes on.
-    pub fn present(&mut self, desired: &Desired) -> &Desired {
-        if desired.lazy.is_empty() {
-            *self = Self { present: desired.clone(), ..Self::default() };
-            return &self.present;
+    pub fn present(&mut self) -> &Desired {
+        let wanted = std::mem::take(&mut self.wanted);
+        match self.since.take() {
+            _ if wanted.lazy.is_empty() => *self = Self { present: wanted.clone(), ..Self::default() },
+            Some(since) => self.present_since(&wanted, &since),
+            None => self.present_anew(&wanted),
         }
+        self.wanted = wanted;
+        self.since = Some(BTreeSet::new());
+        &self.present
+    }
+
+    /// The same, when only these have woken or passed.
+    fn present_since(&mut self, wanted: &Desired, since: &BTreeSet<String>) {
+        let mut routers = BTreeSet::new();
+        for name in since {
+            let Some(namespace) = wanted.state.namespaces.get(name) else { continue };
+            routers
+                .extend(routers_of(namespace).filter(|router| wanted.state.namespaces.contains_key(*router)));
+            self.present.state.namespaces.insert(name.clone(), Arc::clone(namespace));
+            let rules = wanted.rules.get(name);
+            self.present.rules.extend(rules.map(|rules| (name.clone(), Arc::clone(rules))));
+        }
+        for name in routers {
+            let router = self.router(wanted, &wanted.state.namespaces[name], wanted.rules.get(name));
+            self.present.state.namespaces.insert(name.clone(), Arc::clone(&router.made.0));
+            self.present.rules.extend(router.made.1.iter().map(|rules| (name.clone(), Arc::clone(rules))));
+            self.routers.insert(name.clone(), router);
+        }
+    }
+
+    fn present_anew(&mut self, desired: &Desired) {
         let goes_on = |name: &&String| self.present.state.namespaces.contains_key(*name);
         let going_on: Vec<String> = desired.lazy.difference(&self.woken).filter(goes_on).cloned().collect();
         self.awake.extend(going_on.iter().cloned());
@@ -132,7 +187,6 @@ impl Sleepers {
         present.state = State { namespaces: namespaces.into_iter().collect() };
         self.routers.retain(|name, _| desired.state.namespaces.contains_key(name));
         self.present = present;
-        &self.present
     }
 
     /// What is made of a router.
@@ -168,12 +222,21 @@ impl Sleepers {
         Router { wanted: (Arc::clone(wanted), rules.cloned()), made, held: of_links }
     }
 
-    fn forget_routers_of(&mut self, desired: &Desired, name: &str) {
-        let links = desired.state.namespaces.get(name).map(|namespace| namespace.links.values());
-        for (router, _) in links.into_iter().flatten().filter_map(|link| link.peer.as_ref()) {
+    /// What was made of its routers is no more what is to be made of them.
+    fn has_changed(&mut self, name: &str) {
+        let namespace = self.wanted.state.namespaces.get(name);
+        for router in namespace.into_iter().flat_map(|namespace| routers_of(namespace)) {
             self.routers.remove(router);
         }
+        if let Some(since) = &mut self.since {
+            since.insert(name.to_owned());
+        }
     }
+}
+
+/// What is at the far ends of an endpoint's links.
+fn routers_of(endpoint: &Namespace) -> impl Iterator<Item = &String> {
+    endpoint.links.values().filter_map(|link| link.peer.as_ref().map(|(router, _)| router))
 }
 
 /// A router without some of its links.

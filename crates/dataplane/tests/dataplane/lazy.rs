@@ -59,8 +59,12 @@ proptest! {
     fn what_wakes_becomes_what_is_wanted(history in histories(), chances in prop::collection::vec(0..3_u8, 8)) {
         let (mut kernel, mut sleepers, mut rendered) = (Kernel::default(), Sleepers::default(), Rendered::default());
         let mut chances = chances.into_iter().cycle();
-        let make = |kernel: &mut Kernel, sleepers: &mut Sleepers, desired: &Desired| -> Result<(), TestCaseError> {
-            let present = sleepers.present(desired);
+        let make = |kernel: &mut Kernel, sleepers: &mut Sleepers| -> Result<(), TestCaseError> {
+            // Made of what has changed since the last time or of all: the same.
+            let mut anew = sleepers.clone();
+            anew.want(sleepers.wanted().clone());
+            let present = sleepers.present();
+            prop_assert_eq!(present, anew.present());
             is_whole(present)?;
             for edit in plan(present, &kernel.observe()).edits {
                 prop_assert!(kernel.apply(&edit.op).is_ok(), "{}", edit.op);
@@ -71,28 +75,29 @@ proptest! {
         for world in &history {
             rendered = rendered.then(compile(world), &Faults::new()).lazily(true);
             let desired = rendered.desired();
-            make(&mut kernel, &mut sleepers, desired)?;
+            sleepers.want(desired.clone());
+            make(&mut kernel, &mut sleepers)?;
             for (router, owner, range) in addresses(rendered.fabric(), &desired.lazy) {
-                let asleep = sleepers.asleep(desired).any(|name| *name == owner);
+                let asleep = sleepers.asleep().any(|name| *name == owner);
                 let in_line = sleepers.in_line().any(|name| *name == owner);
                 let held = sleepers.held_for(&router, range.addr()) == Some(&owner);
                 prop_assert_eq!(held, asleep || in_line, "{} of {}", range, owner);
-                let rules = &sleepers.present(desired).rules[&router];
+                let rules = &sleepers.present().rules[&router];
                 prop_assert_eq!(rules.held.contains(&range), asleep || in_line, "{} of {}", range, owner);
-                prop_assert_eq!(sleepers.present(desired).state.namespaces.contains_key(&owner), !asleep);
+                prop_assert_eq!(sleepers.present().state.namespaces.contains_key(&owner), !asleep);
             }
-            let some: Vec<String> = sleepers.asleep(desired).filter(|_| chances.next() == Some(0)).cloned().collect();
-            sleepers.wake(desired, some.iter().map(String::as_str));
-            make(&mut kernel, &mut sleepers, desired)?;
+            let some: Vec<String> = sleepers.asleep().filter(|_| chances.next() == Some(0)).cloned().collect();
+            sleepers.wake(some.iter().map(String::as_str));
+            make(&mut kernel, &mut sleepers)?;
             let some: Vec<String> = sleepers.in_line().filter(|_| chances.next() == Some(0)).cloned().collect();
-            sleepers.pass(desired, some.iter().map(String::as_str));
-            make(&mut kernel, &mut sleepers, desired)?;
+            sleepers.pass(some.iter().map(String::as_str));
+            make(&mut kernel, &mut sleepers)?;
         }
         let desired = rendered.desired();
         let all: Vec<&str> = desired.lazy.iter().map(String::as_str).collect();
-        sleepers.wake(desired, all.iter().copied());
-        sleepers.pass(desired, all);
-        let present = sleepers.present(desired);
+        sleepers.wake(all.iter().copied());
+        sleepers.pass(all);
+        let present = sleepers.present();
         prop_assert_eq!((&present.state, &present.rules), (&desired.state, &desired.rules));
     }
 
@@ -105,7 +110,8 @@ proptest! {
         for (number, world) in history.iter().enumerate() {
             rendered = rendered.then(compile(world), &Faults::new()).lazily(number % 4 > 1);
             let desired = rendered.desired();
-            let there: BTreeSet<String> = sleepers.present(desired).state.namespaces.keys().cloned().collect();
+            sleepers.want(desired.clone());
+            let there: BTreeSet<String> = sleepers.present().state.namespaces.keys().cloned().collect();
             let wanted = |name: &&String| desired.state.namespaces.contains_key(*name);
             let wanted: BTreeSet<String> = before.iter().filter(wanted).cloned().collect();
             prop_assert!(there.is_superset(&wanted));
