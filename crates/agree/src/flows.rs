@@ -37,8 +37,7 @@ pub fn flows(fabric: &Fabric, most: usize, rng: &mut Rng) -> Vec<Flow> {
     let rules = fabric.networks.values().flat_map(|network| network.forwarding.keys().copied());
     let forwarded = rules.chain(fabric.published().map(|(_, _, to)| to.nat));
     let forwarded: Vec<IpAddr> = forwarded.map(IpAddr::V4).collect();
-    let odd: [IpAddr; 3] =
-        [Ipv4Addr::new(8, 8, 4, 4), METADATA_SERVER, tombolo_fabric::IAP_CLIENT].map(IpAddr::V4);
+    let odd: [IpAddr; 3] = [BEYOND, METADATA_SERVER, tombolo_fabric::IAP_CLIENT].map(IpAddr::V4);
     // No group that guests listen to: they would hear themselves.
     let odd_6 = ["fe80::1", "ff05::2", "fd20:ce::254", "2001:db8::1"].map(|odd| odd.parse::<IpAddr>());
     let odd: Vec<IpAddr> = odd.into_iter().chain(odd_6.into_iter().flatten()).collect();
@@ -66,7 +65,11 @@ pub fn flows(fabric: &Fabric, most: usize, rng: &mut Rng) -> Vec<Flow> {
     flows
 }
 
-/// From every address of every instance to the internet, where there is one: which of them become others there differs.
+/// An address that no world has.
+const BEYOND: Ipv4Addr = Ipv4Addr::new(8, 8, 4, 4);
+
+/// From every address of every instance to the internet, where there is one: which of them become others there differs. And
+/// beyond it what is no connection, which gets there by another way.
 fn outwards(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
     let mut flows = Vec::new();
     if fabric.nics_of(&Owner::Internet).is_empty() {
@@ -87,6 +90,13 @@ fn outwards(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
             protocol: 6,
             port: PORTS[rng.usize(..PORTS.len())],
         }));
+    }
+    if fabric.host_has(BEYOND.into()) {
+        let beyond = |(number, flow): (usize, &Flow)| {
+            let (protocol, port) = if number % 2 == 0 { (1, 0) } else { (17, flow.port) };
+            Flow { destination: BEYOND.into(), protocol, port, ..flow.clone() }
+        };
+        flows.extend(flows.iter().enumerate().map(beyond).collect::<Vec<_>>());
     }
     flows
 }

@@ -97,6 +97,8 @@ pub enum Mutant {
     NatLetsIn,
     /// The host's network has the addresses that the lab has.
     HostHasTheLab,
+    /// Pings get into the host's network where they should not, and do not where they should.
+    HostPingsOtherwise,
     /// Forwarding rules take whatever comes.
     ForwardsAll,
     /// Forwarding rules are for clients of every region.
@@ -120,7 +122,7 @@ pub enum Mutant {
 }
 
 /// All mutants and their names.
-pub const ALL: [(&str, Mutant); 50] = [
+pub const ALL: [(&str, Mutant); 51] = [
     ("transitive-leak", Mutant::TransitiveLeak),
     ("swapped-tie-break", Mutant::SwappedTieBreak),
     ("one-gate", Mutant::OneGate),
@@ -161,6 +163,7 @@ pub const ALL: [(&str, Mutant); 50] = [
     ("no-nat", Mutant::NoNat),
     ("nat-lets-in", Mutant::NatLetsIn),
     ("host-has-the-lab", Mutant::HostHasTheLab),
+    ("host-pings-otherwise", Mutant::HostPingsOtherwise),
     ("forwards-all", Mutant::ForwardsAll),
     ("no-regions", Mutant::NoRegions),
     ("endpoint-for-peers", Mutant::EndpointForPeers),
@@ -361,6 +364,11 @@ impl Mutant {
             Mutant::HostHasTheLab => {
                 let mut wrong = fabric.clone();
                 wrong.host.iter_mut().for_each(|host| host.kept.retain(|range| NEVER.contains(range)));
+                render(&wrong)
+            }
+            Mutant::HostPingsOtherwise => {
+                let mut wrong = fabric.clone();
+                wrong.host.iter_mut().for_each(|host| host.pings = !host.pings);
                 render(&wrong)
             }
             Mutant::ForwardsAll => edit_networks(fabric, |network| {

@@ -21,6 +21,7 @@ pub mod connection;
 pub mod differ;
 pub mod fault;
 pub mod forwarding;
+pub mod host;
 pub mod ipv6;
 pub mod lazy;
 pub mod linux;

@@ -9,6 +9,15 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tombolo_fabric::{Fabric, Flow};
 
+/// What echo requests and datagrams have after their cookie: whoever would send them on into the host's network knows by it
+/// that they are probes, which leave no lab. A number like any other.
+pub const MARK: [u8; 8] = 0x9d3c_61f7_28b4_e50a_u64.to_be_bytes();
+
+/// Whether it is the payload of a probe, of a datagram, or of an echo request with identifier and sequence number.
+pub fn is_probe(payload: &[u8]) -> bool {
+    payload.len() == 4 + MARK.len() && payload.ends_with(&MARK)
+}
+
 /// A packet to be sent. TCP probes are SYNs, SCTP ones INITs, ICMP ones echo requests; all others carry their cookie as payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
@@ -66,7 +75,7 @@ pub struct Counted {
 pub(crate) fn packet(probe: &Probe, cookie: u32) -> Option<Vec<u8>> {
     let port = source_port(cookie);
     let body = match (probe.protocol, probe.destination) {
-        (1, IpAddr::V4(_)) => icmp(8, cookie),
+        (1, IpAddr::V4(_)) => icmp_with(8, cookie, &MARK),
         (58, IpAddr::V6(_)) => echo_request_6(probe, cookie),
         (6, _) => tcp_syn(probe, port, cookie),
         (17, _) => udp(probe, port, cookie),
@@ -144,8 +153,13 @@ fn source_port(cookie: u32) -> u16 {
 /// An echo request or reply with the cookie as identifier and sequence number. The part that changes is in the
 /// identifier: connection tracking takes two echo requests of one identifier for the same connection.
 pub(crate) fn icmp(kind: u8, cookie: u32) -> Vec<u8> {
+    icmp_with(kind, cookie, &[])
+}
+
+fn icmp_with(kind: u8, cookie: u32, payload: &[u8]) -> Vec<u8> {
     let mut body = vec![kind, 0, 0, 0];
     body.extend(cookie.rotate_left(16).to_be_bytes());
+    body.extend(payload);
     let sum = checksum(&body, 0);
     body[2..4].copy_from_slice(&sum.to_be_bytes());
     body
@@ -170,10 +184,12 @@ fn tcp_syn(probe: &Probe, port: u16, cookie: u32) -> Vec<u8> {
     body
 }
 
-/// A datagram whose payload is the cookie.
+/// A datagram whose payload is the cookie, and the mark.
 fn udp(probe: &Probe, port: u16, cookie: u32) -> Vec<u8> {
-    let mut body = [port, probe.port, 12, 0].map(u16::to_be_bytes).concat();
+    let length = 12 + MARK.len() as u16;
+    let mut body = [port, probe.port, length, 0].map(u16::to_be_bytes).concat();
     body.extend(cookie.to_be_bytes());
+    body.extend(MARK);
     let sum = checksum(&body, pseudo_header(probe, body.len()));
     // Zero would mean "no checksum" (RFC 768).
     body[6..8].copy_from_slice(&(if sum == 0 { 0xffff } else { sum }).to_be_bytes());
@@ -234,6 +250,13 @@ mod tests {
             let probe = Probe { from: String::new(), source, destination, protocol, port: 80 };
             let bytes = packet(&probe, 0xdead_beef).unwrap();
             assert_eq!(read(&bytes), Some(Found::Probe(0xdead_beef)), "protocol {protocol}");
+            // After the header, and of UDP ports and length, of ICMP type and checksum.
+            let payload = match protocol {
+                17 => &bytes[bytes.len() - 12..],
+                1 => &bytes[24..],
+                _ => &bytes[..],
+            };
+            assert_eq!(is_probe(payload), [1, 17].contains(&protocol), "protocol {protocol}");
             for cut in 0..bytes.len() {
                 let _ = read(&bytes[..cut]); // short packets are no panic
             }

@@ -6,6 +6,7 @@
 
 use crate::fault::{self, Faults, Wrong};
 use crate::forwarding::{self, Forwarding};
+use crate::host::{self, Beyond};
 use crate::ipv6::{self, Ipv6Rules};
 use crate::rules::{Allow, Chain, ChainRule, INTERNET, Next, Ruleset, Side};
 use crate::state::{Desired, Link, Lookup, Mac, Namespace, Neighbour, Route, RouteVia, State};
@@ -15,7 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tombolo_fabric::{
-    Fabric, INTERNET_CLIENT, METADATA_SERVER, Network, Nic, Owner, Rules, Targets, To, Via, internet, table,
+    Fabric, Host, INTERNET_CLIENT, METADATA_SERVER, Network, Nic, Owner, Rules, Targets, To, Via,
+    host::ENDPOINT, internet, table,
 };
 use tombolo_model::{Action, L4, NetworkKey, Protocol, address::EXTERNAL, instance::mac_of, range::PRIVATE};
 
@@ -39,7 +41,7 @@ pub fn render_with(fabric: &Fabric, faults: &Faults) -> Desired {
     let rules = |(key, network): (&NetworkKey, &Network)| {
         let forwarding = forwarding.remove(key).unwrap_or_default();
         let wrong = fault::of_router(faults, key, network);
-        let rules = rules_of(key, network, wrong, forwarding, kept(fabric, key));
+        let rules = rules_of(key, network, wrong, forwarding, fabric.host.as_ref());
         (key.to_string(), Arc::new(rules))
     };
     let rules = fabric.networks.iter().map(rules).collect();
@@ -78,6 +80,9 @@ pub(crate) fn state_of(fabric: &Fabric) -> State {
             add_endpoint_ipv6(namespace, fabric, nic);
         }
     }
+    if fabric.host.is_some() && fabric.networks.contains_key(&internet()) {
+        namespaces.insert(ENDPOINT.to_owned(), host::endpoint());
+    }
     State { namespaces: namespaces.into_iter().map(|(name, it)| (name, Arc::new(it))).collect() }
 }
 
@@ -88,6 +93,9 @@ pub(crate) fn routers_of(fabric: &Fabric, some: impl Fn(&NetworkKey) -> bool) ->
         chosen().map(|(key, network)| (key.to_string(), router(fabric, key, network))).collect();
     if let Some((key, network)) = fabric.networks.get_key_value(&internet()) {
         add_external(&mut routers, fabric, key, network);
+        if let Some(router) = routers.get_mut(&key.to_string()).filter(|_| fabric.host.is_some()) {
+            host::add_way(router);
+        }
     }
     forwarding::add_links(&mut routers, fabric);
     // What these have added to others is not all that others are.
@@ -102,17 +110,22 @@ pub(crate) fn rules_of(
     network: &Network,
     wrong: Wrong,
     forwarding: Forwarding,
-    kept: Option<&BTreeSet<Ipv4Net>>,
+    host: Option<&Host>,
 ) -> Ruleset {
-    let kept = kept.cloned();
+    let mut made = ruleset(network);
+    if host.is_some() && has_internet(network) {
+        // Of anybody: the internet's router lets through what is about a connection that it has.
+        Arc::make_mut(&mut made.ends_of).insert(INTERNET.into(), [Ipv4Net::default()].into());
+    }
+    let host = host.and_then(|host| beyond(host, key));
     // The internet knows addresses, not peers: whoever has one may talk to whoever has another.
     let Wrong { faults, late } = wrong;
-    Ruleset { faults, late, transit: *key == internet(), forwarding, kept, ..ruleset(network) }
+    Ruleset { faults, late, transit: *key == internet(), forwarding, host, ..made }
 }
 
-/// What the host's network does not have, for the router by which one gets there.
-pub(crate) fn kept<'f>(fabric: &'f Fabric, key: &NetworkKey) -> Option<&'f BTreeSet<Ipv4Net>> {
-    fabric.host.as_ref().filter(|_| *key == internet()).map(|host| &host.kept)
+/// What there is to know of the host's network, for the router by which one gets there.
+pub(crate) fn beyond(host: &Host, key: &NetworkKey) -> Option<Beyond> {
+    (*key == internet()).then(|| Beyond::of(host))
 }
 
 /// Links the internet's router to those of networks that have addresses there. Each has its own side of the link here:

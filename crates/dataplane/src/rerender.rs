@@ -5,7 +5,7 @@
 
 use crate::fault::{self, Faults};
 use crate::forwarding;
-use crate::render::{kept, lazy_of, routers_of, rules_of, state_of};
+use crate::render::{beyond, lazy_of, routers_of, rules_of, state_of};
 use crate::rules::Ruleset;
 use crate::state::{Desired, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +39,7 @@ impl Rendered {
             let name = key.to_string();
             let forwarding = forwarding.remove(key).unwrap_or_default();
             let theirs = fault::of_router(faults, key, network);
-            let kept = kept(&fabric, key);
+            let host = fabric.host.as_ref();
             let compared = self.fabric.networks.get(key).map(|known| Alike::of(known, network));
             // Of IPv6, rules say what may come by which way.
             let same = |alike: Alike| alike.inside && alike.rules && (alike.ways || !network.has_ipv6());
@@ -48,12 +48,13 @@ impl Rendered {
                     if same(alike)
                         && (&known.faults, &known.late) == (&theirs.faults, &theirs.late)
                         && known.forwarding == forwarding
-                        && known.kept.as_ref() == kept =>
+                        && self.fabric.host.is_some() == host.is_some()
+                        && known.host == host.and_then(|host| beyond(host, key)) =>
                 {
                     Arc::clone(known)
                 }
-                (Some(known), _) => shared(rules_of(key, network, theirs, forwarding, kept), known),
-                (None, _) => Arc::new(rules_of(key, network, theirs, forwarding, kept)),
+                (Some(known), _) => shared(rules_of(key, network, theirs, forwarding, host), known),
+                (None, _) => Arc::new(rules_of(key, network, theirs, forwarding, host)),
             };
             rules.insert(name, made);
             alike.extend(compared.map(|compared| (key, compared)));

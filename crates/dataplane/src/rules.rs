@@ -17,19 +17,21 @@
 //!   gate-in: udp:68: drop                         nobody but Google's own server makes offers to DHCP clients
 //!            to a forwarding rule: only from its regions, and only what it takes
 //!            to an interface: its ingress chain; to a peering or a published service: accept (the receiver's gate is there)
+//!            in the internet, to the host's network: only what this has and by what gets there
 //!            to the internet: no mail; only an interface's own address that has an external one or is served by Cloud NAT
 //!   anything else: drop
 //! ```
 
 use crate::fault::{ALL, Fault, Late};
 use crate::forwarding::Forwarding;
+use crate::host::Beyond;
 use crate::ipv6::{self, Ipv6Rules};
 use crate::render::hex;
 use crate::table::{self, Family, Hook, Intervals, Match, Table, Verdict, Way};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tombolo_fabric::{DHCP_CLIENT, METADATA_SERVER, Nat, SMTP};
 #[cfg(test)]
@@ -64,9 +66,9 @@ pub struct Ruleset {
     /// By interface: addresses of its own that Cloud NAT serves, and the one that these become in the internet.
     #[serde(default)]
     pub nat: BTreeMap<String, (BTreeSet<Ipv4Net>, Ipv4Addr)>,
-    /// Where connections go on into the host's network, the addresses that this does not have.
+    /// The host's network, where one gets there from here.
     #[serde(default)]
-    pub kept: Option<BTreeSet<Ipv4Net>>,
+    pub host: Option<Beyond>,
     /// Forwarding rules.
     #[serde(default)]
     pub forwarding: Forwarding,
@@ -193,6 +195,9 @@ impl Ruleset {
             gate_in.insert(last + 1, rule([out()], Verdict::ByLink(Way::In, "outside".into())));
             self.add_internet(&mut table);
         }
+        if let Some(host) = &self.host {
+            gate_in.insert(1, host.gate(&mut table));
+        }
         self.forwarding.add(&mut table, &mut gate_in);
         self.add_ends(&mut table, before, known);
         table.add(GATE_IN, None, gate_in);
@@ -214,8 +219,8 @@ impl Ruleset {
         let asks = Match::Address(Family::V4, Side::Destination, one(METADATA_SERVER));
         let no_peering = Match::LinkPrefix(Way::In, PEERING.into(), false);
         let mut input = vec![rule([], Verdict::ByState(None)), rule([no_peering, asks], Verdict::Accept)];
-        if let Some(kept) = &self.kept {
-            add_host(&mut table, &mut input, kept);
+        if let Some(host) = &self.host {
+            host.divert(&mut table, &mut input);
         }
         table.add("input-hook", Some(Hook::Input), input);
         for (name, chain) in &self.chains {
@@ -376,24 +381,6 @@ impl Ruleset {
     }
 }
 
-/// Has connections to the host's network, which has all addresses but these, come to whoever relays them.
-fn add_host(table: &mut Table, input: &mut Vec<table::Rule>, kept: &BTreeSet<Ipv4Net>) {
-    let others = intervals(kept).others(Family::V4.last());
-    let there = Match::Address(Family::V4, Side::Destination, others);
-    let divert = rule([there, Match::Protocol(6)], Verdict::DivertTo(RELAY));
-    let made = table::Chain { hook: None, rules: vec![divert] };
-    let apart = content_name(&made);
-    table.add("host-in", Some(Hook::Prerouting), vec![rule([], Verdict::Goto(apart.clone()))]);
-    table.add(apart, None, made.rules);
-    let port = Intervals::new([(RELAY.port().into(), RELAY.port().into())]);
-    let to = Match::Address(Family::V4, Side::Destination, one(*RELAY.ip()));
-    input.push(rule([peering(Way::In), to, Match::Protocol(6), Match::Port(port)], Verdict::Accept));
-}
-
-/// Where connections to the host's network come out in the internet's router. Nothing is sent there by itself: it is an
-/// address of every router.
-pub const RELAY: SocketAddrV4 = SocketAddrV4::new(METADATA_SERVER, 1080);
-
 /// With more rules than this a chain is made apart from what leads to it: one transaction may have no room for them.
 const MANY: usize = 100;
 
@@ -456,7 +443,7 @@ fn add_gate(table: &mut Table, name: &str, chain: &Chain) {
 }
 
 /// A name for a chain that is never another one than it is.
-fn content_name(chain: &table::Chain) -> String {
+pub(crate) fn content_name(chain: &table::Chain) -> String {
     let text: String = chain.rules.iter().map(|rule| format!("{rule}\n")).collect();
     format!("{APART}{}", hex(text.as_bytes(), 8))
 }
@@ -498,7 +485,7 @@ pub(crate) fn ends(family: Family, ranges: Intervals) -> Vec<table::Rule> {
 }
 
 /// The addresses of ranges.
-fn intervals(ranges: &BTreeSet<Ipv4Net>) -> Intervals {
+pub(crate) fn intervals(ranges: &BTreeSet<Ipv4Net>) -> Intervals {
     let ends = |range: &Ipv4Net| (bits(range.network()), bits(range.broadcast()));
     Intervals::new(ranges.iter().map(ends))
 }

@@ -44,7 +44,7 @@ pub fn compile(world: &World) -> Fabric {
     add_rules(world, &members, &mut networks);
     networks.values_mut().for_each(|n| route::sort(&mut n.routes));
     add_internet(&mut networks);
-    let host = world.reaches_host.then(|| Host::around(&networks));
+    let host = world.reaches_host.then(|| Host::around(&networks, world.pings_host));
     Fabric { networks, host }
 }
 

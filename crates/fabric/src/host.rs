@@ -23,17 +23,26 @@ pub const NEVER: [Ipv4Net; 8] = [
     Ipv4Net::new_assert(Ipv4Addr::new(240, 0, 0, 0), 4),
 ];
 
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// The name of what stands for the host's network among the endpoints: packets that arrive there leave the lab.
+pub const ENDPOINT: &str = "host";
+
 /// The host's network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// The ranges that it does not have: the lab's own, and [`NEVER`].
     pub kept: BTreeSet<Ipv4Net>,
+    /// Whether pings get there.
+    pub pings: bool,
 }
 
 impl Host {
     /// What is beyond these networks. Their ranges are theirs for everybody, whoever has a way to them: that a network
     /// cannot be reached must not become another one that can.
-    pub(crate) fn around(networks: &BTreeMap<NetworkKey, Network>) -> Host {
+    pub(crate) fn around(networks: &BTreeMap<NetworkKey, Network>, pings: bool) -> Host {
         let all = || networks.values();
         let ranges = all().flat_map(|network| &network.ranges).filter_map(|range| match range {
             IpNet::V4(range) => Some(*range),
@@ -42,7 +51,23 @@ impl Host {
         // Managed services have no subnetworks.
         let nics = all().flat_map(|network| network.nics.values()).map(|nic| nic.range.trunc());
         let clients = [EXTERNAL, Ipv4Net::new_assert(INTERNET_CLIENT, 24).trunc(), Ipv4Net::from(IAP_CLIENT)];
-        Host { kept: NEVER.into_iter().chain(clients).chain(ranges).chain(nics).collect() }
+        Host { kept: NEVER.into_iter().chain(clients).chain(ranges).chain(nics).collect(), pings }
+    }
+
+    /// The protocols that get there; of ICMP echo requests, and answers. TCP is not among them: its connections end in the
+    /// internet's router, and others are made from there.
+    pub fn datagrams(&self) -> impl Iterator<Item = u8> {
+        self.pings.then_some(ICMP).into_iter().chain([UDP])
+    }
+
+    /// Why a protocol does not get there, unless it does.
+    pub(crate) fn refuses(&self, protocol: u8) -> Option<&'static str> {
+        match protocol {
+            TCP | UDP => None,
+            ICMP if self.pings => None,
+            ICMP => Some("this system lets its user send no pings to the host's network"),
+            _ => Some("the host's network is reached by tcp, udp and pings only"),
+        }
     }
 
     /// Whether it has an address.

@@ -394,10 +394,13 @@ fn outside(fabric: &Fabric, flow: &Flow, source: IpAddr, way: &mut Way) -> Verdi
         push(way, State::Deliver, &key, "internet".into(), format!("from {source}"));
         return Verdict::Delivered { network: key, nic: INTERNET_CLIENT };
     }
-    if fabric.host_has(flow.destination) && fabric.networks.contains_key(&key) {
-        if Protocol::Number(flow.protocol) != Protocol::TCP {
-            let what = "the host's network is reached by tcp only".to_owned();
-            return drop(way, flow, Cause::UnknownExternalAddress, what, String::new());
+    let host = fabric.host.as_ref().filter(|host| host.has(flow.destination));
+    if let Some(host) = host.filter(|_| fabric.networks.contains_key(&key)) {
+        if is_dhcp(flow) {
+            return no_dhcp(way, flow);
+        }
+        if let Some(why) = host.refuses(flow.protocol) {
+            return drop(way, flow, Cause::UnknownExternalAddress, why.to_owned(), String::new());
         }
         push(way, State::Deliver, &key, "internet".into(), format!("the host's network, from {source}"));
         return Verdict::Host;

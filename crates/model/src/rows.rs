@@ -58,6 +58,7 @@ impl World {
             seed,
             // Whoever starts the lab says it anew.
             reaches_host: _,
+            pings_host: _,
             ids,
         } = self;
         let mut rows = Vec::new();

@@ -73,6 +73,9 @@ pub struct World {
     /// nobody asks for it by a change, and it is not kept.
     #[serde(default)]
     pub reaches_host: bool,
+    /// Whether pings get there too: not every system lets every user send them. As `reaches_host`.
+    #[serde(default)]
+    pub pings_host: bool,
     /// How many ids were given out.
     pub(crate) ids: u64,
 }
@@ -223,9 +226,14 @@ impl World {
         World { seed, ..self }
     }
 
-    /// The same World, whose internet goes on into the host's network, or does not.
+    /// The same World, whose internet goes on into the host's network, or does not; pings too.
     pub fn reaching_host(self, reaches_host: bool) -> World {
-        World { reaches_host, ..self }
+        World { reaches_host, pings_host: reaches_host, ..self }
+    }
+
+    /// The same World, where pings get no further than the lab's internet.
+    pub fn without_pings(self) -> World {
+        World { pings_host: false, ..self }
     }
 
     /// The number of the resource at a path such as `projects/p/global/networks/n`, if there is one.

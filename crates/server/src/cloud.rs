@@ -54,6 +54,8 @@ pub struct CloudOptions {
     pub agent: PathBuf,
     /// Whether the lab's internet goes on into the host's network.
     pub reaches_host: bool,
+    /// Whether pings do too.
+    pub pings_host: bool,
 }
 
 /// Why a cloud did not start.
@@ -99,6 +101,9 @@ impl Cloud {
             state.world = state.world.seeded(Seed::new(&random));
         }
         state.world = state.world.reaching_host(options.reaches_host);
+        if !options.pings_host {
+            state.world = state.world.without_pings();
+        }
         // Of many resources either takes its time. Nobody was told yet that there is anything.
         let (kept, made) = std::thread::scope(|scope| {
             let kept = scope.spawn(|| store.commit(&stored, &state));

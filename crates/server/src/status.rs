@@ -25,6 +25,8 @@ pub struct Status {
     pub redis: Vec<RedisRow>,
     /// Where the lab's internet ends: `lab`, or `host` where it goes on into the host's network.
     pub internet: &'static str,
+    /// Whether pings get into the host's network.
+    pub pings_host: bool,
 }
 
 /// A subnetwork of a network, or the network alone where it has none.
@@ -147,7 +149,8 @@ pub fn status(view: &View) -> Result<Status, AgentError> {
     let forwarding_rules = forwarding_rules(&view.world);
     let internet = if world.reaches_host { "host" } else { "lab" };
     let (instances, redis) = (instances(view)?, redis(view)?);
-    Ok(Status { networks, instances, peerings, forwarding_rules, redis, internet })
+    let pings_host = world.pings_host;
+    Ok(Status { networks, instances, peerings, forwarding_rules, redis, internet, pings_host })
 }
 
 /// Rows of forwarding rules.

@@ -7,7 +7,7 @@ use tombolo_dataplane::{Fault, Faults, Place, Probe, Seen};
 use tombolo_fabric::text::Packets;
 use tombolo_fabric::{
     Fabric, Flow, INTERNET_CLIENT, METADATA_SERVER, Nic, Owner, Trace, Verdict, compile, fabric::internet,
-    trace,
+    host, trace,
 };
 use tombolo_model::{InstanceKey, NetworkKey, Protocol, RedisKey, World};
 
@@ -304,10 +304,14 @@ impl<'a> View<'a> {
     }
 
     /// Whether a probe arrived at an endpoint that has the flow's destination address, or at the published service that
-    /// this leads to. Of Google's link-local server and of the way into the host's network
+    /// this leads to. Of Google's link-local server, and of the way into the host's network that connections take,
     /// only a reply can tell.
     pub fn delivered(&self, flow: &Flow, seen: &Seen) -> bool {
-        if flow.destination == METADATA_SERVER || self.fabric.host_has(flow.destination) {
+        let beyond = self.fabric.host_has(flow.destination);
+        if beyond && Protocol::Number(flow.protocol) != Protocol::TCP {
+            return seen.arrived.iter().any(|name| name == host::ENDPOINT);
+        }
+        if flow.destination == METADATA_SERVER || beyond {
             return seen.replied;
         }
         let owners = self.fabric.networks.values().filter_map(|n| n.nic_with(flow.destination));

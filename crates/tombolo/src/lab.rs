@@ -9,6 +9,7 @@ use tombolo_dataplane::Faults;
 use tombolo_model::World;
 use tombolo_server::control::{FaultEdit, Request, Response, ask};
 use tombolo_server::flow_log::Logged;
+use tombolo_server::guest::sends_pings;
 use tombolo_server::paths::LabDir;
 use tombolo_server::{LazyVms, Options, View, now};
 use tombolo_ssh::Secret;
@@ -28,7 +29,7 @@ enum Internet {
     /// In the lab: it has one client, and nothing leaves
     #[default]
     Lab,
-    /// In the host's own network, which VMs with a way to the internet reach by TCP
+    /// In the host's own network, which VMs with a way to the internet reach by TCP, UDP and pings
     Host,
 }
 
@@ -66,6 +67,16 @@ impl StartArgs {
     /// Whether VMs reach the host's network.
     pub(crate) fn reaches_host(self) -> bool {
         self.internet == Internet::Host
+    }
+
+    /// Says what this means less than elsewhere.
+    pub(crate) fn note_less(self) {
+        if self.reaches_host() && !sends_pings() {
+            eprintln!(
+                "tombolo: pings to the host's network get no answer: this system lets its user send none \
+                 (sysctl net.ipv4.ping_group_range says whose groups may)"
+            );
+        }
     }
 
     /// Which VMs are lazy.

@@ -41,7 +41,7 @@ enum Verb {
     Demo(demo::Args),
     /// Bring a topology file up and keep it running (Ctrl-C ends it)
     #[command(
-        after_help = "Example:\n  tombolo up examples/article.yaml\n  tombolo up examples/article.yaml --detach\n  tombolo up examples/article.yaml --internet host\n\nThe file becomes requests to Google's APIs, which the lab then answers as one that `serve` serves: to `tombolo\ncompute …`, and to whoever has the token that `tombolo env` names. Nothing of it is kept when it ends.\n\nWith `--internet host`, VMs that have an external address or Cloud NAT reach the host's own network by TCP, private\naddresses (RFC 1918) in it too, but never what subnetworks of the lab have, the host's loopback, its link or the lab's\nserver. It is off by default."
+        after_help = "Example:\n  tombolo up examples/article.yaml\n  tombolo up examples/article.yaml --detach\n  tombolo up examples/article.yaml --internet host\n\nThe file becomes requests to Google's APIs, which the lab then answers as one that `serve` serves: to `tombolo\ncompute …`, and to whoever has the token that `tombolo env` names. Nothing of it is kept when it ends.\n\nWith `--internet host`, VMs that have an external address or Cloud NAT reach the host's own network by TCP, UDP and pings,\nprivate addresses (RFC 1918) in it too, but never what subnetworks of the lab have, the host's loopback, its link or the lab's\nserver. It is off by default."
     )]
     Up(up::Args),
     /// Answer Google's APIs: gcloud, Terraform and the client libraries make the lab, and it outlives the server

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tombolo_api::State;
 use tombolo_server::control::{ApiAddress, Control, Ended};
+use tombolo_server::guest::sends_pings;
 use tombolo_server::http::{AllowedHost, Guard, Limits, Proxy, Server, Token};
 use tombolo_server::paths::LabDir;
 use tombolo_server::store::Store;
@@ -113,8 +114,9 @@ impl Serving<'_> {
         let own_ports = vec![api.address.port()];
         let lab =
             Options { ssh: Some(secret), keep, own_ports, lazy: start.lazy(), ..options(Some(dir.agent()))? };
-        let reaches_host = start.reaches_host();
-        let options = CloudOptions { asynchronous, agent: dir.agent(), reaches_host };
+        let (reaches_host, pings_host) = (start.reaches_host(), sends_pings());
+        start.note_less();
+        let options = CloudOptions { asynchronous, agent: dir.agent(), reaches_host, pings_host };
         let (cloud, writer) = Cloud::start(store, first, lab, options)?;
         let proxy = Proxy::new(&api.state, allowed);
         let server = Server::start_with(listener, cloud.clone(), guard, Limits::default(), Some(proxy))?;

@@ -99,7 +99,8 @@ pub(crate) fn text(status: &Status) -> String {
     };
     // Most labs' internet is the lab's own.
     let internet = match status.internet {
-        "host" => "The internet is the host's network (--internet host)\n".to_owned(),
+        "host" if status.pings_host => "The internet is the host's network (--internet host)\n".to_owned(),
+        "host" => "The internet is the host's network (--internet host), but for pings\n".to_owned(),
         _ => String::new(),
     };
     [networks, instances, asleep, peerings, forwarding, redis, internet]

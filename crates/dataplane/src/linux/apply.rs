@@ -6,6 +6,7 @@ use super::netlink::{Mode, Route as Netlink};
 use super::nft::Loaded;
 use super::settings::{self, Settings};
 use super::{Held, Kernel, LOOKUP_PRIORITY, RT_TABLE_LOCAL, Rules, netns};
+use crate::host::LARGEST;
 use crate::plan::{Edit, Op, Plan};
 use crate::state::{Link, Lookup, Neighbour, Route, RouteVia};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
@@ -392,7 +393,7 @@ fn create_veth(here: (&str, &Link), there: (&str, &Link), other: RawFd) -> Reque
     (Mode::Create, Message::NewLink(message))
 }
 
-/// A link's name, MAC and MTU.
+/// A link's name, MAC and MTU, and whether it takes batches of packets.
 fn describe(name: &str, link: &Link) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.attributes.push(LinkAttribute::IfName(name.into()));
@@ -401,6 +402,7 @@ fn describe(name: &str, link: &Link) -> LinkMessage {
     // With the queues of every processor, which it makes otherwise, the kernel then takes most of them away again, and
     // waits for all processors as it does so: twice for each pair.
     message.attributes.extend([LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)]);
+    message.attributes.extend((link.mtu == LARGEST).then_some(LinkAttribute::GsoMaxSegs(1)));
     message
 }
 

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::{fs, path::PathBuf};
 use tombolo_dataplane::rules::Next;
-use tombolo_dataplane::{Fault, Faults, Place, RouteVia, render, render_with};
-use tombolo_fabric::{compile, internet};
+use tombolo_dataplane::{Fault, Faults, Place, Route, RouteVia, render, render_with};
+use tombolo_fabric::{compile, host::ENDPOINT, internet};
+use tombolo_model::World;
 
 /// UPDATE_GOLDEN=1 writes the text: read it before keeping.
 #[test]
@@ -282,7 +283,27 @@ fn the_way_into_the_hosts_network_is_in_the_internets_router() {
     let lab = render(&compile(&world));
     assert!(!lab.rules.values().any(|rules| rules.script().contains("dnat ip to 169.254.169.254")));
     assert!(blackholes(&lab).contains(&"192.168.0.0/16".to_owned()));
-    let host = render(&compile(&world.reaching_host(true)));
+    let all = |desired: &tombolo_dataplane::Desired| {
+        let routes = desired.state.namespaces[&outside].routes.iter();
+        let all: Vec<_> = routes.filter(|route| route.destination.prefix_len() == 0).cloned().collect();
+        let [Route { via, .. }] = &all[..] else { panic!("{all:?}") };
+        via.clone()
+    };
+    assert_eq!(all(&lab), RouteVia::Blackhole);
+    assert!(!lab.state.namespaces.contains_key(ENDPOINT));
+    let host = render(&compile(&world.clone().reaching_host(true)));
+    // Nobody is in the endpoint by which datagrams leave, and it is nobody.
+    assert!(matches!(all(&host), RouteVia::Gateway(link, _) if link == "h0"));
+    let endpoint = &host.state.namespaces[ENDPOINT];
+    assert!(endpoint.addresses.is_empty() && endpoint.routes.is_empty() && !endpoint.router);
+    let datagrams = |world: &World, protocol: u8| {
+        let script = render(&compile(world)).rules[&outside].script();
+        script.contains(&format!("203.0.114.0-223.255.255.255 }} meta l4proto {protocol} accept"))
+    };
+    let world = world.reaching_host(true);
+    assert!(datagrams(&world, 17) && datagrams(&world, 1) && !datagrams(&world, 47));
+    let world = world.without_pings();
+    assert!(datagrams(&world, 17) && !datagrams(&world, 1));
     // What the lab has of private addresses stays: the project's network `default` is a part of it.
     let stays = blackholes(&host);
     assert!(stays.contains(&"10.1.0.0/24".to_owned()) && stays.contains(&"10.128.0.0/20".to_owned()));

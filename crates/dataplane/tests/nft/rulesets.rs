@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tombolo_dataplane::forwarding::Forwarding;
+use tombolo_dataplane::host::Beyond;
 use tombolo_dataplane::ipv6::Ipv6Rules;
 use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Next, Side};
 use tombolo_dataplane::{Fault, Ruleset};
@@ -166,10 +167,13 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
     );
     let fault = fault.prop_map(|(loss, rate)| Fault { loss, rate, ..Fault::default() });
     let faults = prop::collection::btree_map(0u8..9, fault, 0..3);
-    let kept = prop::option::weighted(0.3, prop::collection::btree_set(narrow(), 1..4));
-    let rest = (external, nat, kept, forwarding(), prop::option::weighted(0.6, rules_6(most)));
+    let kept = prop::collection::btree_set(narrow(), 1..4);
+    let datagrams = prop::collection::btree_set(prop_oneof![Just(1), Just(17)], 0..3);
+    let host = (kept, datagrams).prop_map(|(kept, datagrams)| Beyond { kept, datagrams });
+    let host = prop::option::weighted(0.3, host);
+    let rest = (external, nat, host, forwarding(), prop::option::weighted(0.6, rules_6(most)));
     (egress, ingress, links, ends, faults, any::<bool>(), any::<[bool; 2]>(), rest).prop_map(
-        |(egress, ingress, links, ends, faults, trusted, bools, (external, nat, kept, forwarding, ipv6))| {
+        |(egress, ingress, links, ends, faults, trusted, bools, (external, nat, host, forwarding, ipv6))| {
             let [transit, trusts_peers] = bools;
             let (ipv6, chains_6) = ipv6.unzip();
             let pick = |chains: &BTreeMap<String, Chain>, at: &prop::sample::Index| {
@@ -197,7 +201,7 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
                     })
                     .collect(),
                 nat: nat.into_iter().map(|(link, served)| (of(&link), served)).collect(),
-                kept,
+                host,
                 forwarding,
                 ipv6: Arc::new(ipv6.unwrap_or_default()),
                 // What holds packets has no text that every kernel loads: `agree --lazy` shows that it does.

@@ -587,8 +587,17 @@ fn the_internet_may_go_on_into_the_hosts_network() {
         ("vm-1b -> 192.168.1.1 tcp/80", "DROP NO_EXTERNAL_ADDRESS"),
         ("vm-1 -> 9.9.9.9 tcp/81", "DROP FIREWALL_RULE no"),
         ("vm-1 -> 9.9.9.9 tcp/25", "DROP TRAFFIC_TYPE_BLOCKED"),
-        ("vm-1 -> 9.9.9.9 udp/53", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
-        ("vm-1 -> 9.9.9.9 icmp", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
+        ("vm-1 -> 9.9.9.9 udp/53", "DELIVERED host"),
+        ("vm-1 -> 9.9.9.9 icmp", "DELIVERED host"),
+        ("vm-2b -> 9.9.9.9 udp/53", "DELIVERED host"),
+        ("vm-1 -> 9.9.9.9 udp/68", "DROP TRAFFIC_TYPE_BLOCKED"),
+        ("internet -> 9.9.9.9 udp/68", "DROP TRAFFIC_TYPE_BLOCKED"),
+        ("vm-1 -> 9.9.9.9 sctp/80", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
+        ("vm-1 -> 198.18.0.9 udp/53", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
+        ("vm-1 -> 8.8.8.8 icmp", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
+        ("vm-1b -> 9.9.9.9 icmp", "DROP NO_EXTERNAL_ADDRESS"),
+        ("vm-1 -> 224.0.0.251 udp/5353", "DROP TRAFFIC_TYPE_BLOCKED"),
+        ("vm-1 -> 169.254.1.1 udp/53", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
         // The host, its link and its cloud are nobody's.
         ("vm-1 -> 127.0.0.1 tcp/80", "DROP TRAFFIC_TYPE_BLOCKED"),
         ("vm-1 -> 0.0.0.1 tcp/80", "DROP TRAFFIC_TYPE_BLOCKED"),
@@ -597,6 +606,15 @@ fn the_internet_may_go_on_into_the_hosts_network() {
         ("vm-1 -> 168.63.129.16 tcp/80", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
         ("vm-1 -> 100.100.100.200 tcp/80", "DROP PRIVATE_TRAFFIC_TO_INTERNET"),
         ("vm-1 -> 240.0.0.1 tcp/80", "DROP PRIVATE_TRAFFIC_TO_INTERNET"),
+    ] {
+        assert_eq!(outcome(&fabric, &flow(&fabric, text)), want, "{text}");
+    }
+    // Where the system lets nobody ping.
+    let fabric = compile(&world.without_pings());
+    for (text, want) in [
+        ("vm-1 -> 9.9.9.9 icmp", "DROP UNKNOWN_EXTERNAL_ADDRESS"),
+        ("vm-1 -> 9.9.9.9 udp/53", "DELIVERED host"),
+        ("vm-1 -> 203.0.113.2 icmp", "DELIVERED internet"),
     ] {
         assert_eq!(outcome(&fabric, &flow(&fabric, text)), want, "{text}");
     }

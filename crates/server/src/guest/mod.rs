@@ -8,12 +8,17 @@
 //! No VM has a process for it, and nothing of it listens outside the lab's networks. Where the lab's internet goes on into
 //! the host's network, the same thread relays what goes there.
 
+mod datagrams;
 mod dns;
+mod flows;
 mod metadata;
+mod packet;
 mod relay;
 mod resolver;
 
 use crate::now;
+use datagrams::LIMITS;
+pub use datagrams::sends_pings;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use resolver::Resolver;
 use std::collections::BTreeMap;
@@ -28,8 +33,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{self, JoinSet};
 use tombolo_agent::{Agent, AgentError};
-use tombolo_dataplane::rules::RELAY;
-use tombolo_fabric::{Fabric, Host, METADATA_SERVER, internet};
+use tombolo_dataplane::host::{OUT, RELAY};
+use tombolo_fabric::{Fabric, Host, METADATA_SERVER, host, internet};
 use tombolo_guest::ntp;
 use tombolo_model::{NetworkKey, World};
 
@@ -123,11 +128,21 @@ impl Guests {
         if is_relayed(fabric, &outside) && !self.serves(&outside) {
             let (mut listeners, _) = agent.bind(&outside.to_string(), &[RELAY], &[])?;
             let listener = listeners.pop().ok_or(AgentError::Confused("Bind"))?;
+            let out = agent.capture(host::ENDPOINT, OUT)?;
             let _entered = self.handle.enter();
-            let listener = nonblocking(listener).map_err(|error| AgentError::Refused(error.to_string()))?;
+            let listener = nonblocking(listener).and_then(|it| datagrams::attend(&out).map(|()| it));
+            let listener = listener.map_err(|error| AgentError::Refused(error.to_string()))?;
             let reached =
                 relay::Outside { host: self.host.subscribe(), own_ports: Arc::clone(&self.own_ports) };
-            self.networks.insert(outside, self.handle.spawn(relay::serve(listener, reached)));
+            let datagrams = datagrams::serve(out, reached.clone(), LIMITS);
+            // Neither goes on without the other: the next convergence begins both anew.
+            let both = async move {
+                tokio::select! {
+                    () = relay::serve(listener, reached) => {}
+                    _ = datagrams => {}
+                }
+            };
+            self.networks.insert(outside, self.handle.spawn(both));
         }
         self.publish.send_replace(world.clone());
         Ok(())

@@ -45,7 +45,7 @@ pub(super) struct Outside {
 impl Outside {
     /// Whether somebody in the lab may reach an address. The router's rules have let it through; they are not all there is
     /// between a VM and the host.
-    fn admits(&self, to: SocketAddrV4) -> bool {
+    pub(super) fn admits(&self, to: SocketAddrV4) -> bool {
         let there = self.host.borrow().as_ref().is_some_and(|host| host.has(IpAddr::V4(*to.ip())));
         there && !(self.own_ports.contains(&to.port()) && is_own(*to.ip()))
     }
@@ -144,7 +144,7 @@ mod tests {
 
     fn outside(kept: &[&str], own_ports: &[u16]) -> Outside {
         let kept: BTreeSet<_> = kept.iter().map(|range| range.parse().unwrap()).collect();
-        Outside { host: watch::channel(Some(Host { kept })).1, own_ports: own_ports.into() }
+        Outside { host: watch::channel(Some(Host { kept, pings: true })).1, own_ports: own_ports.into() }
     }
 
     #[test]

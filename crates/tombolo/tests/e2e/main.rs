@@ -15,6 +15,7 @@ mod guest;
 mod host;
 mod internet;
 mod internet_host;
+mod internet_host_datagrams;
 mod kill;
 mod lazy;
 mod life;
