@@ -10,6 +10,7 @@ mod ear;
 mod escape;
 mod escapes;
 mod frame;
+mod host;
 mod internet;
 mod ipv6s;
 mod links;

@@ -6,6 +6,7 @@
 //!   closed  ─┘                      peer ─┴─ peering ── the tenant network of redis-1
 //! ```
 //! vpc-1 and vpc-2 have endpoints of a service that other is behind. `internet` is the lab's client there, and open, closed and peer have external addresses; far has Cloud NAT.
+//! The internet goes on into the host's network, whose `host` stands for whatever leaves the lab.
 //! All networks and VMs but redis-1's and the internet's are dual-stack, and so are the peerings.
 //! Everybody is open to everything, but `closed` (only port 7777) and redis-1 (Google's rules): what keeps a packet
 //! from them must be something else than a rule that could have been written otherwise.
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tombolo_agent::{Agent, Outcome, Program, SpawnOptions, VmSpec};
 use tombolo_dataplane::{Desired, Link, Namespace, render};
-use tombolo_fabric::{Fabric, INTERNET_CLIENT, Owner, compile};
+use tombolo_fabric::{Fabric, INTERNET_CLIENT, Owner, compile, host::ENDPOINT as ENDPOINT_OUT};
 use tombolo_model::instance::mac_of;
 use tombolo_model::{
     Acceptance, Change, ConnectMode, Exchange, FirewallKey, FirewallSpec, ForwardSpec, ForwardingRuleKey,
@@ -53,6 +54,9 @@ pub(crate) const PEER_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 4);
 /// Of the gateway that serves far.
 pub(crate) const NAT_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 5);
 pub(crate) const REDIS: Ipv4Addr = Ipv4Addr::new(10, 34, 175, 91);
+
+/// In the host's network.
+pub(crate) const BEYOND: Ipv4Addr = Ipv4Addr::new(9, 9, 9, 9);
 
 /// The endpoint in vpc-1 of the service that other is behind, and the one in vpc-2.
 pub(crate) const ENDPOINT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 50);
@@ -155,6 +159,8 @@ impl Scene {
                 ("internet", "open"),
                 ("open", "internet"),
                 ("far", "internet"),
+                ("open", "host"),
+                ("far", "host"),
             ] {
                 let frame = self.allowed(from, to);
                 self.ear(from).send(&frame);
@@ -244,8 +250,10 @@ fn external(name: &str) -> Option<Ipv4Addr> {
 }
 
 fn address(name: &str) -> Ipv4Addr {
-    if name == "internet" {
-        return INTERNET_CLIENT;
+    match name {
+        "internet" => return INTERNET_CLIENT,
+        "host" => return BEYOND,
+        _ => {}
     }
     VMS.iter().find(|(vm, ..)| *vm == name).unwrap().2
 }
@@ -267,7 +275,7 @@ fn endpoints(fabric: &Fabric) -> BTreeMap<&'static str, String> {
         fabric.networks.values().flat_map(|network| network.nics.values()).map(|nic| &nic.owner).collect();
     let names = VMS.iter().map(|(name, ..)| *name).chain(["redis-1", "internet"]);
     let owner = |name| owners.iter().find(|owner| owner.name() == name).unwrap().to_string();
-    names.map(|name| (name, owner(name))).collect()
+    names.map(|name| (name, owner(name))).chain([("host", ENDPOINT_OUT.to_owned())]).collect()
 }
 
 fn world() -> World {
@@ -363,7 +371,7 @@ fn world() -> World {
     assert!(world.redis.values().all(|redis| redis.host == REDIS), "{:?}", world.redis);
     let nats: Vec<Ipv4Addr> = tombolo_model::service_attachment::nats(&world, &network(4)).collect();
     assert!(nats.contains(&NAT), "{nats:?}");
-    world
+    world.reaching_host(true)
 }
 
 /// A service in vpc-4 that takes one port, and its endpoints in vpc-1 and vpc-2.

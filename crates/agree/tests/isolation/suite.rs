@@ -4,7 +4,7 @@ use tombolo_agent::SpawnOptions;
 
 use crate::frame::{Frame, ICMP, IPV4, Ip, PORT, TCP, UDP, ethernet};
 use crate::scene::{MALLORY, OPEN, PEER, Scene, gateway_mac, wire};
-use crate::{escapes, internet, ipv6s, links, packets, published};
+use crate::{escapes, host, internet, ipv6s, links, packets, published};
 use tombolo_model::instance::mac_of;
 
 /// Something that mallory, which is root in its VM and has raw sockets, or another that is named tries with frames.
@@ -42,6 +42,7 @@ fn attempts() -> Vec<Attempt> {
         ipv6s::STATE,
         links::ETHERTYPES,
         internet::INTERNET,
+        host::HOST,
         published::PUBLISHED,
     ]
     .concat()
