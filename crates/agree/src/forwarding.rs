@@ -50,13 +50,14 @@ impl Maker<'_> {
         let subnetwork = SubnetworkKey::new(PROJECT, FAR, format!("far-{i}"));
         let range = self.pick(&FAR_RANGES).parse().unwrap_or_default();
         let stack_type = StackType::default();
-        let spec = SubnetworkSpec { key: subnetwork.clone(), network: network.clone(), range, stack_type };
+        let (network, secondary) = (network.clone(), BTreeMap::new());
+        let spec = SubnetworkSpec { key: subnetwork.clone(), network, range, stack_type, secondary };
         if !self.try_change(&Change::SubnetworkInsert(spec)) {
             return;
         }
         let spec = InstanceSpec {
             key: InstanceKey::new(PROJECT, format!("{FAR}-b"), format!("far-{i}")),
-            nics: vec![NicSpec { subnetwork, address: None, stack_type }],
+            nics: vec![NicSpec { subnetwork, address: None, stack_type, aliases: Vec::new() }],
             tags: BTreeSet::new(),
             can_ip_forward: self.chance(30),
             service_account: None,
@@ -125,9 +126,9 @@ impl Maker<'_> {
             nat_subnetworks: vec![nat.clone()],
             acceptance: Acceptance { manual: self.chance(15), ..Acceptance::default() },
         };
-        let stack_type = StackType::default();
+        let (stack_type, secondary) = (StackType::default(), BTreeMap::new());
         self.try_changes(&[
-            Change::NatSubnetworkInsert(SubnetworkSpec { key: nat, network, range, stack_type }),
+            Change::NatSubnetworkInsert(SubnetworkSpec { key: nat, network, range, stack_type, secondary }),
             Change::ServiceAttachmentInsert(attachment),
         ]);
     }

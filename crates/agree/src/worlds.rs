@@ -142,6 +142,7 @@ impl Maker<'_> {
                 network: key.clone(),
                 range,
                 stack_type: StackType::Ipv4Only,
+                secondary: BTreeMap::new(),
             }));
             // Refused where the network has no IPv6.
             if self.chance(75) {
@@ -172,7 +173,7 @@ impl Maker<'_> {
                 let (subnetwork, range) = self.pick(&subnetworks);
                 let last = Ipv4Addr::from(u32::from(range.broadcast()) - 2);
                 let address = if self.chance(40) { Some(last) } else { None };
-                NicSpec { subnetwork, address, stack_type: StackType::Ipv4Only }
+                NicSpec { subnetwork, address, stack_type: StackType::Ipv4Only, aliases: Vec::new() }
             })
             .collect();
         let spec = InstanceSpec {

@@ -6,9 +6,9 @@ use crate::{Failure, Outcome, Request, State, Verb, answer, firewall_policy, for
 use serde_json::{Map, Value, json};
 use tombolo_model::project::SERVICE_NETWORKING;
 use tombolo_model::{
-    Acceptance, Action, AddressSpec, Change, ConnectMode, Consumer, Direction, FirewallSpec, ForwardSpec,
-    ForwardingRuleKey, ForwardingRuleSpec, InstanceSpec, NextHop, RedisSpec, RedisTier, Reserve, RouteSpec,
-    ServiceAttachmentKey, ServiceAttachmentSpec, StackType, TargetInstanceKey, Timestamp,
+    Acceptance, Action, AddressSpec, AliasSpec, Change, ConnectMode, Consumer, Direction, FirewallSpec,
+    ForwardSpec, ForwardingRuleKey, ForwardingRuleSpec, InstanceSpec, NextHop, RedisSpec, RedisTier, Reserve,
+    RouteSpec, ServiceAttachmentKey, ServiceAttachmentSpec, StackType, TargetInstanceKey, Timestamp,
 };
 
 /// The request that makes a change; `None` of changes that no topology file makes.
@@ -57,6 +57,12 @@ pub fn ask(change: &Change) -> Option<Request> {
             });
             if matches!(change, Change::NatSubnetworkInsert(_)) {
                 body["purpose"] = json!("PRIVATE_SERVICE_CONNECT");
+            }
+            if !spec.secondary.is_empty() {
+                let ranges = spec.secondary.iter();
+                body["secondaryIpRanges"] = ranges
+                    .map(|(name, range)| json!({ "rangeName": name, "ipCidrRange": range.to_string() }))
+                    .collect();
             }
             if spec.stack_type == StackType::Ipv4Ipv6 {
                 (body["stackType"], body["ipv6AccessType"]) = (json!(spec.stack_type), json!(ipv6::INTERNAL));
@@ -176,6 +182,9 @@ fn instance(spec: &InstanceSpec) -> Value {
         if nic.stack_type == StackType::Ipv4Ipv6 {
             wire["stackType"] = json!(nic.stack_type);
         }
+        if !nic.aliases.is_empty() {
+            wire["aliasIpRanges"] = nic.aliases.iter().map(alias).collect();
+        }
         wire
     });
     let mut body = json!({ "name": spec.key.name, "networkInterfaces": nics.collect::<Vec<_>>() });
@@ -193,6 +202,14 @@ fn instance(spec: &InstanceSpec) -> Value {
         body["metadata"] = json!({ "items": items.collect::<Vec<_>>() });
     }
     body
+}
+
+fn alias(spec: &AliasSpec) -> Value {
+    let mut wire = json!({ "ipCidrRange": spec.to_string() });
+    if let Some(name) = &spec.secondary {
+        wire["subnetworkRangeName"] = json!(name);
+    }
+    wire
 }
 
 fn firewall(spec: &FirewallSpec) -> Value {

@@ -31,7 +31,7 @@ const FIELDS: &[&str] = &[
     "subnetwork",
 ];
 
-/// An interface that a body says, without what is added to it.
+/// An interface that a body says, without its external address.
 pub(crate) fn read(call: &Call<'_>, region: &str, index: usize, nic: &Value) -> Result<NicSpec, Failure> {
     let field = |name: &str| format!("networkInterfaces[{index}].{name}");
     let project = call.project();
@@ -49,7 +49,8 @@ pub(crate) fn read(call: &Call<'_>, region: &str, index: usize, nic: &Value) -> 
         None => None,
         Some(text) => Some(address::resolve(call, &field("networkIP"), text)?),
     };
-    Ok(NicSpec { subnetwork, address, stack_type: ipv6::stack(&nic["stackType"])? })
+    let stack_type = ipv6::stack(&nic["stackType"])?;
+    Ok(NicSpec { subnetwork, address, stack_type, aliases: aliases(index, nic)? })
 }
 
 /// The subnetwork that an auto-mode network has in a region.
@@ -71,23 +72,15 @@ fn automatic(call: &Call<'_>, region: &str, index: usize, link: &str) -> Result<
     Ok(SubnetworkKey::new(&key.project, region, &key.name))
 }
 
-/// What is added to interface number `index` of a new instance: an external address, alias ranges.
+/// What is added to interface number `index` of a new instance: an external address.
 pub(crate) fn additions(
     call: &Call<'_>,
     key: &InstanceKey,
     index: usize,
     nic: &Value,
 ) -> Result<Vec<Change>, Failure> {
-    let mut changes = Vec::new();
     let configs = nic["accessConfigs"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for config in configs {
-        changes.push(access(call, key, index, config)?);
-    }
-    let aliases = aliases(index, nic)?;
-    if !aliases.is_empty() {
-        changes.push(Change::AliasesSet { instance: key.clone(), nic: index, aliases });
-    }
-    Ok(changes)
+    configs.iter().map(|config| access(call, key, index, config)).collect()
 }
 
 /// The change that an access configuration means.
@@ -118,17 +111,8 @@ fn aliases(index: usize, nic: &Value) -> Result<Vec<AliasSpec>, Failure> {
     let alias = |(at, alias): (usize, &Value)| {
         let field = format!("networkInterfaces[{index}].aliasIpRanges[{at}].ipCidrRange");
         let text = alias["ipCidrRange"].as_str().unwrap_or_default();
-        let (base, length) = text.split_once('/').unwrap_or((text, "32"));
-        let wrong =
-            || Refusal::invalid(&field, text, "Must be an address, a CIDR range or a length such as '/24'.");
-        let prefix_len = length.parse().ok().filter(|length| *length <= 32).ok_or_else(wrong)?;
-        let base = match base {
-            "" if text.is_empty() => return Err(wrong()),
-            "" => None,
-            base => Some(base.parse().map_err(|_| wrong())?),
-        };
         let secondary = alias["subnetworkRangeName"].as_str().filter(|name| !name.is_empty());
-        Ok(AliasSpec { base, prefix_len, secondary: secondary.map(str::to_owned) })
+        AliasSpec::parse(text, secondary).map_err(|expected| Refusal::invalid(&field, text, expected))
     };
     Ok(said.iter().enumerate().map(alias).collect::<Result<_, Refusal>>()?)
 }

@@ -97,14 +97,13 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
             .parse()
             .map_err(|_| Refusal::invalid("ipCidrRange", range, "Must be a CIDR address range."))?,
         stack_type: stack(call)?,
+        secondary: secondary(call)?.unwrap_or_default(),
     };
     let details = details::read(call, SAID, DERIVED)?;
     FlowLog::of(&details)?;
-    let mut changes =
-        vec![if for_nat { Change::NatSubnetworkInsert(spec) } else { Change::SubnetworkInsert(spec) }];
-    changes.extend(secondary(call)?.map(|ranges| set_secondary(&key, ranges)));
-    changes.push(Change::Describe { resource: key.to_string(), details });
-    Ok(Commit::compute(call, "insert", key, changes))
+    let insert = if for_nat { Change::NatSubnetworkInsert(spec) } else { Change::SubnetworkInsert(spec) };
+    let describe = Change::Describe { resource: key.to_string(), details };
+    Ok(Commit::compute(call, "insert", key, vec![insert, describe]))
 }
 
 /// The stack type that a body says.
@@ -146,10 +145,6 @@ fn secondary(call: &Call<'_>) -> Result<Option<BTreeMap<String, Ipv4Net>>, Failu
     Ok(Some(ranges))
 }
 
-fn set_secondary(key: &SubnetworkKey, ranges: BTreeMap<String, Ipv4Net>) -> Change {
-    Change::SubnetworkSetSecondary { subnetwork: key.clone(), ranges }
-}
-
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     Ok(Commit::compute(call, "delete", &key, vec![Change::SubnetworkDelete(key.clone())]))
@@ -170,7 +165,8 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     if call.field("fingerprint") != Some(&present["fingerprint"]) {
         return Err(Failure::condition_not_met("Supplied fingerprint does not match the current one."));
     }
-    let secondary = secondary(call)?.map(|ranges| set_secondary(&key, ranges));
+    let secondary =
+        secondary(call)?.map(|ranges| Change::SubnetworkSetSecondary { subnetwork: key.clone(), ranges });
     let mut change =
         details::patch(call, &key, &present, SAID, DERIVED, &["secondaryIpRanges", STACK, ACCESS])?;
     // What is said as it is changes nothing; there is no way back.

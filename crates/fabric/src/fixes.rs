@@ -410,7 +410,12 @@ fn proxy_vm(world: &World, redis: &RedisKey, subnet: &SubnetworkKey, host: Ipv4A
     );
     InstanceSpec {
         key,
-        nics: vec![NicSpec { subnetwork: subnet.clone(), address: None, stack_type: StackType::Ipv4Only }],
+        nics: vec![NicSpec {
+            subnetwork: subnet.clone(),
+            address: None,
+            stack_type: StackType::Ipv4Only,
+            aliases: Vec::new(),
+        }],
         tags: Default::default(),
         can_ip_forward: false,
         service_account: None,

@@ -10,7 +10,7 @@ use crate::{
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{fmt, net::Ipv4Addr, sync::Arc};
 
 /// The most interfaces that a machine type can have on Google Cloud.
 pub const MAX_NICS: usize = 10;
@@ -129,6 +129,30 @@ pub struct AliasSpec {
     pub secondary: Option<String>,
 }
 
+impl AliasSpec {
+    /// A range as Google's `ipCidrRange` has it: `10.8.1.0/24`, `10.8.1.7` for one address, or `/24` for a free range. The
+    /// error is the sentence that says what was expected.
+    pub fn parse(text: &str, secondary: Option<&str>) -> Result<Self, &'static str> {
+        const EXPECTED: &str = "Must be an address, a CIDR range or a length such as '/24'.";
+        let (base, length) = text.split_once('/').unwrap_or((text, "32"));
+        let prefix_len = length.parse().ok().filter(|length| *length <= 32).ok_or(EXPECTED)?;
+        let base = match base {
+            "" if text.is_empty() => return Err(EXPECTED),
+            "" => None,
+            base => Some(base.parse().map_err(|_| EXPECTED)?),
+        };
+        Ok(Self { base, prefix_len, secondary: secondary.map(str::to_owned) })
+    }
+}
+
+/// Its range as it is parsed.
+impl fmt::Display for AliasSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.base.iter().try_for_each(|base| write!(f, "{base}"))?;
+        write!(f, "/{}", self.prefix_len)
+    }
+}
+
 /// What a user says of a new instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -159,6 +183,9 @@ pub struct NicSpec {
     /// Which versions of IP it is to have; the subnetwork must have them.
     #[serde(default)]
     pub stack_type: StackType,
+    /// Ranges that it is to have beside its address (`aliasIpRanges`).
+    #[serde(default)]
+    pub aliases: Vec<AliasSpec>,
 }
 
 /// The MAC address that Google gives to an interface with this address: `42:01:` and the address in hex.
@@ -209,6 +236,9 @@ pub(crate) fn insert(world: &mut World, spec: &InstanceSpec, now: Timestamp) -> 
         starts: 1,
     };
     world.instances.insert(spec.key.clone(), Arc::new(instance));
+    for (i, nic) in spec.nics.iter().enumerate().filter(|(_, nic)| !nic.aliases.is_empty()) {
+        set_aliases(world, &spec.key, i, &nic.aliases)?;
+    }
     let dual = spec.nics.iter().enumerate().filter(|(_, nic)| nic.stack_type == StackType::Ipv4Ipv6);
     dual.map(|(i, _)| i).try_for_each(|i| ipv6::enable_nic(world, &spec.key, i))
 }

@@ -153,7 +153,8 @@ pub(crate) fn insert(world: &mut World, spec: &RedisSpec, now: Timestamp) -> Res
     }
     let key = subnetwork_of(&spec.key, &tenant, &spec.authorized_network);
     let (network, stack_type) = (tenant.clone(), Default::default());
-    subnetwork::insert_checked(world, SubnetworkSpec { key, network, range, stack_type }, now)?;
+    let subnetwork = SubnetworkSpec { key, network, range, stack_type, secondary: Default::default() };
+    subnetwork::insert_checked(world, subnetwork, now)?;
     let redis = Redis {
         id: world.fresh_id(),
         create_time: now,

@@ -77,6 +77,9 @@ pub struct SubnetworkSpec {
     /// Which versions of IP it is to have.
     #[serde(default)]
     pub stack_type: StackType,
+    /// Its secondary ranges (`secondaryIpRanges`), by name.
+    #[serde(default)]
+    pub secondary: BTreeMap<String, Ipv4Net>,
 }
 
 /// Creates a subnetwork after checking its name, region, range and every overlap.
@@ -91,6 +94,9 @@ pub(crate) fn insert(world: &mut World, spec: &SubnetworkSpec, now: Timestamp) -
     network::get_user(world, &spec.network)?;
     range::check_subnet_range("ipCidrRange", spec.range)?;
     insert_checked(world, spec.clone(), now)?;
+    if !spec.secondary.is_empty() {
+        set_secondary(world, &spec.key, &spec.secondary)?;
+    }
     match spec.stack_type {
         StackType::Ipv4Only => Ok(()),
         StackType::Ipv4Ipv6 => ipv6::enable_subnetwork(world, &spec.key),
@@ -106,6 +112,9 @@ pub(crate) fn insert_for_nat(
     insert(world, spec, now)?;
     if let Some(subnetwork) = world.subnetworks.get_mut(&spec.key) {
         Arc::make_mut(subnetwork).purpose = Purpose::PrivateServiceConnect;
+        if !spec.secondary.is_empty() {
+            check_private("secondaryIpRanges", &spec.key, subnetwork)?;
+        }
     }
     Ok(())
 }

@@ -58,6 +58,7 @@ fn examples_are_requests() {
         "one-sided-peering.yaml",
         "single-vpc.yaml",
         "firewall-policy.yaml",
+        "alias-ranges.yaml",
     ] {
         let world = by_requests(&example(name)).world;
         let exported = export(&world);
@@ -69,7 +70,7 @@ fn examples_are_requests() {
 /// Random worlds: what does not come back is told, each resource by its name; often all of it comes back.
 #[test]
 fn random_worlds_come_back() {
-    let mut whole = 0;
+    let (mut whole, mut with_aliases) = (0, 0);
     for seed in 0..400 {
         let world = tombolo_agree::world(&mut Rng::with_seed(seed));
         let exported = export(&world);
@@ -80,6 +81,9 @@ fn random_worlds_come_back() {
         // Files have no words for routers, nor for the addresses that their gateways have.
         let wordless = |line: &String| line.contains("/routers/") || line.contains("/addresses/");
         whole += usize::from(exported.lost.iter().all(wordless));
+        with_aliases += usize::from(
+            exported.text.contains("aliasIpRanges") && exported.text.contains("secondaryIpRanges"),
+        );
         let (before, after) = (essence(&world), essence(&by_requests(&exported.text).world));
         let rows: BTreeSet<_> = before.keys().chain(after.keys()).collect();
         for row @ (kind, key) in rows.into_iter().filter(|row| before.get(row) != after.get(row)) {
@@ -88,7 +92,7 @@ fn random_worlds_come_back() {
         }
     }
     eprintln!("{whole} of 400 worlds were whole");
-    assert!(whole > 0);
+    assert!(whole > 0 && with_aliases > 0, "{whole}, {with_aliases}");
 }
 
 #[test]

@@ -182,6 +182,9 @@ fn network(world: &World, key: &NetworkKey, found: &Network) -> Value {
         put(&mut map, "ipCidrRange", json!(found.range));
         put(&mut map, "purpose", (found.purpose != Purpose::Private).then(|| found.purpose.as_str()));
         put(&mut map, "stackType", found.ipv6.map(|_| StackType::Ipv4Ipv6.as_str()));
+        let secondary =
+            found.secondary.iter().map(|(name, range)| json!({ "rangeName": name, "ipCidrRange": range }));
+        put(&mut map, "secondaryIpRanges", secondary.collect::<Value>());
         Value::Object(map)
     });
     put(&mut map, "subnetworks", subnetworks.collect::<Value>());
@@ -391,6 +394,13 @@ fn instance(key: &tombolo_model::InstanceKey, found: &Instance) -> Value {
             "accessConfigs",
             nic.access.iter().map(|access| json!({ "name": access.name })).collect::<Value>(),
         );
+        let aliases = nic.aliases.iter().map(|alias| {
+            let mut map = Map::new();
+            put(&mut map, "ipCidrRange", json!(alias.range));
+            put(&mut map, "subnetworkRangeName", json!(alias.secondary));
+            Value::Object(map)
+        });
+        put(&mut map, "aliasIpRanges", aliases.collect::<Value>());
         Value::Object(map)
     });
     put(&mut map, "networkInterfaces", nics.collect::<Value>());

@@ -5,7 +5,7 @@
 use crate::form::{Defs, Form, Reader, form};
 use crate::node::{Kind, Node};
 use crate::value::{
-    Acceptance, ForwardedProtocol, Int, Ipv6Access, Loose, Mode, Name, Plain, PolicyOrder, Port,
+    Acceptance, AliasRange, ForwardedProtocol, Int, Ipv6Access, Loose, Mode, Name, Plain, PolicyOrder, Port,
     ProbeProtocol, ProjectId, RangeOrName, RegionName, Seconds, Service, Status, TransitEncryption, Word,
     ZoneName,
 };
@@ -139,6 +139,18 @@ form! {
         "stackType" stack_type: Option<Word<StackType>>,
         /// INTERNAL, the only one that there is: who knows the addresses of a dual-stack subnetwork.
         "ipv6AccessType" ipv6_access_type: Option<Word<Ipv6Access>>,
+        /// Ranges beside the primary one, for the alias ranges of its instances.
+        "secondaryIpRanges" secondary_ip_ranges: Vec<SecondaryRange>,
+    }
+}
+
+form! {
+    /// A secondary range of a subnetwork.
+    part SecondaryRange {
+        /// The range's name, unique in its subnetwork.
+        "rangeName" range_name: Name,
+        /// The range, such as `10.8.0.0/16`: /8 to /29, no host bits set.
+        "ipCidrRange" ip_cidr_range: Ipv4Net,
     }
 }
 
@@ -374,6 +386,18 @@ form! {
         "stackType" stack_type: Option<Word<StackType>>,
         /// Its external address, by which the lab's internet reaches it and it the internet: at most one, `[{}]`.
         "accessConfigs" access_configs: Vec<AccessConfig>,
+        /// Addresses that it has beside its own, such as those of containers.
+        "aliasIpRanges" alias_ip_ranges: Vec<AliasIpRange>,
+    }
+}
+
+form! {
+    /// A range of addresses that an interface has beside its own.
+    part AliasIpRange {
+        /// The range: `10.8.1.0/24`, `10.8.1.7` for one address, or `/24` for a free one.
+        "ipCidrRange" ip_cidr_range: AliasRange,
+        /// The secondary range of the subnetwork that it is from; the primary range when left out.
+        "subnetworkRangeName" subnetwork_range_name: Option<Name>,
     }
 }
 

@@ -3,19 +3,23 @@
 //! connections to Google's services, redis, forwarding rules.
 
 use crate::diagnostic::{Diagnostic, Source};
-use crate::file::{File, Firewall, Instance, L4, Network, PolicyRule, Project, Redis, Route};
+use crate::file::{
+    AliasIpRange, File, Firewall, Instance, L4, Network, PolicyRule, Project, Redis, Route, Subnetwork,
+};
 use crate::form::MAX_ERRORS;
 use crate::names::Names;
 use crate::node::Node;
 use crate::owners::Owners;
 use crate::value::{Mode, Plain, PolicyOrder, RangeOrName, Status, unknown};
 use crate::{Check, Located};
+use ipnet::Ipv4Net;
+use std::collections::BTreeMap;
 use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
-    Action, AddressKey, AddressSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange, FirewallKey,
-    FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, LogMetadata, NetworkKey, NetworkSpec,
-    NextHop, NicSpec, PeeringSpec, PolicyKey, Purpose, RedisKey, RedisSpec, Reserve, RouteKey, RouteSpec,
-    ServiceAccount, StackType, SubnetworkKey, SubnetworkSpec, World, folder, hierarchical_policy,
+    Action, AddressKey, AddressSpec, AliasSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange,
+    FirewallKey, FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, LogMetadata, NetworkKey,
+    NetworkSpec, NextHop, NicSpec, PeeringSpec, PolicyKey, Purpose, RedisKey, RedisSpec, Reserve, RouteKey,
+    RouteSpec, ServiceAccount, StackType, SubnetworkKey, SubnetworkSpec, World, folder, hierarchical_policy,
     region::Region,
 };
 
@@ -221,11 +225,13 @@ impl<'f> Lower<'f> {
                     let message = "It can only be given together with 'stackType: IPV4_IPV6'";
                     self.error(&format!("{path}.subnetworks[{i}].ipv6AccessType"), message.into());
                 }
+                let secondary = self.secondary(subnetwork, &format!("{path}.subnetworks[{i}]"));
                 let spec = SubnetworkSpec {
                     key: SubnetworkKey::new(&key.project, &subnetwork.region.0, &subnetwork.name.0),
                     network: key.clone(),
                     range: subnetwork.ip_cidr_range,
                     stack_type,
+                    secondary,
                 };
                 let for_nat = subnetwork.purpose.is_some_and(|said| said.0 == Purpose::PrivateServiceConnect);
                 let change =
@@ -233,6 +239,19 @@ impl<'f> Lower<'f> {
                 self.change(&format!("{path}.subnetworks[{i}]"), change);
             }
         }
+    }
+
+    /// The secondary ranges of a subnetwork, whose names differ.
+    fn secondary(&mut self, subnetwork: &Subnetwork, path: &str) -> BTreeMap<String, Ipv4Net> {
+        let mut ranges = BTreeMap::new();
+        for (i, said) in subnetwork.secondary_ip_ranges.iter().enumerate() {
+            if ranges.insert(said.range_name.0.clone(), said.ip_cidr_range).is_some() {
+                let name = &said.range_name.0;
+                let message = format!("another secondary range of the subnetwork is named '{name}' too");
+                self.error(&format!("{path}.secondaryIpRanges[{i}].rangeName"), message);
+            }
+        }
+        ranges
     }
 
     fn instances(&mut self, owners: &Owners) {
@@ -272,10 +291,11 @@ impl<'f> Lower<'f> {
                 subnetwork,
                 address: nic.network_ip,
                 stack_type: nic.stack_type.map(|stack| stack.0).unwrap_or_default(),
+                aliases: nic.alias_ip_ranges.iter().map(alias).collect(),
             }));
         }
         let items = instance.metadata.iter().flat_map(|m| &m.items);
-        let mut metadata: std::collections::BTreeMap<_, _> =
+        let mut metadata: BTreeMap<_, _> =
             items.map(|item| (item.key.0.clone(), item.value.0.clone())).collect();
         if let Some(script) = &instance.startup_script
             && metadata.insert("startup-script".into(), script.0.clone()).is_some()
@@ -500,6 +520,12 @@ impl<'f> Lower<'f> {
             })
             .collect()
     }
+}
+
+/// An alias range.
+fn alias(said: &AliasIpRange) -> AliasSpec {
+    let secondary = said.subnetwork_range_name.as_ref().map(|name| name.0.clone());
+    AliasSpec { secondary, ..said.ip_cidr_range.0.clone() }
 }
 
 /// A firewall rule with the defaults of those keys that were left out.

@@ -29,6 +29,9 @@ fn field(node: &Node, change: &Change, refusal: &Refusal) -> String {
             "reservedIpRange".into()
         }
         Refusal::AddressInUse { address } => interface_with(node, &address.to_string()),
+        Refusal::SubnetOverlap { range, .. } => {
+            secondary_with(node, "ipCidrRange", &range.to_string()).unwrap_or_else(|| "ipCidrRange".into())
+        }
         Refusal::AddressesExhausted { .. } => "networkInterfaces".into(),
         Refusal::Invalid { value, .. } => {
             refusal.field().map(|f| in_file(node, f, value)).unwrap_or_default()
@@ -47,6 +50,10 @@ fn in_file(node: &Node, field: &str, value: &str) -> String {
         "instance_id" => "name",
         other => other,
     };
+    // These are kept by name, so that their index is not the file's either.
+    if let Some((_, part)) = field.split_once("].").filter(|_| field.starts_with(SECONDARY)) {
+        return secondary_with(node, part, value).unwrap_or_else(|| SECONDARY.to_owned());
+    }
     let list = field.rfind('[').filter(|_| field.ends_with(']')).map_or(field, |end| &field[..end]);
     let short = list.strip_suffix(".items").unwrap_or(list);
     for list in [list, short] {
@@ -58,10 +65,31 @@ fn in_file(node: &Node, field: &str, value: &str) -> String {
     field.to_owned()
 }
 
-/// The interface that asks for the address.
+/// The list of a subnetwork's secondary ranges.
+const SECONDARY: &str = "secondaryIpRanges";
+
+/// The field of the secondary range that has the value there.
+fn secondary_with(node: &Node, field: &str, value: &str) -> Option<String> {
+    let ranges = node.get(SECONDARY).map(Node::items)?;
+    let found = ranges.iter().position(|range| range.get(field).and_then(Node::text) == Some(value))?;
+    Some(format!("{SECONDARY}[{found}].{field}"))
+}
+
+/// The field of the interface that asks for the address, itself or as the first one of an alias range.
 fn interface_with(node: &Node, address: &str) -> String {
     let interfaces = node.get("networkInterfaces").map(Node::items).unwrap_or_default();
-    let asks = |nic: &Node| nic.get("networkIP").and_then(Node::text) == Some(address);
-    let found = interfaces.iter().position(asks);
-    found.map(|i| format!("networkInterfaces[{i}].networkIP")).unwrap_or_default()
+    let text = |node: &Node, key: &str| node.get(key).and_then(Node::text).map(str::to_owned);
+    for (i, nic) in interfaces.iter().enumerate() {
+        if text(nic, "networkIP").as_deref() == Some(address) {
+            return format!("networkInterfaces[{i}].networkIP");
+        }
+        let aliases = nic.get("aliasIpRanges").map(Node::items).unwrap_or_default();
+        let asks = |alias: &Node| {
+            text(alias, "ipCidrRange").is_some_and(|range| range.split('/').next() == Some(address))
+        };
+        if let Some(j) = aliases.iter().position(asks) {
+            return format!("networkInterfaces[{i}].aliasIpRanges[{j}].ipCidrRange");
+        }
+    }
+    String::new()
 }

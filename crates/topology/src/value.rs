@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use tombolo_model::{
-    Action, Direction, LogMetadata, PortRange, Protocol, Purpose, RedisTier, Refusal, StackType,
+    Action, AliasSpec, Direction, LogMetadata, PortRange, Protocol, Purpose, RedisTier, Refusal, StackType,
     key::{check_name, check_project_id},
     project::{COMPUTE, OTHERS, REDIS},
     region::{REGIONS, Region},
@@ -75,6 +75,20 @@ texts! {
     RegionName
     /// A zone.
     ZoneName
+}
+
+/// An alias range, or its length.
+#[derive(Clone, Debug)]
+pub(crate) struct AliasRange(pub(crate) AliasSpec);
+
+impl Text for AliasRange {
+    fn parse(text: &str) -> Result<Self, String> {
+        AliasSpec::parse(text, None).map(Self).map_err(str::to_owned)
+    }
+    fn format() -> Value {
+        let length = "/([12]?[0-9]|3[0-2])";
+        json!({"pattern": format!("^({IPV4}({length})?|{length})$")})
+    }
 }
 
 impl Text for Plain {

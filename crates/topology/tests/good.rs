@@ -228,6 +228,35 @@ fn interfaces_may_have_external_addresses() {
 }
 
 #[test]
+fn subnetworks_have_secondary_ranges_and_interfaces_alias_ranges() {
+    let text = format!(
+        "{}{}",
+        BASE.replace(
+            "10.1.0.0/16}",
+            "10.1.0.0/16, secondaryIpRanges: [{rangeName: pods, ipCidrRange: 10.8.0.0/16}]}"
+        ),
+        VM.replace(
+            "subnet-1}",
+            "subnet-1, aliasIpRanges: [{ipCidrRange: /24, subnetworkRangeName: pods}, {ipCidrRange: 10.1.0.9}]}"
+        ),
+    );
+    let world = good(&text).world(Timestamp(0)).unwrap();
+    let subnetwork = &world.subnetworks[&SubnetworkKey::new("project-1", "us-central1", "subnet-1")];
+    assert_eq!(subnetwork.secondary["pods"].to_string(), "10.8.0.0/16");
+    let aliases = |world: &tombolo_model::World| {
+        let vm = &world.instances[&InstanceKey::new("project-1", "us-central1-a", "vm-1")];
+        vm.nics[0].aliases.iter().map(|it| (it.range.to_string(), it.secondary.clone())).collect::<Vec<_>>()
+    };
+    let want = [("10.8.0.0/24".to_owned(), Some("pods".to_owned())), ("10.1.0.9/32".to_owned(), None)];
+    assert_eq!(aliases(&world), want);
+    let exported = export(&world);
+    assert_eq!(exported.lost, [""; 0], "{}", exported.text);
+    let again = good(&exported.text).world(Timestamp(0)).unwrap();
+    assert_eq!(aliases(&again), want);
+    assert_eq!(again.subnetworks, world.subnetworks);
+}
+
+#[test]
 fn redis_has_defaults_and_enables_itself() {
     let redis = "redis: [{name: r, region: us-central1, authorizedNetwork: vpc-1}]\n";
     let topology = good(&format!("{BASE}{redis}"));

@@ -297,6 +297,7 @@ fn world() -> World {
             network: key,
             range,
             stack_type: StackType::Ipv4Ipv6,
+            secondary: BTreeMap::new(),
         }));
     }
     let rule = |i: usize, name: &str, all: &str, matches: L4, tags: &[&str]| {
@@ -331,6 +332,7 @@ fn world() -> World {
                 subnetwork: subnetwork(i),
                 address: Some(address),
                 stack_type: StackType::Ipv4Ipv6,
+                aliases: Vec::new(),
             }],
             // mallory is open too: what comes to it must be kept away by something else.
             tags: BTreeSet::from([if name == "closed" { "closed" } else { "open" }.to_owned()]),
@@ -406,6 +408,7 @@ fn published(
             network: network(4),
             range,
             stack_type: StackType::Ipv4Only,
+            secondary: BTreeMap::new(),
         }),
         Change::TargetInstanceInsert(TargetInstanceSpec {
             key: target.clone(),

@@ -160,6 +160,7 @@ pub(crate) fn change(line: &str) -> Change {
                 network: network(w.nth(2)),
                 range: parse(w.nth(3)),
                 stack_type: StackType::Ipv4Only,
+                secondary: Default::default(),
             })
         }
         "vm" => vm_insert(&w),
@@ -284,6 +285,7 @@ pub(crate) fn change(line: &str) -> Change {
             network: network(w.nth(2)),
             range: parse(w.nth(3)),
             stack_type: StackType::Ipv4Only,
+            secondary: Default::default(),
         }),
         "target" => Change::TargetInstanceInsert(TargetInstanceSpec {
             key: target(w.nth(1)),
@@ -434,7 +436,7 @@ fn vm_insert(w: &Words) -> Change {
         let (name, address) = text.split_once('=').map_or((text, None), |(n, a)| (n, Some(parse(a))));
         let mut subnetwork = subnet(name);
         subnetwork.region = w.option("in").unwrap_or("us-central1").into();
-        NicSpec { subnetwork, address, stack_type: StackType::Ipv4Only }
+        NicSpec { subnetwork, address, stack_type: StackType::Ipv4Only, aliases: Vec::new() }
     };
     Change::InstanceInsert(InstanceSpec {
         key,

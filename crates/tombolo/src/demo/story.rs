@@ -63,6 +63,7 @@ impl Story {
                 network,
                 range: range.parse().unwrap_or_default(),
                 stack_type: Default::default(),
+                secondary: Default::default(),
             })
         };
         vec![
@@ -134,7 +135,12 @@ fn instance(project: &str, name: &str, subnet: &str, startup_script: Option<Stri
     let subnetwork = SubnetworkKey::new(project, REGION, subnet);
     Change::InstanceInsert(InstanceSpec {
         key: InstanceKey::new(project, ZONE, name),
-        nics: vec![NicSpec { subnetwork, address: None, stack_type: Default::default() }],
+        nics: vec![NicSpec {
+            subnetwork,
+            address: None,
+            stack_type: Default::default(),
+            aliases: Vec::new(),
+        }],
         tags: BTreeSet::new(),
         can_ip_forward: false,
         service_account: None,
