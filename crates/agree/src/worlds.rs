@@ -385,7 +385,9 @@ impl Maker<'_> {
                 direction: self.pick(&[Direction::Ingress, Direction::Egress]),
                 matches: vec![L4::all_of(Protocol::All)],
                 ranges: [IpNet::V4(Ipv4Net::default())].into(),
+                src_secure_tags: BTreeSet::new(),
                 target_service_accounts: BTreeSet::new(),
+                target_secure_tags: BTreeSet::new(),
                 target_networks: BTreeSet::new(),
                 disabled: false,
                 logging: false,
@@ -446,6 +448,8 @@ impl Maker<'_> {
             direction: if self.chance(70) { Direction::Ingress } else { Direction::Egress },
             matches: (0..self.rng.usize(1..=2)).map(|_| self.l4()).collect(),
             ranges: self.far_ranges(),
+            src_secure_tags: BTreeSet::new(),
+            target_secure_tags: BTreeSet::new(),
             target_service_accounts: match self.chance(with_accounts) {
                 true => self.accounts(50),
                 false => BTreeSet::new(),

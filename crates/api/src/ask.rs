@@ -8,7 +8,8 @@ use tombolo_model::project::SERVICE_NETWORKING;
 use tombolo_model::{
     Acceptance, Action, AddressSpec, AliasSpec, Change, ConnectMode, Consumer, Direction, FirewallSpec,
     ForwardSpec, ForwardingRuleKey, ForwardingRuleSpec, InstanceSpec, NextHop, RedisSpec, RedisTier, Reserve,
-    RouteSpec, ServiceAttachmentKey, ServiceAttachmentSpec, StackType, TargetInstanceKey, Timestamp,
+    RouteSpec, ServiceAttachmentKey, ServiceAttachmentSpec, StackType, TagScope, TargetInstanceKey,
+    Timestamp,
 };
 
 /// The request that makes a change; `None` of changes that no topology file makes.
@@ -122,6 +123,27 @@ pub fn ask(change: &Change) -> Option<Request> {
         Change::PolicyAssociate { policy, name, network, replace: false } => {
             let body = json!({ "name": name, "attachmentTarget": link(network) });
             compute(Verb::Post, format!("{policy}/addAssociation"), body)
+        }
+        Change::TagKeyCreate(spec) => {
+            let mut body = json!({ "parent": spec.parent, "shortName": spec.short_name });
+            if let Some(scope) = &spec.scope {
+                body["purpose"] = json!("GCE_FIREWALL");
+                body["purposeData"] = match scope {
+                    TagScope::Network(key) => json!({ "network": format!("{}/{}", key.project, key.name) }),
+                    TagScope::Organization => json!({ "organization": "auto" }),
+                };
+            }
+            request(Verb::Post, "/cloudresourcemanager/v3/tagKeys".into(), body)
+        }
+        Change::TagValueCreate { parent, short_name } => request(
+            Verb::Post,
+            "/cloudresourcemanager/v3/tagValues".into(),
+            json!({ "parent": parent, "shortName": short_name }),
+        ),
+        Change::TagBind { instance, value } => {
+            let parent = format!("//compute.googleapis.com/{instance}");
+            let body = json!({ "parent": parent, "tagValue": value });
+            request(Verb::Post, "/cloudresourcemanager/v3/tagBindings".into(), body)
         }
         Change::NetworkSetPolicyFirst { network, first } => {
             let order = if *first { "BEFORE_CLASSIC_FIREWALL" } else { "AFTER_CLASSIC_FIREWALL" };

@@ -1,7 +1,7 @@
 //! Network firewall policies: `compute.networkFirewallPolicies.*`, and the same of a region. What is about rules is for
 //! hierarchical firewall policies too.
 //!
-//! A rule's match is a range of the far end, protocols and ports. What else Google's rules can match (secure tags, names,
+//! A rule's match is a range of the far end or the secure tags of sources, protocols and ports. What else Google's rules can match (names,
 //! countries, threat intelligence, address groups, the near end's range) is refused by the field's name.
 
 use crate::failure::Failure;
@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::firewall_policy::LAST_PRIORITY;
 use tombolo_model::{
     Action, Change, Direction, FirewallPolicy, FirewallPolicyKey, HierarchicalPolicyKey, L4, NetworkKey,
-    PolicyKey, PolicyRule, Protocol, Refusal, World, firewall_policy, hierarchical_policy,
+    PolicyKey, PolicyRule, Protocol, Refusal, TagValueKey, World, firewall_policy, hierarchical_policy,
+    tag_value,
 };
 
 pub(crate) const HANDLERS: Handlers = &[
@@ -233,7 +234,7 @@ fn priority(said: i64) -> Result<u32, Failure> {
 
 /// A rule on the wire, one of those that every policy ends with among them.
 fn rule_at(world: &World, key: &PolicyKey, priority: u32) -> Result<Value, Failure> {
-    let rules = rules(firewall_policy::rules(world, key)?);
+    let rules = rules(world, firewall_policy::rules(world, key)?);
     let found = rules.into_iter().find(|rule| rule["priority"] == priority);
     let expected = "The firewall policy does not contain a rule at this priority.";
     found.ok_or_else(|| Refusal::invalid("priority", priority, expected).into())
@@ -270,7 +271,7 @@ fn get_association(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 /// The rule that a body says. Those of hierarchical policies may be for certain networks.
 fn rule(body: &Map<String, Value>, hierarchical: bool) -> Result<PolicyRule, Failure> {
-    const KNOWN: [&str; 13] = [
+    const KNOWN: [&str; 14] = [
         "action",
         "description",
         "direction",
@@ -283,6 +284,7 @@ fn rule(body: &Map<String, Value>, hierarchical: bool) -> Result<PolicyRule, Fai
         "priority",
         "ruleName",
         "ruleTupleCount",
+        "targetSecureTags",
         "targetServiceAccounts",
         // Of hierarchical policies alone.
         "targetResources",
@@ -306,7 +308,7 @@ fn rule(body: &Map<String, Value>, hierarchical: bool) -> Result<PolicyRule, Fai
     let empty = Map::new();
     let matched = body.get("match").and_then(Value::as_object).unwrap_or(&empty);
     let far = if direction == Direction::Ingress { "srcIpRanges" } else { "destIpRanges" };
-    only(matched, &["layer4Configs", far], "match.")?;
+    only(matched, &["layer4Configs", "srcSecureTags", far], "match.")?;
     let accounts = body.get("targetServiceAccounts").and_then(Value::as_array).into_iter().flatten();
     Ok(PolicyRule {
         name: text("ruleName"),
@@ -315,6 +317,8 @@ fn rule(body: &Map<String, Value>, hierarchical: bool) -> Result<PolicyRule, Fai
         direction,
         matches: layer4(matched)?,
         ranges: firewall::set(matched, far, "a CIDR range such as 10.0.0.0/8 or fd20::/20")?,
+        src_secure_tags: secure_tags("match.srcSecureTags", matched.get("srcSecureTags"))?,
+        target_secure_tags: secure_tags("targetSecureTags", body.get("targetSecureTags"))?,
         target_service_accounts: accounts
             .filter_map(Value::as_str)
             .map(str::to_owned)
@@ -323,6 +327,16 @@ fn rule(body: &Map<String, Value>, hierarchical: bool) -> Result<PolicyRule, Fai
         disabled: flag("disabled"),
         logging: flag("enableLogging"),
     })
+}
+
+/// The tag values that a list names. Their states are Google's own, sent back by clients.
+fn secure_tags(field: &str, said: Option<&Value>) -> Result<BTreeSet<TagValueKey>, Failure> {
+    let one = |(index, tag): (usize, &Value)| {
+        let name = tag["name"].as_str().unwrap_or_default();
+        let expected = "Must be the name of a tag value, such as tagValues/123.";
+        name.parse().map_err(|_| Refusal::invalid(&format!("{field}[{index}].name"), name, expected).into())
+    };
+    said.and_then(Value::as_array).into_iter().flatten().enumerate().map(one).collect()
 }
 
 /// The networks that a rule is for.
@@ -366,8 +380,12 @@ fn layer4(matched: &Map<String, Value>) -> Result<Vec<L4>, Failure> {
 }
 
 /// A policy's rules on the wire, and those that every policy ends with.
-pub(crate) fn rules(own: &BTreeMap<u32, PolicyRule>) -> Vec<Value> {
-    let own = own.iter().map(|(priority, rule)| rule_wire(*priority, rule));
+pub(crate) fn rules(world: &World, own: &BTreeMap<u32, PolicyRule>) -> Vec<Value> {
+    let state = |value: &TagValueKey| {
+        let state = if tag_value::is_effective(world, value) { "EFFECTIVE" } else { "INEFFECTIVE" };
+        json!({ "name": value, "state": state })
+    };
+    let own = own.iter().map(|(priority, rule)| rule_wire(*priority, rule, &state));
     let last = LAST_RULES.iter().zip(1..).map(|((direction, range), after)| {
         let far = if *direction == Direction::Ingress { "srcIpRanges" } else { "destIpRanges" };
         json!({
@@ -386,14 +404,14 @@ pub(crate) fn rules(own: &BTreeMap<u32, PolicyRule>) -> Vec<Value> {
 
 /// A rule as one says it.
 pub(crate) fn said(priority: u32, rule: &PolicyRule) -> Value {
-    let mut said = rule_wire(priority, rule);
+    let mut said = rule_wire(priority, rule, &|value| json!({ "name": value }));
     for derived in ["kind", "ruleTupleCount"] {
         said.as_object_mut().map(|said| said.shift_remove(derived));
     }
     said
 }
 
-fn rule_wire(priority: u32, rule: &PolicyRule) -> Value {
+fn rule_wire(priority: u32, rule: &PolicyRule, tag: &dyn Fn(&TagValueKey) -> Value) -> Value {
     let configs = rule.matches.iter().map(|l4| {
         let mut config = json!({ "ipProtocol": l4.protocol.to_string() });
         if !l4.ports.is_empty() {
@@ -403,6 +421,13 @@ fn rule_wire(priority: u32, rule: &PolicyRule) -> Value {
     });
     let ingress = rule.direction == Direction::Ingress;
     let far = if ingress { "srcIpRanges" } else { "destIpRanges" };
+    let mut matched = json!({ "layer4Configs": configs.collect::<Value>() });
+    if !rule.ranges.is_empty() {
+        matched[far] = json!(rule.ranges);
+    }
+    if !rule.src_secure_tags.is_empty() {
+        matched["srcSecureTags"] = rule.src_secure_tags.iter().map(tag).collect();
+    }
     let mut wire = json!({
         "kind": "compute#firewallPolicyRule",
         "priority": priority,
@@ -413,7 +438,7 @@ fn rule_wire(priority: u32, rule: &PolicyRule) -> Value {
             Action::GotoNext => "goto_next",
         },
         "direction": if ingress { "INGRESS" } else { "EGRESS" },
-        "match": { far: rule.ranges, "layer4Configs": configs.collect::<Value>() },
+        "match": matched,
         "enableLogging": rule.logging,
         "disabled": rule.disabled,
         "ruleTupleCount": tuples(rule),
@@ -423,6 +448,9 @@ fn rule_wire(priority: u32, rule: &PolicyRule) -> Value {
     }
     if !rule.target_service_accounts.is_empty() {
         wire["targetServiceAccounts"] = json!(rule.target_service_accounts);
+    }
+    if !rule.target_secure_tags.is_empty() {
+        wire["targetSecureTags"] = rule.target_secure_tags.iter().map(tag).collect();
     }
     if !rule.target_networks.is_empty() {
         wire["targetResources"] = rule.target_networks.iter().map(|key| json!(links::link(key))).collect();
@@ -439,7 +467,9 @@ pub(crate) fn all_tuples(rules: &BTreeMap<u32, PolicyRule>) -> usize {
 /// policies, "Rule attribute counts".
 fn tuples(rule: &PolicyRule) -> usize {
     let ports = rule.matches.iter().map(|l4| l4.ports.len().max(1)).sum::<usize>();
-    rule.ranges.len() + ports + rule.target_service_accounts.len() + rule.target_networks.len()
+    let targets =
+        rule.target_service_accounts.len() + rule.target_secure_tags.len() + rule.target_networks.len();
+    rule.ranges.len() + rule.src_secure_tags.len() + ports + targets
 }
 
 fn association(policy: &FirewallPolicy, key: &FirewallPolicyKey, name: &str, network: &NetworkKey) -> Value {
@@ -467,7 +497,7 @@ pub(crate) fn wire(world: &World, key: &FirewallPolicyKey, policy: &FirewallPoli
         "creationTimestamp": policy.creation_timestamp.to_string(),
         "name": key.name,
         "description": "",
-        "rules": rules(&policy.rules),
+        "rules": rules(world, &policy.rules),
         "fingerprint": links::fingerprint(&policy),
         "selfLink": links::link(key),
         "selfLinkWithId":
@@ -492,7 +522,7 @@ pub(crate) fn effective(world: &World, network: &NetworkKey, region: Option<&str
         json!({
             "name": key.name,
             "type": if key.region.is_some() { "NETWORK_REGIONAL" } else { "NETWORK" },
-            "rules": rules(&policy.rules),
+            "rules": rules(world, &policy.rules),
         })
     };
     let above = hierarchical_policy::all_of_project(world, &network.project).into_iter();
@@ -502,7 +532,7 @@ pub(crate) fn effective(world: &World, network: &NetworkKey, region: Option<&str
             "shortName": policy.short_name,
             "displayName": policy.short_name,
             "type": "HIERARCHY",
-            "rules": rules(&policy.rules),
+            "rules": rules(world, &policy.rules),
         })
     });
     let mut wire = json!({ "firewalls": firewall::of_network(world, network) });

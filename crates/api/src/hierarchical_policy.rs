@@ -150,7 +150,7 @@ fn wire(world: &World, key: &HierarchicalPolicyKey, policy: &HierarchicalPolicy)
         "displayName": policy.short_name,
         "parent": policy.parent,
         "description": "",
-        "rules": firewall_policy::rules(&policy.rules),
+        "rules": firewall_policy::rules(world, &policy.rules),
         "fingerprint": links::fingerprint(&policy),
         "selfLink": links::link(key),
         "selfLinkWithId": links::link(key),

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::outcome::{Commit, Effect, Outcome};
-use crate::{Call, Handlers, details, image, interface, links, list, project, zone};
+use crate::{Call, Handlers, details, image, interface, links, list, project, tag_binding, zone};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::instance::DEFAULT_ACCOUNT;
@@ -41,14 +41,13 @@ const SAID: &[&str] = &[
     "machineType",
     "minCpuPlatform",
     "networkPerformanceConfig",
-    "params",
     "reservationAffinity",
     "scheduling",
     "shieldedInstanceConfig",
     "shieldedInstanceIntegrityPolicy",
 ];
 const DERIVED: &[&str] =
-    &["canIpForward", "metadata", "name", "networkInterfaces", "serviceAccounts", "tags", "zone"];
+    &["canIpForward", "metadata", "name", "networkInterfaces", "params", "serviceAccounts", "tags", "zone"];
 
 /// The instance in a call's path.
 pub(crate) fn key(call: &Call<'_>) -> InstanceKey {
@@ -122,6 +121,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     for (index, nic) in said.iter().enumerate() {
         changes.extend(interface::additions(call, &key, index, nic)?);
     }
+    changes.extend(tag_binding::said(call, &key)?);
     changes.push(Change::Describe { resource: key.to_string(), details });
     Ok(Commit::compute(call, "insert", key, changes))
 }

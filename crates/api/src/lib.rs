@@ -54,6 +54,9 @@ mod service;
 mod service_attachment;
 mod shared_vpc;
 mod subnetwork;
+mod tag_binding;
+mod tag_key;
+mod tag_value;
 mod target_instance;
 mod zone;
 
@@ -106,6 +109,9 @@ const NOUNS: &[Handlers] = &[
     service_attachment::HANDLERS,
     shared_vpc::HANDLERS,
     subnetwork::HANDLERS,
+    tag_binding::HANDLERS,
+    tag_key::HANDLERS,
+    tag_value::HANDLERS,
     target_instance::HANDLERS,
     zone::HANDLERS,
 ];

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::request::{Request, Verb, decode};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use tombolo_model::region::Region;
 
 /// One of Google's APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,7 +141,7 @@ pub fn all() -> &'static [Method] {
 /// The method that a request is, and the parameters in its path.
 pub fn find(request: &Request) -> Result<(&'static Method, Params), Failure> {
     let path = request.path.trim_matches('/');
-    let label = request.host.split(['.', ':']).next().unwrap_or_default();
+    let label = everywhere(request.host.split(['.', ':']).next().unwrap_or_default());
     let named = |label: &str| Api::ALL.into_iter().filter(|api| api.label() == label).collect::<Vec<_>>();
     // Of Google's own hosts, `www` has several APIs by their paths, and every other one API.
     let is_googles = request.host.split(':').next().is_some_and(|host| host.ends_with(".googleapis.com"));
@@ -171,6 +172,15 @@ pub fn find(request: &Request) -> Result<(&'static Method, Params), Failure> {
         }
     }
     best.ok_or_else(|| Failure::no_such_method(request, other_verb))
+}
+
+/// Resource Manager's label of its host in a region or zone, which is as good as the one everywhere
+/// (`us-central1-a-cloudresourcemanager`); any other label as it is.
+fn everywhere(label: &str) -> &str {
+    let manager = Api::ResourceManagerV3.label();
+    let place = label.strip_suffix(manager).and_then(|place| place.strip_suffix('-'));
+    let known = |place: &str| Region::find(place).is_some() || Region::of_zone(place).is_some();
+    if place.is_some_and(known) { manager } else { label }
 }
 
 fn matched(path: &[Segment], segments: &[String]) -> Option<Params> {
@@ -252,6 +262,18 @@ mod tests {
             (local, Verb::Get, "/v1/projects/p", "cloudresourcemanager.projects.get"),
             (local, Verb::Get, "/cloudresourcemanager/v3/projects/p", "cloudresourcemanager.projects.get"),
             (local, Verb::Get, "/v1/projects/p/services", "serviceusage.services.list"),
+            (
+                "us-central1-a-cloudresourcemanager.googleapis.com:443",
+                Verb::Delete,
+                "/v3/tagBindings/%2F%2Fx%2Fy/tagValues/1",
+                "cloudresourcemanager.tagBindings.delete",
+            ),
+            (
+                "us-central1-cloudresourcemanager.googleapis.com",
+                Verb::Get,
+                "/v3/tagKeys/namespaced?name=a/b",
+                "cloudresourcemanager.tagKeys.getNamespaced",
+            ),
         ] {
             assert_eq!(found(host, verb, target).map(|(id, _)| id), Ok(id), "{target}");
         }
@@ -272,6 +294,7 @@ mod tests {
             assert_eq!(found("localhost", verb, target), Err(code), "{target}");
         }
         // Another of Google's APIs is not taken for one of these.
+        assert_eq!(found("mars-1-cloudresourcemanager.googleapis.com", Verb::Get, "/v3/tagKeys/1"), Err(501));
         assert_eq!(found("storage.googleapis.com:443", Verb::Get, "/v1/projects/p"), Err(501));
     }
 

@@ -55,6 +55,7 @@ fn every_method_is_answered_or_says_that_it_is_not() {
     firewall_policies(&mut walk);
     routers(&mut walk);
     instances(&mut walk);
+    tags(&mut walk);
     forwarding(&mut walk);
     addresses(&mut walk);
     shared_vpc(&mut walk);
@@ -161,6 +162,31 @@ fn hierarchy(walk: &mut Walk) {
     walk.delete(&format!("{operations}/{one}?parentId={org}"));
     walk.post(&format!("{v3}/projects/project-2:move"), json!({ "destinationParent": org }));
     walk.delete(&format!("{v3}/{folder}"));
+}
+
+fn tags(walk: &mut Walk) {
+    let v3 = "/cloudresourcemanager/v3";
+    let named = |made: Value| made["response"]["name"].as_str().expect("a name").to_owned();
+    let body = json!({ "parent": "projects/project-1", "shortName": "role", "purpose": "GCE_FIREWALL",
+        "purposeData": { "network": "project-1/vpc-1" } });
+    let key = named(walk.post(&format!("{v3}/tagKeys"), body));
+    walk.get(&format!("{v3}/{key}"));
+    walk.get(&format!("{v3}/tagKeys/namespaced?name=project-1/role"));
+    walk.get(&format!("{v3}/tagKeys?parent=projects/project-1"));
+    walk.patch(&format!("{v3}/{key}"), json!({ "description": "d" }));
+    let body = json!({ "parent": key, "shortName": "web" });
+    let value = named(walk.post(&format!("{v3}/tagValues"), body));
+    walk.get(&format!("{v3}/{value}"));
+    walk.get(&format!("{v3}/tagValues/namespaced?name=project-1/role/web"));
+    walk.get(&format!("{v3}/tagValues?parent={key}"));
+    walk.patch(&format!("{v3}/{value}"), json!({ "description": "d" }));
+    let vm = format!("//compute.googleapis.com/projects/project-1/{ZONE}/instances/vm-1");
+    let binding = named(walk.post(&format!("{v3}/tagBindings"), json!({ "parent": vm, "tagValue": value })));
+    walk.get(&format!("{v3}/tagBindings?parent={vm}"));
+    walk.get(&format!("{v3}/effectiveTags?parent={vm}"));
+    walk.delete(&format!("{v3}/{binding}"));
+    walk.delete(&format!("{v3}/{value}"));
+    walk.delete(&format!("{v3}/{key}"));
 }
 
 fn what_every_project_has(walk: &mut Walk) {

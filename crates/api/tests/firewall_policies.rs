@@ -93,9 +93,7 @@ fn what_is_not_done_is_refused_by_its_name() {
             "match.srcThreatIntelligences",
         ),
         (matching("srcAddressGroups", json!(["g"])), "match.srcAddressGroups"),
-        (matching("srcSecureTags", json!([{ "name": "tagValues/1" }])), "match.srcSecureTags"),
         (matching("destIpRanges", json!(["10.0.0.0/8"])), "match.destIpRanges"),
-        (json!({ "targetSecureTags": [{ "name": "tagValues/1" }] }), "targetSecureTags"),
         (json!({ "securityProfileGroup": "g" }), "securityProfileGroup"),
     ] {
         let refused = cloud.refused("POST", &add, rule(1, more));

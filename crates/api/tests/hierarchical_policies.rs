@@ -141,11 +141,11 @@ fn what_is_refused() {
     let add = format!("{POLICIES}/{name}/addRule");
     let refused = cloud.refused("POST", &add, rule(1, json!({ "targetResources": ["vpc-1"] })));
     check(&refused, 400, &bad("targetResources[0]", "vpc-1", "Must be the URL of a network."));
-    let tags = json!({ "targetSecureTags": [{ "name": "tagValues/1" }] });
+    let tags = json!({ "securityProfileGroup": "g" });
     check(
         &cloud.refused("POST", &add, rule(1, tags)),
         501,
-        "Tombolo does not support the field 'targetSecureTags' of a firewall policy's rule.",
+        "Tombolo does not support the field 'securityProfileGroup' of a firewall policy's rule.",
     );
     let body = json!({ "projectId": "project-2", "parent": { "type": "folder", "id": "1" } });
     let refused = cloud.refused("POST", "/cloudresourcemanager/v1/projects", body);

@@ -1,10 +1,11 @@
 //! World to Fabric. The only place where tags become addresses and peerings become routes.
 
 use crate::fabric::{Fabric, Nat, Network, Nic, Owner, internet};
-use crate::firewall::{Rule, Rules, Targets};
+use crate::firewall::{Rule, Rules, Tags, Targets};
 use crate::forwarding;
 use crate::host::Host;
 use crate::route::{self, Kind, Route, Via};
+use crate::tags::Bound;
 use crate::{IAP_CLIENT, INTERNET_CLIENT, METADATA_SERVER};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,7 +42,7 @@ pub fn compile(world: &World) -> Fabric {
     add_peers(world, &mut networks);
     let members = Members::of(world);
     add_routes(world, &members, &mut networks);
-    add_rules(world, &members, &mut networks);
+    add_rules(world, (&members, &Bound::of(world)), &mut networks);
     networks.values_mut().for_each(|n| route::sort(&mut n.routes));
     add_internet(&mut networks);
     let host = world.reaches_host.then(|| Host::around(&networks, world.pings_host));
@@ -245,10 +246,10 @@ const CLASSIC: u8 = 23;
 const IMPLIED: u8 = 29;
 
 /// Rules, tags resolved, in the order in which they win.
-fn add_rules(world: &World, members: &Members<'_>, networks: &mut BTreeMap<NetworkKey, Network>) {
+fn add_rules(world: &World, who: Who<'_, '_>, networks: &mut BTreeMap<NetworkKey, Network>) {
     for (key, firewall) in world.firewalls.iter().filter(|(_, f)| !f.disabled) {
         let Some(network) = networks.get_mut(&firewall.network) else { continue };
-        let rule = resolve(members, key, firewall);
+        let rule = resolve(who.0, key, firewall);
         match firewall.direction {
             Direction::Ingress => network.ingress.push(rule),
             Direction::Egress => network.egress.push(rule),
@@ -263,7 +264,7 @@ fn add_rules(world: &World, members: &Members<'_>, networks: &mut BTreeMap<Netwo
             let region = key.region.as_ref().map_or_else(String::new, |region| format!("{region}/"));
             for (priority, rule) in policy.rules.iter().filter(|(_, rule)| !rule.disabled) {
                 let name = format!("{region}{}/{priority}", key.name);
-                let mut compiled = resolve_policy(members, at, (name, *priority, level), rule);
+                let mut compiled = resolve_policy(who, at, (name, *priority, level), rule);
                 if let Some(region) = &key.region {
                     let here = network.nics.values().filter(|nic| nic.region == *region);
                     let acts = here.map(|nic| nic.address).filter(|nic| compiled.targets.contains(*nic));
@@ -276,7 +277,7 @@ fn add_rules(world: &World, members: &Members<'_>, networks: &mut BTreeMap<Netwo
             }
         }
     }
-    add_hierarchical(world, members, networks);
+    add_hierarchical(world, who, networks);
     for network in networks.values_mut() {
         if network.google_managed {
             (network.egress, network.ingress) = managed_rules(&network.services);
@@ -289,14 +290,14 @@ fn add_rules(world: &World, members: &Members<'_>, networks: &mut BTreeMap<Netwo
 }
 
 /// The rules of the organization's policy and its folders' ones, in the networks of the projects beneath.
-fn add_hierarchical(world: &World, members: &Members<'_>, networks: &mut BTreeMap<NetworkKey, Network>) {
+fn add_hierarchical(world: &World, who: Who<'_, '_>, networks: &mut BTreeMap<NetworkKey, Network>) {
     for (key, network) in networks.iter_mut() {
         let policies = hierarchical_policy::all_of_project(world, &key.project);
         for ((node, _, policy), level) in policies.iter().zip(HIERARCHICAL..) {
             let acting = policy.rules.iter().filter(|(_, rule)| !rule.disabled);
             for (priority, rule) in acting.filter(|(_, rule)| hierarchical_policy::acts_in(rule, key)) {
                 let name = format!("{node}/{}/{priority}", policy.short_name);
-                let compiled = resolve_policy(members, key, (name, *priority, level), rule);
+                let compiled = resolve_policy(who, key, (name, *priority, level), rule);
                 match rule.direction {
                     Direction::Ingress => network.ingress.push(compiled),
                     Direction::Egress => network.egress.push(compiled),
@@ -310,6 +311,9 @@ fn add_hierarchical(world: &World, members: &Members<'_>, networks: &mut BTreeMa
 fn order(rule: &Rule) -> (u8, u32, Action, &str) {
     (rule.level, rule.priority, rule.action, &rule.name)
 }
+
+/// Who instances are to rules: by tags and service accounts, and by secure tags.
+type Who<'w, 'a> = (&'a Members<'w>, &'a Bound<'w>);
 
 /// An interface's own addresses: the one that it is known by, and its IPv6 range.
 type Own = (Ipv4Addr, Option<Ipv6Net>);
@@ -388,6 +392,7 @@ fn resolve(members: &Members<'_>, key: &FirewallKey, firewall: &Firewall) -> Rul
         matches: firewall.matches.clone(),
         far: ranges.iter().copied().chain(sources).collect(),
         targets,
+        tags: Tags::default(),
         log: firewall.logging.is_some(),
     }
 }
@@ -395,15 +400,17 @@ fn resolve(members: &Members<'_>, key: &FirewallKey, firewall: &Firewall) -> Rul
 /// A rule of a firewall policy, which is known by the policy and its priority: `POLICY/10`, `us-central1/POLICY/10`, or
 /// `folders/N/POLICY/10` where a hierarchical one acts at that folder.
 fn resolve_policy(
-    members: &Members<'_>,
+    (members, bound): Who<'_, '_>,
     network: &NetworkKey,
     (name, priority, level): (String, u32, u8),
     rule: &PolicyRule,
 ) -> Rule {
-    let accounts = &rule.target_service_accounts;
-    let targets = match accounts.is_empty() {
-        true => Targets::All,
-        false => members.targets(network, &BTreeSet::new(), accounts),
+    let (accounts, values) = (&rule.target_service_accounts, &rule.target_secure_tags);
+    let tags = bound.named(network, (&rule.src_secure_tags, values));
+    let targets = match (accounts.is_empty(), values.is_empty()) {
+        (true, true) => Targets::All,
+        (false, _) => members.targets(network, &BTreeSet::new(), accounts),
+        (true, false) => Targets::Nics(tags.targets.values().flatten().copied().collect()),
     };
     Rule {
         name,
@@ -412,8 +419,9 @@ fn resolve_policy(
         priority,
         action: rule.action,
         matches: rule.matches.clone(),
-        far: rule.ranges.clone(),
+        far: rule.ranges.iter().chain(tags.sources.values().flatten()).copied().collect(),
         targets,
+        tags,
         log: rule.logging,
     }
 }
@@ -460,6 +468,7 @@ fn managed(name: &str, priority: u16, action: Action, l4: L4, far: Ipv4Net) -> R
         matches: vec![l4],
         far: BTreeSet::from([far.into()]),
         targets: Targets::All,
+        tags: Tags::default(),
         log: false,
     }
 }

@@ -8,7 +8,7 @@
 //! network's own rules and its firewall policies, in the order that the network says, and the implied rules. Source: Google's documentation of Cloud NGFW, "Policy and rule evaluation order".
 
 use ipnet::IpNet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use tombolo_model::{Action, L4, Protocol};
 
@@ -34,8 +34,20 @@ pub struct Rule {
     pub far: BTreeSet<IpNet>,
     /// The interfaces that it acts at.
     pub targets: Targets,
+    /// Its secure tags, so that people are told of them.
+    pub tags: Tags,
     /// Whether its hits are logged.
     pub log: bool,
+}
+
+/// The secure tags of a rule, by their names: nothing is decided by them, since they are addresses and interfaces of the
+/// rule already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tags {
+    /// Of its sources, each with the addresses that it stands for.
+    pub sources: BTreeMap<String, BTreeSet<IpNet>>,
+    /// Of its targets, each with the interfaces that it stands for.
+    pub targets: BTreeMap<String, BTreeSet<Ipv4Addr>>,
 }
 
 /// The interfaces that a rule acts at.

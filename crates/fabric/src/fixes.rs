@@ -270,7 +270,9 @@ fn policy_rule(world: &World, seen: &Trace) -> Option<Change> {
         direction,
         matches: vec![exactly(&seen.flow)],
         ranges: [far(world, &seen.flow, direction)].into(),
+        src_secure_tags: Default::default(),
         target_service_accounts: Default::default(),
+        target_secure_tags: Default::default(),
         target_networks: match key {
             PolicyKey::Network(_) => Default::default(),
             // Nobody else's networks are opened on the way.

@@ -18,6 +18,7 @@ pub mod flow;
 pub mod forwarding;
 pub mod host;
 pub mod route;
+mod tags;
 pub mod text;
 pub mod trace;
 

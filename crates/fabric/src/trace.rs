@@ -326,7 +326,13 @@ fn egress(network: &Network, nic: &Nic, flow: &Flow, way: &mut Way) -> Option<Ve
     }
     let packet = Packet { far: flow.destination, protocol: flow.protocol, port: flow.port };
     let rule = decide(&network.egress, nic.address, &packet);
-    gate(State::ApplyEgressFirewallRule, &flow.network, rule, Cause::FirewallRule, way)
+    gate(
+        State::ApplyEgressFirewallRule,
+        &flow.network,
+        (rule, nic.address, &packet),
+        Cause::FirewallRule,
+        way,
+    )
 }
 
 /// Takes a route.
@@ -511,7 +517,9 @@ pub(crate) fn arrive(
     let packet = Packet { far: flow.source, protocol: flow.protocol, port: flow.port };
     let rule = decide(&network.ingress, nic.address, &packet);
     let cause = ingress_cause(nic, network, flow);
-    if let Some(verdict) = gate(State::ApplyIngressFirewallRule, key, rule, cause, way) {
+    if let Some(verdict) =
+        gate(State::ApplyIngressFirewallRule, key, (rule, nic.address, &packet), cause, way)
+    {
         return verdict;
     }
     let (what, at) =
@@ -542,23 +550,35 @@ fn ingress_cause(nic: &Nic, network: &Network, flow: &Flow) -> Cause {
 }
 
 /// Passes a gate, or says how the trace ends there.
-fn gate(state: State, key: &NetworkKey, rule: Option<&Rule>, cause: Cause, way: &mut Way) -> Option<Verdict> {
+fn gate(
+    state: State,
+    key: &NetworkKey,
+    (rule, nic, packet): (Option<&Rule>, Ipv4Addr, &Packet),
+    cause: Cause,
+    way: &mut Way,
+) -> Option<Verdict> {
     let allow = rule.is_some_and(|r| r.action == Action::Allow);
     let what = rule.map_or_else(String::new, |r| r.name.clone());
-    let detail = rule.map_or_else(String::new, describe);
+    let detail = rule.map_or_else(String::new, |rule| describe(rule, nic, packet));
     let cause = (!allow).then_some(cause);
     way.steps.push(Step { state, cause, network: key.clone(), what, detail, rule: rule.map(Rule::id) });
     cause.map(Verdict::Dropped)
 }
 
-/// `allow tcp:22, priority 1000`.
-fn describe(rule: &Rule) -> String {
+/// `allow tcp:22, priority 1000, source tag project-1/role/web`.
+fn describe(rule: &Rule, nic: Ipv4Addr, packet: &Packet) -> String {
     if rule.implied {
         return format!("implied, priority {}", rule.priority);
     }
     let action = if rule.action == Action::Allow { "allow" } else { "deny" };
     let matches: Vec<_> = rule.matches.iter().map(ToString::to_string).collect();
-    format!("{action} {}, priority {}", matches.join(" "), rule.priority)
+    let sources = rule.tags.sources.iter();
+    let sources = sources.filter(|(_, far)| far.iter().any(|range| range.contains(&packet.far)));
+    let sources = sources.map(|(name, _)| format!(", source tag {name}"));
+    let targets = rule.tags.targets.iter().filter(|(_, nics)| nics.contains(&nic));
+    let targets = targets.map(|(name, _)| format!(", target tag {name}"));
+    let tags: String = sources.chain(targets).collect();
+    format!("{action} {}, priority {}{tags}", matches.join(" "), rule.priority)
 }
 
 /// Adds a step that the packet passes.

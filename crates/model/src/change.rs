@@ -5,8 +5,8 @@ use crate::{
     FirewallSpec, FolderKey, ForwardingRuleKey, ForwardingRuleSpec, HierarchicalPolicyKey, InstanceKey,
     InstanceSpec, ManagedZoneKey, ManagedZoneSpec, NatSpec, NetworkKey, NetworkSpec, Node, PeeringSpec,
     PolicyKey, PolicyRule, RecordSet, RedisKey, RedisSpec, RouteKey, RouteSpec, RouterKey, RouterSpec,
-    ServiceAccount, ServiceAttachmentKey, ServiceAttachmentSpec, SubnetworkKey, SubnetworkSpec,
-    TargetInstanceKey, TargetInstanceSpec,
+    ServiceAccount, ServiceAttachmentKey, ServiceAttachmentSpec, SubnetworkKey, SubnetworkSpec, TagKeyKey,
+    TagKeySpec, TagValueKey, TargetInstanceKey, TargetInstanceSpec,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -236,6 +236,33 @@ pub enum Change {
         /// The association's name.
         name: String,
     },
+    /// Create a tag key.
+    TagKeyCreate(TagKeySpec),
+    /// Delete a tag key.
+    TagKeyDelete(TagKeyKey),
+    /// Create a value of a tag key.
+    TagValueCreate {
+        /// The tag key.
+        parent: TagKeyKey,
+        /// What people call the value.
+        short_name: String,
+    },
+    /// Delete a tag value.
+    TagValueDelete(TagValueKey),
+    /// Bind a tag value to an instance.
+    TagBind {
+        /// The instance.
+        instance: InstanceKey,
+        /// The value.
+        value: TagValueKey,
+    },
+    /// Take a tag value from an instance.
+    TagUnbind {
+        /// The instance.
+        instance: InstanceKey,
+        /// The value.
+        value: TagValueKey,
+    },
     /// Say whether a network's firewall policy comes before its own rules.
     NetworkSetPolicyFirst {
         /// The network.
@@ -390,6 +417,8 @@ impl Change {
                 | Self::InstanceDelete(_)
                 | Self::FirewallDelete(_)
                 | Self::FirewallPolicyDelete(_)
+                | Self::TagKeyDelete(_)
+                | Self::TagValueDelete(_)
                 | Self::RouteDelete(_)
                 | Self::RouterDelete(_)
                 | Self::TargetInstanceDelete(_)
@@ -482,6 +511,14 @@ impl fmt::Display for Change {
             Self::PolicyDissociate { policy, name } => {
                 write!(f, "remove association {name} of firewall policy {}", policy.name())
             }
+            Self::TagKeyCreate(s) => write!(f, "create tag key {} in {}", s.short_name, s.parent),
+            Self::TagKeyDelete(k) => write!(f, "delete {k}"),
+            Self::TagValueCreate { parent, short_name } => {
+                write!(f, "create tag value {short_name} of {parent}")
+            }
+            Self::TagValueDelete(k) => write!(f, "delete {k}"),
+            Self::TagBind { instance, value } => write!(f, "bind {value} to {}", instance.name),
+            Self::TagUnbind { instance, value } => write!(f, "take {value} from {}", instance.name),
             Self::NetworkSetPolicyFirst { network, .. } => {
                 write!(f, "set the firewall policy order of {}", network.name)
             }

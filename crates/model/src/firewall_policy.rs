@@ -7,8 +7,8 @@
 
 use crate::firewall::{Action, Direction, L4};
 use crate::{
-    FirewallPolicyKey, NetworkKey, PolicyKey, Refusal, Timestamp, World, firewall, hierarchical_policy, key,
-    network, project, region,
+    FirewallPolicyKey, NetworkKey, PolicyKey, Refusal, TagValueKey, Timestamp, World, firewall,
+    hierarchical_policy, key, network, project, region, tag_value,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -46,10 +46,16 @@ pub struct PolicyRule {
     pub direction: Direction,
     /// What it matches. Never empty.
     pub matches: Vec<L4>,
-    /// INGRESS: the sources. EGRESS: the destinations. Never empty.
+    /// INGRESS: the sources. EGRESS: the destinations. Empty only where there are source tags.
     pub ranges: BTreeSet<IpNet>,
-    /// The instances that it acts at, by service account; all of the networks when none is said.
+    /// INGRESS: tag values, of whose instances packets match too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub src_secure_tags: BTreeSet<TagValueKey>,
+    /// The instances that it acts at, by service account; all of the networks when neither these nor tags are said.
     pub target_service_accounts: BTreeSet<String>,
+    /// The instances that it acts at, by tag value.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub target_secure_tags: BTreeSet<TagValueKey>,
     /// The networks that it acts in, of a hierarchical policy; all that the policy acts in when none is said.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub target_networks: BTreeSet<NetworkKey>,
@@ -104,6 +110,7 @@ pub(crate) fn set_rule(
         return Err(Refusal::invalid("priority", priority, expected));
     }
     check(rule)?;
+    tag_value::check_rule(world, rule)?;
     if let (PolicyKey::Network(_), Some(network)) = (key, rule.target_networks.first()) {
         let expected = "Only rules of hierarchical firewall policies have target resources.";
         return Err(Refusal::invalid("targetResources", network, expected));
@@ -235,7 +242,15 @@ fn check(rule: &PolicyRule) -> Result<(), Refusal> {
         }
     }
     let field = if rule.direction == Direction::Ingress { "match.srcIpRanges" } else { "match.destIpRanges" };
-    if rule.ranges.is_empty() {
+    if rule.direction == Direction::Egress && !rule.src_secure_tags.is_empty() {
+        let expected = "Source secure tags cannot be specified in a rule whose direction is EGRESS.";
+        return Err(Refusal::invalid("match.srcSecureTags", "", expected));
+    }
+    if !rule.target_secure_tags.is_empty() && !rule.target_service_accounts.is_empty() {
+        let expected = "Target secure tags cannot be specified together with target service accounts.";
+        return Err(Refusal::invalid("targetSecureTags", "", expected));
+    }
+    if rule.ranges.is_empty() && rule.src_secure_tags.is_empty() {
         return Err(Refusal::invalid(field, "", "At least one range must be specified."));
     }
     if let Some(bad) = rule.ranges.iter().find(|range| range.addr() != range.network()) {

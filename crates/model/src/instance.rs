@@ -4,8 +4,8 @@
 //! followed by the address in hex, the internal name is `NAME.ZONE.c.PROJECT.internal` (zonal DNS).
 
 use crate::{
-    InstanceKey, NetworkKey, Refusal, StackType, Subnetwork, SubnetworkKey, Timestamp, World, address,
-    forwarding_rule, ipv6, key, network, project, range, region, subnetwork,
+    InstanceKey, NetworkKey, Refusal, StackType, Subnetwork, SubnetworkKey, TagKeyKey, TagValueKey,
+    Timestamp, World, address, forwarding_rule, ipv6, key, network, project, range, region, subnetwork,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,9 @@ pub struct Instance {
     /// The service account that its programs act as, and that firewall rules know it by.
     #[serde(default)]
     pub service_account: Option<ServiceAccount>,
+    /// The tag values that are bound to it, by their keys: what firewall policies know it by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secure_tags: BTreeMap<TagKeyKey, TagValueKey>,
     /// Its metadata; `startup-script` is run at boot.
     pub metadata: BTreeMap<String, String>,
     /// Whether it runs. One that does not keeps its addresses, and no packet reaches or leaves it.
@@ -54,6 +57,11 @@ pub struct ServiceAccount {
 }
 
 impl Instance {
+    /// Whether a tag value is bound to it.
+    pub fn has_tag(&self, value: &TagValueKey) -> bool {
+        self.secure_tags.values().any(|bound| bound == value)
+    }
+
     /// The address of its service account; `project` is the project that the instance is in.
     pub fn account_email(&self, world: &World, project: &str) -> Option<String> {
         let account = self.service_account.as_ref()?;
@@ -231,6 +239,7 @@ pub(crate) fn insert(world: &mut World, spec: &InstanceSpec, now: Timestamp) -> 
         tags: spec.tags.clone(),
         can_ip_forward: spec.can_ip_forward,
         service_account: spec.service_account.clone(),
+        secure_tags: BTreeMap::new(),
         metadata: spec.metadata.clone(),
         running: true,
         starts: 1,

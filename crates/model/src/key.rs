@@ -159,6 +159,14 @@ key!(
     FolderKey { name } "folders/{name}"
 );
 key!(
+    /// A tag key, which is named by its number.
+    TagKeyKey { name } "tagKeys/{name}"
+);
+key!(
+    /// A tag value, which is named by its number.
+    TagValueKey { name } "tagValues/{name}"
+);
+key!(
     /// A route, global.
     RouteKey { project, name } "projects/{project}/global/routes/{name}"
 );

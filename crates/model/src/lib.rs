@@ -39,6 +39,8 @@ mod rows;
 pub mod seed;
 pub mod service_attachment;
 pub mod subnetwork;
+pub mod tag_key;
+pub mod tag_value;
 pub mod target_instance;
 pub mod time;
 pub mod world;
@@ -60,7 +62,7 @@ pub use ipv6::StackType;
 pub use key::{
     AddressKey, FirewallKey, FirewallPolicyKey, FolderKey, ForwardingRuleKey, HierarchicalPolicyKey,
     InstanceKey, ManagedZoneKey, NetworkKey, PolicyKey, RedisKey, RouteKey, RouterKey, ServiceAttachmentKey,
-    SubnetworkKey, TargetInstanceKey,
+    SubnetworkKey, TagKeyKey, TagValueKey, TargetInstanceKey,
 };
 pub use managed_zone::{ManagedZone, ManagedZoneSpec, RecordChange, RecordSet};
 pub use network::{Network, NetworkSpec};
@@ -74,6 +76,8 @@ pub use rows::Row;
 pub use seed::Seed;
 pub use service_attachment::{Acceptance, Consumer, ServiceAttachment, ServiceAttachmentSpec};
 pub use subnetwork::{Purpose, Subnetwork, SubnetworkSpec};
+pub use tag_key::{TagKey, TagKeySpec, TagParent, TagScope};
+pub use tag_value::TagValue;
 pub use target_instance::{TargetInstance, TargetInstanceSpec};
 pub use time::Timestamp;
 pub use world::World;

@@ -1,7 +1,7 @@
 //! Projects and the services enabled in them.
 
 use crate::folder::{self, Node};
-use crate::{NetworkKey, Refusal, SubnetworkKey, Timestamp, World, key, network};
+use crate::{NetworkKey, Refusal, SubnetworkKey, TagParent, Timestamp, World, key, network};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -153,6 +153,10 @@ pub(crate) fn delete(world: &mut World, id: &str) -> Result<(), Refusal> {
         return Err(Refusal::in_use("project", format!("projects/{id}"), user));
     }
     if let Some(user) = world.redis.keys().find(|key| own(&key.project)) {
+        return Err(Refusal::in_use("project", format!("projects/{id}"), user));
+    }
+    let tags = TagParent::Project(id.to_owned());
+    if let Some((user, _)) = world.tag_keys.iter().find(|(_, key)| key.parent == tags) {
         return Err(Refusal::in_use("project", format!("projects/{id}"), user));
     }
     // A host would take its service projects' networks with it.

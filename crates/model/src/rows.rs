@@ -45,6 +45,8 @@ impl World {
             firewalls,
             firewall_policies,
             hierarchical_policies,
+            tag_keys,
+            tag_values,
             routes,
             routers,
             target_instances,
@@ -70,6 +72,8 @@ impl World {
         differ("firewalls", &before.firewalls, firewalls, &mut rows)?;
         differ("firewallPolicies", &before.firewall_policies, firewall_policies, &mut rows)?;
         differ("hierarchicalPolicies", &before.hierarchical_policies, hierarchical_policies, &mut rows)?;
+        differ("tagKeys", &before.tag_keys, tag_keys, &mut rows)?;
+        differ("tagValues", &before.tag_values, tag_values, &mut rows)?;
         differ("routes", &before.routes, routes, &mut rows)?;
         differ("routers", &before.routers, routers, &mut rows)?;
         differ("targetInstances", &before.target_instances, target_instances, &mut rows)?;

@@ -5,10 +5,11 @@ use crate::{
     FirewallPolicyKey, Folder, FolderKey, ForwardingRule, ForwardingRuleKey, HierarchicalPolicy,
     HierarchicalPolicyKey, Instance, InstanceKey, Instances, ManagedZone, ManagedZoneKey, Network,
     NetworkKey, PeeringState, PolicyKey, Project, Redis, RedisKey, Refusal, Route, RouteKey, Router,
-    RouterKey, Seed, ServiceAttachment, ServiceAttachmentKey, Subnetwork, SubnetworkKey, TargetInstance,
-    TargetInstanceKey, Timestamp, address, connection, details, firewall, firewall_policy, folder,
-    forwarding_rule, hierarchical_policy, instance, ipv6, managed_zone, network, peering, project, redis,
-    route, router, service_attachment, subnetwork, target_instance,
+    RouterKey, Seed, ServiceAttachment, ServiceAttachmentKey, Subnetwork, SubnetworkKey, TagKey, TagKeyKey,
+    TagValue, TagValueKey, TargetInstance, TargetInstanceKey, Timestamp, address, connection, details,
+    firewall, firewall_policy, folder, forwarding_rule, hierarchical_policy, instance, ipv6, managed_zone,
+    network, peering, project, redis, route, router, service_attachment, subnetwork, tag_key, tag_value,
+    target_instance,
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,12 @@ pub struct World {
     /// Hierarchical firewall policies.
     #[serde(default)]
     pub hierarchical_policies: OrdMap<HierarchicalPolicyKey, Arc<HierarchicalPolicy>>,
+    /// Tag keys of Resource Manager.
+    #[serde(default)]
+    pub tag_keys: OrdMap<TagKeyKey, Arc<TagKey>>,
+    /// Their values.
+    #[serde(default)]
+    pub tag_values: OrdMap<TagValueKey, Arc<TagValue>>,
     /// Default and static routes.
     pub routes: OrdMap<RouteKey, Arc<Route>>,
     /// Cloud Routers.
@@ -170,6 +177,12 @@ impl World {
                 firewall_policy::associate(self, policy, name, network, *replace)
             }
             Change::PolicyDissociate { policy, name } => firewall_policy::dissociate(self, policy, name),
+            Change::TagKeyCreate(spec) => tag_key::create(self, spec, now),
+            Change::TagKeyDelete(key) => tag_key::delete(self, key),
+            Change::TagValueCreate { parent, short_name } => tag_value::create(self, parent, short_name, now),
+            Change::TagValueDelete(key) => tag_value::delete(self, key),
+            Change::TagBind { instance, value } => tag_value::bind(self, instance, value),
+            Change::TagUnbind { instance, value } => tag_value::unbind(self, instance, value),
             Change::NetworkSetPolicyFirst { network, first } => {
                 network::set_policy_first(self, network, *first)
             }
@@ -249,6 +262,8 @@ impl World {
             .or_else(|| at(&self.firewall_policies, path, |policy| policy.id))
             .or_else(|| at(&self.hierarchical_policies, path, |policy| policy.id))
             .or_else(|| at(&self.folders, path, |folder| folder.id))
+            .or_else(|| at(&self.tag_keys, path, |key| key.id))
+            .or_else(|| at(&self.tag_values, path, |value| value.id))
             .or_else(|| at(&self.routes, path, |route| route.id))
             .or_else(|| at(&self.routers, path, |router| router.id))
             .or_else(|| at(&self.target_instances, path, |target| target.id))

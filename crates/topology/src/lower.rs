@@ -579,6 +579,8 @@ fn policy_rule(said: &PolicyRule) -> Result<tombolo_model::PolicyRule, String> {
         direction,
         matches: configs.map(|it| tombolo_model::L4::new(it.ip_protocol, it.ports.clone())).collect(),
         ranges: ranges.iter().copied().collect(),
+        src_secure_tags: Default::default(),
+        target_secure_tags: Default::default(),
         target_service_accounts: said.target_service_accounts.iter().map(|it| it.0.clone()).collect(),
         target_networks: Default::default(), // names are the file's
         disabled: said.disabled.unwrap_or(false),

@@ -13,6 +13,7 @@ use tombolo_model::*;
 /// Something that has an address in a network.
 struct End<'w> {
     tags: Vec<&'w str>,
+    secure: Vec<&'w TagValueKey>,
     account: Option<String>,
     region: Option<String>,
     forwards: bool,
@@ -41,10 +42,15 @@ fn end<'w>(world: &'w World, network: &NetworkKey, address: Ipv4Addr) -> Option<
                 }
                 email => email.to_owned(),
             });
-            return Some(End { tags, account, region, forwards: instance.can_ip_forward, kind: Kind::Vm });
+            let secure = instance.secure_tags.values().filter(|value| means(world, value, network)).collect();
+            let (forwards, kind) = (instance.can_ip_forward, Kind::Vm);
+            return Some(End { tags, secure, account, region, forwards, kind });
         }
     }
-    let plain = |kind| Some(End { tags: Vec::new(), account: None, region: None, forwards: false, kind });
+    let plain = |kind| {
+        let (tags, secure) = (Vec::new(), Vec::new());
+        Some(End { tags, secure, account: None, region: None, forwards: false, kind })
+    };
     if world.redis.values().any(|r| r.tenant_network == *network && r.host == address) {
         return plain(Kind::Redis);
     }
@@ -60,6 +66,31 @@ fn end<'w>(world: &'w World, network: &NetworkKey, address: Ipv4Addr) -> Option<
     }
     let user = world.networks.get(network).is_some_and(|n| !n.google_managed);
     if user && address == IAP_CLIENT { plain(Kind::Iap) } else { None }
+}
+
+/// Whether a tag value means interfaces in the network: documentation of Cloud NGFW, "Secure tags for firewalls", purpose
+/// data. What has a parent is in the organization.
+fn means(world: &World, value: &TagValueKey, network: &NetworkKey) -> bool {
+    match &world.tag_keys[&world.tag_values[value].parent].scope {
+        Some(TagScope::Network(own)) => own == network,
+        Some(TagScope::Organization) => world.projects[&network.project].parent.is_some(),
+        None => false,
+    }
+}
+
+/// Whether an address is the own one of an interface with one of the tag values, in the network or in one that gives it the
+/// address by a peering.
+fn is_tagged_source(
+    world: &World,
+    values: &std::collections::BTreeSet<TagValueKey>,
+    network: &NetworkKey,
+    far: IpAddr,
+) -> bool {
+    let ways = ways(world, network, far, None);
+    let near = |other: &NetworkKey| other == network || ways.contains(&Way::Peer(other.clone()));
+    let networks = world.networks.keys().filter(|other| near(other));
+    let mut ends = networks.filter_map(|other| named(world, other, far));
+    !values.is_empty() && ends.any(|end| end.secure.iter().any(|value| values.contains(*value)))
 }
 
 /// What Cloud NAT makes of an address of the interface, other than one that has an external address: documentation of
@@ -293,7 +324,7 @@ fn hierarchy_allows(
     }
     let says = |rule: &PolicyRule| {
         let here = rule.target_networks.is_empty() || rule.target_networks.iter().any(|it| it == network);
-        (here && rule_matches(rule, direction, flow, at, far)).then_some(rule.action)
+        (here && rule_matches(world, rule, direction, flow, network, at, far)).then_some(rule.action)
     };
     at_node(world, world.projects.get(&network.project)?.parent.as_ref(), &says)
 }
@@ -319,7 +350,7 @@ fn policy_allows(
     priorities.sort();
     for priority in priorities {
         let rule = &policy.rules[&priority];
-        if rule_matches(rule, direction, flow, at, far) {
+        if rule_matches(world, rule, direction, flow, network, at, far) {
             return match rule.action {
                 Action::Allow => Some(true),
                 Action::Deny => Some(false),
@@ -331,14 +362,24 @@ fn policy_allows(
 }
 
 /// Whether a policy's rule is about a packet.
-fn rule_matches(rule: &PolicyRule, direction: Direction, flow: &Flow, at: &End, far: IpAddr) -> bool {
-    let accounts = &rule.target_service_accounts;
-    let target = accounts.is_empty() || at.account.as_ref().is_some_and(|a| accounts.contains(a));
+fn rule_matches(
+    world: &World,
+    rule: &PolicyRule,
+    direction: Direction,
+    flow: &Flow,
+    network: &NetworkKey,
+    at: &End,
+    far: IpAddr,
+) -> bool {
+    let (accounts, values) = (&rule.target_service_accounts, &rule.target_secure_tags);
+    let acts_as = accounts.is_empty() || at.account.as_ref().is_some_and(|a| accounts.contains(a));
+    let target = acts_as && (values.is_empty() || at.secure.iter().any(|value| values.contains(*value)));
     let packet = rule.matches.iter().any(|l4| {
         (l4.protocol == Protocol::All || l4.protocol == Protocol::Number(flow.protocol))
             && (l4.ports.is_empty() || l4.ports.iter().any(|p| p.first <= flow.port && flow.port <= p.last))
     });
-    let near = rule.ranges.iter().any(|range| range.contains(&far));
+    let near = rule.ranges.iter().any(|range| range.contains(&far))
+        || is_tagged_source(world, &rule.src_secure_tags, network, far);
     !rule.disabled && rule.direction == direction && target && packet && near
 }
 

@@ -79,6 +79,17 @@ fn traces_read_as_they_should() {
             "vm-1 -> 10.2.0.2 icmp",
             None,
         ),
+        (
+            "secure-tags",
+            &[
+                PEERED,
+                "move project-1 org\ntag-key org/role auto\ntag-value org/role/client\ntag-value org/role/server\n\
+                 bind vm-1 org/role/client\nbind vm-2 org/role/server\npolicy p\nassociate p on-2 vpc-2\n\
+                 policy-rule p 10 deny tcp:80 from=org/role/client at=org/role/server",
+            ],
+            "vm-1 -> 10.2.0.2 tcp/80",
+            None,
+        ),
         ("no-way-out", &["vm vm-3 subnet-1"], "vm-1 -> 203.0.113.2 tcp/443", None),
         ("egress", &[PEERED, "deny no-out vpc-1 all egress"], "vm-1 -> 10.2.0.2 tcp/80", None),
         ("reachable", &[PEERED, INTERNAL], "vm-1 -> 10.2.0.2 icmp", Some(Packets { sent: 3, delivered: 3 })),

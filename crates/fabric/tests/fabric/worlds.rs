@@ -108,6 +108,8 @@ fn policy() -> impl Strategy<Value = String> {
         6 => rule.prop_map(|(p, at, action, ports, far, side, more)| {
             format!("policy-rule {p} {at} {action} {ports} ranges={far} {side} {more}")
         }),
+        5 => (name(), select(&["0", "1", "2", "3"][..]), select(&["allow", "deny", "next"][..]), select(PORTS), secure_tags())
+            .prop_map(|(p, at, action, ports, tags)| format!("policy-rule {p} {at} {action} {ports} {tags}")),
         1 => (select(&["^p", "^q"][..]), select(&["0", "1"][..]), select(&["allow", "deny", "next"][..]), select(PORTS))
             .prop_map(|(p, at, action, ports)| {
                 format!("policy-rule {p} {at} {action} {ports} ranges=10.0.0.0/8 networks=vpc-1,vpc-3")
@@ -119,6 +121,23 @@ fn policy() -> impl Strategy<Value = String> {
         1 => select(NETWORKS).prop_map(|n| format!("policy-first {n}")),
         1 => select(NETWORKS).prop_map(|n| format!("policy-last {n}")),
         1 => (name(), select(&["0", "1", "2", "3"][..])).prop_map(|(p, at)| format!("policy-remove {p} {at}")),
+    ]
+}
+
+/// A tag value's name.
+fn tag_value() -> impl Strategy<Value = &'static str> {
+    select(&["project-1/one/x", "project-1/one/y", "org/two/x", "org/all/x", "org/all/y"][..])
+}
+
+/// Sources and targets of a policy's rule, by secure tags and otherwise.
+fn secure_tags() -> impl Strategy<Value = String> {
+    let values = || prop::collection::vec(tag_value(), 1..3).prop_map(|values| values.join(","));
+    prop_oneof![
+        3 => values().prop_map(|from| format!("from={from}")),
+        1 => (values(), far_ranges()).prop_map(|(from, far)| format!("from={from} ranges={far}")),
+        1 => (values(), values()).prop_map(|(from, at)| format!("from={from} at={at}")),
+        2 => (values(), far_ranges(), select(&["", "egress"][..]))
+            .prop_map(|(at, far, side)| format!("ranges={far} at={at} {side}")),
     ]
 }
 
@@ -205,7 +224,9 @@ fn line() -> impl Strategy<Value = String> {
             .prop_map(|(v, aliases)| format!("alias {v} {aliases}")),
         3 => (select(&["r", "q"][..]), network(), gateways()).prop_map(|(r, n, nats)| format!("router {r} {n} {nats}")),
         2 => (select(&["r", "q"][..]), gateways()).prop_map(|(r, nats)| format!("nats {r} {nats}")),
-        5 => policy(),
+        6 => policy(),
+        3 => (select(&["a", "b", "c", "d", "e", "f", "k", "z"][..]), tag_value()).prop_map(|(v, t)| format!("bind {v} {t}")),
+        1 => (select(&["a", "b", "f"][..]), tag_value()).prop_map(|(v, t)| format!("unbind {v} {t}")),
         9 => rule(&["vpc-1", "vpc-1", "vpc-2", "vpc-3", "vpc-4"]),
         5 => (of_route, select(&["vpc-1", "vpc-1", "vpc-2", "vpc-3", "vpc-4"][..]), dest, hop)
             .prop_map(|((r, priority, tags), n, d, hop)| format!("route {r} {n} {d} {hop} {priority} {tags}")),
@@ -229,6 +250,9 @@ fn build(lines: &[String]) -> World {
         allow open-1 vpc-1 all priority=65534\nallow open-2 vpc-2 all priority=65534
         folder prod\nfolder prod/team\nfolder test\nmove project-1 prod/team
         hierarchical p\nhierarchical q prod\nassociate ^p at-org org\nassociate ^q at-prod-team prod/team
+        tag-key project-1/one vpc-1\ntag-value project-1/one/x\ntag-value project-1/one/y
+        tag-key org/two vpc-2\ntag-value org/two/x\ntag-key org/all auto\ntag-value org/all/x\ntag-value org/all/y
+        bind a project-1/one/x\nbind f project-1/one/y\nbind b org/two/x\nbind c org/all/x\nbind f org/all/x
         policy p\npolicy q\npolicy p@us-central1\npolicy q@europe-west1\nassociate p at-vpc-1 vpc-1
         allow web-3 vpc-3 tcp:80\nallow open-4 vpc-4 udp,icmp
         redis r vpc-3\nsubnet e vpc-3 172.17.0.0/24\nvm e e

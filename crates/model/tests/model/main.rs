@@ -16,3 +16,4 @@ mod reserved;
 mod routers;
 mod story;
 mod support;
+mod tags;

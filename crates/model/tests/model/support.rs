@@ -13,6 +13,8 @@
 //!   policy-rule|policy-replace p-1 PRIORITY allow|deny|next tcp:80,udp ranges=… [egress] [accounts=web,…] [disabled]
 //!       [logging]                         policy-remove p-1 PRIORITY
 //!   associate p-1 NAME vpc-1 [replace]    dissociate p-1 NAME
+//!   tag-key project-1/role|org/role [vpc-1|auto]         tag-value project-1/role/web
+//!   bind|unbind vm-1 project-1/role/web   (policy-rule … from=org/role/web,… at=project-1/role/db,…)
 //!   folder prod      folder prod/team     move project-1 org|prod|prod/team
 //!   hierarchical p-1 [org|prod|…]         (from then on `^p-1`, whose rules may have networks=vpc-1,…)
 //!   associate ^p-1 NAME org|prod|… [replace]
@@ -207,6 +209,21 @@ pub(crate) fn change(line: &str) -> Change {
             replace: w.has("replace"),
         },
         "dissociate" => Change::PolicyDissociate { policy: any_policy(w.nth(1)), name: w.nth(2).into() },
+        "tag-key" => {
+            let (parent, name) = w.nth(1).split_once('/').unwrap_or_default();
+            let scope = w.words.get(2).map(|text| match *text {
+                "auto" => TagScope::Organization,
+                name => TagScope::Network(network(name)),
+            });
+            let (parent, short_name) = (tag_parent(parent), name.to_owned());
+            Change::TagKeyCreate(TagKeySpec { parent, short_name, scope })
+        }
+        "tag-value" => {
+            let (parent, name) = w.nth(1).rsplit_once('/').unwrap_or_default();
+            Change::TagValueCreate { parent: tag_key(parent), short_name: name.to_owned() }
+        }
+        "bind" => Change::TagBind { instance: vm(w.nth(1)), value: tag_value(w.nth(2)) },
+        "unbind" => Change::TagUnbind { instance: vm(w.nth(1)), value: tag_value(w.nth(2)) },
         "policy-first" | "policy-last" => {
             Change::NetworkSetPolicyFirst { network: network(w.nth(1)), first: w.nth(0) == "policy-first" }
         }
@@ -499,6 +516,25 @@ pub(crate) fn folder(text: &str) -> FolderKey {
     folder::key_of(&World::default(), &node(parent), name)
 }
 
+/// What a tag key is in, by how its name begins.
+fn tag_parent(text: &str) -> TagParent {
+    match text {
+        "org" => TagParent::Organization,
+        id => TagParent::Project(id.to_owned()),
+    }
+}
+
+/// The key that the first tag key of the name has.
+pub(crate) fn tag_key(text: &str) -> TagKeyKey {
+    let (parent, name) = text.split_once('/').unwrap_or_else(|| panic!("what is {text}?"));
+    tag_key::key_of(&World::default(), &tag_parent(parent), name)
+}
+
+pub(crate) fn tag_value(text: &str) -> TagValueKey {
+    let (parent, name) = text.rsplit_once('/').unwrap_or_else(|| panic!("what is {text}?"));
+    tag_value::key_of(&World::default(), &tag_key(parent), name)
+}
+
 fn policy_rule(w: &Words) -> PolicyRule {
     let l4 = |text: &str| {
         let mut parts = text.split(':');
@@ -517,7 +553,9 @@ fn policy_rule(w: &Words) -> PolicyRule {
         direction: if w.has("egress") { Direction::Egress } else { Direction::Ingress },
         matches: if w.nth(4) == "nothing" { Vec::new() } else { w.nth(4).split(',').map(l4).collect() },
         ranges: w.list("ranges").into_iter().map(parse).collect(),
+        src_secure_tags: w.list("from").into_iter().map(tag_value).collect(),
         target_service_accounts: w.list("accounts").into_iter().map(email).collect(),
+        target_secure_tags: w.list("at").into_iter().map(tag_value).collect(),
         target_networks: w.list("networks").into_iter().map(network).collect(),
         disabled: w.has("disabled"),
         logging: w.has("logging"),
@@ -532,6 +570,8 @@ fn delete(kind: &str, name: &str) -> Change {
         "rule" => Change::FirewallDelete(firewall(name)),
         "policy" => Change::FirewallPolicyDelete(any_policy(name)),
         "folder" => Change::FolderDelete(folder(name)),
+        "tag-key" => Change::TagKeyDelete(tag_key(name)),
+        "tag-value" => Change::TagValueDelete(tag_value(name)),
         "route" => Change::RouteDelete(route(name)),
         "redis" => Change::RedisDelete(redis(name)),
         "router" => Change::RouterDelete(router(name)),
