@@ -16,6 +16,7 @@ mod flows;
 mod forwarding;
 mod mutant;
 mod routers;
+mod tags;
 mod worlds;
 
 pub use flows::flows;

@@ -75,6 +75,10 @@ pub enum Mutant {
     LastOfEquals,
     /// Neighbouring rules that do the same are made one, which goes by the name of the first.
     MergedEquals,
+    /// Source tags of firewall policies stand for interfaces of the rule's own network alone.
+    TagsWithoutPeers,
+    /// Any tag value is as good as the one that a rule is for.
+    AnySecureTag,
     /// Routes with tags are for everybody.
     IgnoredRouteTags,
     /// Routes with tags are for nobody.
@@ -122,7 +126,7 @@ pub enum Mutant {
 }
 
 /// All mutants and their names.
-pub const ALL: [(&str, Mutant); 51] = [
+pub const ALL: [(&str, Mutant); 53] = [
     ("transitive-leak", Mutant::TransitiveLeak),
     ("swapped-tie-break", Mutant::SwappedTieBreak),
     ("one-gate", Mutant::OneGate),
@@ -152,6 +156,8 @@ pub const ALL: [(&str, Mutant); 51] = [
     ("deny-for-allow", Mutant::DenyForAllow),
     ("last-of-equals", Mutant::LastOfEquals),
     ("merged-equals", Mutant::MergedEquals),
+    ("tags-without-peers", Mutant::TagsWithoutPeers),
+    ("any-secure-tag", Mutant::AnySecureTag),
     ("ignored-route-tags", Mutant::IgnoredRouteTags),
     ("missing-tagged-routes", Mutant::MissingTaggedRoutes),
     ("unequal-cost", Mutant::UnequalCost),
@@ -302,6 +308,25 @@ impl Mutant {
                 for run in rules.chunk_by_mut(alike) {
                     let first = run[0].clone();
                     run.iter_mut().for_each(|rule| go_by(rule, &first));
+                }
+            }),
+            Mutant::TagsWithoutPeers => edit_networks(fabric, |network| {
+                let ranges = &network.ranges;
+                for rule in &mut network.ingress {
+                    let elsewhere = |far: &IpNet| !ranges.iter().any(|range| range.contains(far));
+                    let tagged = rule.tags.sources.values().flatten();
+                    let theirs: Vec<IpNet> = tagged.copied().filter(elsewhere).collect();
+                    rule.far.retain(|far| !theirs.contains(far));
+                }
+            }),
+            Mutant::AnySecureTag => edit_networks(fabric, |network| {
+                let rules = || network.ingress.iter().chain(&network.egress);
+                let anybody: std::collections::BTreeSet<_> =
+                    rules().flat_map(|rule| rule.tags.targets.values()).flatten().copied().collect();
+                for rule in network.ingress.iter_mut().chain(&mut network.egress) {
+                    if !rule.tags.targets.is_empty() {
+                        rule.targets = Targets::Nics(anybody.clone());
+                    }
                 }
             }),
             Mutant::IgnoredRouteTags => edit_networks(fabric, |network| {

@@ -68,6 +68,11 @@ pub fn world(rng: &mut Rng) -> World {
     if maker.chance(35) {
         maker.hierarchy(&networks);
     }
+    let mut apart = maker.rng.clone();
+    let mut maker = Maker { external, world: maker.world, rng: &mut apart };
+    if maker.chance(35) {
+        maker.secure_tags(&networks);
+    }
     maker.world
 }
 
@@ -436,7 +441,7 @@ impl Maker<'_> {
     }
 
     /// A rule of a policy, so often for certain service accounts, in a hundred; for these networks.
-    fn policy_rule(
+    pub(crate) fn policy_rule(
         &mut self,
         with_accounts: u8,
         networks: impl FnOnce(&mut Self) -> BTreeSet<NetworkKey>,

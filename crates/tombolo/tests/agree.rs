@@ -29,7 +29,7 @@ fn they_agree_of_lazy_vms() {
 }
 
 /// Seeds of worlds that show a mutant which few worlds do. Should worlds come out otherwise, the search only takes longer.
-const SOON: [(&str, &str); 23] = [
+const SOON: [(&str, &str); 25] = [
     ("swapped-tie-break", "37"),
     ("off-by-one-port", "8"),
     ("wide-prefix", "7"),
@@ -53,6 +53,8 @@ const SOON: [(&str, &str); 23] = [
     ("ipv6-crosses-always", "26"),
     ("ipv6-any-source", "10"),
     ("ipv6-without-tags", "10"),
+    ("tags-without-peers", "172"),
+    ("any-secure-tag", "25"),
 ];
 
 /// One test for all: each needs a lab, and labs at the same time only slow each other down.
