@@ -4,7 +4,7 @@
 //! whatever the World that comes of it has otherwise is told.
 
 use crate::names::ORGANIZATION;
-use crate::{forwarding, parse};
+use crate::{forwarding, parse, tags};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
@@ -24,7 +24,8 @@ pub struct Export {
 }
 
 /// Fields that a World made anew has its own values for.
-const OWN: [&str; 6] = ["id", "creationTimestamp", "createTime", "number", "stateSince", "starts"];
+const OWN: [&str; 7] =
+    ["id", "networkId", "creationTimestamp", "createTime", "number", "stateSince", "starts"];
 
 /// The topology file of a World.
 pub fn export(world: &World) -> Export {
@@ -118,11 +119,12 @@ fn file(world: &World) -> Value {
     put(&mut map, "projects", projects.collect::<Value>());
     put(&mut map, "folders", folders(world));
     put(&mut map, "networks", networks.collect::<Value>());
-    let policies = world.firewall_policies.iter().map(|(key, found)| policy(key, found));
+    let policies = world.firewall_policies.iter().map(|(key, found)| policy(world, key, found));
     put(&mut map, "firewallPolicies", policies.collect::<Value>());
     let policies = world.hierarchical_policies.values().map(|found| hierarchical_policy(world, found));
     put(&mut map, "hierarchicalFirewallPolicies", policies.collect::<Value>());
-    let instances = world.instances.iter().map(|(key, found)| instance(key, found));
+    put(&mut map, "tagKeys", tags::export(world));
+    let instances = world.instances.iter().map(|(key, found)| instance(world, key, found));
     put(&mut map, "instances", instances.collect::<Value>());
     for (field, items) in forwarding::export(world) {
         put(&mut map, field, items);
@@ -264,14 +266,14 @@ fn hierarchical_policy(world: &World, found: &HierarchicalPolicy) -> Value {
     if found.parent != Node::Organization {
         put(&mut map, "parent", place(world, &found.parent));
     }
-    put(&mut map, "rules", policy_rules(&found.rules));
+    put(&mut map, "rules", policy_rules(world, &found.rules));
     put(&mut map, "associations", associations.collect::<Value>());
     Value::Object(map)
 }
 
 /// The rules of a policy of either kind.
-fn policy_rules(rules: &BTreeMap<u32, PolicyRule>) -> Value {
-    let rules = rules.iter().map(|(priority, rule)| {
+fn policy_rules(world: &World, rules: &BTreeMap<u32, PolicyRule>) -> Value {
+    let rules = rules.iter().filter(|(_, rule)| tags::does_something(world, rule)).map(|(priority, rule)| {
         let mut map = Map::new();
         put(&mut map, "priority", *priority);
         for (field, text) in [("ruleName", &rule.name), ("description", &rule.description)] {
@@ -287,6 +289,7 @@ fn policy_rules(rules: &BTreeMap<u32, PolicyRule>) -> Value {
         put(&mut map, "action", action);
         let mut matched = Map::new();
         put(&mut matched, if ingress { "srcIpRanges" } else { "destIpRanges" }, json!(rule.ranges));
+        put(&mut matched, "srcSecureTags", tags::names(world, rule.src_secure_tags.iter()));
         put(
             &mut matched,
             "layer4Configs",
@@ -294,6 +297,7 @@ fn policy_rules(rules: &BTreeMap<u32, PolicyRule>) -> Value {
         );
         put(&mut map, "match", matched);
         put(&mut map, "targetServiceAccounts", json!(rule.target_service_accounts));
+        put(&mut map, "targetSecureTags", tags::names(world, rule.target_secure_tags.iter()));
         let targets = rule.target_networks.iter().map(|key| json!(format!("{}/{}", key.project, key.name)));
         put(&mut map, "targetResources", targets.collect::<Value>());
         for (field, said) in [("disabled", rule.disabled), ("enableLogging", rule.logging)] {
@@ -304,7 +308,7 @@ fn policy_rules(rules: &BTreeMap<u32, PolicyRule>) -> Value {
     rules.collect()
 }
 
-fn policy(key: &FirewallPolicyKey, found: &FirewallPolicy) -> Value {
+fn policy(world: &World, key: &FirewallPolicyKey, found: &FirewallPolicy) -> Value {
     let associations = found.associations.iter().map(|(name, network)| {
         json!({ "name": name, "attachmentTarget": format!("{}/{}", network.project, network.name) })
     });
@@ -312,7 +316,7 @@ fn policy(key: &FirewallPolicyKey, found: &FirewallPolicy) -> Value {
     put(&mut map, "name", key.name.as_str());
     put(&mut map, "region", key.region.clone());
     put(&mut map, "project", key.project.as_str());
-    put(&mut map, "rules", policy_rules(&found.rules));
+    put(&mut map, "rules", policy_rules(world, &found.rules));
     put(&mut map, "associations", associations.collect::<Value>());
     Value::Object(map)
 }
@@ -374,7 +378,7 @@ fn route(name: &str, route: &Route) -> Value {
     Value::Object(map)
 }
 
-fn instance(key: &tombolo_model::InstanceKey, found: &Instance) -> Value {
+fn instance(world: &World, key: &tombolo_model::InstanceKey, found: &Instance) -> Value {
     let mut map = Map::new();
     put(&mut map, "name", key.name.as_str());
     put(&mut map, "project", key.project.as_str());
@@ -405,6 +409,7 @@ fn instance(key: &tombolo_model::InstanceKey, found: &Instance) -> Value {
     });
     put(&mut map, "networkInterfaces", nics.collect::<Value>());
     put(&mut map, "tags", json!(found.tags));
+    put(&mut map, "resourceManagerTags", tags::names(world, found.secure_tags.values()));
     if found.can_ip_forward {
         put(&mut map, "canIpForward", true);
     }

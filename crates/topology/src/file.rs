@@ -5,9 +5,9 @@
 use crate::form::{Defs, Form, Reader, form};
 use crate::node::{Kind, Node};
 use crate::value::{
-    Acceptance, AliasRange, ForwardedProtocol, Int, Ipv6Access, Loose, Mode, Name, Plain, PolicyOrder, Port,
-    ProbeProtocol, ProjectId, RangeOrName, RegionName, Seconds, Service, Status, TransitEncryption, Word,
-    ZoneName,
+    Acceptance, AliasRange, Everywhere, ForwardedProtocol, Int, Ipv6Access, Loose, Mode, Name, Plain,
+    PolicyOrder, Port, ProbeProtocol, ProjectId, RangeOrName, RegionName, Seconds, Service, Status,
+    TagPurpose, TransitEncryption, Word, ZoneName,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::json;
@@ -27,6 +27,8 @@ form! {
         "firewallPolicies" firewall_policies: Vec<FirewallPolicy>,
         /// The firewall policies of the organization and its folders.
         "hierarchicalFirewallPolicies" hierarchical_policies: Vec<HierarchicalPolicy>,
+        /// Tag keys: what instances are told apart by in firewall policies.
+        "tagKeys" tag_keys: Vec<TagKey>,
         /// The VM instances.
         "instances" instances: Vec<Instance>,
         /// Target instances: what forwarding rules call the instances that they lead to.
@@ -270,6 +272,34 @@ form! {
 }
 
 form! {
+    /// A tag key of Resource Manager, with its values.
+    resource TagKey {
+        /// What people call it, unique in its parent.
+        "shortName" short_name: Plain,
+        /// What it is in: `organization`, or a project by its id. May be left out when the file has one project.
+        "parent" parent: Option<Plain>,
+        /// GCE_FIREWALL, the only one that there is: rules of firewall policies may name its values. It needs `purposeData`,
+        /// which says it too.
+        "purpose" purpose: Option<Word<TagPurpose>>,
+        /// Where its values mean something to firewall policies; nowhere when left out.
+        "purposeData" purpose_data: Option<PurposeData>,
+        /// What people call its values. An instance has one of them at most.
+        "values" values: Vec<Plain>,
+    }
+}
+
+form! {
+    /// Where the values of a tag key mean something to firewall policies.
+    part PurposeData {
+        /// At interfaces in one network: its name, a path or a URL.
+        "network" network: Option<Plain>,
+        /// `auto`: at interfaces in every network of the organization.
+        "organization" organization: Option<Word<Everywhere>>,
+    }
+    exactly_one { "network", "organization" }
+}
+
+form! {
     /// A rule of a firewall policy.
     part PolicyRule {
         /// 0 (first) to 2147483643 (last), unique in the policy.
@@ -286,6 +316,9 @@ form! {
         "match" matched: PolicyMatch,
         /// The instances that the rule acts at, by service account; all of the networks when left out.
         "targetServiceAccounts" target_service_accounts: Vec<Plain>,
+        /// The instances that the rule acts at, by tag values (`project-1/role/web`, or `role/web` where that is enough). Not
+        /// together with service accounts.
+        "targetSecureTags" target_secure_tags: Vec<Plain>,
         /// Hierarchical policies: the networks that the rule acts in, by name, path or URL; all when left out.
         "targetResources" target_resources: Vec<Plain>,
         /// Whether the rule does nothing.
@@ -300,6 +333,8 @@ form! {
     part PolicyMatch {
         /// INGRESS: the sources.
         "srcIpRanges" src_ip_ranges: Vec<IpNet>,
+        /// INGRESS: instances of the same network and of its peers, by tag values, whose packets match too.
+        "srcSecureTags" src_secure_tags: Vec<Plain>,
         /// EGRESS: the destinations.
         "destIpRanges" dest_ip_ranges: Vec<IpNet>,
         /// The protocols and ports.
@@ -361,6 +396,8 @@ form! {
         "networkInterfaces" network_interfaces: Required<NetworkInterface>,
         /// Its network tags: a list, or Google's `{items: […]}`.
         "tags" tags: Option<Tags>,
+        /// Its tag values, one of a tag key: `project-1/role/web`, or `role/web` where that is enough.
+        "resourceManagerTags" resource_manager_tags: Vec<Plain>,
         /// Whether it may forward packets that are not its own.
         "canIpForward" can_ip_forward: Option<bool>,
         /// Its service account, as Google has it: a list of one. None when left out.

@@ -25,6 +25,7 @@ mod names;
 mod node;
 mod owners;
 mod point;
+mod tags;
 mod value;
 
 pub use check::{Check, CheckKind, Probe, Target};
@@ -38,7 +39,7 @@ use tombolo_model::{Change, Refusal, Timestamp, World};
 /// A topology file that is well-formed.
 #[derive(Clone, Debug)]
 pub struct Topology {
-    /// What makes the lab, in the order in which it can be made: projects, services, networks, subnetworks,
+    /// What makes the lab, in the order in which it can be made: projects, services, networks, subnetworks, tags,
     /// instances, firewalls, routes, peerings, redis.
     pub changes: Vec<Located<Change>>,
     /// What must and must not work in it, in the file's order.

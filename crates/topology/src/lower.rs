@@ -1,5 +1,5 @@
 //! From the file as written to changes, in the order in which they can be made:
-//! folders, projects, services, Shared VPCs, networks, subnetworks, instances, firewalls, firewall policies, routes, peerings, allocated ranges,
+//! folders, projects, services, Shared VPCs, networks, subnetworks, tags, instances, firewalls, firewall policies, routes, peerings, allocated ranges,
 //! connections to Google's services, redis, forwarding rules.
 
 use crate::diagnostic::{Diagnostic, Source};
@@ -56,6 +56,7 @@ pub(crate) fn lower(file: &File, source: &Source, root: &Node) -> Result<Lowered
     lower.hosts();
     lower.networks(&owners);
     lower.subnetworks(&owners);
+    lower.tags();
     lower.instances(&owners);
     lower.firewalls(&owners);
     lower.policies(&owners);
@@ -264,6 +265,7 @@ impl<'f> Lower<'f> {
                 let key = spec.key.clone();
                 self.change(&path, Change::InstanceInsert(spec));
                 self.access_configs(instance, &key, &path);
+                self.bindings(instance, &key, &path);
                 if instance.status.is_some_and(|status| status.0 == Status::Terminated) {
                     self.change(&format!("{path}.status"), Change::InstanceStop(key));
                 }
@@ -360,6 +362,7 @@ impl<'f> Lower<'f> {
         for (at, said) in rules.iter().enumerate() {
             let path = format!("{path}.rules[{at}]");
             let Some(mut rule) = self.noted(policy_rule(said), &format!("{path}.match")) else { continue };
+            self.secure_tags(said, &mut rule, &path);
             for (i, target) in said.target_resources.iter().enumerate() {
                 let found = self.names.network(&target.0, project);
                 rule.target_networks.extend(self.noted(found, &format!("{path}.targetResources[{i}]")));
@@ -579,10 +582,10 @@ fn policy_rule(said: &PolicyRule) -> Result<tombolo_model::PolicyRule, String> {
         direction,
         matches: configs.map(|it| tombolo_model::L4::new(it.ip_protocol, it.ports.clone())).collect(),
         ranges: ranges.iter().copied().collect(),
-        src_secure_tags: Default::default(),
+        src_secure_tags: Default::default(), // names are the file's
         target_secure_tags: Default::default(),
         target_service_accounts: said.target_service_accounts.iter().map(|it| it.0.clone()).collect(),
-        target_networks: Default::default(), // names are the file's
+        target_networks: Default::default(),
         disabled: said.disabled.unwrap_or(false),
         logging: said.enable_logging.unwrap_or(false),
     })

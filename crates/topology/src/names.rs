@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::{fmt::Display, str::FromStr};
 use tombolo_model::{
     ForwardingRuleKey, InstanceKey, NetworkKey, Node, RedisKey, ServiceAttachmentKey, SubnetworkKey,
-    TargetInstanceKey,
+    TagValueKey, TargetInstanceKey,
 };
 
 /// What the organization is called.
@@ -25,6 +25,8 @@ pub(crate) struct Names {
     pub(crate) targets: ByName<TargetInstanceKey>,
     pub(crate) rules: ByName<ForwardingRuleKey>,
     pub(crate) attachments: ByName<ServiceAttachmentKey>,
+    /// Tag values by their parents' names and their own: `project-1/role/web`.
+    pub(crate) tag_values: BTreeMap<String, TagValueKey>,
     /// The network of each subnetwork of the file.
     pub(crate) network_of: BTreeMap<SubnetworkKey, NetworkKey>,
     /// Networks that have a subnetwork of their own name in every region.

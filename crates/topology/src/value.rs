@@ -352,6 +352,26 @@ impl Words for Ipv6Access {
     const TABLE: &'static [(&'static str, Self)] = &[("INTERNAL", Self::Internal)];
 }
 
+/// What a tag key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TagPurpose {
+    Firewall,
+}
+
+impl Words for TagPurpose {
+    const TABLE: &'static [(&'static str, Self)] = &[("GCE_FIREWALL", Self::Firewall)];
+}
+
+/// All of the organization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Everywhere {
+    Auto,
+}
+
+impl Words for Everywhere {
+    const TABLE: &'static [(&'static str, Self)] = &[("auto", Self::Auto)];
+}
+
 impl Words for Direction {
     const TABLE: &'static [(&'static str, Self)] =
         &[("INGRESS", Direction::Ingress), ("EGRESS", Direction::Egress)];

@@ -347,6 +347,154 @@ firewallPolicies:
 }
 
 #[test]
+fn secure_tags() {
+    let text = "projects: [{projectId: project-1, parent: organization}, {projectId: project-2, parent: organization}]
+networks:
+  - name: vpc-1
+    project: project-1
+    subnetworks: [{name: subnet-1, region: us-central1, ipCidrRange: 10.1.0.0/16}]
+tagKeys:
+  - shortName: role
+    parent: project-1
+    purpose: GCE_FIREWALL
+    purposeData: {network: vpc-1}
+    values: [web, db]
+  - {shortName: env, parent: organization, purposeData: {organization: auto}, values: [prod, web]}
+  - {shortName: role, parent: project-2, values: [other]}
+instances:
+  - {name: a, project: project-1, zone: us-central1-a, networkInterfaces: [{subnetwork: subnet-1}],
+     resourceManagerTags: [role/web, 433637338589/env/prod]}
+firewallPolicies:
+  - name: guard
+    project: project-1
+    rules:
+      - priority: 7
+        action: allow
+        match: {srcSecureTags: [project-1/role/web, organization/env/prod], layer4Configs: [{ipProtocol: tcp}]}
+        targetSecureTags: [role/db]
+hierarchicalFirewallPolicies:
+  - shortName: base
+    rules: [{priority: 1, action: deny, match: {srcIpRanges: [10.0.0.0/8], layer4Configs: [{ipProtocol: all}]}, targetSecureTags: [env/prod]}]
+";
+    let key = |name: &str| {
+        let (parent, name) = name.rsplit_once('/').unwrap();
+        tombolo_model::tag_key::key_of(&tombolo_model::World::default(), &parent.parse().unwrap(), name)
+    };
+    let value = |parent: &str, name: &str| {
+        tombolo_model::tag_value::key_of(&tombolo_model::World::default(), &key(parent), name)
+    };
+    let own = lines(text);
+    let role = key("projects/project-1/role");
+    let env = key("organizations/433637338589/env");
+    let [web, prod] =
+        [value("projects/project-1/role", "web"), value("organizations/433637338589/env", "prod")];
+    for (at, want) in [
+        (2, "tagKeys[0]: create tag key role in projects/project-1".to_owned()),
+        (3, format!("tagKeys[0].values[0]: create tag value web of {role}")),
+        (4, format!("tagKeys[0].values[1]: create tag value db of {role}")),
+        (5, "tagKeys[1]: create tag key env in organizations/433637338589".to_owned()),
+        (6, format!("tagKeys[1].values[0]: create tag value prod of {env}")),
+        (10, "instances[0]: create instance a in us-central1-a".to_owned()),
+        (11, format!("instances[0].resourceManagerTags[0]: bind {web} to a")),
+        (12, format!("instances[0].resourceManagerTags[1]: bind {prod} to a")),
+    ] {
+        assert_eq!(own[at], want);
+    }
+    let world = good(text).world(Timestamp(0)).unwrap();
+    let exported = export(&world);
+    assert_eq!(exported.lost, [""; 0], "{}", exported.text);
+    let again = good(&exported.text).world(Timestamp(0)).unwrap();
+    assert_eq!(
+        again.instances.values().next().unwrap().secure_tags,
+        [(role, web.clone()), (env, prod)].into()
+    );
+    let rules = |world: &tombolo_model::World| {
+        let policies = world.firewall_policies.values().map(|policy| policy.rules.clone());
+        policies
+            .chain(world.hierarchical_policies.values().map(|policy| policy.rules.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(rules(&again), rules(&world));
+    assert_eq!((&again.tag_values.len(), again.tag_keys.len()), (&5, 3));
+
+    // A key whose network is gone cannot be made anew; nor the rule that does nothing any more.
+    let gone = [
+        Change::TagUnbind {
+            instance: InstanceKey::new("project-1", "us-central1-a", "a"),
+            value: web.clone(),
+        },
+        Change::InstanceDelete(InstanceKey::new("project-1", "us-central1-a", "a")),
+        Change::SubnetworkDelete(SubnetworkKey::new("project-1", "us-central1", "subnet-1")),
+        Change::NetworkDelete(NetworkKey::new("project-1", "vpc-1")),
+    ];
+    let world = gone.iter().try_fold(world, |world, change| world.apply(change, Timestamp(0))).unwrap();
+    let exported = export(&world);
+    assert!(exported.lost.contains(&web.to_string()), "{:?}", exported.lost);
+    assert!(
+        exported.lost.iter().any(|line| line.ends_with("firewallPolicies/guard: rules")),
+        "{:?}",
+        exported.lost
+    );
+    assert_eq!(good(&exported.text).world(Timestamp(0)).unwrap().tag_keys.len(), 2);
+
+    for (from, to, path, part) in [
+        (
+            "parent: project-2, values",
+            "parent: project-3, values",
+            "tagKeys[2].parent",
+            "there is no project 'project-3'",
+        ),
+        ("{network: vpc-1}", "{network: vpc-2}", "tagKeys[0].purposeData.network", "vpc-1"),
+        ("    purposeData: {network: vpc-1}\n", "", "tagKeys[0]", "missing key 'purposeData'"),
+        ("{organization: auto}", "{organization: all}", "tagKeys[1].purposeData.organization", "auto"),
+        ("[role/web, 4", "[role/wbe, 4", "instances[0].resourceManagerTags[0]", "did you mean 'role/web'"),
+        (
+            "[project-1/role/web, o",
+            "[web, o",
+            "firewallPolicies[0].rules[0].match.srcSecureTags[0]",
+            "there is no tag value 'web'",
+        ),
+        ("[role/db]", "[role/bd]", "firewallPolicies[0].rules[0].targetSecureTags[0]", "role/db"),
+        (
+            "values: [other]",
+            "values: [web]",
+            "instances[0].resourceManagerTags[0]",
+            "it may be project-1/role/web or",
+        ),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let errors = parse("lab.yaml", &text.replacen(from, to, 1)).unwrap_err();
+        let error = errors[0].to_string();
+        assert!(error.contains(path) && error.contains(part), "{to}: {error}");
+    }
+    for (from, to, path, part) in [
+        (
+            "[role/web, 4",
+            "[role/web, role/db, 4",
+            "instances[0].resourceManagerTags[1]",
+            "same tag key already",
+        ),
+        (
+            "{network: vpc-1}",
+            "{organization: auto}",
+            "tagKeys[0].purposeData.organization",
+            "Only a tag key of an",
+        ),
+        ("[web, db]", "[web, db, web]", "tagKeys[0].values[2]", "already exists"),
+        (
+            "[role/db]",
+            "[role/other]",
+            "firewallPolicies[0].rules[0].targetSecureTags[0]",
+            "must be GCE_FIREWALL",
+        ),
+    ] {
+        let topology = parse("lab.yaml", &text.replacen(from, to, 1)).unwrap();
+        let error = topology.world(Timestamp(0)).unwrap_err().to_string();
+        assert!(error.contains(path) && error.contains(part), "{to}: {error}");
+    }
+}
+
+#[test]
 fn hierarchical_policies() {
     let text = "projects:
   - {projectId: project-1, parent: prod/team-a}
