@@ -133,6 +133,8 @@ impl Served {
              \x20 service_networking_custom_endpoint  = \"{url}/servicenetworking/v1/\"\n\
              \x20 resource_manager_custom_endpoint    = \"{url}/cloudresourcemanager/v1/\"\n\
              \x20 resource_manager_v3_custom_endpoint = \"{url}/cloudresourcemanager/v3/\"\n\
+             \x20 tags_custom_endpoint                = \"{url}/cloudresourcemanager/v3/\"\n\
+             \x20 tags_location_custom_endpoint       = \"{url}/cloudresourcemanager/v3/\"\n\
              }}\n"
         )
     }

@@ -3,6 +3,7 @@
 use super::args::{Body, Listed, Named};
 use super::client::encode;
 use super::session::{Session, Usage, last};
+use super::tags::Tags;
 use super::{Globals, Noun};
 use anyhow::Result;
 use hyper::Method;
@@ -51,7 +52,7 @@ pub(super) fn nodes(session: &Session<'_>) -> Result<Vec<String>> {
     Ok(names.filter_map(|node| node["name"].as_str()).map(str::to_owned).collect())
 }
 
-/// What projects are in: folders of the organization.
+/// What projects are in: folders of the organization; and tags.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ResourceManager {
     #[command(subcommand)]
@@ -65,6 +66,9 @@ enum ManagerNoun {
     /// Folders
     #[command(subcommand)]
     Folders(Verb),
+    /// Tags, by which firewall policies know instances
+    #[command(subcommand)]
+    Tags(Tags),
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -126,7 +130,10 @@ impl Noun for ResourceManager {
     }
 
     fn run(&self, session: &Session<'_>) -> Result<()> {
-        let ManagerNoun::Folders(verb) = &self.noun;
+        let verb = match &self.noun {
+            ManagerNoun::Folders(verb) => verb,
+            ManagerNoun::Tags(tags) => return tags.run(session),
+        };
         match verb {
             Verb::Create(Create { display_name, place }) => {
                 let body = Body::default().with("displayName", display_name.as_str());

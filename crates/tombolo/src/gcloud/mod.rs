@@ -34,6 +34,7 @@ mod services;
 mod session;
 mod shared_vpc;
 mod subnets;
+mod tags;
 mod target_instances;
 mod transform;
 mod vpc_peerings;

@@ -3,6 +3,7 @@
 use super::args::{AllNamed, Body, List, Listed, Named, either};
 use super::client::encode;
 use super::session::{Session, Usage, last};
+use super::tags;
 use anyhow::Result;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -193,6 +194,12 @@ pub(super) struct Says {
     /// Protocols, with ports: tcp:22,udp:5000-6000,icmp or all
     #[arg(long, value_name = "PROTOCOL[:PORT[-PORT]],…")]
     layer4_configs: Option<List>,
+    /// INGRESS: instances whose packets match too, by tag values: tagValues/NUMBER or PARENT/KEY/VALUE
+    #[arg(long, value_name = "TAG_VALUES")]
+    src_secure_tags: Option<List>,
+    /// The instances that it acts at, by tag values
+    #[arg(long, value_name = "TAG_VALUES", conflicts_with = "target_service_accounts")]
+    target_secure_tags: Option<List>,
     /// The instances that it acts at, by service account
     #[arg(long, value_name = "EMAILS")]
     target_service_accounts: Option<List>,
@@ -300,12 +307,12 @@ impl Policy<'_> {
 
     /// Adds a rule that says this, and `more`.
     pub(super) fn add_rule(&self, priority: u32, says: &Says, more: Body) -> Result<()> {
-        self.call("addRule", Some(says.add(more.with("priority", priority)).json()))
+        self.call("addRule", Some(says.add(self.session, more.with("priority", priority))?.json()))
     }
 
     /// Changes a rule to what is said, which must be something.
     pub(super) fn patch_rule(&self, priority: u32, says: &Says, more: Body) -> Result<()> {
-        let body = says.add(more);
+        let body = says.add(self.session, more)?;
         if body.is_empty() {
             return Err(Usage("At least one property must be modified.".into()).into());
         }
@@ -350,7 +357,7 @@ impl Rules {
 
 impl Says {
     /// What a rule says besides `body`.
-    fn add(&self, body: Body) -> Body {
+    fn add(&self, session: &Session<'_>, body: Body) -> Result<Body> {
         let action = self.action.map(|action| match action {
             Action::Allow => "allow",
             Action::Deny => "deny",
@@ -361,15 +368,18 @@ impl Says {
         let matched = Body::default()
             .maybe("srcIpRanges", self.src_ip_ranges.as_ref())
             .maybe("destIpRanges", self.dest_ip_ranges.as_ref())
+            .maybe("srcSecureTags", tags::named(session, self.src_secure_tags.as_ref())?)
             .maybe("layer4Configs", configs);
         let matched = (!matched.is_empty()).then(|| matched.json());
-        body.maybe("action", action)
+        Ok(body
+            .maybe("action", action)
             .maybe("direction", direction)
             .maybe("match", matched)
             .maybe("targetServiceAccounts", self.target_service_accounts.as_ref())
+            .maybe("targetSecureTags", tags::named(session, self.target_secure_tags.as_ref())?)
             .maybe("enableLogging", either(self.enable_logging, self.no_enable_logging))
             .maybe("disabled", either(self.disabled, self.no_disabled))
-            .maybe("description", self.description.as_deref())
+            .maybe("description", self.description.as_deref()))
     }
 }
 

@@ -31,6 +31,7 @@ mod serve;
 mod ssh;
 mod story;
 mod support;
+mod tags;
 mod terraform;
 mod trace;
 mod transfer;

@@ -72,6 +72,9 @@ pub(crate) struct Create {
     /// Labels
     #[arg(long, value_name = "KEY=VALUE,…")]
     labels: Option<Pairs>,
+    /// Tag values by their keys: tagKeys/NUMBER=tagValues/NUMBER, or by names: PARENT/KEY=VALUE
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    resource_manager_tags: Option<Pairs>,
     /// What they are for
     #[arg(long)]
     description: Option<String>,
@@ -160,6 +163,10 @@ impl Create {
             .maybe("tags", self.tags.as_ref().map(|tags| json!({ "items": tags.0 })))
             .maybe("metadata", Some(json!({ "items": metadata })).filter(|_| !metadata.is_empty()))
             .maybe("labels", self.labels.as_ref().map(Pairs::map))
+            .maybe(
+                "params",
+                self.resource_manager_tags.as_ref().map(|tags| json!({ "resourceManagerTags": tags.map() })),
+            )
             .maybe("description", self.description.as_deref())
             .json())
     }
