@@ -60,6 +60,7 @@ fn examples_are_requests() {
         "single-vpc.yaml",
         "firewall-policy.yaml",
         "alias-ranges.yaml",
+        "secure-tags.yaml",
     ] {
         let world = by_requests(&example(name)).world;
         let exported = export(&world);
