@@ -1,6 +1,8 @@
 //! Tag keys, tag values and their bindings: what their changes lead to, and what is refused.
 
 use crate::support::*;
+use proptest::prelude::*;
+use proptest::sample::select;
 use tombolo_model::*;
 
 const SETUP: &str = "project project-1
@@ -168,4 +170,55 @@ fn an_interface_has_ten_values_at_most() {
     world = then(&world, "bind both project-1/k8/x", 0);
     let refused = refusal(&world, "bind both project-1/role/db").to_string();
     assert!(refused.contains("Quota 'SecureTagsPerNetworkInterface' exceeded. Limit: 10.0"), "{refused}");
+}
+
+fn line() -> impl Strategy<Value = String> {
+    const KEYS: &[&str] = &["project-1/role", "project-1/plain", "org/env", "org/new"];
+    let key = || select(KEYS);
+    let value =
+        move || (key(), select(&["web", "db", "prod"][..])).prop_map(|(key, name)| format!("{key}/{name}"));
+    let vm = || select(&["a", "both", "project-2/c"][..]);
+    let at = || select(&["10", "11"][..]);
+    prop_oneof![
+        1 => (key(), select(&["", "vpc-1", "vpc-2", "auto"][..])).prop_map(|(k, scope)| format!("tag-key {k} {scope}")),
+        2 => key().prop_map(|k| format!("delete tag-key {k}")),
+        3 => value().prop_map(|v| format!("tag-value {v}")),
+        4 => value().prop_map(|v| format!("delete tag-value {v}")),
+        5 => (vm(), value()).prop_map(|(vm, v)| format!("bind {vm} {v}")),
+        3 => (vm(), value()).prop_map(|(vm, v)| format!("unbind {vm} {v}")),
+        2 => (at(), value()).prop_map(|(n, v)| format!("policy-rule p {n} deny tcp from={v}")),
+        2 => (at(), value()).prop_map(|(n, v)| format!("policy-replace p {n} deny tcp ranges=10.0.0.0/8 at={v}")),
+        2 => at().prop_map(|n| format!("policy-remove p {n}")),
+        1 => vm().prop_map(|vm| format!("delete vm {vm}")),
+    ]
+}
+
+/// Whatever is bound, named or in something is there; an instance has one value of a key.
+fn check(world: &World) -> Result<(), TestCaseError> {
+    for value in world.tag_values.values() {
+        prop_assert!(world.tag_keys.contains_key(&value.parent));
+    }
+    for (parent, value) in world.instances.values().flat_map(|instance| &instance.secure_tags) {
+        prop_assert_eq!(world.tag_values.get(value).map(|value| &value.parent), Some(parent));
+    }
+    for rule in world.firewall_policies.values().flat_map(|policy| policy.rules.values()) {
+        for value in rule.src_secure_tags.iter().chain(&rule.target_secure_tags) {
+            let scope = tag_value::find(world, value).map(|(_, parent)| parent.scope.is_some());
+            prop_assert_eq!(scope, Some(true));
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn nothing_names_what_is_gone(lines in prop::collection::vec(line(), 1..40)) {
+        let mut world = world(SETUP);
+        for line in lines {
+            if let Ok(next) = world.apply(&change(&line), Timestamp(0)) {
+                check(&next)?;
+                world = next;
+            }
+        }
+    }
 }

@@ -194,6 +194,11 @@ pub(super) fn named(session: &Session<'_>, values: Option<&List>) -> Result<Opti
     values.iter().map(one).collect::<Result<Value>>().map(Some)
 }
 
+/// Makes a change, and shows its operation, as gcloud does where there is no resource to show, or it has no other way to.
+fn operate(session: &Session<'_>, method: Method, path: &str, body: Option<Value>) -> Result<()> {
+    session.show(session.client.change(method, &format!("{V3}/{path}"), body)?)
+}
+
 /// Makes a change, and shows what comes of it.
 fn change(session: &Session<'_>, method: Method, path: &str, body: Option<Value>) -> Result<()> {
     let mut made = session.client.change(method, &format!("{V3}/{path}"), body)?;
@@ -222,10 +227,7 @@ fn update(session: &Session<'_>, collection: &str, Update { one, description }: 
 }
 
 fn delete(session: &Session<'_>, collection: &str, One { name }: &One) -> Result<()> {
-    let name = numbered(session, collection, name)?;
-    session.client.change(Method::DELETE, &format!("{V3}/{name}"), None)?;
-    eprintln!("Deleted [{name}].");
-    Ok(())
+    operate(session, Method::DELETE, &numbered(session, collection, name)?, None)
 }
 
 impl Tags {
@@ -297,7 +299,7 @@ impl Bindings {
             Bindings::Create(Bind { tag_value, at }) => {
                 let value = numbered(session, VALUES, tag_value)?;
                 let body = Body::default().with("parent", at.parent()?).with("tagValue", value);
-                create(session, "tagBindings", body)
+                operate(session, Method::POST, "tagBindings", Some(body.json()))
             }
             Bindings::List(ListBindings { at, effective, listed }) => {
                 let collection = if *effective { "effectiveTags" } else { "tagBindings" };
@@ -306,10 +308,8 @@ impl Bindings {
             }
             Bindings::Delete(Bind { tag_value, at }) => {
                 let value = numbered(session, VALUES, tag_value)?;
-                let path = format!("{V3}/tagBindings/{}/{value}", encode(at.parent()?));
-                session.client.change(Method::DELETE, &path, None)?;
-                eprintln!("Deleted [{value}] from [{}].", at.parent()?);
-                Ok(())
+                let path = format!("tagBindings/{}/{value}", encode(at.parent()?));
+                operate(session, Method::DELETE, &path, None)
             }
         }
     }

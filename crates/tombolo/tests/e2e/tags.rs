@@ -96,6 +96,19 @@ fn rules_follow_the_bindings() {
         let listed = tags(&format!("bindings list --parent {}", parent("new")));
         assert!(listed.contains("tagValueNamespacedName: project-1/role/client"), "{listed}");
 
+        // What is above the project knows them too.
+        let above = |words: &str| run(home, &format!("compute firewall-policies {words} --quiet"));
+        above("create --short-name above --organization 433637338589");
+        let sources = "--direction INGRESS --src-secure-tags 433637338589/env/prod --layer4-configs icmp";
+        above(&format!(
+            "rules create 1 --firewall-policy above --organization 433637338589 --action deny {sources}"
+        ));
+        above("associations create --firewall-policy above --organization 433637338589");
+        assert!(pings(home, "new", "p/10", &both));
+        bind("create", "433637338589/env/prod", "new");
+        let rule = "organizations/433637338589/above/1";
+        assert!(!pings(home, "new", rule, &["source tag 433637338589/env/prod"]));
+
         // The lab as a file is the same lab.
         let exported = home.run(&["export"]);
         assert!(!exported.err.contains("tag"), "{}", exported.err);
