@@ -62,11 +62,7 @@ impl Lower<'_> {
         // The numbers that they will get: there is nothing yet.
         let nothing = World::default();
         let key = tag_key::key_of(&nothing, &spec.parent, &spec.short_name);
-        let place = match &spec.parent {
-            TagParent::Organization => ORGANIZATION,
-            TagParent::Project(id) => id,
-        };
-        let name = format!("{place}/{}", spec.short_name);
+        let name = format!("{}/{}", place(&spec.parent), spec.short_name);
         self.change(path, Change::TagKeyCreate(spec));
         for (j, Plain(short_name)) in said.values.iter().enumerate() {
             let value = tag_value::key_of(&nothing, &key, short_name);
@@ -125,7 +121,7 @@ impl Names {
             self.tag_values.iter().filter(|(name, _)| given.contains('/') && name.ends_with(&ending));
         match (named.next(), named.next()) {
             (None, _) => {
-                let short = |name: &'_ String| name.split_once('/').map(|(_, rest)| rest.to_owned());
+                let short = |name: &String| name.split_once('/').map(|(_, rest)| rest.to_owned());
                 let names = self.tag_values.keys();
                 let known: Vec<String> =
                     names.flat_map(|name| [Some(name.clone()), short(name)]).flatten().collect();
