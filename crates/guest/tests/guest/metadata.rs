@@ -46,11 +46,12 @@ fn full_world() -> World {
         "scheduling": { "preemptible": true, "automaticRestart": false },
     });
     let mut world = world;
-    let vm = world.instances.get_mut(&crate::vm("vm-1")).expect("the VM");
-    std::sync::Arc::make_mut(vm).service_account = Some(tombolo_model::ServiceAccount {
+    let account = tombolo_model::ServiceAccount {
         email: "default".into(),
         scopes: vec!["https://a/1".into(), "https://a/2".into()],
-    });
+    };
+    let changed = world.instances.update(&crate::vm("vm-1"), |vm| vm.service_account = Some(account));
+    changed.expect("the VM");
     let world = with_details(&world, "projects/project-1/zones/us-central1-a/instances/vm-1", said);
     let items = json!([{ "key": "team", "value": "blue" }]);
     with_details(&world, "projects/project-1", json!({ "commonInstanceMetadata": items }))
