@@ -173,13 +173,9 @@ impl Dataplane {
 
     /// The links of a router whose packets are late.
     pub(crate) fn late(&self, router: &str) -> BTreeMap<String, Late> {
-        lock(&self.desired)
-            .sleepers
-            .wanted()
-            .rules
-            .get(router)
-            .map(|rules| rules.late.clone())
-            .unwrap_or_default()
+        let last = lock(&self.desired);
+        let rules = last.sleepers.wanted().rules.get(router);
+        rules.map(|rules| rules.late.clone()).unwrap_or_default()
     }
 
     /// Observes, plans and applies.

@@ -33,8 +33,8 @@ use crate::vm::Vm;
 const PORT: u16 = 22;
 /// Connections that a VM serves at a time; more are closed at once. A VM's programs can connect to it, too.
 const MOST: usize = 100;
-/// How long a client may be silent and still go for nothing. Clients speak at once, as both sides do (RFC 4253, section 4.2);
-/// who waits for the server's first line gets it after this.
+/// For how many milliseconds a client is waited for before there is a program for it. Clients speak at once, as both sides
+/// do (RFC 4253, section 4.2); who waits for the server's first line gets it after this.
 const SILENCE: u16 = 50;
 /// The agent's own binary as an init sees it, whatever else of the host the VM shows.
 const PROGRAM: [&str; 2] = ["/proc/self/exe", "vm-sshd"];
