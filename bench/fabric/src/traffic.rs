@@ -111,11 +111,17 @@ pub fn once(tombolo: &Path, own: &Path, program: &Path, plan: Plan) -> Result<Fi
 /// The yardstick, in a process that leaves nothing behind.
 fn plain(own: &Path, program: &Path, time: Duration) -> Result<Load> {
     let mut command = Command::new(own);
-    let output = command.arg("plain").arg(program).arg(time.as_millis().to_string()).output()?;
-    if !output.status.success() {
-        bail!("the plain veth pair: {}", String::from_utf8_lossy(&output.stderr));
+    command.arg("plain").arg(program).arg(time.as_millis().to_string());
+    Ok(serde_json::from_str(&printed(&mut command).context("the plain veth pair")?)?)
+}
+
+/// What a program prints that succeeds; what else it says is the error.
+fn printed(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
+    match output.status.success() {
+        true => Ok(String::from_utf8(output.stdout)?),
+        false => bail!("{}", String::from_utf8_lossy(&output.stderr)),
     }
-    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// Measures a plain veth pair, and gives what the program at its near end printed. The calling process must have a user
@@ -128,11 +134,7 @@ pub fn through_veth(program: &Path, millis: u64) -> Result<String> {
     let _server = Server(spawn(server)?);
     setns(vm, CloneFlags::CLONE_NEWNET)?;
     let to = SocketAddrV4::new(floor::ROUTER, PORT).to_string();
-    let output = Command::new(program).args(["load", &to, &millis.to_string()]).output()?;
-    match output.status.success() {
-        true => Ok(String::from_utf8(output.stdout)?),
-        false => bail!("{to}: {}", String::from_utf8_lossy(&output.stderr)),
-    }
+    printed(Command::new(program).args(["load", &to, &millis.to_string()])).context(to)
 }
 
 /// Within a network, across a peering, and the microseconds that a connection across it takes to be there.
@@ -161,11 +163,7 @@ fn in_lab(tombolo: &Path, program: &Path, time: Duration, rules: u32) -> Result<
         let server = lab.exec(server, &["/tmp/traffic", "serve", &format!("0.0.0.0:{PORT}")]);
         let _server = Server(spawn(server)?);
         let (to, time) = (SocketAddrV4::new(at, PORT).to_string(), time.as_millis().to_string());
-        let output = lab.exec("vm-0-0", &["/tmp/traffic", what, &to, &time]).output()?;
-        match output.status.success() {
-            true => Ok(String::from_utf8(output.stdout)?),
-            false => bail!("{to}: {}", String::from_utf8_lossy(&output.stderr)),
-        }
+        printed(&mut lab.exec("vm-0-0", &["/tmp/traffic", what, &to, &time])).context(to)
     };
     let network = serde_json::from_str(&ask("vm-0-1", address(0, 1), "load")?)?;
     let peering = serde_json::from_str(&ask("vm-1-0", address(1, 0), "load")?)?;

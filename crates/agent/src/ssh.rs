@@ -81,9 +81,8 @@ pub(crate) fn listen(lab: &Arc<Lab>) -> Result<()> {
     *listened = None;
     let mut wanted = BTreeMap::new();
     for vm in lab.vms() {
-        let spec = vm.spec();
-        if let Some(netns) = lab.dataplane.netns_of(&spec.netns).filter(|_| spec.ssh.is_some()) {
-            wanted.insert(spec.key.clone(), (vm, netns));
+        if let Some(netns) = place_of(lab, &vm) {
+            wanted.insert(vm.spec().key.clone(), (vm, netns));
         }
     }
     let is_wanted =
@@ -104,10 +103,7 @@ pub(crate) fn listen_too<'n>(lab: &Arc<Lab>, names: impl IntoIterator<Item = &'n
     let _changing = lock(&lab.listeners.listened);
     for name in names {
         let Ok(vm) = lab.vm(name) else { continue };
-        let spec = vm.spec();
-        let Some(netns) = lab.dataplane.netns_of(&spec.netns).filter(|_| spec.ssh.is_some()) else {
-            continue;
-        };
+        let Some(netns) = place_of(lab, &vm) else { continue };
         let known = lock(&lab.listeners.by_vm).get(name).cloned();
         if known.is_none_or(|known| !known.is_for(&vm, &netns)) {
             lock(&lab.listeners.by_vm).remove(name);
@@ -115,6 +111,12 @@ pub(crate) fn listen_too<'n>(lab: &Arc<Lab>, names: impl IntoIterator<Item = &'n
         }
     }
     Ok(())
+}
+
+/// The namespace in which a VM is to listen: its own, if it has a configuration for it.
+fn place_of(lab: &Lab, vm: &Vm) -> Option<Arc<OwnedFd>> {
+    let spec = vm.spec();
+    lab.dataplane.netns_of(&spec.netns).filter(|_| spec.ssh.is_some())
 }
 
 /// Has a VM listen that does not.

@@ -4,15 +4,10 @@ use std::net::Ipv4Addr;
 
 use tombolo_dataplane::host::header;
 use tombolo_fabric::{IAP_CLIENT, INTERNET_CLIENT, METADATA_SERVER};
-use tombolo_model::instance::mac_of;
 
-use crate::frame::{Frame, ICMP, IPV4, Ip, PORT, TCP, UDP, ethernet};
-use crate::scene::{BEYOND, CLOSED_OUTSIDE, FAR, MALLORY, OPEN, OPEN_OUTSIDE, PEER_OUTSIDE, gateway_mac};
-use crate::suite::{Attempt, nothing};
-
-fn frame(sender: Ipv4Addr, packet: Vec<u8>) -> Vec<Frame> {
-    vec![ethernet(gateway_mac(sender), mac_of(sender), IPV4, &packet)]
-}
+use crate::frame::{Frame, ICMP, Ip, PORT, TCP, UDP};
+use crate::scene::{BEYOND, CLOSED_OUTSIDE, FAR, MALLORY, OPEN, OPEN_OUTSIDE, PEER_OUTSIDE};
+use crate::suite::{Attempt, by, frame};
 
 fn mallory(source: Ipv4Addr) -> Vec<Frame> {
     frame(MALLORY, Ip::new(source, BEYOND, UDP).udp((4200, PORT), b"isolation"))
@@ -31,15 +26,6 @@ fn comes(packet: Vec<u8>) -> Vec<Frame> {
 
 fn datagram(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<Frame> {
     comes(Ip::new(source, destination, UDP).udp((PORT, 4201), b"isolation"))
-}
-
-const fn by(
-    from: &'static str,
-    name: &'static str,
-    tries: &'static str,
-    frames: fn() -> Vec<Frame>,
-) -> Attempt {
-    Attempt { name, tries, from, before: nothing, frames }
 }
 
 pub(crate) const HOST: &[Attempt] = &[

@@ -4,20 +4,15 @@
 use std::net::Ipv4Addr;
 
 use tombolo_fabric::{IAP_CLIENT, INTERNET_CLIENT};
-use tombolo_model::instance::mac_of;
 
-use crate::frame::{CLOSED_PORT, Frame, ICMP, IPV4, Ip, PORT, TCP, UDP, ethernet};
+use crate::frame::{CLOSED_PORT, Frame, ICMP, Ip, PORT, TCP, UDP};
 use crate::scene::{
-    CLOSED, CLOSED_OUTSIDE, MALLORY, NAT_OUTSIDE, OPEN, OPEN_OUTSIDE, PEER, PEER_OUTSIDE, REDIS, gateway_mac,
+    CLOSED, CLOSED_OUTSIDE, MALLORY, NAT_OUTSIDE, OPEN, OPEN_OUTSIDE, PEER, PEER_OUTSIDE, REDIS,
 };
-use crate::suite::{Attempt, nothing};
+use crate::suite::{Attempt, by, frame};
 
 /// An external address that nobody has.
 const NOBODY_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 99);
-
-fn frame(sender: Ipv4Addr, packet: Vec<u8>) -> Vec<Frame> {
-    vec![ethernet(gateway_mac(sender), mac_of(sender), IPV4, &packet)]
-}
 
 /// A datagram that the internet's client sends.
 fn client(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<Frame> {
@@ -27,15 +22,6 @@ fn client(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<Frame> {
 /// A datagram that mallory sends.
 fn mallory(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<Frame> {
     frame(MALLORY, Ip::new(source, destination, UDP).udp((4100, PORT), b"isolation"))
-}
-
-const fn by(
-    from: &'static str,
-    name: &'static str,
-    tries: &'static str,
-    frames: fn() -> Vec<Frame>,
-) -> Attempt {
-    Attempt { name, tries, from, before: nothing, frames }
 }
 
 pub(crate) const INTERNET: &[Attempt] = &[

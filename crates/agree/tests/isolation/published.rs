@@ -4,28 +4,14 @@
 use std::net::Ipv4Addr;
 
 use tombolo_fabric::METADATA_SERVER;
-use tombolo_model::instance::mac_of;
 
-use crate::frame::{CLOSED_PORT, Frame, ICMP, IPV4, Ip, PORT, TCP, UDP, ethernet};
-use crate::scene::{CLOSED, ENDPOINT, MALLORY, NAT, OPEN, OTHER, PEER, PEER_ENDPOINT, RULE, gateway_mac};
-use crate::suite::{Attempt, nothing};
-
-fn frame(sender: Ipv4Addr, packet: Vec<u8>) -> Vec<Frame> {
-    vec![ethernet(gateway_mac(sender), mac_of(sender), IPV4, &packet)]
-}
+use crate::frame::{CLOSED_PORT, Frame, ICMP, Ip, PORT, TCP, UDP};
+use crate::scene::{CLOSED, ENDPOINT, MALLORY, NAT, OPEN, OTHER, PEER, PEER_ENDPOINT, RULE};
+use crate::suite::{Attempt, by, frame};
 
 /// A datagram, whoever it says it is from.
 fn datagram(sender: Ipv4Addr, source: Ipv4Addr, destination: Ipv4Addr, ports: (u16, u16)) -> Vec<Frame> {
     frame(sender, Ip::new(source, destination, UDP).udp(ports, b"isolation"))
-}
-
-const fn by(
-    from: &'static str,
-    name: &'static str,
-    tries: &'static str,
-    frames: fn() -> Vec<Frame>,
-) -> Attempt {
-    Attempt { name, tries, from, before: nothing, frames }
 }
 
 pub(crate) const PUBLISHED: &[Attempt] = &[

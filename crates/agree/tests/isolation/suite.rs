@@ -1,5 +1,7 @@
 //! The suite: every attempt on the wire, then in the lab.
 
+use std::net::Ipv4Addr;
+
 use tombolo_agent::SpawnOptions;
 
 use crate::frame::{Frame, ICMP, IPV4, Ip, PORT, TCP, UDP, ethernet};
@@ -20,6 +22,21 @@ pub(crate) struct Attempt {
     pub(crate) before: fn(&mut Scene),
     /// What is sent.
     pub(crate) frames: fn() -> Vec<Frame>,
+}
+
+/// An attempt that nobody does anything for before.
+pub(crate) const fn by(
+    from: &'static str,
+    name: &'static str,
+    tries: &'static str,
+    frames: fn() -> Vec<Frame>,
+) -> Attempt {
+    Attempt { name, tries, from, before: nothing, frames }
+}
+
+/// A packet as a VM sends it to its gateway.
+pub(crate) fn frame(sender: Ipv4Addr, packet: Vec<u8>) -> Vec<Frame> {
+    vec![ethernet(gateway_mac(sender), mac_of(sender), IPV4, &packet)]
 }
 
 /// Nothing is done before.
@@ -107,7 +124,7 @@ fn on_the_wire(attempts: &[Attempt]) -> Vec<String> {
 /// What of the families' own kind does not arrive although it is allowed: the same tools, honestly used.
 fn allowed(scene: &mut Scene) -> Vec<String> {
     let mut lost = Vec::new();
-    let to_gateway = |packet: Vec<u8>| vec![ethernet(gateway_mac(MALLORY), mac_of(MALLORY), IPV4, &packet)];
+    let to_gateway = |packet| frame(MALLORY, packet);
     let fragmented = Ip::new(MALLORY, OPEN, UDP);
     let honest = [
         ("tcp", "open", to_gateway(Ip::new(MALLORY, OPEN, TCP).tcp((4100, PORT), 2))),

@@ -2,7 +2,7 @@
 //! machine: who answers is this one, by an address of its own that is not loopback's. By TCP; for UDP and pings see
 //! `internet_host_datagrams.rs`.
 
-use crate::support::{Home, Ran, as_each_user, eventually};
+use crate::support::{Home, Ran, Up, as_each_user, eventually};
 use nix::ifaddrs::getifaddrs;
 use nix::sys::signal::Signal;
 use std::io::{ErrorKind, Read, Write};
@@ -42,6 +42,16 @@ pub(crate) fn own_address() -> Option<Ipv4Addr> {
         eprintln!("SKIPPED: no interface of this machine has an address beside loopback's");
     }
     found
+}
+
+/// Serves a lab, and returns where its server would be met at an address.
+pub(crate) fn serve(home: &Home, listen: &str, own: Ipv4Addr) -> (Up, SocketAddr) {
+    let mut up = home.start(&["serve", "--state", "state", "--listen", listen, "--internet", "host"]);
+    up.wait_until_up();
+    home.learn();
+    let said = up.stdout();
+    let port = said.split("http://").nth(1).and_then(|rest| rest.lines().next()?.rsplit(':').next());
+    (up, SocketAddr::from((own, port.unwrap().parse().unwrap())))
 }
 
 /// Answers each connection once its client has said all: how much that was, and as much again.
@@ -233,15 +243,7 @@ fn the_server_itself_is_not_reached_and_the_next_one_relays_again() {
     let server = server(own);
     as_each_user(|home| {
         // Anywhere on the host, so at the address by which the VMs would come too.
-        let serve = |listen: &str| {
-            let mut up = home.start(&["serve", "--state", "state", "--listen", listen, "--internet", "host"]);
-            up.wait_until_up();
-            home.learn();
-            let said = up.stdout();
-            let port = said.split("http://").nth(1).and_then(|rest| rest.lines().next()?.rsplit(':').next());
-            (up, SocketAddr::from((own, port.unwrap().parse().unwrap())))
-        };
-        let (mut up, itself) = serve("0.0.0.0:0");
+        let (mut up, itself) = serve(home, "0.0.0.0:0", own);
         let file = home.write("lab.yaml", LAB);
         home.run(&["import", file.to_str().unwrap()]).exits(0);
         reaches(home, "web", server);
@@ -259,7 +261,7 @@ open('/tmp/open', 'w'); s.recv(1)";
         up.signal(Signal::SIGKILL);
         assert_eq!(up.wait(), None);
         eventually("it ends", || held.try_wait().unwrap().is_some());
-        let (mut up, _) = serve("127.0.0.1:0");
+        let (mut up, _) = serve(home, "127.0.0.1:0", own);
         assert!(up.stdout().contains("The lab of the server before goes on; 0 edits made it"));
         reaches(home, "web", server);
         up.signal(Signal::SIGKILL);

@@ -1,6 +1,6 @@
 //! `--internet host` by UDP and by pings. As in `internet_host.rs`, nothing is sent to any other machine.
 
-use crate::internet_host::{LAB, brought_up, own_address};
+use crate::internet_host::{LAB, brought_up, own_address, serve};
 use crate::support::{Home, as_each_user};
 use nix::sys::signal::Signal;
 use std::io::ErrorKind;
@@ -264,15 +264,7 @@ fn the_servers_port_gets_no_datagrams_and_the_next_server_relays_again() {
     let Some(own) = own_address() else { return };
     let server = server(own);
     as_each_user(|home| {
-        let serve = |listen: &str| {
-            let mut up = home.start(&["serve", "--state", "state", "--listen", listen, "--internet", "host"]);
-            up.wait_until_up();
-            home.learn();
-            let said = up.stdout();
-            let port = said.split("http://").nth(1).and_then(|rest| rest.lines().next()?.rsplit(':').next());
-            (up, SocketAddr::from((own, port.unwrap().parse().unwrap())))
-        };
-        let (mut up, itself) = serve("127.0.0.1:0");
+        let (mut up, itself) = serve(home, "127.0.0.1:0", own);
         let file = home.write("lab.yaml", LAB);
         home.run(&["import", file.to_str().unwrap()]).exits(0);
         reaches(home, "web", server);
@@ -282,7 +274,7 @@ fn the_servers_port_gets_no_datagrams_and_the_next_server_relays_again() {
         assert_eq!(beside.recv(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
         up.signal(Signal::SIGKILL);
         assert_eq!(up.wait(), None);
-        let (mut up, _) = serve("127.0.0.1:0");
+        let (mut up, _) = serve(home, "127.0.0.1:0", own);
         assert!(up.stdout().contains("The lab of the server before goes on; 0 edits made it"));
         reaches(home, "web", server);
         up.signal(Signal::SIGTERM);
