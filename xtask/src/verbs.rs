@@ -51,21 +51,36 @@ fn become_program_of(profile: &str, name: &str, args: &[String]) -> Result<ExitC
 pub(crate) fn test(args: &[String]) -> Result<ExitCode> {
     setup::run()?;
     clients::install(&["python", "node"])?;
-    // The end-to-end tests run both binaries, and cargo builds only their own package's for them.
-    if let Some(failed) = run(&["build", "--workspace", "--bins", "--locked"])? {
+    // Tests run binaries of other packages, which must be there before the first. Built in this way they have the
+    // features of the tests' own: `cargo build` would choose others, and everything would be compiled twice.
+    let whole = ["test", "--workspace", "--locked"];
+    if let Some(failed) = run(&[&whole[..], &["--no-run"]].concat())? {
         return Ok(failed);
     }
     // One failure must not hide the next.
-    let mut all = vec!["test", "--workspace", "--locked", "--no-fail-fast"];
+    let mut all = [&whole[..], &["--no-fail-fast"]].concat();
     all.extend(args.iter().map(String::as_str));
-    let failed = run(&all)?;
+    let failed = run_command(&all, &mut patient(&all))?;
     if !args.is_empty() {
         return Ok(failed.unwrap_or(ExitCode::SUCCESS));
     }
-    // Where there is io_uring, that was with it.
-    let proxy = ["test", "--locked", "--no-fail-fast", "-p", "tombolo-proxy", "-p", "tombolo-proxy-chaos"];
-    let again = run_command(&proxy, command(&proxy).env("TOMBOLO_PROXY_EVENT_LOOP", "epoll"))?;
+    // Where there is io_uring, that was with it. Of the workspace, since other features mean other binaries; and
+    // without simulations, which have no event loop.
+    let proxy = ["--no-fail-fast", "--test", "proxy", "--test", "chaos", "--", "--skip", "simulation::"];
+    let again = [&whole[..], &proxy].concat();
+    let again = run_command(&again, patient(&again).env("TOMBOLO_PROXY_EVENT_LOOP", "epoll"))?;
     Ok(failed.or(again).unwrap_or(ExitCode::SUCCESS))
+}
+
+/// A cargo command that runs two tests for each processor, unless `RUST_TEST_THREADS` says otherwise: most of them
+/// wait for other programs most of the time.
+fn patient(args: &[&str]) -> Command {
+    let mut command = command(args);
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        command.env("RUST_TEST_THREADS", (2 * processors).to_string());
+    }
+    command
 }
 
 /// What continuous integration checks, without its machine: see `.ci/run`.

@@ -5,17 +5,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use tombolo_bench_api::measure::FIGURES;
 
-/// The binary under test, of the same profile as this test. `cargo test -p` of this crate alone does not build it.
+/// The binary under test, beside the benchmark. `cargo xtask test` builds it; `cargo test -p` of this crate alone
+/// does not.
 fn tombolo() -> PathBuf {
-    let bench = PathBuf::from(env!("CARGO_BIN_EXE_tombolo-bench-api"));
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "-p", "tombolo", "--manifest-path"]);
-    build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    assert!(build.status().expect("cargo").success(), "tombolo does not build");
-    bench.with_file_name("tombolo")
+    let beside = PathBuf::from(env!("CARGO_BIN_EXE_tombolo-bench-api")).with_file_name("tombolo");
+    assert!(beside.exists(), "{} is not there: cargo build -p tombolo", beside.display());
+    beside
 }
 
 #[test]

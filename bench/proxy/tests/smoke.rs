@@ -6,18 +6,12 @@ use std::process::Command;
 use serde_json::Value;
 use tombolo_bench_proxy::floor_uring;
 
-/// The binary under test, of the same profile as this test. `cargo test -p` of this crate alone
-/// does not build it.
+/// The binary under test, beside the benchmark. `cargo xtask test` builds it; `cargo test -p` of this crate alone
+/// does not.
 fn proxy() -> PathBuf {
-    let bench = PathBuf::from(env!("CARGO_BIN_EXE_tombolo-bench-proxy"));
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "-p", "tombolo-proxy", "--manifest-path"]);
-    build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    assert!(build.status().expect("cargo").success(), "tombolo-proxy does not build");
-    bench.with_file_name("tombolo-proxy")
+    let beside = PathBuf::from(env!("CARGO_BIN_EXE_tombolo-bench-proxy")).with_file_name("tombolo-proxy");
+    assert!(beside.exists(), "{} is not there: cargo build -p tombolo-proxy", beside.display());
+    beside
 }
 
 fn bench(args: &[&str]) -> Command {

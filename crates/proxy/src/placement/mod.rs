@@ -5,7 +5,7 @@
 //!  key ─▶ hash_tag: the part between two characters, if any ─▶ hash ─▶ distribution ─▶ server
 //! ```
 //!
-//! `tests/placement` compares every hash and distribution with Debian's nutcracker.
+//! `tests/proxy/placement` compares every hash and distribution with Debian's nutcracker.
 //!
 //! A pool over a Redis Cluster has a table of slots instead, which changes while it is used; see
 //! [`slots`].

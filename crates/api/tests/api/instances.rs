@@ -1,0 +1,78 @@
+//! Instances by the API: what they are made of, and what they have when nobody says it.
+
+use crate::common::{Cloud, check};
+use serde_json::{Value, json};
+
+const PROJECT: &str = "/compute/v1/projects/project-i-1";
+const INSTANCES: &str = "/compute/v1/projects/project-i-1/zones/us-central1-a/instances";
+
+/// A project with a network that has a subnetwork.
+fn cloud() -> Cloud {
+    let mut cloud = Cloud::with_project("project-i-1");
+    cloud.post(
+        &format!("{PROJECT}/global/networks"),
+        json!({ "name": "vpc-1", "autoCreateSubnetworks": false }),
+    );
+    let body =
+        json!({ "name": "subnet-1", "ipCidrRange": "10.1.0.0/16", "network": "global/networks/vpc-1" });
+    cloud.post(&format!("{PROJECT}/regions/us-central1/subnetworks"), body);
+    cloud
+}
+
+fn instance(name: &str) -> Value {
+    json!({
+        "name": name,
+        "machineType": "zones/us-central1-a/machineTypes/e2-micro",
+        "networkInterfaces": [{ "subnetwork": "regions/us-central1/subnetworks/subnet-1" }],
+        "disks": [{ "boot": true, "initializeParams":
+            { "sourceImage": "projects/debian-cloud/global/images/family/debian-12" } }],
+    })
+}
+
+#[test]
+fn an_instance_is_made_of_an_image_that_there_is() {
+    let mut cloud = cloud();
+    let mut made_of = |name: &str, image: &str, params: Value| {
+        let mut body = instance(name);
+        body["disks"][0]["initializeParams"] = params;
+        body["disks"][0]["initializeParams"]["sourceImage"] = json!(image);
+        let answered = cloud.send("POST", INSTANCES, body);
+        answered.map(|_| cloud.get(&format!("{PROJECT}/zones/us-central1-a/disks/{name}")))
+    };
+    let ubuntu = "https://www.googleapis.com/compute/v1/projects/ubuntu-os-cloud/global/images/ubuntu-2204-jammy-v20251014";
+    let params = json!({ "diskSizeGb": "30", "diskType": "zones/us-central1-a/diskTypes/pd-ssd", "labels": { "a": "b" } });
+    let disk = made_of("a", ubuntu, params).expect("a disk");
+    assert_eq!((&disk["sourceImage"], &disk["sizeGb"]), (&json!(ubuntu), &json!("30")));
+    assert_eq!(disk["labels"], json!({ "a": "b" }));
+    assert!(
+        disk["type"].as_str().is_some_and(|link| link.ends_with("/zones/us-central1-a/diskTypes/pd-ssd"))
+    );
+    let rocky = "projects/rocky-linux-cloud/zones/-/imageFamilyViews/rocky-linux-9";
+    let disk = made_of("b", rocky, json!({})).expect("a disk");
+    assert!(disk["sourceImage"].as_str().is_some_and(|link| link.ends_with("/rocky-linux-9-v20251014")));
+    assert_eq!(disk["sizeGb"], "20");
+    let refused =
+        made_of("c", "projects/debian-cloud/global/images/family/debian-1", json!({})).expect_err("none");
+    check(&refused, 404, "The resource 'projects/debian-cloud/global/images/family/debian-1' was not found");
+    assert_eq!(made_of("c", "global/images/mine", json!({})).expect_err("none")["error"]["code"], 404);
+    assert_eq!(made_of("c", "debian-12", json!({})).expect_err("malformed")["error"]["code"], 400);
+}
+
+#[test]
+fn an_instance_has_what_was_said_of_it_and_defaults_for_the_rest() {
+    let mut cloud = cloud();
+    let mut body = instance("plain");
+    body["scheduling"] = json!({ "automaticRestart": false });
+    cloud.post(INSTANCES, body);
+    let found = cloud.get(&format!("{INSTANCES}/plain"));
+    assert_eq!(found.get("serviceAccounts"), None);
+    let mut body = instance("scoped");
+    body["serviceAccounts"] = json!([{ "scopes": ["https://www.googleapis.com/auth/cloud-platform"] }]);
+    cloud.post(INSTANCES, body);
+    let account = cloud.get(&format!("{INSTANCES}/scoped"))["serviceAccounts"][0]["email"].clone();
+    assert_eq!(account, cloud.get(PROJECT)["defaultServiceAccount"]);
+    let scheduling = json!({
+        "onHostMaintenance": "MIGRATE", "automaticRestart": false, "preemptible": false, "provisioningModel": "STANDARD",
+    });
+    assert_eq!(found["scheduling"], scheduling);
+}

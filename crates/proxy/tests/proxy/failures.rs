@@ -1,0 +1,97 @@
+//! What clients see when servers fail: an error for each request, in order, and service again as
+//! soon as the server is back. Never a hang, never a close, never a request sent twice.
+
+use std::time::Instant;
+
+use crate::common::{Client, PATIENCE, Proxy, Redis, bulk, error, free_port, simple, wait_for};
+use tombolo_resp::Value;
+
+#[test]
+fn a_server_that_is_not_there_is_refused_in_order() {
+    let proxy = Proxy::start(&[free_port()], &[]);
+    let mut client = proxy.client();
+    client.send(b"GET a\r\nSET b c\r\nPING\r\nGET d\r\n");
+    let refused = error("ERR Connection refused");
+    for expected in [refused.clone(), refused.clone(), simple("PONG"), refused] {
+        assert_eq!(client.reply(), expected);
+    }
+    assert!(proxy.log().contains("Connection refused"), "{}", proxy.log());
+}
+
+#[test]
+fn a_name_without_an_address() {
+    let proxy = Proxy::start(&[], &["timeout: 30000", "servers: [\"no-such-host.invalid:6379:1\"]"]);
+    assert_eq!(proxy.client().ask("GET k"), error("ERR Host is down"));
+}
+
+#[test]
+fn a_killed_server_fails_what_it_had_and_serves_again_when_it_is_back() {
+    let mut redis = Redis::start();
+    let proxy = Proxy::start(&[redis.port], &[]);
+    let mut client = proxy.client();
+    assert_eq!(client.ask("SET k v"), simple("OK"));
+    redis.process.signal("-STOP");
+    client.send(&b"INCR n\r\n".repeat(100));
+    client.send(b"PING\r\n");
+    redis.kill();
+    for _ in 0..100 {
+        let reply = client.reply();
+        assert!(matches!(&reply, Value::Error(text) if text.starts_with("ERR Connection re")), "{reply:?}");
+    }
+    assert_eq!(client.reply(), simple("PONG"));
+    assert_eq!(client.ask("GET k"), error("ERR Connection refused"));
+    redis.restart();
+    assert_eq!(client.ask("SET k w"), simple("OK"));
+    assert_eq!(client.ask("GET k"), bulk("w"));
+    assert_eq!(client.ask("GET n"), Value::Null, "nothing was sent again");
+}
+
+#[test]
+fn an_idle_connection_that_the_server_closed_is_made_anew() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(&[redis.port], &[]);
+    let mut client = proxy.client();
+    assert_eq!(client.ask("SET k v"), simple("OK"));
+    assert!(matches!(redis.client().ask("CLIENT KILL TYPE normal SKIPME yes"), Value::Integer(1..)));
+    // The close may still be on its way: then the one request that meets it fails.
+    wait_for("service", || (client.ask("GET k") == bulk("v")).then_some(()));
+}
+
+#[test]
+fn a_frozen_server_times_out_and_holds_up_no_other_pool() {
+    let (frozen, live) = (Redis::start(), Redis::start());
+    let (_proxy, ports) = Proxy::pools(&[(&[frozen.port], &["timeout: 400"]), (&[live.port], &[])]);
+    let (mut stuck, mut other) = (Client::connect(ports[0]), Client::connect(ports[1]));
+    assert_eq!(stuck.ask("SET k v"), simple("OK"));
+    frozen.process.signal("-STOP");
+    let started = Instant::now();
+    stuck.send(b"GET k\r\nGET k\r\nPING\r\n");
+    for index in 0..100 {
+        assert_eq!(other.ask(&format!("SET k {index}")), simple("OK"));
+    }
+    let timed_out = error("ERR Connection timed out");
+    assert_eq!([stuck.reply(), stuck.reply(), stuck.reply()], [timed_out.clone(), timed_out, simple("PONG")]);
+    assert!(started.elapsed() < PATIENCE);
+    frozen.process.signal("-CONT");
+    wait_for("the thawed server", || (stuck.ask("GET k") == bulk("v")).then_some(()));
+}
+
+#[test]
+fn one_dead_server_of_two_fails_only_its_keys() {
+    let (live, mut dead) = (Redis::start(), Redis::start());
+    let proxy = Proxy::start(&[live.port, dead.port], &["hash: murmur", "distribution: modula"]);
+    let mut client = proxy.client();
+    dead.kill();
+    let mut bytes = Vec::new();
+    (0..200).for_each(|index| bytes.extend(format!("SET key:{index} {index}\r\n").into_bytes()));
+    client.send(&bytes);
+    let replies: Vec<Value> = (0..200).map(|_| client.reply()).collect();
+    let (ok, refused) = (simple("OK"), error("ERR Connection refused"));
+    assert!(replies.iter().all(|reply| *reply == ok || *reply == refused), "{replies:?}");
+    for (index, reply) in replies.iter().enumerate() {
+        let stored = live.client().ask(&format!("GET key:{index}"));
+        let expected = if *reply == ok { bulk(&index.to_string()) } else { Value::Null };
+        assert_eq!(stored, expected, "key:{index}");
+    }
+    assert!(replies.contains(&ok) && replies.contains(&refused));
+}

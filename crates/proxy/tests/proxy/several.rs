@@ -1,0 +1,226 @@
+//! Pools of several servers: what is split and joined, what goes to all, what goes to one, and
+//! what is refused.
+
+use std::collections::BTreeSet;
+
+use crate::common::{Client, Proxy, Redis, bulk, error, simple, wait_for};
+use tombolo_resp::Value;
+
+const OPTIONS: &[&str] = &["hash_tag: \"{}\"", "hash: murmur", "distribution: modula"];
+
+fn pool() -> (Vec<Redis>, Proxy) {
+    let servers: Vec<Redis> = (0..3).map(|_| Redis::start()).collect();
+    let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
+    let proxy = Proxy::start(&ports, OPTIONS);
+    (servers, proxy)
+}
+
+fn fill(client: &mut Client, count: usize) {
+    let pairs: Vec<String> = (0..count).map(|index| format!("key:{index} {index}")).collect();
+    assert_eq!(client.ask(&format!("MSET {}", pairs.join(" "))), simple("OK"));
+}
+
+fn names(count: usize) -> String {
+    (0..count).map(|index| format!("key:{index}")).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn commands_of_many_keys_are_split_and_joined_in_order() {
+    let (servers, proxy) = pool();
+    let mut client = proxy.client();
+    fill(&mut client, 100);
+    for server in &servers {
+        assert!(matches!(server.client().ask("DBSIZE"), Value::Integer(1..100)));
+    }
+    let Value::Array(values) = client.ask(&format!("MGET {} gone key:0 key:0", names(100))) else { panic!() };
+    let mut expected: Vec<Value> = (0..100).map(|index| bulk(&index.to_string())).collect();
+    expected.extend([Value::Null, bulk("0"), bulk("0")]);
+    assert_eq!(values, expected);
+    assert_eq!(client.ask(&format!("EXISTS {} gone key:0", names(100))), Value::Integer(101));
+    assert_eq!(client.ask(&format!("TOUCH {}", names(50))), Value::Integer(50));
+    assert_eq!(client.ask(&format!("DEL {} gone", names(30))), Value::Integer(30));
+    assert_eq!(client.ask(&format!("UNLINK {}", names(40))), Value::Integer(10));
+    assert_eq!(client.ask("DBSIZE"), Value::Integer(60));
+    assert_eq!(client.ask("MSET a 1 b"), error("ERR wrong number of arguments for 'mset' command"));
+    // In a pipeline, with others before and behind.
+    client.send(b"GET key:90\r\nMGET key:91 key:92 key:93 key:94\r\nECHO x\r\nGET key:95\r\n");
+    let many = Value::Array([91, 92, 93, 94].map(|index| bulk(&index.to_string())).to_vec());
+    for expected in [bulk("90"), many, bulk("x"), bulk("95")] {
+        assert_eq!(client.reply(), expected);
+    }
+}
+
+#[test]
+fn what_has_no_key_goes_to_every_server_and_comes_back_as_one() {
+    let (_servers, proxy) = pool();
+    let mut client = proxy.client();
+    assert_eq!([client.ask("DBSIZE"), client.ask("RANDOMKEY")], [Value::Integer(0), Value::Null]);
+    fill(&mut client, 200);
+    let all: BTreeSet<String> = (0..200).map(|index| format!("key:{index}")).collect();
+    let keys = client.ask("KEYS key:*");
+    assert_eq!(keys.items().iter().map(Value::text).collect::<BTreeSet<_>>(), all);
+    assert!(all.contains(&client.ask("RANDOMKEY").text()));
+    let (mut cursor, mut scanned, mut rounds) = ("0".to_string(), Vec::new(), 0);
+    loop {
+        let reply = client.ask(&format!("SCAN {cursor} COUNT 10"));
+        scanned.extend(reply.items()[1].items().iter().map(Value::text));
+        cursor = reply.items()[0].text();
+        rounds += 1;
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert!(rounds > 10 && rounds < 100, "{rounds}");
+    assert_eq!(scanned.into_iter().collect::<BTreeSet<_>>(), all);
+    assert_eq!(client.ask("SCAN nonsense"), error("ERR invalid cursor"));
+    // A script is known wherever its key is.
+    let sha = client.ask_bytes(&[b"SCRIPT", b"LOAD", b"return redis.call('GET',KEYS[1])"]).text();
+    for index in 0..20 {
+        assert_eq!(client.ask(&format!("EVALSHA {sha} 1 key:{index}")), bulk(&index.to_string()));
+    }
+    let flags = |one, two| Value::Array(vec![Value::Integer(one), Value::Integer(two)]);
+    assert_eq!(client.ask(&format!("SCRIPT EXISTS {sha} ffff")), flags(1, 0));
+    assert_eq!(
+        [client.ask("SCRIPT FLUSH"), client.ask(&format!("SCRIPT EXISTS {sha} {sha}"))],
+        [simple("OK"), flags(0, 0)]
+    );
+    let function =
+        "#!lua name=l\nredis.register_function('f', function(k) return redis.call('GET', k[1]) end)";
+    assert_eq!(client.ask_bytes(&[b"FUNCTION", b"LOAD", function.as_bytes()]), bulk("l"));
+    assert_eq!([client.ask("FCALL f 1 key:1"), client.ask("FCALL f 1 key:2")], [bulk("1"), bulk("2")]);
+    assert_eq!([client.ask("FLUSHALL"), client.ask("DBSIZE")], [simple("OK"), Value::Integer(0)]);
+}
+
+#[test]
+fn messages_go_over_one_server() {
+    let (_servers, proxy) = pool();
+    let (mut one, mut two, mut other) = (proxy.client(), proxy.client(), proxy.client());
+    one.send(b"SUBSCRIBE a b c d\r\n");
+    for left in 1..=4 {
+        assert_eq!(one.reply().items()[2], Value::Integer(left));
+    }
+    assert_eq!(two.ask("PSUBSCRIBE *").items()[2], Value::Integer(1));
+    for channel in ["a", "b", "c", "d"] {
+        assert_eq!(other.ask(&format!("PUBLISH {channel} m")), Value::Integer(2));
+        assert_eq!([one.reply().items()[1].text(), two.reply().items()[2].text()], [channel, channel]);
+    }
+    let reply = other.ask("PUBSUB NUMSUB a");
+    assert_eq!(reply.items(), [bulk("a"), Value::Integer(1)]);
+    one.send(b"UNSUBSCRIBE\r\nMSET {1}x 1 {2}x 2 {3}x 3\r\nMGET {1}x {2}x {3}x\r\n");
+    (0..4).for_each(|_| assert_eq!(one.reply().items()[0], bulk("unsubscribe")));
+    assert_eq!(
+        [one.reply(), one.reply()],
+        [simple("OK"), Value::Array(vec![bulk("1"), bulk("2"), bulk("3")])]
+    );
+    for key in 1..=3 {
+        assert_eq!(other.ask(&format!("GET {{{key}}}x")), bulk(&key.to_string()), "where the key belongs");
+    }
+}
+
+#[test]
+fn transactions_have_their_keys_on_one_server() {
+    let (_servers, proxy) = pool();
+    let (mut client, mut other) = (proxy.client(), proxy.client());
+    for tag in ["a", "b", "c", "d", "e", "f"] {
+        client.send(
+            format!("SET {{{tag}}}n 1\r\nMULTI\r\nINCR {{{tag}}}n\r\nMGET {{{tag}}}n {{{tag}}}m\r\nEXEC\r\nGET {{{tag}}}n\r\n")
+                .as_bytes(),
+        );
+        let queued = simple("QUEUED");
+        let done = Value::Array(vec![Value::Integer(2), Value::Array(vec![bulk("2"), Value::Null])]);
+        for expected in [simple("OK"), simple("OK"), queued.clone(), queued, done, bulk("2")] {
+            assert_eq!(client.reply(), expected, "{tag}");
+        }
+        // A watch decides about the server, too.
+        assert_eq!(client.ask(&format!("WATCH {{{tag}}}n")), simple("OK"));
+        assert_eq!(other.ask(&format!("SET {{{tag}}}n 7")), simple("OK"));
+        assert_eq!(
+            [client.ask("MULTI"), client.ask(&format!("INCR {{{tag}}}n"))],
+            [simple("OK"), simple("QUEUED")]
+        );
+        assert_eq!(client.ask("EXEC"), Value::Null);
+    }
+    assert_eq!([client.ask("MULTI"), client.ask("EXEC")], [simple("OK"), Value::Array(vec![])]);
+    assert_eq!([client.ask("MULTI"), client.ask("DISCARD")], [simple("OK"), simple("OK")]);
+    assert_eq!(client.ask("EXEC"), error("ERR EXEC without MULTI"));
+    // Nothing of a transaction that can not be as a whole is done.
+    for bad in ["SET {b}n 9", "SET {c}n 9", "SET {d}n 9", "SET {e}n 9", "SET {f}n 9"] {
+        client.send(format!("MULTI\r\nSET {{a}}n 9\r\n{bad}\r\nMSET {{a}}n 9 {{b}}n 9 {{c}}n 9 {{d}}n 9\r\nEXEC\r\nGET {{a}}n\r\n").as_bytes());
+        assert_eq!([client.reply(), client.reply()], [simple("OK"), simple("QUEUED")]);
+        let (one, many, exec) = (client.reply(), client.reply().text(), client.reply().text());
+        assert!(
+            one == simple("QUEUED") || one.text().contains("needs another server than this transaction"),
+            "{one:?}"
+        );
+        assert!(many.contains("are on different servers"), "{many}");
+        assert!(exec.starts_with("EXECABORT"), "{exec}");
+        assert_eq!(client.reply(), bulk("7"));
+    }
+    assert_eq!(client.ask("MULTI"), simple("OK"));
+    assert!(client.ask("DBSIZE").text().contains("can not be in a transaction"));
+    assert!(client.ask("EXEC").text().starts_with("EXECABORT"));
+}
+
+#[test]
+fn commands_that_wait_go_to_the_server_of_their_keys() {
+    let (_servers, proxy) = pool();
+    let mut other = proxy.client();
+    for tag in ["a", "b", "c", "d"] {
+        let mut client = proxy.client();
+        client
+            .send(format!("BLPOP {{{tag}}}x {{{tag}}}y 0\r\nMSET 1 1 2 2 3 3\r\nMGET 1 2 3\r\n").as_bytes());
+        assert_eq!(other.ask(&format!("RPUSH {{{tag}}}y v")), Value::Integer(1));
+        assert_eq!(client.reply(), Value::Array(vec![bulk(&format!("{{{tag}}}y")), bulk("v")]));
+        assert_eq!(
+            [client.reply(), client.reply()],
+            [simple("OK"), Value::Array(vec![bulk("1"), bulk("2"), bulk("3")])]
+        );
+    }
+    assert!(other.ask("BLPOP {a}x {b}x {c}x {d}x 0").text().contains("are on different servers"));
+}
+
+#[test]
+fn what_is_about_one_server_is_refused_with_the_reason() {
+    let (_servers, proxy) = pool();
+    let mut client = proxy.client();
+    for line in [
+        "INFO",
+        "CONFIG GET save",
+        "MONITOR",
+        "SELECT 1",
+        "CLIENT ID",
+        "WAIT 0 0",
+        "AUTH u p",
+        "SCRIPT KILL",
+        "EVAL x 0",
+    ] {
+        let reply = client.ask(line).text();
+        assert!(reply.starts_with("ERR tombolo-proxy does not support "), "{line}: {reply}");
+    }
+    assert_eq!(client.ask("HELLO 3"), error("NOPROTO unsupported protocol version"));
+    assert!(matches!(client.ask("HELLO 2"), Value::Array(_)));
+    assert_eq!(client.ask("SELECT 0"), simple("OK"));
+    assert!(
+        client.ask("SUNION key:1 key:2 key:3 key:4 key:5").text().contains("a hash tag keeps keys together")
+    );
+    assert_eq!(client.ask("PING"), simple("PONG"));
+}
+
+#[test]
+fn an_error_of_one_server_is_the_reply_and_the_client_stays() {
+    let (mut servers, proxy) = pool();
+    let mut client = proxy.client();
+    fill(&mut client, 50);
+    servers[1].kill();
+    let refused = error("ERR Connection refused");
+    wait_for("the loss to be seen", || (client.ask("DBSIZE") == refused).then_some(()));
+    client.send(
+        format!("MGET {0}\r\nMSET key:0 0 key:1 1 key:2 2 key:3 3 key:4 4\r\nDEL {0}\r\nPING\r\n", names(50))
+            .as_bytes(),
+    );
+    for expected in [refused.clone(), refused.clone(), refused, simple("PONG")] {
+        assert_eq!(client.reply(), expected);
+    }
+    servers[1].restart();
+    wait_for("the server", || (client.ask("DBSIZE") == Value::Integer(0)).then_some(()));
+}
