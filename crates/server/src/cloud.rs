@@ -20,6 +20,7 @@ use crate::control::{FaultEdit, Served};
 use crate::flow_log::Logged;
 use crate::http::{Answer, Answering, Service};
 use crate::run::state;
+use crate::seed::{First, SeedError};
 use crate::ssh::Login;
 use crate::store::{Store, StoreError};
 use crate::{Lab, LabError, Options as LabOptions, STARTUP_SCRIPT, now};
@@ -58,12 +59,29 @@ pub struct CloudOptions {
     pub pings_host: bool,
 }
 
+impl CloudOptions {
+    /// A World with its secrets, in a lab that was started in this way.
+    fn started(&self, world: &World, seed: &Seed) -> World {
+        let world = world.clone().seeded(seed.clone()).reaching_host(self.reaches_host);
+        if self.pings_host { world } else { world.without_pings() }
+    }
+}
+
+fn random_seed() -> std::io::Result<Seed> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(Seed::new(&random))
+}
+
 /// Why a cloud did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum CloudError {
     /// Its State could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What it is to begin with is refused.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
     /// Its World could not be made real.
     #[error(transparent)]
     Lab(#[from] LabError),
@@ -89,32 +107,41 @@ impl Cloud {
     /// writer's thread, which ends the lab after [`Cloud::end`].
     pub fn start(
         store: Store,
-        first: Option<State>,
+        first: Option<First>,
         lab: LabOptions,
         options: CloudOptions,
     ) -> Result<(Arc<Cloud>, JoinHandle<()>), CloudError> {
         let stored = if first.is_some() { State::default() } else { store.load()? };
-        let mut state = writer::ended(first.as_ref().unwrap_or(&stored), now());
-        if state.world.seed.is_empty() {
-            let mut random = [0; 32];
-            getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
-            state.world = state.world.seeded(Seed::new(&random));
-        }
-        state.world = state.world.reaching_host(options.reaches_host);
-        if !options.pings_host {
-            state.world = state.world.without_pings();
-        }
-        // Of many resources either takes its time. Nobody was told yet that there is anything.
-        let (kept, made) = std::thread::scope(|scope| {
-            let kept = scope.spawn(|| store.commit(&stored, &state));
-            let made = Lab::resume(&state.world, lab).and_then(|mut lab| {
-                let report = lab.become_world(state.world.clone())?;
+        let kept = writer::ended(&stored, now());
+        let begun = first.as_ref().map_or(&kept.world, First::world);
+        let seed = if begun.seed.is_empty() { random_seed()? } else { begun.seed.clone() };
+        let world = options.started(begun, &seed);
+        // Of many resources each takes its time: to make them real; and to answer the requests for them and to keep what
+        // comes of it. Nobody was told yet that there is anything.
+        let keep = || -> Result<State, CloudError> {
+            let State { world: asked, operations } = match &first {
+                Some(first) => first.state()?,
+                None => kept.clone(),
+            };
+            // As a rule it is the World that is being made, which is then there only once.
+            let world = if asked == *begun { world.clone() } else { options.started(&asked, &seed) };
+            let state = State { world, operations };
+            store.commit(&stored, &state)?;
+            Ok(state)
+        };
+        let (state, made) = std::thread::scope(|scope| {
+            let state = scope.spawn(keep);
+            let made = Lab::resume(&world, lab).and_then(|mut lab| {
+                let report = lab.become_world(world.clone())?;
                 Ok((lab, report))
             });
-            (kept.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), made)
+            (state.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), made)
         });
-        kept?;
-        let (lab, report) = made?;
+        let state = state?;
+        let (mut lab, report) = made?;
+        if state.world != world {
+            lab.become_world(state.world.clone())?;
+        }
         let was_running = lab.is_resumed();
         // A connection on which nobody asks: on the writer's, an answer would look like the agent's end.
         let agent_gone = lab.agent().new_connection().map_err(LabError::from)?.into_fd();

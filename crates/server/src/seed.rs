@@ -1,8 +1,8 @@
 //! A topology file as requests to the API, and as the State that they lead to.
 
 use tombolo_api::{Request, State, after, ask};
-use tombolo_model::{Change, Timestamp};
-use tombolo_topology::{Located, Topology};
+use tombolo_model::{Change, Timestamp, World};
+use tombolo_topology::{Diagnostic, Located, Topology};
 
 /// Why a file did not become a State.
 #[derive(Debug, thiserror::Error)]
@@ -46,4 +46,30 @@ pub fn state(topology: &Topology, now: Timestamp) -> Result<State, SeedError> {
         };
         after(state, request, now).map_err(refused)
     })
+}
+
+/// What a lab is to begin with: what a file describes.
+#[derive(Debug)]
+pub struct First<'a> {
+    topology: &'a Topology,
+    world: World,
+    now: Timestamp,
+}
+
+impl<'a> First<'a> {
+    /// What a file describes, all of it made now; or where the first refusal of a World comes from.
+    pub fn new(topology: &'a Topology, now: Timestamp) -> Result<Self, Diagnostic> {
+        let world = topology.world(now)?;
+        Ok(Self { topology, world, now })
+    }
+
+    /// The World by the file's changes, which is known long before [`First::state`].
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The State by the file's requests. Its World is the same: every request is for one change.
+    pub(crate) fn state(&self) -> Result<State, SeedError> {
+        state(self.topology, self.now)
+    }
 }

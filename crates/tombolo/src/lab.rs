@@ -1,6 +1,6 @@
 //! Getting at a lab: starting one, or finding the one that is up.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tombolo_server::guest::sends_pings;
 use tombolo_server::paths::LabDir;
 use tombolo_server::{LazyVms, Options, View, now};
 use tombolo_ssh::Secret;
-use tombolo_topology::Topology;
+use tombolo_topology::{Diagnostic, Topology};
 
 /// Which lab.
 #[derive(Debug, clap::Args)]
@@ -126,10 +126,13 @@ pub(crate) fn read(file: &Path) -> Result<(Topology, World)> {
 
 /// The World of a topology file; its error goes to stderr.
 pub(crate) fn world(file: &Path, topology: &Topology) -> Result<World> {
-    topology.world(now()).map_err(|error| {
-        eprintln!("{error}\n");
-        anyhow!("{} describes what Google Cloud would refuse", file.display())
-    })
+    topology.world(now()).map_err(|refused| said(file, &refused))
+}
+
+/// Says on stderr where in a file there is what a World refuses; the error to end with.
+pub(crate) fn said(file: &Path, refused: &Diagnostic) -> Error {
+    eprintln!("{refused}\n");
+    anyhow!("{} describes what Google Cloud would refuse", file.display())
 }
 
 /// The lab that is up: its World and a connection to its agent.

@@ -7,11 +7,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use tombolo_api::State;
 use tombolo_server::control::{ApiAddress, Control, Ended};
 use tombolo_server::guest::sends_pings;
 use tombolo_server::http::{AllowedHost, Guard, Limits, Proxy, Server, Token};
 use tombolo_server::paths::LabDir;
+use tombolo_server::seed::First;
 use tombolo_server::store::Store;
 use tombolo_server::{Cloud, CloudOptions, Options};
 use tombolo_ssh::Secret;
@@ -88,7 +88,7 @@ pub(crate) struct Serving<'a> {
     pub(crate) api: ApiAddress,
     pub(crate) store: Store,
     /// What a store that is new is to have.
-    pub(crate) first: Option<State>,
+    pub(crate) first: Option<First<'a>>,
     /// Answer with the operation as it begins, not as it ends.
     pub(crate) asynchronous: bool,
     /// Hosts that tunnels may go to, beside Google's.

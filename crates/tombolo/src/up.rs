@@ -1,6 +1,6 @@
 //! `tombolo up` and `tombolo down`.
 
-use crate::lab::{LabArgs, StartArgs, parse, read, world};
+use crate::lab::{LabArgs, StartArgs, parse, read, said};
 use crate::output::print;
 use crate::serve::Serving;
 use crate::status;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tombolo_agent::Agent;
 use tombolo_server::control::{ApiAddress, Control, Ended, Request, Response, ask};
 use tombolo_server::paths::{LabDir, LabLock};
-use tombolo_server::seed::{self, SeedError};
+use tombolo_server::seed::First;
 use tombolo_server::store::Store;
 use tombolo_server::{View, now};
 use tombolo_topology::Topology;
@@ -63,16 +63,7 @@ fn foreground(args: &Args) -> Result<ExitCode> {
 /// Answers the file's requests and serves what comes of them, as `serve` does, from a folder that goes with the lab.
 fn bring_up(args: &Args, topology: &Topology, dir: &LabDir, control: &Control) -> Result<Ended> {
     let started = Instant::now();
-    let first = match seed::state(topology, now()) {
-        Ok(first) => Some(first),
-        Err(error) => {
-            if matches!(error, SeedError::Refused { .. }) {
-                // Said with the line of the file.
-                world(&args.file, topology)?;
-            }
-            return Err(error).with_context(|| args.file.display().to_string());
-        }
-    };
+    let first = Some(First::new(topology, now()).map_err(|refused| said(&args.file, &refused))?);
     let state = dir.state();
     // Left by a server that was killed.
     let _ = std::fs::remove_dir_all(&state);
@@ -109,13 +100,6 @@ fn detached(args: &Args) -> Result<ExitCode> {
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let started = Instant::now();
     let mut child = command.spawn().context("start the lab's server")?;
-    // Errors in the file belong here, not into a log. They are looked for beside the server, which refuses the same.
-    if let Err(error) = read(&args.file) {
-        child.kill()?;
-        child.wait()?;
-        dir.lock()?.into_iter().for_each(LabLock::remove);
-        return Err(error);
-    }
     loop {
         // Only its own child counts: somebody else's server may have been first.
         let served =
@@ -131,6 +115,8 @@ fn detached(args: &Args) -> Result<ExitCode> {
             let said = String::from_utf8_lossy(said.get(before as usize..).unwrap_or_default()).into_owned();
             // The folder is not this process's to remove while it is somebody's.
             dir.lock()?.into_iter().for_each(LabLock::remove);
+            // Errors in the file belong here, not into a log.
+            read(&args.file)?;
             bail!("the lab did not come up: {}", said.trim().trim_start_matches("error: "));
         }
         std::thread::sleep(Duration::from_millis(5));
