@@ -73,6 +73,11 @@ pub fn world(rng: &mut Rng) -> World {
     if maker.chance(35) {
         maker.secure_tags(&networks);
     }
+    let mut apart = maker.rng.clone();
+    let mut maker = Maker { external, world: maker.world, rng: &mut apart };
+    if maker.chance(8) {
+        maker.many_rules(&networks);
+    }
     maker.world
 }
 
@@ -321,6 +326,55 @@ impl Maker<'_> {
                 }
             }
             self.try_change(&Change::FirewallInsert(spec));
+        }
+    }
+
+    /// A network with so many rules that no packet is compared with all of them: for clients or ports that differ, at and
+    /// around those of flows.
+    fn many_rules(&mut self, networks: &[NetworkKey]) {
+        let network = self.pick(networks);
+        let by_port = self.chance(50);
+        let near: Vec<IpNet> = (0..3).flat_map(|_| self.far_ranges()).collect();
+        for i in 0..self.rng.usize(110..=250) {
+            let key = FirewallKey::new(PROJECT, format!("{}-many-{i}", network.name));
+            let mut spec = FirewallSpec::new(key, network.clone());
+            spec.direction = if self.chance(85) { Direction::Ingress } else { Direction::Egress };
+            spec.action = if self.chance(60) { Action::Allow } else { Action::Deny };
+            spec.priority = self.rng.u16(..);
+            let port = match self.chance(30) {
+                true => self.pick(&PORTS).wrapping_add_signed(self.rng.i16(-1..=1)),
+                false => self.rng.u16(..),
+            };
+            let ports = PortRange { first: port, last: port.saturating_add(self.rng.u16(..20)) };
+            let protocol = self.pick(&[Protocol::TCP, Protocol::TCP, Protocol::UDP]);
+            spec.matches = match by_port || self.chance(50) {
+                true => vec![L4::new(protocol, vec![ports])],
+                false => vec![self.l4()],
+            };
+            let far = match by_port {
+                true => self.far_ranges(),
+                false => [self.far_from(near[i % near.len()])].into(),
+            };
+            match spec.direction {
+                Direction::Egress => spec.destination_ranges = far,
+                Direction::Ingress => spec.source_ranges = far,
+            }
+            self.try_change(&Change::FirewallInsert(spec));
+        }
+    }
+
+    /// A small range, in another one or beside it.
+    fn far_from(&mut self, near: IpNet) -> IpNet {
+        match near {
+            IpNet::V4(near) => {
+                let address = u32::from(near.network()).wrapping_add_signed(self.rng.i32(-64..256));
+                Ipv4Net::new_assert(address.into(), self.rng.u8(26..=32)).trunc().into()
+            }
+            IpNet::V6(near) => {
+                let apart = self.rng.i128(-4..12) << 32;
+                let address = u128::from(near.network()).wrapping_add_signed(apart);
+                Ipv6Net::new_assert(address.into(), self.pick(&[95, 96, 97, 128])).trunc().into()
+            }
         }
     }
 
@@ -667,4 +721,31 @@ impl Maker<'_> {
 /// Addresses of a range that no instance has: its reserved ones.
 pub(crate) fn edges(range: Ipv4Net) -> [Ipv4Addr; 4] {
     range::reserved(range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tombolo_dataplane::table::Verdict;
+    use tombolo_fabric::compile;
+
+    /// Whether packets of some network are told which of its rules are for them.
+    fn has_signposts(world: &World) -> bool {
+        let desired = tombolo_dataplane::render(&compile(world));
+        let tables = desired.rules.values().map(|rules| rules.table());
+        let leads = |chain: &tombolo_dataplane::table::Chain| {
+            let parts = chain
+                .rules
+                .iter()
+                .filter(|rule| matches!(&rule.verdict, Verdict::Goto(to) if to.starts_with("c-")));
+            parts.count() > 5
+        };
+        tables.into_iter().any(|table| table.chains.values().any(|chain| leads(chain)))
+    }
+
+    #[test]
+    fn some_worlds_have_signposts() {
+        let with = (0..120).filter(|seed| has_signposts(&world(&mut Rng::with_seed(*seed)))).count();
+        assert!(with > 3, "{with}");
+    }
 }

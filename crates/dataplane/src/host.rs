@@ -9,7 +9,7 @@
 //! lost.
 
 use crate::render::mac_named;
-use crate::rules::{content_name, intervals, one, peering, rule};
+use crate::rules::{add_apart, intervals, one, peering, rule};
 use crate::state::{Link, Namespace, Neighbour, Route, RouteVia};
 use crate::table::{self, Family, Hook, Intervals, Match, Table, Verdict, Way};
 use crate::{render::PEER_GATEWAY, rules::Side};
@@ -73,14 +73,6 @@ impl Beyond {
         let apart = add_apart(table, self.datagrams.iter().map(allow).collect());
         rule([Match::Link(Way::Out, LINK.into())], Verdict::Goto(apart))
     }
-}
-
-/// Adds a chain that is named by what it is; its name.
-fn add_apart(table: &mut Table, rules: Vec<table::Rule>) -> String {
-    let made = table::Chain { hook: None, rules };
-    let apart = content_name(&made);
-    table.add(apart.clone(), None, made.rules);
-    apart
 }
 
 /// Links the internet's router to the endpoint. Whatever else it has no route to goes there too, and its rules drop it.

@@ -30,6 +30,7 @@ pub mod probe;
 pub mod render;
 pub mod rerender;
 pub mod rules;
+mod signposts;
 pub mod state;
 pub mod table;
 

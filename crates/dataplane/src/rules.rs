@@ -27,6 +27,7 @@ use crate::forwarding::Forwarding;
 use crate::host::Beyond;
 use crate::ipv6::{self, Ipv6Rules};
 use crate::render::hex;
+use crate::signposts::{self, signposted};
 use crate::table::{self, Family, Hook, Intervals, Match, Table, Verdict, Way};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -226,9 +227,9 @@ impl Ruleset {
         for (name, chain) in &self.chains {
             let same = before.chains.get(name) == Some(chain);
             match known.chains.get(name).filter(|_| same) {
-                Some(made) => {
-                    let apart = made.leads_to().filter(|to| to.starts_with(APART));
-                    let all = apart.filter_map(|to| known.chains.get_key_value(to)).chain([(name, made)]);
+                Some(_) => {
+                    let all = known.led_to_by([name].into_iter(), |to| to.starts_with(APART));
+                    let all = all.into_iter().filter_map(|name| known.chains.get_key_value(name));
                     table.chains.extend(all.map(|(name, made)| (name.clone(), Arc::clone(made))));
                 }
                 None => add_gate(&mut table, name, chain),
@@ -382,7 +383,7 @@ impl Ruleset {
 }
 
 /// With more rules than this a chain is made apart from what leads to it: one transaction may have no room for them.
-const MANY: usize = 100;
+const MANY: usize = signposts::SHORT;
 
 /// The name of the chain that leads to a queue.
 fn queue_chain(queue: u16) -> String {
@@ -416,9 +417,7 @@ fn to_queue<'r>(
     }
     let lead = all.into_iter().map(|(family, ranges)| {
         let to = Match::Address(family, Side::Destination, Intervals::new(ranges));
-        let made = table::Chain { hook: None, rules: vec![rule([to], Verdict::Goto(queue_chain(queue)))] };
-        let apart = content_name(&made);
-        table.add(apart.clone(), None, made.rules);
+        let apart = add_apart(table, vec![rule([to], Verdict::Goto(queue_chain(queue)))]);
         rule([Match::Family(family)], Verdict::Goto(apart))
     });
     lead.collect::<Vec<_>>().into_iter()
@@ -430,16 +429,23 @@ const APART: &str = "c-";
 /// Adds a chain of a gate.
 fn add_gate(table: &mut Table, name: &str, chain: &Chain) {
     let rules = chain.rules.iter().flat_map(|rule| chain_rule(chain, rule)).collect();
-    let made = table::Chain { hook: None, rules };
+    let made = table::Chain { hook: None, rules: signposted(rules, |part| add_apart(table, part)) };
     match made.has_sets() || made.rules.len() > MANY {
         // Packets change over to other rules as the one that leads to them changes.
         true => {
-            let apart = content_name(&made);
-            table.add(name, None, vec![rule([], Verdict::Goto(apart.clone()))]);
-            table.add(apart, None, made.rules);
+            let apart = add_apart(table, made.rules);
+            table.add(name, None, vec![rule([], Verdict::Goto(apart))]);
         }
         false => table.add(name, None, made.rules),
     }
+}
+
+/// Adds a chain that is named by what it is; its name.
+pub(crate) fn add_apart(table: &mut Table, rules: Vec<table::Rule>) -> String {
+    let made = table::Chain { hook: None, rules };
+    let apart = content_name(&made);
+    table.add(apart.clone(), None, made.rules);
+    apart
 }
 
 /// A name for a chain that is never another one than it is.

@@ -303,11 +303,21 @@ impl Chain {
 impl Table {
     /// These chains, and all that their rules lead to, on and on.
     pub fn led_to_from<'t>(&'t self, chains: impl Iterator<Item = &'t String>) -> HashSet<&'t String> {
+        self.led_to_by(chains, |_| true)
+    }
+
+    /// The same, by none but those that `by` says.
+    pub(crate) fn led_to_by<'t>(
+        &'t self,
+        chains: impl Iterator<Item = &'t String>,
+        by: impl Fn(&str) -> bool,
+    ) -> HashSet<&'t String> {
         let mut found = HashSet::new();
         let mut next: Vec<&String> = chains.collect();
         while let Some(name) = next.pop() {
             if found.insert(name) {
-                next.extend(self.chains.get(name).into_iter().flat_map(|chain| chain.leads_to()));
+                let all = self.chains.get(name).into_iter().flat_map(|chain| chain.leads_to());
+                next.extend(all.filter(|to| by(to)));
             }
         }
         found

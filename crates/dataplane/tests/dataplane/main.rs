@@ -5,6 +5,7 @@ mod lazy;
 mod plans;
 mod render;
 mod rerender;
+mod signposts;
 #[path = "../../../model/tests/model/support.rs"]
 mod support;
 #[path = "../../../fabric/tests/fabric/worlds.rs"]

@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Side};
+use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Next, Side};
 use tombolo_dataplane::table::{self, Match, Rule, Verdict};
 use tombolo_dataplane::{Ruleset, Table, render};
 use tombolo_fabric::compile;
@@ -26,6 +26,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("what_others_changed_is_replaced", what_others_changed_is_replaced),
     ("what_is_refused_leaves_the_rules_as_they_were", what_is_refused_leaves_the_rules_as_they_were),
     ("a_thousand_rules", a_thousand_rules),
+    ("long_chains_that_ask_long_chains_are_not_too_deep", long_chains_that_ask_long_chains_are_not_too_deep),
     ("counters_count_and_outlive_changes", counters_count_and_outlive_changes),
 ];
 
@@ -296,10 +297,37 @@ fn a_thousand_rules() {
     }
 }
 
+/// The kernel follows 16 chains from one into the next. Both gates are long here, and so are the levels that they ask.
+fn long_chains_that_ask_long_chains_are_not_too_deep() {
+    let long = |far, allow, level: Option<&str>| {
+        let mut rules: Vec<ChainRule> =
+            (0..150_u16).map(|n| rule(&format!("rule-{n}"), &format!("10.{n}.0.0/17"), 1000 + n)).collect();
+        // With sets, so that they are made apart.
+        rules.iter_mut().for_each(|rule| rule.far.extend(["192.0.2.1/32".parse::<ipnet::IpNet>().unwrap()]));
+        let all = ["0.0.0.0/0".parse().unwrap()].into();
+        let asks =
+            |level: &str| ChainRule { far: all, next: Some(Next::Ask(level.into())), ..rules[0].clone() };
+        let asks = level.map(asks).map(|asks| ChainRule { matches: vec![L4::all_of(Protocol::All)], ..asks });
+        rules.splice(75..75, asks);
+        Arc::new(Chain { far, allow, ipv6: false, rules })
+    };
+    let mut rules = small();
+    rules.chains.extend([
+        ("e-1".to_owned(), long(Side::Destination, Allow::ToIngressGate, Some("e-level"))),
+        ("e-level".to_owned(), long(Side::Destination, Allow::ToIngressGate, None)),
+        ("i-1".to_owned(), long(Side::Source, Allow::Deliver, Some("i-level"))),
+        ("i-level".to_owned(), long(Side::Source, Allow::Deliver, None)),
+    ]);
+    let space = Space::new();
+    space.load(None, &rules.table(), ALL).unwrap();
+    let parts = space.list().concat().matches("goto c-").count();
+    assert!(parts > 20, "{parts}");
+}
+
 /// As [`by_nft`], for a table that is larger than `nft` can load: chain by chain.
 fn by_nft_in_parts(table: &Table) -> Vec<String> {
     let space = Space::new();
-    let large = |chain: &table::Chain| chain.rules.len() > 200;
+    let large = |chain: &table::Chain| chain.rules.len() > 20;
     let mut rest = table.clone();
     rest.chains
         .values_mut()
