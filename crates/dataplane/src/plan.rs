@@ -128,6 +128,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
         remove(&mut plan, name, want, have, &broken);
     }
     let rules = differ(&observed.rules, &desired.rules).map(|(name, ..)| name);
+    let mut load = Vec::new();
     for name in otherwise.iter().copied().chain(rules).collect::<BTreeSet<_>>() {
         let Some(want) = wanted(name) else { continue };
         let known = seen(name).is_some_and(|have| have.router == want.router);
@@ -137,12 +138,14 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
                 "it does not exist",
             );
         }
-        let load = |rules: &&Arc<Ruleset>| !known || observed.rules.get(name) != Some(*rules);
-        if let Some(rules) = desired.rules.get(name).filter(load) {
+        let otherwise = |rules: &&Arc<Ruleset>| !known || observed.rules.get(name) != Some(*rules);
+        if let Some(rules) = desired.rules.get(name).filter(otherwise) {
             let why = if known { "its rules are not these" } else { "it has no rules" };
-            plan.push(Op::LoadRules { namespace: name.clone(), rules: Arc::clone(rules) }, why);
+            load.push((Op::LoadRules { namespace: name.clone(), rules: Arc::clone(rules) }, why));
         }
     }
+    // One after the other: they are loaded at the same time.
+    load.into_iter().for_each(|(op, why)| plan.push(op, why));
     create_links(&mut plan, desired, &broken);
     let none = Namespace::default();
     for name in &otherwise {

@@ -3,11 +3,11 @@
 
 use super::guests::{Guests, Order};
 use super::netlink::{Mode, Route as Netlink};
-use super::nft::Loaded;
 use super::settings::{self, Settings};
-use super::{Held, Kernel, LOOKUP_PRIORITY, RT_TABLE_LOCAL, Rules, netns};
+use super::{Held, Kernel, LOOKUP_PRIORITY, RT_TABLE_LOCAL, netns};
 use crate::host::LARGEST;
 use crate::plan::{Edit, Op, Plan};
+use crate::rules::Ruleset;
 use crate::state::{Link, Lookup, Neighbour, Route, RouteVia};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
@@ -27,7 +27,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Error, Result};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
 
 /// An edit that could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,7 @@ impl Kernel {
             let results = match run_of(&first.op) {
                 Some((Run::Links, namespace)) => self.create_links(namespace, now, &mut indexes),
                 Some((Run::Small, namespace)) => self.apply_small(namespace, now, &mut indexes),
+                Some((Run::Rules, _)) => self.load_rules(now, making.order.is_some()),
                 None => vec![self.apply_big(&first.op, &mut making)],
             };
             failures.extend(now.iter().zip(results).filter_map(|(edit, result)| {
@@ -108,21 +110,6 @@ impl Kernel {
                 self.namespaces.insert(namespace.clone(), held);
                 Ok(())
             }
-            Op::LoadRules { namespace, rules } => {
-                let held = self.held(namespace)?;
-                held.listen(rules.log())?;
-                held.attend(rules)?;
-                // Until they are loaded nothing is known of them: a part of them may be.
-                let before = held.rules.take();
-                let table = match &before {
-                    Some(before) => rules.table_after(&before.rules, &before.table),
-                    None => rules.table(),
-                };
-                let known = before.as_ref().map(|known| (&known.table, known.generation));
-                let Loaded { table, generation } = held.with_nft(|nft| nft.load(known, &table))?;
-                held.rules = Some(Rules { rules: Arc::clone(rules), table, generation });
-                Ok(())
-            }
             Op::SetStrictSource { namespace, link, strict } => {
                 let value = if *strict { "1" } else { "0" };
                 netns::with(&*self.held(namespace)?.fd, || {
@@ -134,6 +121,41 @@ impl Kernel {
             }
             _ => Err(Error::other("not an edit of this kind")),
         }
+    }
+
+    /// Loads rules, those of several routers at the same time: the kernel takes them in for each by itself. Not so while
+    /// somebody else has much to do (`busy`), for which all waits in the end.
+    fn load_rules(&mut self, edits: &[Edit], busy: bool) -> Vec<Result<()>> {
+        let wanted = edits.iter().enumerate().filter_map(|(place, edit)| match &edit.op {
+            Op::LoadRules { namespace, rules } => Some((&**namespace, (place, rules))),
+            _ => None,
+        });
+        let wanted: BTreeMap<&str, (usize, &Arc<Ruleset>)> = wanted.collect();
+        if let [Edit { op: Op::LoadRules { namespace, rules }, .. }] = edits {
+            return vec![self.held(namespace).and_then(|held| held.load(rules))];
+        }
+        let missing = |edit: &Edit| Err(Error::other(format!("no router to {}", edit.op)));
+        let mut results: Vec<Result<()>> = edits.iter().map(missing).collect();
+        let all = self.namespaces.iter_mut();
+        let jobs = Mutex::new(all.filter_map(|(name, held)| Some((held, *wanted.get(&**name)?))));
+        let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || {
+            let done = std::iter::from_fn(|| next().map(|(held, (place, rules))| (place, held.load(rules))));
+            done.collect::<Vec<_>>()
+        };
+        let processors = if busy { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+        let others = processors.min(edits.len()) - 1;
+        let done = std::thread::scope(|scope| {
+            let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+            let mut done = work();
+            let join = |other: ScopedJoinHandle<'_, Vec<_>>| {
+                other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            done.extend(others.into_iter().flat_map(join));
+            done
+        });
+        done.into_iter().for_each(|(place, result)| results[place] = result);
+        results
     }
 
     /// Makes edits that are one netlink request each inside one namespace.
@@ -339,12 +361,15 @@ enum Run {
     Small,
     /// Each makes a veth pair.
     Links,
+    /// Each loads the rules of another router.
+    Rules,
 }
 
-/// What an edit can go together with, and the namespace in which it is asked for.
+/// What an edit can go together with, and the namespace in which it is asked for, if it must be the same.
 fn run_of(op: &Op) -> Option<(Run, &str)> {
     match op {
         Op::CreateLink { a, .. } => Some((Run::Links, &a.0)),
+        Op::LoadRules { .. } => Some((Run::Rules, "")),
         Op::DeleteLink { namespace, .. }
         | Op::DeleteRoute { namespace, .. }
         | Op::DeleteNeighbour { namespace, .. }

@@ -20,7 +20,7 @@ use guests::Guests;
 use ipnet::{IpNet, Ipv4Net};
 use log::Log;
 use netlink::Route;
-use nft::Nft;
+use nft::{Loaded, Nft};
 use queue::Queue;
 use settings::{Proc, Settings};
 use std::collections::BTreeMap;
@@ -164,6 +164,22 @@ impl Held {
             (Some(_), false) => self.log = None,
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Makes these its rules.
+    fn load(&mut self, rules: &Arc<Ruleset>) -> Result<()> {
+        self.listen(rules.log())?;
+        self.attend(rules)?;
+        // Until they are loaded nothing is known of them: a part of them may be.
+        let before = self.rules.take();
+        let table = match &before {
+            Some(before) => rules.table_after(&before.rules, &before.table),
+            None => rules.table(),
+        };
+        let known = before.as_ref().map(|known| (&known.table, known.generation));
+        let Loaded { table, generation } = self.with_nft(|nft| nft.load(known, &table))?;
+        self.rules = Some(Rules { rules: Arc::clone(rules), table, generation });
         Ok(())
     }
 
