@@ -1,6 +1,7 @@
 //! Google's client libraries, which tests in `crates/tombolo/tests/e2e/clients.rs` run: see `e2e/clients`.
 
 use crate::cargo::{root, run, say, target};
+use crate::verbs::{WHOLE, build_tests};
 use crate::{needs, setup};
 use anyhow::{Context, Result, ensure};
 use std::process::{Command, ExitCode, Stdio};
@@ -22,9 +23,9 @@ pub(crate) fn install(clients: &[&str]) -> Result<()> {
 pub(crate) fn test() -> Result<ExitCode> {
     setup::run()?;
     install(&["python", "node", "rust"])?;
-    if let Some(failed) = run(&["build", "--workspace", "--bins", "--locked"])? {
+    if let Some(failed) = build_tests()? {
         return Ok(failed);
     }
-    let args = ["test", "--locked", "-p", "tombolo", "--test", "e2e", "clients::", "--", "--include-ignored"];
+    let args = [&WHOLE[..], &["--test", "e2e", "clients::", "--", "--include-ignored"]].concat();
     Ok(run(&args)?.unwrap_or(ExitCode::SUCCESS))
 }

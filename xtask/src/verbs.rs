@@ -47,27 +47,32 @@ fn become_program_of(profile: &str, name: &str, args: &[String]) -> Result<ExitC
     Err(error).with_context(|| format!("run {}", program.display()))
 }
 
+/// Runs tests of the whole workspace, or of the programs that are named after it: with other packages in the command
+/// their dependencies would have other features, and be compiled once more.
+pub(crate) const WHOLE: [&str; 3] = ["test", "--workspace", "--locked"];
+
+/// Builds all tests, and so the binaries of other packages that some of them run, which must be there before the first.
+pub(crate) fn build_tests() -> Result<Option<ExitCode>> {
+    run(&[&WHOLE[..], &["--no-run"]].concat())
+}
+
 /// Every test of every crate; arguments go to `cargo test`.
 pub(crate) fn test(args: &[String]) -> Result<ExitCode> {
     setup::run()?;
     clients::install(&["python", "node"])?;
-    // Tests run binaries of other packages, which must be there before the first. Built in this way they have the
-    // features of the tests' own: `cargo build` would choose others, and everything would be compiled twice.
-    let whole = ["test", "--workspace", "--locked"];
-    if let Some(failed) = run(&[&whole[..], &["--no-run"]].concat())? {
+    if let Some(failed) = build_tests()? {
         return Ok(failed);
     }
     // One failure must not hide the next.
-    let mut all = [&whole[..], &["--no-fail-fast"]].concat();
+    let mut all = [&WHOLE[..], &["--no-fail-fast"]].concat();
     all.extend(args.iter().map(String::as_str));
     let failed = run_command(&all, &mut patient(&all))?;
     if !args.is_empty() {
         return Ok(failed.unwrap_or(ExitCode::SUCCESS));
     }
-    // Where there is io_uring, that was with it. Of the workspace, since other features mean other binaries; and
-    // without simulations, which have no event loop.
+    // Where there is io_uring, that was with it. Simulations have no event loop.
     let proxy = ["--no-fail-fast", "--test", "proxy", "--test", "chaos", "--", "--skip", "simulation::"];
-    let again = [&whole[..], &proxy].concat();
+    let again = [&WHOLE[..], &proxy].concat();
     let again = run_command(&again, patient(&again).env("TOMBOLO_PROXY_EVENT_LOOP", "epoll"))?;
     Ok(failed.or(again).unwrap_or(ExitCode::SUCCESS))
 }
@@ -96,10 +101,10 @@ pub(crate) fn ci() -> Result<ExitCode> {
 /// The test that kills, with more rounds.
 pub(crate) fn kill_test(rounds: u32) -> Result<ExitCode> {
     setup::run()?;
-    if let Some(failed) = run(&["build", "--workspace", "--bins", "--locked"])? {
+    if let Some(failed) = build_tests()? {
         return Ok(failed);
     }
-    let args = ["test", "--locked", "-p", "tombolo", "--test", "e2e", "kills", "--", "--nocapture"];
+    let args = [&WHOLE[..], &["--test", "e2e", "kills", "--", "--nocapture"]].concat();
     let mut test = command(&args);
     test.env("TOMBOLO_KILL_ROUNDS", rounds.to_string());
     Ok(run_command(&args, &mut test)?.unwrap_or(ExitCode::SUCCESS))

@@ -68,13 +68,9 @@ pub fn world(rng: &mut Rng) -> World {
     if maker.chance(35) {
         maker.hierarchy(&networks);
     }
-    let mut apart = maker.rng.clone();
-    let mut maker = Maker { external, world: maker.world, rng: &mut apart };
     if maker.chance(35) {
         maker.secure_tags(&networks);
     }
-    let mut apart = maker.rng.clone();
-    let mut maker = Maker { external, world: maker.world, rng: &mut apart };
     if maker.chance(8) {
         maker.many_rules(&networks);
     }
@@ -726,21 +722,16 @@ pub(crate) fn edges(range: Ipv4Net) -> [Ipv4Addr; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tombolo_dataplane::table::Verdict;
+    use tombolo_dataplane::render;
+    use tombolo_dataplane::table::{Rule, Verdict};
     use tombolo_fabric::compile;
 
     /// Whether packets of some network are told which of its rules are for them.
     fn has_signposts(world: &World) -> bool {
-        let desired = tombolo_dataplane::render(&compile(world));
-        let tables = desired.rules.values().map(|rules| rules.table());
-        let leads = |chain: &tombolo_dataplane::table::Chain| {
-            let parts = chain
-                .rules
-                .iter()
-                .filter(|rule| matches!(&rule.verdict, Verdict::Goto(to) if to.starts_with("c-")));
-            parts.count() > 5
-        };
-        tables.into_iter().any(|table| table.chains.values().any(|chain| leads(chain)))
+        let leads = |rule: &&Rule| matches!(&rule.verdict, Verdict::Goto(to) if to.starts_with("c-"));
+        let desired = render(&compile(world));
+        let mut tables = desired.rules.values().map(|rules| rules.table());
+        tables.any(|table| table.chains.values().any(|chain| chain.rules.iter().filter(leads).count() > 5))
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::forwarding::Forwarding;
 use crate::host::Beyond;
 use crate::ipv6::{self, Ipv6Rules};
 use crate::render::hex;
-use crate::signposts::{self, signposted};
+use crate::signposts::signposted;
 use crate::table::{self, Family, Hook, Intervals, Match, Table, Verdict, Way};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -383,7 +383,7 @@ impl Ruleset {
 }
 
 /// With more rules than this a chain is made apart from what leads to it: one transaction may have no room for them.
-const MANY: usize = signposts::SHORT;
+const MANY: usize = 100;
 
 /// The name of the chain that leads to a queue.
 fn queue_chain(queue: u16) -> String {

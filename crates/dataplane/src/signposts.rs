@@ -15,10 +15,11 @@
 
 use crate::rules::Side;
 use crate::table::{Family, Intervals, Match, Rule, Verdict};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::slice;
 
 /// Chains with no more rules than this are left as they are.
-pub(crate) const SHORT: usize = 100;
+const SHORT: usize = 100;
 
 /// Parts have no more rules together than so many times those of the chain: what is in all parts is there often, and is to
 /// be loaded often.
@@ -33,10 +34,7 @@ pub(crate) fn signposted(rules: Vec<Rule>, mut part: impl FnMut(Vec<Rule>) -> St
         return rules;
     }
     let address = addresses(&rules);
-    let all = [
-        find(rules.len(), |few| by_address(&rules, address?, few)),
-        find(rules.len(), |few| by_port(&rules, few)),
-    ];
+    let all = [address.and_then(|address| by_address(&rules, address)), by_port(&rules)];
     let Some(signs) = all.into_iter().flatten().min_by_key(|signs| steps(signs)) else { return rules };
     let lead = |(matches, places): Sign| {
         let verdict = match places.is_empty() {
@@ -76,30 +74,33 @@ fn addresses(rules: &[Rule]) -> Option<(Family, Side)> {
 }
 
 /// Signs by an address, and last for what has no such address.
-fn by_address(rules: &[Rule], (family, side): (Family, Side), few: usize) -> Option<Vec<Sign>> {
-    let far = |rule: &Rule| {
-        rule.matches.iter().find_map(|one| match one {
-            Match::Address(its, at, all) if (*its, *at) == (family, side) => Some(all.ranges().to_vec()),
+fn by_address(rules: &[Rule], (family, side): (Family, Side)) -> Option<Vec<Sign>> {
+    let far = |rule| {
+        first(rule, |one| match one {
+            Match::Address(its, at, all) if (*its, *at) == (family, side) => Some(all.ranges()),
             _ => None,
         })
     };
     let far: Vec<_> = rules.iter().map(far).collect();
-    let rest = rest(rules, |place| far[place].is_some())?;
-    let all = [(0, family.last())];
-    let items = far.iter().map(|ranges| ranges.as_deref().unwrap_or(&all)).enumerate().collect();
-    let sign = |(range, places)| (vec![Match::Address(family, side, Intervals::new([range]))], places);
-    Some(ending(cut((0, family.last()), items, few).into_iter().map(sign), rest))
+    let rest = rest(far.iter().map(Option::is_some))?;
+    let all = (0, family.last());
+    let items: Vec<_> =
+        far.into_iter().map(|ranges| ranges.unwrap_or(slice::from_ref(&all))).enumerate().collect();
+    find(rules.len(), |few| {
+        let sign = |(range, places)| (vec![Match::Address(family, side, Intervals::new([range]))], places);
+        Some(ending(cut(all, items.clone(), few).into_iter().map(sign), rest.clone()))
+    })
 }
 
 /// Signs by protocol and port, and last for what has no such protocol or no port.
-fn by_port(rules: &[Rule], few: usize) -> Option<Vec<Sign>> {
-    let of = |rule: &Rule| {
-        let protocol = rule.matches.iter().find_map(|one| match one {
+fn by_port(rules: &[Rule]) -> Option<Vec<Sign>> {
+    let of = |rule| {
+        let protocol = first(rule, |one| match one {
             Match::Protocol(number) => Some(*number),
             _ => None,
         });
-        let ports = rule.matches.iter().find_map(|one| match one {
-            Match::Port(ports) => Some(ports.ranges().to_vec()),
+        let ports = first(rule, |one| match one {
+            Match::Port(ports) => Some(ports.ranges()),
             _ => None,
         });
         (protocol, ports)
@@ -109,29 +110,35 @@ fn by_port(rules: &[Rule], few: usize) -> Option<Vec<Sign>> {
     for protocol in of.iter().filter(|(_, ports)| ports.is_some()).filter_map(|(protocol, _)| *protocol) {
         *with_ports.entry(protocol).or_default() += 1;
     }
-    let split: BTreeSet<u8> =
-        with_ports.into_iter().filter(|(_, rules)| *rules > few).map(|(protocol, _)| protocol).collect();
-    let led = |(protocol, ports): &(Option<u8>, Option<Vec<_>>)| {
-        ports.is_some() && protocol.is_some_and(|protocol| split.contains(&protocol))
-    };
-    let rest = rest(rules, |place| led(&of[place]))?;
     let all = (0, u16::MAX.into());
-    let signs = split.iter().flat_map(|protocol| {
-        let items = of.iter().enumerate().filter(|(_, (its, _))| its.is_none_or(|its| its == *protocol));
-        let items =
-            items.map(|(place, (_, ports))| (place, ports.as_deref().unwrap_or(std::slice::from_ref(&all))));
-        let parts = cut(all, items.collect(), few).into_iter();
-        parts.map(|(range, places)| {
-            (vec![Match::Protocol(*protocol), Match::Port(Intervals::new([range]))], places)
-        })
-    });
-    Some(ending(signs, rest))
+    find(rules.len(), |few| {
+        let split = |protocol: &u8| with_ports.get(protocol).is_some_and(|rules| *rules > few);
+        let led = |(protocol, ports): &(Option<u8>, _)| {
+            Option::is_some(ports) && protocol.as_ref().is_some_and(split)
+        };
+        let rest = rest(of.iter().map(led))?;
+        let signs = with_ports.keys().filter(|protocol| split(protocol)).flat_map(|protocol| {
+            let items = of.iter().enumerate().filter(|(_, (its, _))| its.is_none_or(|its| its == *protocol));
+            let items = items.map(|(place, (_, ports))| (place, ports.unwrap_or(slice::from_ref(&all))));
+            let parts = cut(all, items.collect(), few).into_iter();
+            parts.map(|(range, places)| {
+                (vec![Match::Protocol(*protocol), Match::Port(Intervals::new([range]))], places)
+            })
+        });
+        Some(ending(signs, rest))
+    })
+}
+
+/// What the first condition of a rule gives that gives something.
+fn first<'r, T>(rule: &'r Rule, of: impl Fn(&'r Match) -> Option<T>) -> Option<T> {
+    rule.matches.iter().find_map(of)
 }
 
 /// The places of the rules that no sign but the last leads to; `None` if they are so many that nothing is gained.
-fn rest(rules: &[Rule], led: impl Fn(usize) -> bool) -> Option<Vec<usize>> {
-    let rest: Vec<usize> = (0..rules.len()).filter(|place| !led(*place)).collect();
-    (rest.len() <= rules.len() / 2).then_some(rest)
+fn rest(led: impl ExactSizeIterator<Item = bool>) -> Option<Vec<usize>> {
+    let half = led.len() / 2;
+    let rest: Vec<usize> = led.enumerate().filter(|(_, led)| !led).map(|(place, _)| place).collect();
+    (rest.len() <= half).then_some(rest)
 }
 
 /// Signs, and the one for what none of them is for. Those that would lead to the same are left out.

@@ -1,6 +1,6 @@
 //! Network firewall policies: their rules, where they act, and what is refused.
 
-use crate::common::{Cloud, check};
+use crate::common::{Cloud, check, policy_rule as rule};
 use serde_json::{Value, json};
 
 const P: &str = "/compute/v1/projects/project-1";
@@ -17,19 +17,6 @@ fn cloud() -> Cloud {
 
 fn policy() -> String {
     format!("{P}/global/firewallPolicies/p")
-}
-
-fn rule(priority: i64, more: Value) -> Value {
-    let mut body = json!({
-        "priority": priority,
-        "action": "deny",
-        "direction": "INGRESS",
-        "match": { "srcIpRanges": ["10.0.0.0/8"], "layer4Configs": [{ "ipProtocol": "tcp", "ports": ["22"] }] },
-    });
-    for (field, value) in more.as_object().expect("fields") {
-        body[field.as_str()] = value.clone();
-    }
-    body
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Folders, and the firewall policies of the organization and its folders: as Terraform and gcloud use them, and what is
 //! refused.
 
-use crate::common::{Cloud, check};
+use crate::common::{Cloud, check, policy_rule as rule};
 use serde_json::{Value, json};
 
 const P: &str = "/compute/v1/projects/project-1";
@@ -34,19 +34,6 @@ fn policy(cloud: &mut Cloud, parent: &str, short_name: &str) -> String {
     let operation = made["selfLink"].as_str().unwrap().replace("https://www.googleapis.com", "");
     assert_eq!(cloud.get(&format!("{operation}?parentId={parent}"))["status"], "DONE");
     name.to_owned()
-}
-
-fn rule(priority: i64, more: Value) -> Value {
-    let mut body = json!({
-        "priority": priority,
-        "action": "deny",
-        "direction": "INGRESS",
-        "match": { "srcIpRanges": ["10.0.0.0/8"], "layer4Configs": [{ "ipProtocol": "tcp", "ports": ["22"] }] },
-    });
-    for (field, value) in more.as_object().unwrap() {
-        body[field.as_str()] = value.clone();
-    }
-    body
 }
 
 #[test]

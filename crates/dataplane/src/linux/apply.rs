@@ -90,9 +90,7 @@ impl Kernel {
 
     /// The namespace of that name.
     fn held(&mut self, namespace: &str) -> Result<&mut Held> {
-        self.namespaces
-            .get_mut(namespace)
-            .ok_or_else(|| Error::other(format!("there is no namespace {namespace}")))
+        self.namespaces.get_mut(namespace).ok_or_else(|| missing(namespace))
     }
 
     /// Makes an edit that is not a netlink request inside one namespace.
@@ -126,16 +124,20 @@ impl Kernel {
     /// Loads rules, those of several routers at the same time: the kernel takes them in for each by itself. Not so while
     /// somebody else has much to do (`busy`), for which all waits in the end.
     fn load_rules(&mut self, edits: &[Edit], busy: bool) -> Vec<Result<()>> {
-        let wanted = edits.iter().enumerate().filter_map(|(place, edit)| match &edit.op {
-            Op::LoadRules { namespace, rules } => Some((&**namespace, (place, rules))),
+        let loads = edits.iter().filter_map(|edit| match &edit.op {
+            Op::LoadRules { namespace, rules } => Some((&**namespace, rules)),
             _ => None,
         });
-        let wanted: BTreeMap<&str, (usize, &Arc<Ruleset>)> = wanted.collect();
-        if let [Edit { op: Op::LoadRules { namespace, rules }, .. }] = edits {
+        let loads: Vec<(&str, &Arc<Ruleset>)> = loads.collect();
+        // Then there is nobody to look for among thousands.
+        if let [(namespace, rules)] = loads[..] {
             return vec![self.held(namespace).and_then(|held| held.load(rules))];
         }
-        let missing = |edit: &Edit| Err(Error::other(format!("no router to {}", edit.op)));
-        let mut results: Vec<Result<()>> = edits.iter().map(missing).collect();
+        let mut results: Vec<Result<()>> =
+            loads.iter().map(|(namespace, _)| Err(missing(namespace))).collect();
+        let wanted =
+            loads.iter().enumerate().map(|(place, (namespace, rules))| (*namespace, (place, *rules)));
+        let wanted: BTreeMap<_, _> = wanted.collect();
         let all = self.namespaces.iter_mut();
         let jobs = Mutex::new(all.filter_map(|(name, held)| Some((held, *wanted.get(&**name)?))));
         let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -144,7 +146,7 @@ impl Kernel {
             done.collect::<Vec<_>>()
         };
         let processors = if busy { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
-        let others = processors.min(edits.len()) - 1;
+        let others = processors.min(loads.len()) - 1;
         let done = std::thread::scope(|scope| {
             let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
             let mut done = work();
@@ -245,6 +247,11 @@ impl Kernel {
             Ok(made)
         })
     }
+}
+
+/// Why nothing can be done in a namespace of that name.
+fn missing(namespace: &str) -> Error {
+    Error::other(format!("there is no namespace {namespace}"))
 }
 
 /// Sends the requests among these, and puts what became of each in its place.

@@ -112,9 +112,14 @@ fn within(ranges: &[(u128, u128)], number: u128) -> bool {
     ranges.iter().any(|(first, last)| *first <= number && number <= *last)
 }
 
-fn table(chain: &Chain) -> Table {
+/// The rules of a router that has this chain alone.
+fn ruleset(chain: &Chain) -> Ruleset {
     let chains = BTreeMap::from([(NAME.to_owned(), Arc::new(chain.clone()))]);
-    Ruleset { chains, ..Ruleset::default() }.table()
+    Ruleset { chains, ..Ruleset::default() }
+}
+
+fn table(chain: &Chain) -> Table {
+    ruleset(chain).table()
 }
 
 /// What the rules of a chain are about.
@@ -237,15 +242,11 @@ proptest! {
     /// What is the same is not made again, and is all there.
     #[test]
     fn a_rule_that_comes_changes_little_of_a_table(chain in chain(), place in any::<prop::sample::Index>()) {
-        let of = |chain: &Chain| Ruleset {
-            chains: BTreeMap::from([(NAME.to_owned(), Arc::new(chain.clone()))]),
-            ..Ruleset::default()
-        };
-        let before = of(&chain);
+        let before = ruleset(&chain);
         prop_assert_eq!(before.table_after(&before, &before.table()), before.table());
         let mut more = chain.clone();
         more.rules.insert(place.index(chain.rules.len()), chain.rules[0].clone());
-        prop_assert_eq!(of(&more).table_after(&before, &before.table()), of(&more).table());
+        prop_assert_eq!(ruleset(&more).table_after(&before, &before.table()), table(&more));
     }
 }
 

@@ -9,6 +9,7 @@ mod commands;
 mod common;
 mod config;
 mod deploy;
+mod dice;
 mod drain;
 mod event_loop;
 mod every_command;

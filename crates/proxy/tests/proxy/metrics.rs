@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::common::{self, Client, PATIENCE, Process, Proxy, Redis, free_port, mortal, simple, wait_for};
+use crate::common::{
+    self, Client, PATIENCE, Process, Proxy, Redis, free_port, listening, mortal, simple, wait_for,
+};
 use tombolo_proxy::top::exposition::{Sample, parse};
 use tombolo_resp::Value;
 
@@ -244,12 +246,8 @@ fn the_log_in_json_has_fields() {
         std::fs::write(&file, text).expect("a file");
         let mut command = mortal(env!("CARGO_BIN_EXE_tombolo-proxy"));
         command.arg("-c").arg(&file).arg("-o").arg(&log).args(["--log-format", "json"]);
-        let mut child = command.args(["-s", &free_port().to_string()]).spawn().expect("tombolo-proxy");
-        let up = wait_for("tombolo-proxy", || match child.try_wait().expect("wait") {
-            Some(_) => Some(false),
-            None => TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true),
-        });
-        up.then(|| (Process(child), port, dead))
+        let child = command.args(["-s", &free_port().to_string()]).spawn().expect("tombolo-proxy");
+        listening(Process(child), port).map(|process| (process, port, dead))
     });
     assert!(matches!(Client::connect(port).ask("GET k"), Value::Error(_)));
     let lines: Vec<serde_json::Value> = wait_for("the line about the server", || {

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::common::{
-    self, Client, Process, Redis, bulk, error, free_port, mortal, pool_text, proxy_command, retry, simple,
-    wait_for,
+    self, Client, Process, Redis, bulk, error, free_port, listening, mortal, pool_text, proxy_command, retry,
+    simple, wait_for,
 };
 use tombolo_resp::Value;
 
@@ -60,12 +60,8 @@ fn start(program: &str, servers: &[u16], options: &[&str]) -> Running {
         };
         command.arg("-c").arg(&file).arg("-o").arg(dir.path().join("log"));
         command.args(["-s", &stats.to_string(), "-a", "127.0.0.1", "-i", "20"]);
-        let mut child = command.spawn().expect(program);
-        let up = wait_for(program, || match child.try_wait().expect("wait") {
-            Some(_) => Some(false),
-            None => TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true),
-        });
-        up.then(|| Running { process: Process(child), port, stats, dir })
+        let child = command.spawn().expect(program);
+        listening(Process(child), port).map(|process| Running { process, port, stats, dir })
     })
 }
 

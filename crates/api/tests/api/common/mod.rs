@@ -134,3 +134,17 @@ fn conforms(method: &methods::Method, answer: &Value) {
 pub(crate) fn check(error: &Value, code: u16, message: &str) {
     assert_eq!((&error["error"]["code"], &error["error"]["message"]), (&json!(code), &json!(message)));
 }
+
+/// A rule of a firewall policy, as it is sent, with these fields more or otherwise.
+pub(crate) fn policy_rule(priority: i64, more: Value) -> Value {
+    let mut body = json!({
+        "priority": priority,
+        "action": "deny",
+        "direction": "INGRESS",
+        "match": { "srcIpRanges": ["10.0.0.0/8"], "layer4Configs": [{ "ipProtocol": "tcp", "ports": ["22"] }] },
+    });
+    for (field, value) in more.as_object().expect("fields") {
+        body[field.as_str()] = value.clone();
+    }
+    body
+}

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tombolo_resp::{Value, encode};
 
-use crate::cluster_simulation::Dice;
 use crate::cluster_simulation::nodes::TAGS;
+use crate::dice::Dice;
 
 #[derive(Default)]
 pub(crate) struct FakeClient {

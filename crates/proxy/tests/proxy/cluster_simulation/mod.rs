@@ -11,13 +11,14 @@ mod nodes;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::dice::{Dice, seeds};
 use client::FakeClient;
 use nodes::{Cluster, FIRST_PORT, NODES, TAGS};
 use tombolo_proxy::config::{Address, Config};
 use tombolo_proxy::core::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
 use tombolo_resp::{RequestParser, Step, Value};
 
-/// Schedules to play; `TOMBOLO_SEEDS` says otherwise, for a long run.
+/// Schedules to play.
 const SEEDS: u64 = 120;
 const STEPS: usize = 700;
 
@@ -31,21 +32,6 @@ pool:
   server_connections: 2
   servers: [\"127.0.0.1:7002:1\", \"127.0.0.1:7004:1\"]
 ";
-
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % limit
-    }
-
-    fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
-    }
-}
 
 /// A connection's end at a node.
 #[derive(Default)]
@@ -82,7 +68,7 @@ impl World {
         World {
             core,
             cluster: Cluster::new(),
-            dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+            dice: Dice::of(seed),
             now: 0,
             clients,
             links: BTreeMap::new(),
@@ -346,9 +332,8 @@ impl World {
 
 #[test]
 fn redirections_lose_repeat_and_reorder_nothing() {
-    let seeds = std::env::var("TOMBOLO_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("a number"));
     let mut all = Tally::default();
-    for seed in 1..=seeds {
+    for seed in seeds(SEEDS) {
         let outcome = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
             (0..STEPS).for_each(|_| world.step());

@@ -84,6 +84,23 @@ pub(crate) fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T 
     }
 }
 
+/// The process once it listens at this port; `None` if it ends before.
+pub(crate) fn listening(mut process: Process, port: u16) -> Option<Process> {
+    let up = wait_for("a port", || match process.0.try_wait().expect("wait") {
+        Some(_) => Some(false),
+        None => TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true),
+    });
+    up.then_some(process)
+}
+
+/// A connection on which nothing hangs for ever.
+pub(crate) fn tcp(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_nodelay(true).expect("nodelay");
+    stream
+}
+
 /// A real redis-server.
 pub(crate) struct Redis {
     pub(crate) port: u16,
@@ -189,7 +206,7 @@ impl Proxy {
         let file = dir.path().join("nutcracker.yaml");
         std::fs::write(&file, text).expect("a configuration");
         let stats = free_port();
-        let mut child = mortal(env!("CARGO_BIN_EXE_tombolo-proxy"))
+        let child = mortal(env!("CARGO_BIN_EXE_tombolo-proxy"))
             .arg(format!("--stats-port={stats}"))
             .arg("--conf-file")
             .arg(&file)
@@ -198,11 +215,7 @@ impl Proxy {
             .args(args)
             .spawn()
             .expect("tombolo-proxy");
-        let up = wait_for("tombolo-proxy", || match child.try_wait().expect("wait") {
-            Some(_) => Some(false),
-            None => TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true),
-        });
-        up.then(|| Proxy { process: Process(child), port, stats, dir })
+        listening(Process(child), port).map(|process| Proxy { process, port, stats, dir })
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -245,10 +258,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(port: u16) -> Client {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_nodelay(true).expect("nodelay");
-        Client { stream: Box::new(stream), input: Vec::new() }
+        Client::over(tcp(port))
     }
 
     /// A client over a connection that is there.

@@ -8,7 +8,7 @@ mod server;
 use std::io::Read;
 use std::net::TcpStream;
 
-use crate::common::{Process, Proxy, free_port, mortal, pool_text, retry, wait_for};
+use crate::common::{Process, Proxy, free_port, listening, mortal, pool_text, retry, wait_for};
 use server::{Client, Memcached};
 
 const REFUSED: &str = "SERVER_ERROR Connection refused\r\n";
@@ -162,17 +162,13 @@ fn statistics_are_shown_as_twemproxy_shows_them() {
         );
         std::fs::write(&file, text).expect("a file");
         let mut command = mortal(env!("CARGO_BIN_EXE_tombolo-proxy"));
-        let mut child = command
+        let child = command
             .arg("-c")
             .arg(&file)
             .args(["-s", &stats.to_string(), "-i", "20"])
             .spawn()
             .expect("the proxy");
-        let up = wait_for("the proxy", || match child.try_wait().expect("wait") {
-            Some(_) => Some(false),
-            None => TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true),
-        });
-        up.then(|| (Process(child), dir, port, stats))
+        listening(Process(child), port).map(|process| (process, dir, port, stats))
     });
     let mut client = Client::connect(port);
     for index in 0..10 {

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use tombolo_memcache::ReplyScanner;
 
-use crate::common::{PATIENCE, Process, free_port, mortal, pool_text, retry, wait_for};
+use crate::common::{Process, free_port, listening, mortal, pool_text, retry, tcp, wait_for};
 
 /// A real memcached.
 pub(crate) struct Memcached {
@@ -54,15 +54,6 @@ impl Memcached {
     }
 }
 
-/// The process, once it listens; `None` if it ended instead.
-fn listening(mut process: Process, port: u16) -> Option<Process> {
-    let up = wait_for("a port", || match process.0.try_wait().expect("wait") {
-        Some(_) => Some(false),
-        None => TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(true),
-    });
-    up.then_some(process)
-}
-
 /// Debian's nutcracker over one pool of these servers.
 pub(crate) struct Nutcracker {
     pub(crate) port: u16,
@@ -91,8 +82,7 @@ impl Nutcracker {
 
 /// Sends `bytes`, says that there is no more, and returns everything that comes back.
 pub(crate) fn exchange(port: u16, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let mut stream = tcp(port);
     stream.write_all(bytes).expect("a write");
     stream.shutdown(Shutdown::Write).expect("the end");
     let mut out = Vec::new();
@@ -109,10 +99,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(port: u16) -> Client {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_nodelay(true).expect("nodelay");
-        Client { stream, input: Vec::new() }
+        Client { stream: tcp(port), input: Vec::new() }
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {

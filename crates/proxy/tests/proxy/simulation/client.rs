@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tombolo_resp::{Value, encode};
 
-use crate::simulation::Dice;
+use crate::dice::Dice;
 
 /// What the next reply must be, unless it is an error.
 struct Expected {

@@ -10,13 +10,14 @@ mod server;
 
 use std::collections::{HashMap, HashSet};
 
+use crate::dice::{Dice, seeds};
 use tombolo_proxy::config::Config;
 use tombolo_proxy::core::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
 
 use client::FakeClient;
 use server::FakeServer;
 
-/// Schedules to play; `TOMBOLO_SEEDS` says otherwise, for a long run.
+/// Schedules to play.
 const SEEDS: u64 = 150;
 const STEPS: usize = 600;
 
@@ -46,21 +47,6 @@ three:
   server_connections: 2
   servers: [\"127.0.0.1:8:1\"]
 ";
-
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % limit
-    }
-
-    fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
-    }
-}
 
 struct World {
     core: Core,
@@ -94,7 +80,7 @@ impl World {
             origins: vec![0, 1, 2],
             places: [0, 1, 2],
             replaced: 0,
-            dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+            dice: Dice::of(seed),
             now: 0,
             clients: HashMap::new(),
             order: Vec::new(),
@@ -408,8 +394,7 @@ impl World {
 #[test]
 fn no_reply_is_misdelivered_reordered_or_lost() {
     let (mut answered, mut failed, mut ended, mut left, mut replaced) = (0, 0, 0, 0, 0);
-    let seeds = std::env::var("TOMBOLO_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("a number"));
-    for seed in 1..=seeds {
+    for seed in seeds(SEEDS) {
         let outcome = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
             (0..STEPS).for_each(|_| world.step());

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
-use crate::common::{Client, PATIENCE, Proxy, Redis, bulk, free_port, request, retry, simple, wait_for};
+use crate::common::{Client, Proxy, Redis, bulk, free_port, request, retry, simple, tcp, wait_for};
 use certificates::{Ca, Folder, Pair, shown};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
@@ -42,13 +42,6 @@ fn start(servers: &[u16], lines: &[String]) -> Proxy {
 }
 
 type TlsStream<S> = StreamOwned<ClientConnection, S>;
-
-fn tcp(port: u16) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    stream.set_nodelay(true).expect("nodelay");
-    stream
-}
 
 fn secure<S: Read + Write>(stream: S, config: &Arc<ClientConfig>) -> TlsStream<S> {
     let name = ServerName::try_from("127.0.0.1").expect("an address");

@@ -2,9 +2,9 @@
 
 use std::io::{Read, Write};
 
-use crate::common::{Client, Proxy, Redis, proxy_command, simple, wait_for};
+use crate::common::{Client, Proxy, Redis, free_port, pool_text, proxy_command, simple, tcp, wait_for};
 use crate::tls::certificates::{Folder, shown};
-use crate::tls::{connect, ping, start, tcp, tls_redis, toward_clients};
+use crate::tls::{connect, ping, start, tls_redis, toward_clients};
 
 #[test]
 fn servers_are_checked() {
@@ -71,7 +71,7 @@ fn servers_that_want_a_certificate_or_speak_no_tls() {
     assert_eq!(proxy.client().ask("GET k").text(), "ERR Connection timed out");
     assert!(proxy.log().contains("no answer to TLS's handshake; does it speak TLS?"), "{}", proxy.log());
     // A server that is not there is still that.
-    let reply = start(&[crate::tls::free_port()], &[trust]).client().ask("GET k").text();
+    let reply = start(&[free_port()], &[trust]).client().ask("GET k").text();
     assert_eq!(reply, "ERR Connection refused");
 }
 
@@ -136,9 +136,8 @@ fn files_are_checked_at_the_start_and_named() {
     let (cert, key) = (shown(&pair.cert), shown(&pair.key));
     let missing = shown(&pair.cert) + ".missing";
     let run = |lines: &[String], test: bool| {
-        let text =
-            crate::common::pool_text("p", &format!("127.0.0.1:{}", crate::tls::free_port()), &[1], &[])
-                + &lines.iter().map(|line| format!("  {line}\n")).collect::<String>();
+        let text = pool_text("p", &format!("127.0.0.1:{}", free_port()), &[1], &[])
+            + &lines.iter().map(|line| format!("  {line}\n")).collect::<String>();
         let file = folder.write("nutcracker.yml", &text);
         let mut command = proxy_command();
         command.arg("-c").arg(file);
