@@ -12,7 +12,7 @@
 //! Nobody is in line any more only when no packet is: otherwise the next one could overtake it.
 
 use crate::changes::Changes;
-use crate::rules::Ruleset;
+use crate::rules::{Chain, Ruleset};
 use crate::state::{Desired, Namespace, State};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -262,12 +262,17 @@ fn without(rules: &Ruleset, absent: &BTreeSet<&str>, held: BTreeSet<IpNet>) -> R
         egress_of: kept(&ipv6.egress_of, absent),
         ingress_of: kept(&ipv6.ingress_of, absent),
     };
-    // Chains for IPv6 lead to what only those have who have it.
-    let chains = rules.chains.iter().filter(|(_, chain)| !chain.ipv6 || !ipv6.is_empty());
+    let (egress_of, ingress_of) = (kept(&rules.egress_of, absent), kept(&rules.ingress_of, absent));
+    let maps = [&egress_of, &ingress_of, &ipv6.egress_of, &ipv6.ingress_of];
+    // Chains that log are there from the beginning, and so is who listens to them. Those for IPv6 lead to what only those
+    // have who have it.
+    let logs = rules.chains.iter().filter(|(_, chain)| chain.logs() && !(chain.ipv6 && ipv6.is_empty()));
+    let begin = maps.into_iter().flat_map(|map| map.values()).chain(logs.map(|(name, _)| name));
+    let chains = needed(&rules.chains, begin);
     Ruleset {
-        chains: chains.map(|(name, chain)| (name.clone(), Arc::clone(chain))).collect(),
-        egress_of: Arc::new(kept(&rules.egress_of, absent)),
-        ingress_of: Arc::new(kept(&rules.ingress_of, absent)),
+        chains,
+        egress_of: Arc::new(egress_of),
+        ingress_of: Arc::new(ingress_of),
         ends_of: Arc::new(kept(&rules.ends_of, absent)),
         external: kept(&rules.external, absent),
         nat: kept(&rules.nat, absent),
@@ -275,6 +280,23 @@ fn without(rules: &Ruleset, absent: &BTreeSet<&str>, held: BTreeSet<IpNet>) -> R
         held,
         ..rules.clone()
     }
+}
+
+/// These chains and those that they ask: what is for sleepers alone is loaded once one of them wakes.
+fn needed<'c>(
+    chains: &'c BTreeMap<String, Arc<Chain>>,
+    names: impl Iterator<Item = &'c String>,
+) -> BTreeMap<String, Arc<Chain>> {
+    let mut next: Vec<&String> = names.collect();
+    let mut needed = BTreeMap::new();
+    while let Some(name) = next.pop() {
+        if let Some(chain) = chains.get(name)
+            && needed.insert(name.clone(), Arc::clone(chain)).is_none()
+        {
+            next.extend(chain.asks());
+        }
+    }
+    needed
 }
 
 /// What a map has for links that are there.

@@ -156,7 +156,7 @@ impl Ruleset {
 
     /// Whether any of them logs.
     pub fn log(&self) -> bool {
-        self.chains.values().flat_map(|chain| &chain.rules).any(|rule| rule.log)
+        self.chains.values().any(|chain| chain.logs())
     }
 
     /// A script for `nft -f -` that replaces whatever rules there were, in one transaction.
@@ -379,6 +379,21 @@ impl Ruleset {
         rules.extend(self.trusted.iter().map(|link| rule([Match::Link(Way::In, link.clone())], to_gate())));
         rules.push(rule([], Verdict::ByLink(Way::In, "egress".into())));
         rules
+    }
+}
+
+impl Chain {
+    /// Whether any of its rules logs.
+    pub(crate) fn logs(&self) -> bool {
+        self.rules.iter().any(|rule| rule.log)
+    }
+
+    /// The chains of levels that it asks.
+    pub(crate) fn asks(&self) -> impl Iterator<Item = &String> {
+        self.rules.iter().filter_map(|rule| match &rule.next {
+            Some(Next::Ask(level)) => Some(level),
+            _ => None,
+        })
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Namespace {
     /// Ends of veth pairs, by interface name.
     pub links: BTreeMap<String, Link>,
     /// Interfaces with IPv6; a new one is without. A guest's `lo` is its own affair, and not told of.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub ipv6: BTreeSet<String>,
     /// Addresses, each alone in its prefix (/32, /128), by interface name.
     pub addresses: BTreeSet<(String, IpAddr)>,
@@ -52,7 +52,7 @@ pub struct Namespace {
     /// The main table, and what tables of our own have.
     pub routes: BTreeSet<Route>,
     /// Whose packets are looked up in a table of our own before the main one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub lookups: BTreeSet<Lookup>,
 }
 
@@ -84,7 +84,7 @@ pub struct Neighbour {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Route {
     /// The number of a table of our own; none for the kernel's tables.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<u32>,
     /// The destinations.
     pub destination: IpNet,

@@ -4,11 +4,18 @@ use crate::kernel::Kernel;
 use crate::worlds::histories;
 use ipnet::IpNet;
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use tombolo_dataplane::rules::{Next, Ruleset};
 use tombolo_dataplane::{Desired, Faults, Rendered, Sleepers, plan};
 use tombolo_fabric::{Fabric, Owner, compile};
 
-/// Every end of a link has its other end, and all that hangs on links hangs on links that are there.
+/// The chains of each interface, for IPv4.
+fn maps_of(rules: &Ruleset) -> [&BTreeMap<String, String>; 2] {
+    [&rules.egress_of, &rules.ingress_of]
+}
+
+/// Every end of a link has its other end, and all that hangs on links hangs on links that are there. Chains are there that something
+/// leads to, and while somebody sleeps no others but those that log.
 fn is_whole(desired: &Desired) -> Result<(), TestCaseError> {
     for (name, namespace) in &desired.state.namespaces {
         for (link, it) in &namespace.links {
@@ -22,13 +29,22 @@ fn is_whole(desired: &Desired) -> Result<(), TestCaseError> {
         prop_assert!(namespace.lookups.iter().all(|it| there(&it.link)), "{}", name);
         prop_assert!(namespace.ipv6.iter().all(|link| there(link)), "{}", name);
         let Some(rules) = desired.rules.get(name) else { continue };
-        let maps = [&rules.egress_of, &rules.ingress_of].map(|map| map.keys());
-        prop_assert!(
-            maps.into_iter().flatten().chain(rules.ends_of.keys()).all(|link| there(link)),
-            "{}",
-            name
-        );
+        let links = maps_of(rules).into_iter().flat_map(|map| map.keys()).chain(rules.ends_of.keys());
+        prop_assert!(links.into_iter().all(|link| there(link)), "{}", name);
         prop_assert!(rules.external.keys().chain(rules.nat.keys()).all(|link| there(link)), "{}", name);
+        let ipv6 = [&rules.ipv6.egress_of, &rules.ipv6.ingress_of];
+        let begin = maps_of(rules).into_iter().chain(ipv6).flat_map(|map| map.values());
+        let asked =
+            rules.chains.values().flat_map(|chain| &chain.rules).filter_map(|rule| match &rule.next {
+                Some(Next::Ask(level)) => Some(level),
+                _ => None,
+            });
+        let led_to: BTreeSet<&String> = begin.chain(asked).collect();
+        prop_assert!(led_to.iter().all(|chain| rules.chains.contains_key(*chain)), "{}", name);
+        if !rules.held.is_empty() {
+            let logs = |name: &String| rules.chains[name].rules.iter().any(|rule| rule.log);
+            prop_assert!(rules.chains.keys().all(|chain| led_to.contains(chain) || logs(chain)), "{}", name);
+        }
     }
     Ok(())
 }
