@@ -7,7 +7,7 @@
 //!                                      answer again, on the present State
 //!                                      begin: the World as it will be, or a refusal ──▶ client
 //!                                      Lab::become_world: returns when the packets obey
-//!                                      Store::commit: returns when it is on the disk
+//!                                      Store::commit: returns when it is on the disk (but for a lab of a file)
 //!                                      publish the snapshot ──────────────────────────▶ client
 //! ```
 //!
@@ -45,6 +45,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// Changes that may wait for the writer. A client that goes away leaves its change behind, so connections are no bound.
 const QUEUE: usize = 256;
+
+/// What a lab begins with.
+#[derive(Debug)]
+pub enum Begin<'a> {
+    /// What was kept there. What becomes of it is kept there too.
+    Kept(Store),
+    /// What a file describes. Nothing is kept: the lab will begin with the file again.
+    File(First<'a>),
+}
 
 /// How to serve a lab.
 #[derive(Clone, Debug)]
@@ -102,31 +111,38 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Takes the State that the store has, or for a new store `first`, makes its World real, in the lab that a server that
-    /// was killed has left if there is one, and returns when the packets obey and the State is on the disk; and the
-    /// writer's thread, which ends the lab after [`Cloud::end`].
+    /// Makes real what the lab begins with, in the lab that a server that was killed has left if there is one, and returns
+    /// when the packets obey and the State is on the disk if it is kept; and the writer's thread, which ends the lab after
+    /// [`Cloud::end`].
     pub fn start(
-        store: Store,
-        first: Option<First>,
+        begin: Begin,
         lab: LabOptions,
         options: CloudOptions,
     ) -> Result<(Arc<Cloud>, JoinHandle<()>), CloudError> {
-        let stored = if first.is_some() { State::default() } else { store.load()? };
+        let stored = match &begin {
+            Begin::Kept(store) => store.load()?,
+            Begin::File(_) => State::default(),
+        };
         let kept = writer::ended(&stored, now());
-        let begun = first.as_ref().map_or(&kept.world, First::world);
+        let begun = match &begin {
+            Begin::Kept(_) => &kept.world,
+            Begin::File(first) => first.world(),
+        };
         let seed = if begun.seed.is_empty() { random_seed()? } else { begun.seed.clone() };
         let world = options.started(begun, &seed);
         // Of many resources each takes its time: to make them real; and to answer the requests for them and to keep what
         // comes of it. Nobody was told yet that there is anything.
         let keep = || -> Result<State, CloudError> {
-            let State { world: asked, operations } = match &first {
-                Some(first) => first.state()?,
-                None => kept.clone(),
+            let State { world: asked, operations } = match &begin {
+                Begin::Kept(_) => kept.clone(),
+                Begin::File(first) => first.state()?,
             };
             // As a rule it is the World that is being made, which is then there only once.
             let world = if asked == *begun { world.clone() } else { options.started(&asked, &seed) };
             let state = State { world, operations };
-            store.commit(&stored, &state)?;
+            if let Begin::Kept(store) = &begin {
+                store.commit(&stored, &state)?;
+            }
             Ok(state)
         };
         let (state, made) = std::thread::scope(|scope| {
@@ -147,6 +163,10 @@ impl Cloud {
         let agent_gone = lab.agent().new_connection().map_err(LabError::from)?.into_fd();
         let (publish, snapshots) = watch::channel(Arc::new(state));
         let (jobs, queue) = mpsc::sync_channel(QUEUE);
+        let store = match begin {
+            Begin::Kept(store) => Some(store),
+            Begin::File(_) => None,
+        };
         let writer = Writer::new(lab, store, publish, options.asynchronous);
         let write = move || {
             let written = std::panic::catch_unwind(AssertUnwindSafe(|| writer.run(&queue)));

@@ -11,9 +11,8 @@ use tombolo_server::control::{ApiAddress, Control, Ended};
 use tombolo_server::guest::sends_pings;
 use tombolo_server::http::{AllowedHost, Guard, Limits, Proxy, Server, Token};
 use tombolo_server::paths::LabDir;
-use tombolo_server::seed::First;
 use tombolo_server::store::Store;
-use tombolo_server::{Cloud, CloudOptions, Options};
+use tombolo_server::{Begin, Cloud, CloudOptions, Options};
 use tombolo_ssh::Secret;
 
 /// Arguments of `serve`.
@@ -68,8 +67,8 @@ fn serve(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
     let (asynchronous, allowed) = (args.async_operations, args.allow_host.clone());
     let keep = Duration::from_secs(args.keep.into());
     let start = args.start;
-    let first = None;
-    let serving = Serving { dir, control, listener, api, store, first, asynchronous, allowed, keep, start };
+    let begin = Begin::Kept(store);
+    let serving = Serving { dir, control, listener, api, begin, asynchronous, allowed, keep, start };
     serving.run(|api, cloud| {
         print(&greeting(api, &args.lab.lab));
         if let Some(edits) = cloud.resumed() {
@@ -86,9 +85,7 @@ pub(crate) struct Serving<'a> {
     pub(crate) control: &'a Control,
     pub(crate) listener: TcpListener,
     pub(crate) api: ApiAddress,
-    pub(crate) store: Store,
-    /// What a store that is new is to have.
-    pub(crate) first: Option<First<'a>>,
+    pub(crate) begin: Begin<'a>,
     /// Answer with the operation as it begins, not as it ends.
     pub(crate) asynchronous: bool,
     /// Hosts that tunnels may go to, beside Google's.
@@ -100,9 +97,9 @@ pub(crate) struct Serving<'a> {
 }
 
 impl Serving<'_> {
-    /// Makes what the store has real, says so, and serves until a signal, `tombolo down` or the agent's end.
+    /// Makes real what the lab begins with, says so, and serves until a signal, `tombolo down` or the agent's end.
     pub(crate) fn run(self, is_up: impl FnOnce(&ApiAddress, &Cloud) -> Result<()>) -> Result<Ended> {
-        let Serving { dir, control, listener, api, store, first, asynchronous, allowed, keep, start } = self;
+        let Serving { dir, control, listener, api, begin, asynchronous, allowed, keep, start } = self;
         let guard = match api.token {
             true => Guard::Token(
                 Token::in_file(&api.token_file()).with_context(|| api.token_file().display().to_string())?,
@@ -117,7 +114,7 @@ impl Serving<'_> {
         let (reaches_host, pings_host) = (start.reaches_host(), sends_pings());
         start.note_less();
         let options = CloudOptions { asynchronous, agent: dir.agent(), reaches_host, pings_host };
-        let (cloud, writer) = Cloud::start(store, first, lab, options)?;
+        let (cloud, writer) = Cloud::start(begin, lab, options)?;
         let proxy = Proxy::new(&api.state, allowed);
         let server = Server::start_with(listener, cloud.clone(), guard, Limits::default(), Some(proxy))?;
         is_up(&api, &cloud)?;

@@ -5,8 +5,9 @@ use crate::output::print;
 use crate::serve::Serving;
 use crate::status;
 use anyhow::{Context, Result, bail};
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -14,8 +15,7 @@ use tombolo_agent::Agent;
 use tombolo_server::control::{ApiAddress, Control, Ended, Request, Response, ask};
 use tombolo_server::paths::{LabDir, LabLock};
 use tombolo_server::seed::First;
-use tombolo_server::store::Store;
-use tombolo_server::{View, now};
+use tombolo_server::{Begin, View, now};
 use tombolo_topology::Topology;
 
 /// Arguments of `up`.
@@ -63,18 +63,19 @@ fn foreground(args: &Args) -> Result<ExitCode> {
 /// Answers the file's requests and serves what comes of them, as `serve` does, from a folder that goes with the lab.
 fn bring_up(args: &Args, topology: &Topology, dir: &LabDir, control: &Control) -> Result<Ended> {
     let started = Instant::now();
-    let first = Some(First::new(topology, now()).map_err(|refused| said(&args.file, &refused))?);
+    let first = First::new(topology, now()).map_err(|refused| said(&args.file, &refused))?;
     let state = dir.state();
     // Left by a server that was killed.
     let _ = std::fs::remove_dir_all(&state);
-    let store = Store::open(&state)?;
+    DirBuilder::new().mode(0o700).create(&state).with_context(|| state.display().to_string())?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     // Nobody asked for a port, so nobody but who can read the token gets in by it.
     let api = ApiAddress { address: listener.local_addr()?, state, token: true };
     // Its World is the file's, anew each time: without the server there is nothing to go on with.
     let keep = Duration::ZERO;
     let (asynchronous, allowed, start) = (false, Vec::new(), args.start);
-    let serving = Serving { dir, control, listener, api, store, first, asynchronous, allowed, keep, start };
+    let begin = Begin::File(first);
+    let serving = Serving { dir, control, listener, api, begin, asynchronous, allowed, keep, start };
     serving.run(|_, cloud| {
         if args.leave_terminal {
             // Until now Ctrl-C in that terminal was for this process too.

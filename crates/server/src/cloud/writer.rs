@@ -59,7 +59,7 @@ pub(super) enum Job {
 #[derive(Debug)]
 pub(super) struct Writer {
     lab: Lab,
-    store: Store,
+    store: Option<Store>,
     publish: watch::Sender<Arc<State>>,
     asynchronous: bool,
 }
@@ -93,7 +93,7 @@ impl From<LabError> for Failure {
 impl Writer {
     pub(super) fn new(
         lab: Lab,
-        store: Store,
+        store: Option<Store>,
         publish: watch::Sender<Arc<State>>,
         asynchronous: bool,
     ) -> Writer {
@@ -226,9 +226,11 @@ impl Writer {
         Ok(self.lab.faults().clone())
     }
 
-    /// Stores the State and shows it to everybody.
+    /// Stores the State, where it is kept, and shows it to everybody.
     fn keep(&self, next: State) -> Result<(), Failure> {
-        self.store.commit(&self.state(), &next).map_err(Failure::backend_error)?;
+        if let Some(store) = &self.store {
+            store.commit(&self.state(), &next).map_err(Failure::backend_error)?;
+        }
         self.publish.send_replace(Arc::new(next));
         Ok(())
     }
