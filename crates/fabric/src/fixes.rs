@@ -14,9 +14,9 @@ use std::sync::Arc;
 use tombolo_model::{
     Action, Change, ConnectMode, Direction, Endpoint, Exchange, FirewallKey, FirewallSpec, Forward,
     ForwardSpec, ForwardingRule, ForwardingRuleKey, ForwardingRuleSpec, InstanceKey, InstanceSpec, L4,
-    NatRanges, NatSources, NatSpec, NetworkKey, NicSpec, Node, PeeringSpec, PeeringState, PolicyKey,
-    PolicyRule, PortRange, Protocol, Purpose, RedisKey, RedisSpec, RouterKey, RouterSpec, StackType,
-    Subnetwork, SubnetworkKey, Timestamp, World, firewall_policy, hierarchical_policy, redis,
+    NatRanges, NatSources, NatSpec, NetworkKey, NicSpec, Node, PeeringSpec, PolicyKey, PolicyRule, PortRange,
+    Protocol, Purpose, RedisKey, RedisSpec, RouterKey, RouterSpec, StackType, Subnetwork, SubnetworkKey,
+    Timestamp, World, firewall_policy, hierarchical_policy, range, redis,
 };
 
 /// A way to make a flow reachable.
@@ -330,26 +330,40 @@ fn range_of(world: &World, address: IpAddr) -> IpNet {
 /// Whatever sides of a peering between the two networks are missing, and then the rules.
 fn peer(world: &World, fabric: &Fabric, flow: &Flow, target: &NetworkKey, now: Timestamp) -> Option<Fix> {
     let managed = fabric.networks.get(target)?.google_managed;
-    // IPv6 crosses only where both sides say so: an active peering may lack it.
-    let stack = if flow.destination.is_ipv6() { StackType::Ipv4Ipv6 } else { StackType::Ipv4Only };
-    let active = world.peering_state(&flow.network, target) == PeeringState::Active;
-    if managed || *target == flow.network || active && stack == StackType::Ipv4Only {
+    if managed || *target == flow.network {
         return None;
     }
-    let side = |from: &NetworkKey, to: &NetworkKey| {
+    // IPv6 crosses only where both sides say so, and what leads to public addresses where the one gives and the other
+    // takes it: an active peering may lack either.
+    let is_public = |address| matches!(address, IpAddr::V4(address) if !range::is_private(address));
+    let needed = |exchange: Exchange, takes: IpAddr, gives: IpAddr| Exchange {
+        stack_type: match flow.destination {
+            IpAddr::V4(_) => exchange.stack_type,
+            IpAddr::V6(_) => StackType::Ipv4Ipv6,
+        },
+        import_subnet_routes_with_public_ip: exchange.import_subnet_routes_with_public_ip || is_public(takes),
+        export_subnet_routes_with_public_ip: exchange.export_subnet_routes_with_public_ip || is_public(gives),
+        ..exchange
+    };
+    let side = |from: &NetworkKey, to: &NetworkKey, takes: IpAddr, gives: IpAddr| {
         let Some(there) = world.networks.get(from)?.peerings.iter().find(|p| p.peer == *to) else {
             let name = format!("{}-to-{}", from.name, to.name);
             let spec = PeeringSpec::new(from.clone(), name, to.clone());
-            let exchange = Exchange { stack_type: stack, ..spec.exchange };
+            let exchange = needed(spec.exchange.clone(), takes, gives);
             return Some(Change::PeeringAdd(PeeringSpec { exchange, ..spec }));
         };
-        let exchange = Exchange { stack_type: stack, ..there.exchange };
+        let exchange = needed(there.exchange.clone(), takes, gives);
         let (network, name) = (from.clone(), there.name.clone());
-        let lacks = stack > there.exchange.stack_type;
+        let lacks = exchange != there.exchange;
         lacks.then_some(Change::PeeringUpdate { network, name, exchange })
     };
-    let sides: Vec<Change> =
-        [side(&flow.network, target), side(target, &flow.network)].into_iter().flatten().collect();
+    let sides: Vec<Change> = [
+        side(&flow.network, target, flow.destination, flow.source),
+        side(target, &flow.network, flow.source, flow.destination),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let added = sides.iter().filter(|change| matches!(change, Change::PeeringAdd(_))).count();
     let what = match sides.as_slice() {
         [Change::PeeringAdd(one)] => {
@@ -357,10 +371,11 @@ fn peer(world: &World, fabric: &Fabric, flow: &Flow, target: &NetworkKey, now: T
         }
         [] => return None,
         _ if added == 0 => {
-            format!(
-                "IPv6 (stackType IPV4_IPV6) in the peering between {} and {}",
-                flow.network.name, target.name
-            )
+            let what = match flow.destination {
+                IpAddr::V4(_) => "subnet routes with public IP",
+                IpAddr::V6(_) => "IPv6 (stackType IPV4_IPV6)",
+            };
+            format!("{what} in the peering between {} and {}", flow.network.name, target.name)
         }
         _ => format!("a peering between {} and {}", flow.network.name, target.name),
     };

@@ -5,7 +5,8 @@ use crate::trace::{Cause, State, Step, Trace, Verdict};
 use crate::{Fix, Flow, Nic, Owner};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
-use tombolo_model::{NetworkKey, World};
+use std::net::IpAddr;
+use tombolo_model::{NetworkKey, PeeringState, StackType, World, range};
 
 /// What real packets did, to be shown beside the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,7 +217,7 @@ fn explain(report: &Report, out: &mut String) {
     let Some((target, nic)) = owner_of(report.fabric, &trace.flow) else { return };
     match distances(report.fabric, &trace.flow.network).remove(target) {
         Some(chain) if chain.len() > 2 => explain_chain(report.fabric, &chain, nic, out),
-        _ => explain_waiting(report.world, &trace.flow.network, target, out),
+        _ => explain_peering(report.world, &trace.flow, target, out),
     }
 }
 
@@ -245,15 +246,34 @@ fn explain_chain(fabric: &Fabric, chain: &[NetworkKey], nic: &Nic, out: &mut Str
     }
 }
 
-/// A peering that only one side has made.
-fn explain_waiting(world: &World, local: &NetworkKey, target: &NetworkKey, out: &mut String) {
+/// A peering that only one side has made, or that does not exchange what would lead to the destination.
+fn explain_peering(world: &World, flow: &Flow, target: &NetworkKey, out: &mut String) {
+    let local = &flow.network;
     for (from, to) in [(local, target), (target, local)] {
         let peering = world.networks.get(from).and_then(|n| n.peerings.iter().find(|p| p.peer == *to));
-        if let Some(peering) = peering {
-            let state = world.peering_state(from, to).as_str();
-            let missing = format!("{} has no peering with {}", to.name, from.name);
-            let _ = writeln!(out, "{:9}{} is {state}: {missing}", "", peering.name);
-        }
+        let Some(peering) = peering else { continue };
+        let state = world.peering_state(from, to);
+        let exchange = &peering.exchange;
+        let says = match flow.destination {
+            _ if state == PeeringState::Inactive => {
+                format!("{} has no peering with {}", to.name, from.name)
+            }
+            IpAddr::V6(_) if exchange.stack_type == StackType::Ipv4Only => {
+                "its stackType is IPV4_ONLY, so no IPv6 is exchanged".into()
+            }
+            IpAddr::V4(address) if !range::is_private(address) => {
+                let (field, does) = match from == local {
+                    true => ("importSubnetRoutesWithPublicIp", exchange.import_subnet_routes_with_public_ip),
+                    false => ("exportSubnetRoutesWithPublicIp", exchange.export_subnet_routes_with_public_ip),
+                };
+                match does {
+                    true => continue,
+                    false => format!("its {field} is false, and {address} is a public address"),
+                }
+            }
+            _ => continue,
+        };
+        let _ = writeln!(out, "{:9}{} is {}: {says}", "", peering.name, state.as_str());
     }
 }
 

@@ -49,6 +49,12 @@ fn traces_read_as_they_should() {
         ("story", &[PEERED][..], "vm-1 -> 10.34.175.91 tcp/6379", probes),
         ("story-open", &[PEERED, INTERNAL], "vm-1 -> 10.34.175.91 tcp/6379", None),
         ("one-sided", &["peer vpc-1-to-vpc-2 vpc-1 vpc-2"], "vm-1 -> 10.2.0.2 tcp/80", None),
+        (
+            "public-range",
+            &[PEERED, "subnet far vpc-2 44.1.0.0/24\nvm vm-9 far\nallow web vpc-2 tcp:80"],
+            "vm-1 -> 44.1.0.2 tcp/80",
+            None,
+        ),
         ("no-peering", &[], "vm-1 -> 10.2.0.2 tcp/80", None),
         (
             "firewall",
