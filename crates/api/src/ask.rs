@@ -175,6 +175,18 @@ pub fn ask(change: &Change) -> Option<Request> {
             request(Verb::Post, path, body)
         }
         Change::RedisInsert(spec) => redis(spec),
+        Change::RedisUpdate { redis, memory_size_gb, configs, auth } => {
+            let fields = [
+                ("memorySizeGb", memory_size_gb.map(Value::from)),
+                ("redisConfigs", configs.as_ref().map(|configs| json!(configs))),
+                ("authEnabled", auth.map(Value::from)),
+            ];
+            let said: Map<String, Value> =
+                fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+            let mask: Vec<&str> = said.keys().map(String::as_str).collect();
+            let path = format!("/redis/v1/{redis}?updateMask={}", mask.join(","));
+            request(Verb::Patch, path, Value::Object(said))
+        }
         _ => return None,
     })
 }

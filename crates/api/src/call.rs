@@ -125,12 +125,27 @@ fn query(method: &Method, request: &Request) -> Result<BTreeMap<String, Vec<Stri
         };
         query.entry((*known).to_owned()).or_default().push(value.clone());
     }
+    let id = query.get("requestId").and_then(|ids| ids.last()).filter(|id| !id.is_empty());
+    if let Some(id) = id.filter(|id| method.api == Api::Compute && !is_request_id(id)) {
+        return Err(Failure::invalid(format!(
+            "Invalid value for field 'requestId': '{id}'. Must be a valid UUID, and not the zero UUID."
+        )));
+    }
     if let Some(api_format) =
         query.get("alt").and_then(|alts| alts.last()).filter(|alt| !alt.starts_with("json"))
     {
         return Err(Failure::unsupported(format_args!("answers as '{api_format}', only as json")));
     }
     Ok(query)
+}
+
+/// Whether an id is a UUID (RFC 9562, 4) other than zero. Source: `requestId` of any method of Compute that has it.
+fn is_request_id(id: &str) -> bool {
+    let lengths = id.split('-').map(str::len);
+    let digits = || id.bytes().filter(|byte| *byte != b'-');
+    lengths.eq([8, 4, 4, 4, 12])
+        && digits().all(|digit| digit.is_ascii_hexdigit())
+        && digits().any(|digit| digit != b'0')
 }
 
 /// What Compute's lists have beside what the table says of them: clients of other versions send it to each.

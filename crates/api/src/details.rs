@@ -69,6 +69,16 @@ pub(crate) fn fresh(call: &Call<'_>, field: &str, present: &str) -> Result<(), F
     }
 }
 
+/// Refuses a change whose client says that it has seen something else than what is `present` on the wire.
+pub(crate) fn unless_stale(call: &Call<'_>, present: &Value) -> Result<(), Failure> {
+    match call.field("fingerprint") {
+        Some(said) if *said != present["fingerprint"] => {
+            Err(Failure::condition_not_met("Supplied fingerprint does not match the current one."))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What was said in one field of the resource at `path`.
 pub(crate) fn get<'w>(world: &'w World, path: &str, field: &str) -> Option<&'w Value> {
     world.details.get(path)?.get(field)

@@ -104,6 +104,13 @@ fn replace(
     body: &Map<String, Value>,
 ) -> Result<Outcome, Failure> {
     details::read(call, SAID, DERIVED)?;
+    if let Some(name) = body.get("name").filter(|name| **name != key.name) {
+        let said = name.as_str().unwrap_or_default();
+        return Err(Failure::invalid(format!(
+            "Invalid value for field 'resource.name': '{said}'. The name of '{}' cannot be changed.",
+            key.name
+        )));
+    }
     let spec = spec(call.project(), key.clone(), Some(body))?;
     let said = SAID.iter().filter_map(|name| Some(((*name).to_owned(), body.get(*name)?.clone())));
     let changes = vec![

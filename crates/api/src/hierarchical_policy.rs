@@ -79,6 +79,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = wire(call.world(), &key, find(call.world(), &key)?);
+    details::unless_stale(call, &present)?;
     let change = details::patch(call, &key, &present, SAID, DERIVED, &[])?;
     Ok(Commit::compute(call, "patch", key, vec![change]))
 }

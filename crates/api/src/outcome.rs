@@ -5,7 +5,7 @@ use crate::state::State;
 use crate::{Call, Failure};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use tombolo_model::{Change, InstanceKey, NetworkKey, Timestamp, World};
+use tombolo_model::{Change, InstanceKey, NetworkKey, Refusal, Timestamp, World};
 
 /// What a request comes to.
 #[derive(Debug)]
@@ -49,6 +49,14 @@ struct Draft {
     target: String,
     request_id: Option<String>,
     shape: Shape,
+}
+
+impl Draft {
+    /// Whether it is an operation that fails, not the request, when the resource is used by another one: Google looks for
+    /// the users of a network after it has answered.
+    fn is_refused_late(&self) -> bool {
+        self.method == "compute.networks.delete"
+    }
 }
 
 /// What the answer to a commit is.
@@ -183,13 +191,20 @@ impl Commit {
         // What is deleted has no id any more afterwards.
         let deletes = self.changes.iter().any(Change::deletes);
         let id_before = deletes.then(|| world.id_of(&draft.target)).flatten();
-        let world = self.changes.iter().try_fold(world, |world, change| world.applied(change, now))?;
+        let before = draft.is_refused_late().then(|| world.clone());
+        let made = self.changes.iter().try_fold(world, |world, change| world.applied(change, now));
+        let (world, refused) = match (made, before) {
+            (Ok(world), _) => (world, None),
+            (Err(used @ Refusal::InUse { .. }), Some(before)) => (before, Some(used.into())),
+            (Err(refusal), _) => return Err(refusal.into()),
+        };
         let mut operation = operations.new_operation(draft.api, &draft.project, draft.scope.clone(), now);
         operation.method = draft.method.to_owned();
         operation.kind = draft.kind.clone();
         operation.target = draft.target.clone();
         operation.request_id = draft.request_id.clone();
         operation.target_id = world.id_of(&draft.target).or(id_before);
+        operation.error = refused;
         if let Shape::LongRunning { metadata, .. } = draft.shape {
             operation.metadata_type = Some(metadata.to_owned());
         }

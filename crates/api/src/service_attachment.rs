@@ -106,9 +106,7 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let found = find(call.world(), &key)?;
     let present = wire(call.world(), &key, found);
-    if call.field("fingerprint").is_some_and(|said| *said != present["fingerprint"]) {
-        return Err(Failure::condition_not_met("Supplied fingerprint does not match the current one."));
-    }
+    details::unless_stale(call, &present)?;
     let itself = [
         "connectedEndpoints",
         "connectionPreference",

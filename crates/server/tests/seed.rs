@@ -53,17 +53,17 @@ fn essence(world: &World) -> BTreeMap<(String, String), Value> {
 
 #[test]
 fn examples_are_requests() {
-    for name in [
-        "article.yaml",
-        "missing-firewall-rule.yaml",
-        "one-sided-peering.yaml",
-        "single-vpc.yaml",
-        "firewall-policy.yaml",
-        "alias-ranges.yaml",
-        "secure-tags.yaml",
-    ] {
-        let world = by_requests(&example(name)).world;
+    let all = std::fs::read_dir(format!("{}/../../examples", env!("CARGO_MANIFEST_DIR"))).expect("examples");
+    let names = all.map(|entry| entry.expect("an example").file_name().into_string().expect("a name"));
+    let names: Vec<String> = names.filter(|name| name.ends_with(".yaml")).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        let world = by_requests(&example(&name)).world;
         let exported = export(&world);
+        // Its instances say which IPv6 addresses they have, and files do not.
+        if name == "dual-stack.yaml" {
+            continue;
+        }
         assert_eq!(exported.lost, Vec::<String>::new(), "{name}");
         assert_eq!(essence(&by_requests(&exported.text).world), essence(&world), "{}", exported.text);
     }
@@ -121,6 +121,23 @@ fn what_a_file_cannot_say_is_told() {
         assert!(exported.lost.contains(&want), "{want}: {:?}", exported.lost);
     }
     assert_eq!(exported.lost.len(), 3, "{:?}", exported.lost);
+}
+
+#[test]
+fn what_a_redis_instance_asks_for_comes_back() {
+    let text = "
+projects: [{projectId: project-1}]
+networks: [{name: vpc-1, subnetworks: [{name: subnet-1, region: us-central1, ipCidrRange: 10.3.0.0/24}]}]
+redis:
+  - {name: plain, region: us-central1, authorizedNetwork: vpc-1, memorySizeGb: 2}
+  - {name: secret, region: us-central1, authorizedNetwork: vpc-1, authEnabled: true, transitEncryptionMode: SERVER_AUTHENTICATION}
+";
+    let world = by_requests(text).world;
+    let auth: Vec<_> = world.redis.values().map(|redis| redis.auth > 0).collect();
+    assert_eq!(auth, [false, true]);
+    let exported = export(&world);
+    assert_eq!(exported.lost, Vec::<String>::new());
+    assert_eq!(essence(&by_requests(&exported.text).world), essence(&world));
 }
 
 #[test]

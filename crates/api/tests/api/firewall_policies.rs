@@ -126,8 +126,13 @@ fn a_network_has_one_policy() {
     );
     let in_use = cloud.refused("DELETE", &policy, json!(null));
     assert_eq!(in_use["error"]["errors"][0]["reason"], "resourceInUseByAnotherResource");
-    let used = cloud.refused("DELETE", &network, json!(null));
-    assert!(used["error"]["message"].as_str().unwrap().contains("firewallPolicies/p"), "{used}");
+    let used = cloud.used(&network);
+    assert!(used.contains("firewallPolicies/p"), "{used}");
+    let stale = json!({ "description": "d", "fingerprint": "AAAAAAAAAAA=" });
+    let stale = cloud.refused("PATCH", &policy, stale);
+    check(&stale, 412, "Supplied fingerprint does not match the current one.");
+    let fingerprint = cloud.get(&policy)["fingerprint"].clone();
+    cloud.patch(&policy, json!({ "description": "d", "fingerprint": fingerprint }));
     cloud.post(&format!("{other}?replaceExistingAssociation=true"), body);
     assert_eq!(cloud.get(&effective)["firewallPolicys"][0]["name"], "q");
     cloud.good("DELETE", &policy, json!(null));

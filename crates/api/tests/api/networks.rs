@@ -43,25 +43,36 @@ fn a_network_is_inserted_shown_listed_and_deleted() {
 #[test]
 fn the_same_request_id_is_the_same_operation() {
     let mut cloud = Cloud::with_project("project-i-1");
-    let target = "/compute/v1/projects/project-i-1/global/networks?requestId=7";
+    let networks = "/compute/v1/projects/project-i-1/global/networks?requestId=";
+    let target = &format!("{networks}0192f3a4-5b6c-7d8e-9f00-112233445566");
     let body = json!({ "name": "vpc-1", "autoCreateSubnetworks": false });
     let first = cloud.post(target, body.clone());
     assert_eq!(cloud.post(target, body.clone()), first);
-    let other = cloud.refused("POST", "/compute/v1/projects/project-i-1/global/networks?requestId=8", body);
+    let other = format!("{networks}0192f3a4-5b6c-7d8e-9f00-112233445567");
+    let other = cloud.refused("POST", &other, body.clone());
     check(&other, 409, "The resource 'projects/project-i-1/global/networks/vpc-1' already exists");
+    for id in ["7", "0192f3a4-5b6c-7d8e-9f00-11223344556g", "00000000-0000-0000-0000-000000000000"] {
+        let refused = cloud.refused("POST", &format!("{networks}{id}"), body.clone());
+        let expected = format!(
+            "Invalid value for field 'requestId': '{id}'. Must be a valid UUID, and not the zero UUID."
+        );
+        check(&refused, 400, &expected);
+    }
 }
 
 #[test]
 fn default_can_not_be_deleted_before_its_rules() {
     let mut cloud = Cloud::with_project("project-i-1");
-    let refused =
-        cloud.refused("DELETE", "/compute/v1/projects/project-i-1/global/networks/default", json!(null));
-    check(
-        &refused,
-        400,
+    let network = "/compute/v1/projects/project-i-1/global/networks/default";
+    assert_eq!(
+        cloud.used(network),
         "The network resource 'projects/project-i-1/global/networks/default' is already being used by \
          'projects/project-i-1/global/firewalls/default-allow-icmp'",
     );
+    assert_eq!(cloud.get(network)["name"], "default");
+    // What is not there is not looked for later.
+    let gone = cloud.refused("DELETE", &format!("{network}s"), json!(null));
+    check(&gone, 404, "The resource 'projects/project-i-1/global/networks/defaults' was not found");
 }
 
 #[test]

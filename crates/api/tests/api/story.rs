@@ -196,6 +196,13 @@ fn a_rule_is_patched_and_stays_the_same_rule() {
         assert_eq!(after[field], before[field], "{field}");
     }
     assert_eq!(after["priority"], 900);
+    for verb in ["PATCH", "PUT"] {
+        let renamed =
+            json!({ "name": "b", "network": "global/networks/vpc-1", "allowed": [{ "IPProtocol": "tcp" }] });
+        let refused = cloud.refused(verb, &format!("{rules}/allow-ssh"), renamed);
+        let why = "Invalid value for field 'resource.name': 'b'. The name of 'allow-ssh' cannot be changed.";
+        check(&refused, 400, why);
+    }
     for (body, code) in [
         (
             json!({ "name": "a", "network": "global/networks/vpc-1", "allowed": [{ "IPProtocol": "nonsense" }] }),

@@ -71,6 +71,15 @@ impl Cloud {
         }
     }
 
+    /// Sends a DELETE and expects an operation that fails because the resource is used; returns why.
+    pub(crate) fn used(&mut self, target: &str) -> String {
+        let operation = self.delete(target);
+        assert_eq!((&operation["status"], &operation["httpErrorStatusCode"]), (&json!("DONE"), &json!(400)));
+        let error = &operation["error"]["errors"][0];
+        assert_eq!(error["code"], "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE", "{operation}");
+        error["message"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// Sends a request and expects an error's body.
     pub(crate) fn refused(&mut self, verb: &str, target: &str, body: Value) -> Value {
         match self.send(verb, target, body) {
