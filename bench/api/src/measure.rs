@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 use std::time::Instant;
 use tombolo_agent::Agent;
 use tombolo_dataplane::Probe;
@@ -179,13 +180,10 @@ fn address(client: &mut Client, vm: u32) -> Result<Ipv4Addr> {
 /// Sends a SYN from the first VM to the second.
 fn arrives(agent: &Agent, source: Ipv4Addr, destination: Ipv4Addr, port: u16) -> Result<bool> {
     let from = format!("projects/{PROJECT}/zones/us-central1-a/instances/vm-0");
-    let seen = agent.probe(vec![Probe {
-        from,
-        source: source.into(),
-        destination: destination.into(),
-        protocol: 6,
-        port,
-    }])?;
+    let seen = agent.probe(
+        vec![Probe { from, source: source.into(), destination: destination.into(), protocol: 6, port }],
+        Duration::ZERO,
+    )?;
     Ok(seen.iter().any(|seen| !seen.arrived.is_empty()))
 }
 

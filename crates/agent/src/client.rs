@@ -169,18 +169,24 @@ impl Agent {
         }
     }
 
-    /// Sends packets and tells where they arrived, in their order.
-    pub fn probe(&self, probes: Vec<Probe>) -> Result<Vec<Seen>, AgentError> {
-        self.send_probes(probes, false)
+    /// Sends packets and tells where they arrived, in their order. For those that have not it waits so long: faults may
+    /// make them late.
+    pub fn probe(&self, probes: Vec<Probe>, late: Duration) -> Result<Vec<Seen>, AgentError> {
+        self.send_probes(probes, false, late)
     }
 
     /// The same, one packet after the other; it tells of each which rules counted it too.
     pub fn probe_counted(&self, probes: Vec<Probe>) -> Result<Vec<Seen>, AgentError> {
-        self.send_probes(probes, true)
+        self.send_probes(probes, true, Duration::ZERO)
     }
 
-    fn send_probes(&self, probes: Vec<Probe>, counted: bool) -> Result<Vec<Seen>, AgentError> {
-        match self.request(&Request::Probe { probes, counted })? {
+    fn send_probes(
+        &self,
+        probes: Vec<Probe>,
+        counted: bool,
+        late: Duration,
+    ) -> Result<Vec<Seen>, AgentError> {
+        match self.request(&Request::Probe { probes, counted, late })? {
             Response::Seen(seen) => Ok(seen),
             _ => Err(AgentError::Confused("Probe")),
         }

@@ -67,8 +67,8 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
         Request::Connect { netns, to, limit } => connect::connect(lab, &netns, to, limit)?,
         Request::Bind { netns, tcp, udp } => bind::bind(lab, &netns, &tcp, &udp)?,
         Request::Capture { netns, link } => capture::capture(lab, &netns, &link)?,
-        Request::Probe { probes, counted } => {
-            let (seen, woken) = lab.dataplane.probe(&probes, counted)?;
+        Request::Probe { probes, counted, late } => {
+            let (seen, woken) = lab.dataplane.probe(&probes, counted, late)?;
             if woken {
                 lab.waker.stir();
             }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -39,6 +40,9 @@ fn can_hold(kernel: &Kernel) -> bool {
     }
     can.is_ok()
 }
+
+/// For how long probes are waited for at most: nothing is changed meanwhile.
+const LATEST: Duration = Duration::from_secs(10);
 
 /// Namespaces that are looked at ahead while others wait for the kernel: some milliseconds.
 const AT_A_TIME: usize = 16;
@@ -203,12 +207,15 @@ impl Dataplane {
         }
     }
 
-    /// Sends probes; with `counted` it looks at the rules' counters after each.
+    /// Sends probes, and waits so long for those that are late; with `counted` it looks at the rules' counters after each.
     /// Who sends and who is sent to is woken first; whether anybody was.
-    pub(crate) fn probe(&self, probes: &[Probe], counted: bool) -> Result<(Vec<Seen>, bool)> {
+    pub(crate) fn probe(&self, probes: &[Probe], counted: bool, late: Duration) -> Result<(Vec<Seen>, bool)> {
         let woken = self.wake_for(probes)?;
         let cookie = self.cookie.fetch_add(cookies(probes, counted), Ordering::Relaxed);
-        Ok((lock(&self.kernel).probe(probes, cookie, counted).context("send probes")?, woken))
+        Ok((
+            lock(&self.kernel).probe(probes, cookie, counted, late.min(LATEST)).context("send probes")?,
+            woken,
+        ))
     }
 
     /// Wakes those that probes are from or for. Where a probe goes only the routers know, so whoever has its address in any

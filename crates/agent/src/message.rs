@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Formatter};
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tombolo_dataplane::{Changes, Desired, Probe, Seen, Tracked};
@@ -172,6 +173,9 @@ pub enum Request {
         probes: Vec<Probe>,
         /// Whether to send one after the other, and tell of each which rules counted it.
         counted: bool,
+        /// For how long to wait for those that have not arrived: faults may make them late.
+        #[serde(default)]
+        late: Duration,
     },
     /// How many packets each router's rules have counted.
     Counters,

@@ -278,7 +278,28 @@ fn require_stopped(call: &Call<'_>, key: &InstanceKey, what: &'static str) -> Re
 fn serial_output(call: &Call<'_>) -> Result<Outcome, Failure> {
     project::require_compute(call)?;
     let key = key(call);
-    find(call.world(), &key)?;
+    if !find(call.world(), &key)?.running {
+        return Err(Refusal::NotReady { resource: key.to_string() }.into());
+    }
+    let port = call.query("port").unwrap_or("1");
+    match port.parse() {
+        Ok(1) => {}
+        // Nothing here ever writes to the others.
+        Ok(2..=4) => {
+            let path = links::link(format!("{key}/serialPort"));
+            return Ok(Outcome::Reply(json!({
+                "kind": "compute#serialPortOutput",
+                "contents": "",
+                "start": "0",
+                "next": "0",
+                "selfLink": path,
+            })));
+        }
+        _ => {
+            let why = "Must be greater than or equal to 1 and less than or equal to 4";
+            return Err(Failure::invalid(format!("Invalid value for field 'port': '{port}'. {why}")));
+        }
+    }
     let start = call.query("start").and_then(|start| start.parse().ok()).unwrap_or_default();
     Ok(Outcome::Effect(Effect::SerialOutput { instance: key, start }))
 }

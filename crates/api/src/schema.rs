@@ -27,11 +27,12 @@ static SCHEMAS: LazyLock<BTreeMap<Api, Value>> = LazyLock::new(|| {
 
 /// Fields that Google's server reads and the discovery document does not have: API, message, field, schema of the value.
 /// Source: the google provider for Terraform, version 7, sends the first with every routing mode
-/// (`resourceComputeNetworkEncoder`), and the others with every rule and association of a hierarchical firewall policy.
-static UNDOCUMENTED: LazyLock<[(Api, &str, &str, Value); 3]> = LazyLock::new(|| {
+/// (`resourceComputeNetworkEncoder`), the second, which is empty, with every gateway of Cloud NAT, and the others with every rule and association of a hierarchical firewall policy.
+static UNDOCUMENTED: LazyLock<[(Api, &str, &str, Value); 4]> = LazyLock::new(|| {
     let text = || json!({ "type": "string" });
     [
         (Api::Compute, "NetworkRoutingConfig", "deleteBgpAlwaysCompareMed", json!({ "type": "boolean" })),
+        (Api::Compute, "RouterNat", "initialNatIps", json!({ "type": "array", "items": text() })),
         (Api::Compute, "FirewallPolicyRule", "firewallPolicy", text()),
         (Api::Compute, "FirewallPolicyAssociation", "firewallPolicy", text()),
     ]

@@ -3,7 +3,7 @@
 //! There is no waiting for packets that do not come. After the probes each sender sends a barrier, an echo request to
 //! Google's link-local server, which is always allowed, and waits for its reply, several times over. The kernel
 //! queues packets in order on the processor that the sender is pinned to, so that when the barriers are back every
-//! probe has arrived wherever it was going, or never will.
+//! probe has arrived wherever it was going, or never will. But for those that a fault makes late, for as long as it may.
 
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -114,6 +114,8 @@ impl Alike {
             google_managed,
             mtu,
             nics,
+            // No packet asks why nobody is there.
+            stopped: _,
             services,
             forwarding,
             ranges,

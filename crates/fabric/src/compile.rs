@@ -55,6 +55,7 @@ fn empty(network: &tombolo_model::Network) -> Network {
         google_managed: network.google_managed,
         mtu: network.mtu,
         nics: BTreeMap::new(),
+        stopped: BTreeMap::new(),
         services: BTreeMap::new(),
         forwarding: BTreeMap::new(),
         ranges: BTreeSet::new(),
@@ -65,12 +66,16 @@ fn empty(network: &tombolo_model::Network) -> Network {
     }
 }
 
-/// Puts the interfaces of every instance that runs where they belong.
+/// Puts the interfaces of every instance where they belong; of one that is stopped, that they are not there.
 fn add_instances(world: &World, networks: &mut BTreeMap<NetworkKey, Network>) {
-    for (key, instance) in world.instances.iter().filter(|(_, instance)| instance.running) {
+    for (key, instance) in &world.instances {
         for (index, nic) in instance.nics.iter().enumerate() {
             let Some(subnetwork) = world.subnetworks.get(&nic.subnetwork) else { continue };
             let Some(network) = networks.get_mut(&nic.network) else { continue };
+            if !instance.running {
+                network.stopped.insert(nic.address, key.name.clone());
+                continue;
+            }
             let compiled = Nic {
                 owner: Owner::Instance(key.clone()),
                 index: index as u8,
@@ -174,6 +179,7 @@ fn add_internet(networks: &mut BTreeMap<NetworkKey, Network>) {
         google_managed: true,
         mtu: 1500,
         nics: BTreeMap::from([(INTERNET_CLIENT, client)]),
+        stopped: BTreeMap::new(),
         services: BTreeMap::new(),
         forwarding: BTreeMap::new(),
         ranges: BTreeSet::new(),

@@ -25,6 +25,8 @@ pub struct Network {
     pub mtu: u16,
     /// Its interfaces by IPv4 address, which is unique in a network.
     pub nics: BTreeMap<Ipv4Addr, Nic>,
+    /// The names of instances that are stopped, by their addresses: nothing is there, and people wonder why.
+    pub stopped: BTreeMap<Ipv4Addr, String>,
     /// Where its managed services listen: the port of each address.
     pub services: BTreeMap<Ipv4Addr, u16>,
     /// Its forwarding rules, by address.

@@ -496,8 +496,18 @@ fn land(fabric: &Fabric, key: &NetworkKey, network: &Network, flow: &Flow, way: 
     match network.nic_with(flow.destination).filter(|nic| !nic.owner.is_iap()) {
         Some(nic) => arrive(key, network, nic, flow, way, false),
         None => {
-            let what = format!("nothing in {} has {}", key.name, flow.destination);
-            drop(way, flow, Cause::UnknownInternalAddress, what, String::new())
+            let stopped = match flow.destination {
+                IpAddr::V4(address) => network.stopped.get(&address),
+                IpAddr::V6(_) => None,
+            };
+            let (cause, what) = match stopped {
+                Some(name) => (Cause::InstanceNotRunning, format!("{name} is stopped")),
+                None => {
+                    let what = format!("nothing in {} has {}", key.name, flow.destination);
+                    (Cause::UnknownInternalAddress, what)
+                }
+            };
+            drop(way, flow, cause, what, String::new())
         }
     }
 }

@@ -81,6 +81,7 @@ impl FlowLog {
         json!({
             "enable": true,
             "aggregationInterval": interval.map_or("INTERVAL_5_SEC", |(name, _)| name),
+            "filterExpr": "true",
             "flowSampling": self.sampling,
             "metadata": self.metadata.as_str(),
         })

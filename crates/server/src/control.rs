@@ -148,7 +148,11 @@ impl Control {
     /// Becomes the lab's server; refused when there is one. From now on SIGINT and SIGTERM end [`Control::serve`]
     /// instead of the process.
     pub fn bind(dir: &LabDir) -> Result<Self> {
-        let taken = || std::io::Error::other("the lab is up already; `tombolo down` ends it");
+        let taken = || {
+            std::io::Error::other(
+                "the lab is up already; `tombolo down` ends it, and --lab NAME makes another one beside it",
+            )
+        };
         let lock = dir.lock()?.ok_or_else(taken)?;
         // Left by a server that was killed.
         let _ = std::fs::remove_file(dir.control());

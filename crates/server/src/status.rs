@@ -59,6 +59,8 @@ pub struct InstanceRow {
     pub nat_ips: Vec<String>,
     pub networks: Vec<String>,
     pub tags: Vec<String>,
+    /// `RUNNING` or `TERMINATED`.
+    pub status: &'static str,
     /// `running`, `exited 0` and so on; empty where there is none.
     pub startup_script: String,
     /// It is lazy, and not there yet: a packet for it or a program in it wakes it.
@@ -179,10 +181,12 @@ fn instances(view: &View) -> Result<Vec<InstanceRow>, AgentError> {
     let rows = view.world.instances.iter().map(|(key, instance)| {
         let owner = Owner::Instance(key.clone()).to_string();
         let asleep = asleep.contains(&owner);
-        // Nothing runs in one that sleeps.
-        let script = if asleep { None } else { state(view.agent, &owner, STARTUP_SCRIPT)? };
+        // Nothing runs in one that sleeps, and one that is stopped is not there.
+        let there = instance.running && !asleep;
+        let script = if there { state(view.agent, &owner, STARTUP_SCRIPT)? } else { None };
         Ok(InstanceRow {
             asleep,
+            status: if instance.running { "RUNNING" } else { "TERMINATED" },
             project: key.project.clone(),
             zone: key.zone.clone(),
             name: key.name.clone(),

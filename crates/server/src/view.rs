@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::{Fault, Faults, Place, Probe, Seen};
 use tombolo_fabric::text::Packets;
@@ -32,6 +33,9 @@ pub struct Target {
     /// The port, said or implied (Redis has one).
     pub port: Option<u16>,
 }
+
+/// By how much more than it should a packet may be late: a program lets it go on.
+const UNPUNCTUAL: Duration = Duration::from_millis(100);
 
 /// The word by which the Identity-Aware Proxy client of a destination's network is meant.
 pub const IAP: &str = "iap";
@@ -244,7 +248,12 @@ impl<'a> View<'a> {
             return client.map(|nic| (key, nic)).ok_or_else(|| format!("{} has no IAP client", key.name));
         }
         let owner = self.machine(from)?;
-        self.fabric.nic_towards(&owner, destination).ok_or_else(|| format!("{from} has no interface"))
+        self.fabric.nic_towards(&owner, destination).ok_or_else(|| match self.instance(from) {
+            Ok(key) if self.world.instances.get(key).is_some_and(|instance| !instance.running) => {
+                format!("{from} is stopped")
+            }
+            _ => format!("{from} has no interface"),
+        })
     }
 
     /// What the Fabric says of a flow.
@@ -292,7 +301,16 @@ impl<'a> View<'a> {
     /// What the packets say of flows: each is sent once.
     pub fn send(&self, flows: &[Flow]) -> Result<Vec<Seen>, AgentError> {
         let probes = flows.iter().map(|flow| Probe::of(&self.fabric, flow)).collect();
-        self.agent.probe(probes)
+        let late = flows.iter().map(|flow| self.late(&self.trace(flow))).max();
+        self.agent.probe(probes, late.unwrap_or_default())
+    }
+
+    /// How late a flow's packets may be for the faults that they meet; nothing where there is none.
+    fn late(&self, trace: &Trace) -> Duration {
+        let faults = self.faults_on(trace).into_iter();
+        let micros = faults.map(|(_, fault)| u64::from(fault.latency) + u64::from(fault.jitter)).sum();
+        let late = Duration::from_micros(micros);
+        if late.is_zero() { late } else { late + UNPUNCTUAL }
     }
 
     /// Sends a flow's first packet several times and counts what arrived at its destination.

@@ -6,6 +6,7 @@ use crate::transparent;
 use anyhow::{Context, Result, bail};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 use tombolo_server::control::{ApiAddress, Request, Response, ask};
 use tombolo_server::paths::LabDir;
 
@@ -208,9 +209,22 @@ pub(crate) fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 
+/// How long a server may take until it can be asked: it may have been started just before, in the background.
+const STARTS: Duration = Duration::from_secs(2);
+
 /// Prints what a tool needs.
 pub(crate) fn env(args: &EnvArgs) -> Result<ExitCode> {
-    let served = Served::find(&args.lab)?;
+    let deadline = Instant::now() + STARTS;
+    while ask(&LabDir::of(&args.lab.lab), Request::Api).is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let is_shell = !(args.tool.terraform || args.tool.python || args.tool.node);
+    let served = Served::find(&args.lab).inspect_err(|_| {
+        // A shell that evaluates nothing is content, and what follows would be for Google.
+        if is_shell {
+            print("false\n");
+        }
+    })?;
     print(&match &args.tool {
         Tool { terraform: true, .. } => served.terraform(),
         Tool { python: true, .. } => served.python(),

@@ -23,6 +23,16 @@ pub(crate) struct LabArgs {
     pub(crate) lab: String,
 }
 
+impl LabArgs {
+    /// A verb for this lab, as one would type it.
+    pub(crate) fn command(&self, verb: &str) -> String {
+        match self.lab.as_str() {
+            "default" => format!("tombolo {verb}"),
+            lab => format!("tombolo {verb} --lab {lab}"),
+        }
+    }
+}
+
 /// Where a lab's internet ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Internet {

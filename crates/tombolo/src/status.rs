@@ -89,6 +89,12 @@ pub(crate) fn text(status: &Status) -> String {
             dash(&rule.psc_connection_status),
         ]
     });
+    let stopped: Vec<&str> =
+        status.instances.iter().filter(|i| i.status == "TERMINATED").map(|i| i.name.as_str()).collect();
+    let stopped = match stopped.as_slice() {
+        [] => String::new(),
+        names => format!("stopped: {}\n", names.join(", ")),
+    };
     let sleeping = status.instances.iter().filter(|i| i.asleep).count();
     let asleep = match sleeping {
         0 => String::new(),
@@ -103,7 +109,7 @@ pub(crate) fn text(status: &Status) -> String {
         "host" => "The internet is the host's network (--internet host), but for pings\n".to_owned(),
         _ => String::new(),
     };
-    [networks, instances, asleep, peerings, forwarding, redis, internet]
+    [networks, instances, stopped, asleep, peerings, forwarding, redis, internet]
         .into_iter()
         .filter(|t| !t.is_empty())
         .collect::<Vec<_>>()

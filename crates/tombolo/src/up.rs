@@ -106,7 +106,8 @@ fn detached(args: &Args) -> Result<ExitCode> {
         let served =
             matches!(ask(&dir, Request::World), Some(Response::World { pid, .. }) if pid == child.id());
         if served {
-            print(&format!("up in {:.2} s; `tombolo down` ends it\n", started.elapsed().as_secs_f64()));
+            let down = args.lab.command("down");
+            print(&format!("up in {:.2} s; `{down}` ends it\n", started.elapsed().as_secs_f64()));
             // The server has said it where nobody looks.
             args.start.note_less();
             return Ok(ExitCode::SUCCESS);

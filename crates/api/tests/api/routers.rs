@@ -31,6 +31,7 @@ fn nat(name: &str, more: Value) -> Value {
     let mut nat = json!({
         "name": name,
         "natIpAllocateOption": "AUTO_ONLY",
+        "initialNatIps": [],
         "sourceSubnetworkIpRangesToNat": "ALL_SUBNETWORKS_ALL_IP_RANGES",
     });
     for (field, value) in more.as_object().expect("fields") {

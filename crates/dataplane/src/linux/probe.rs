@@ -36,8 +36,8 @@ struct Ears {
 impl Kernel {
     /// Sends the probes, and tells of each where it arrived; and which counters of routers' rules it moved, if that is
     /// asked, for which they are sent one at a time. `cookie` is the first of as many numbers as [`cookies`] says,
-    /// which should not have been used lately.
-    pub fn probe(&self, probes: &[Probe], cookie: u32, counted: bool) -> Result<Vec<Seen>> {
+    /// which should not have been used lately. What faults make late is waited for so long.
+    pub fn probe(&self, probes: &[Probe], cookie: u32, counted: bool, late: Duration) -> Result<Vec<Seen>> {
         let endpoints: BTreeMap<&str, &Held> = self
             .namespaces
             .iter()
@@ -56,7 +56,7 @@ impl Kernel {
                 if counted {
                     run.meters = self.meters()?;
                 }
-                let seen = run.all(probes, cookie);
+                let seen = run.all(probes, cookie, late);
                 // Closing a packet socket waits for every processor, some 10 ms each: not before the answer.
                 let ears: Vec<Ears> = run.ears.into_values().collect();
                 std::thread::spawn(move || drop(ears));
@@ -144,7 +144,7 @@ impl<'k> Run<'k> {
     }
 
     /// Sends all probes in chunks, with barriers after each.
-    fn all(&mut self, probes: &[Probe], cookie: u32) -> Result<Vec<Seen>> {
+    fn all(&mut self, probes: &[Probe], cookie: u32, late: Duration) -> Result<Vec<Seen>> {
         self.next_barrier = cookie.wrapping_add(probes.len() as u32);
         let mut cookies = (0..probes.len() as u32).map(|i| cookie.wrapping_add(i));
         for chunk in probes.chunks(chunk(!self.meters.is_empty())) {
@@ -159,6 +159,7 @@ impl<'k> Run<'k> {
             for _ in 0..ROUNDS {
                 self.barrier(senders.iter().copied())?;
             }
+            self.stragglers(late)?;
             for meter in &mut self.meters {
                 let moved = meter.moved()?;
                 self.seen.entry(last).and_modify(|seen| seen.counted.extend(moved));
@@ -196,6 +197,16 @@ impl<'k> Run<'k> {
             }
             std::thread::sleep(Duration::from_micros(50));
         }
+    }
+
+    /// Listens until all probes have arrived, or for so long.
+    fn stragglers(&mut self, late: Duration) -> Result<()> {
+        let deadline = Instant::now() + late;
+        while self.seen.values().any(|seen| seen.arrived.is_empty()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+            self.drain()?;
+        }
+        Ok(())
     }
 
     /// Reads every queue until it is empty.

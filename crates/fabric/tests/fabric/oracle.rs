@@ -606,7 +606,11 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
     }
     let nic = forwarder.or_else(|| holder(world, &network, flow.destination));
     let Some((nic, receiver)) = nic.and_then(|nic| Some((nic, end(world, &network, nic)?))) else {
-        return dropped(Cause::UnknownInternalAddress);
+        let mut stopped = world.instances.values().filter(|instance| !instance.running);
+        let had = stopped.any(|instance| {
+            instance.nics.iter().any(|nic| nic.network == network && flow.destination == nic.address)
+        });
+        return dropped(if had { Cause::InstanceNotRunning } else { Cause::UnknownInternalAddress });
     };
     if receiver.kind == Kind::Iap {
         return dropped(Cause::UnknownInternalAddress);

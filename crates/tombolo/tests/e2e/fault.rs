@@ -101,6 +101,8 @@ fn packets_that_pass_are_late_and_in_order() {
         let (least, numbers) = round_trips(home, "-c 4 -i 0.2 10.2.0.3");
         assert!(least >= 40.0, "{least} ms");
         assert_eq!(numbers, [1, 2, 3, 4]);
+        let told = home.run(&["trace", "vm-1", "vm-2"]).exits(0);
+        assert!(told.contains("packets: 3 sent, 3 delivered"), "{told}");
         // What the gates drop is not let in by being late.
         assert_eq!(home.sh("vm-2", "ping -n -c1 -W1 10.1.0.2").code, 1);
         let status = home.run(&["status", "--format", "json"]).json(0);

@@ -1,6 +1,6 @@
 //! What changes of firewall rules do to packets.
 
-use crate::support::http::Served;
+use crate::support::http::{Served, send};
 use crate::support::{Home, as_each_user, eventually};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
@@ -113,6 +113,14 @@ fn a_service_account_is_what_a_rule_acts_at() {
         assert!(connects(home));
         let vm = format!("{P}/zones/us-central1-a/instances/server");
         served.good("POST", &format!("{vm}/stop"), Value::Null);
+        let status = home.run(&["status"]).exits(0);
+        assert!(status.contains("\nstopped: server\n"), "{status}");
+        let told = home.run(&["trace", "client", "server:7000"]).exits(1);
+        assert!(told.contains("server is stopped") && told.contains("INSTANCE_NOT_RUNNING"), "{told}");
+        let told = home.run(&["trace", "server", "client:7000"]);
+        assert!(told.code == 2 && told.err.contains("server is stopped"), "{told:?}");
+        let output = send(served.address, "GET", &format!("{vm}/serialPort"), &Value::Null);
+        assert!(output.is_ok_and(|(status, _)| status == 400));
         served.good("POST", &format!("{vm}/setServiceAccount"), json!({ "email": "" }));
         served.good("POST", &format!("{vm}/start"), Value::Null);
         eventually("the server listens", || home.sh("server", "grep -q ':1B58 ' /proc/net/tcp").code == 0);

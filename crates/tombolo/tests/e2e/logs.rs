@@ -211,6 +211,7 @@ fn flows_are_logged_by_the_subnetworks_that_say_so() {
         let config = json!({
             "enable": true,
             "aggregationInterval": "INTERVAL_5_SEC",
+            "filterExpr": "true",
             "flowSampling": 1.0,
             "metadata": "INCLUDE_ALL_METADATA",
         });

@@ -263,3 +263,14 @@ fn insert_until_killed(mut served: Served, round: u64, millis: u64) -> (Vec<(Str
     assert_eq!(served.up.wait(), None);
     (told, sent)
 }
+
+/// What follows in a script would be for Google itself.
+#[test]
+fn a_shell_goes_no_further_without_a_lab() {
+    as_each_user(|home| {
+        let said = home.run(&["env"]);
+        assert_eq!((said.code, said.out.as_str()), (2, "false\n"));
+        let said = home.run(&["env", "--terraform"]);
+        assert_eq!((said.code, said.out.as_str()), (2, ""));
+    });
+}
