@@ -1,0 +1,144 @@
+//! Routes by the API: those that nobody made, which follow from subnetworks and peerings.
+
+use crate::common::Cloud;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+const P: &str = "/compute/v1/projects/project-1";
+const R: &str = "/compute/v1/projects/project-1/regions/us-central1";
+const ROUTES: &str = "/compute/v1/projects/project-1/global/routes";
+const GOOGLE: &str = "https://www.googleapis.com";
+
+/// vpc-1 and vpc-2 with a dual-stack subnetwork each; subnet-2 has a secondary range.
+fn cloud() -> Cloud {
+    let mut cloud = Cloud::with_project("project-1");
+    for n in [1, 2] {
+        let network = json!({ "name": format!("vpc-{n}"), "autoCreateSubnetworks": false, "enableUlaInternalIpv6": true,
+            "internalIpv6Range": format!("fd20:{n}::/48") });
+        cloud.post(&format!("{P}/global/networks"), network);
+        let secondary = json!([{ "rangeName": "pods", "ipCidrRange": format!("10.{n}.8.0/24") }]);
+        let subnetwork = json!({ "name": format!("subnet-{n}"), "network": format!("global/networks/vpc-{n}"),
+            "ipCidrRange": format!("10.{n}.0.0/24"), "secondaryIpRanges": if n == 2 { secondary } else { json!([]) },
+            "stackType": "IPV4_IPV6", "ipv6AccessType": "INTERNAL" });
+        cloud.post(&format!("{R}/subnetworks"), subnetwork);
+    }
+    cloud
+}
+
+/// The routes that a list has, those of vpc-1 or vpc-2 only.
+fn routes(cloud: &mut Cloud, query: &str) -> Vec<Value> {
+    let all = cloud.get(&format!("{ROUTES}?{query}"))["items"].clone();
+    let all = all.as_array().cloned().unwrap_or_default();
+    all.into_iter().filter(|route| !text(&route["network"]).ends_with("/default")).collect()
+}
+
+/// The routes via peerings: whose, where to, and by which.
+fn via_peerings(cloud: &mut Cloud) -> Vec<(String, String, String)> {
+    let all = routes(cloud, "").into_iter().filter(|route| route["nextHopPeering"].is_string());
+    let short = |route: &Value| {
+        let network = text(&route["network"]).rsplit('/').next().unwrap_or_default().to_owned();
+        (network, text(&route["destRange"]).to_owned(), text(&route["nextHopPeering"]).to_owned())
+    };
+    all.map(|route| short(&route)).collect()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn peer(cloud: &mut Cloud, from: u8, to: u8, stack: &str) {
+    let peering = json!({ "networkPeering": {
+        "name": format!("to-{to}"),
+        "network": format!("projects/project-1/global/networks/vpc-{to}"),
+        "exchangeSubnetRoutes": true,
+        "stackType": stack,
+    } });
+    cloud.post(&format!("{P}/global/networks/vpc-{from}/addPeering"), peering);
+}
+
+fn row(network: &str, range: &str, peering: &str) -> (String, String, String) {
+    (network.to_owned(), range.to_owned(), peering.to_owned())
+}
+
+#[test]
+fn a_peering_has_a_route_to_each_range_while_it_is_active() {
+    let mut cloud = cloud();
+    let made = cloud.state.world.routes.clone();
+    peer(&mut cloud, 1, 2, "IPV4_ONLY");
+    assert_eq!(via_peerings(&mut cloud), []);
+    peer(&mut cloud, 2, 1, "IPV4_ONLY");
+    let ipv4 = [
+        row("vpc-1", "10.2.0.0/24", "to-2"),
+        row("vpc-1", "10.2.8.0/24", "to-2"),
+        row("vpc-2", "10.1.0.0/24", "to-1"),
+    ];
+    assert_eq!(via_peerings(&mut cloud), ipv4);
+
+    // As Google's, by its name too.
+    let found = routes(&mut cloud, "filter=nextHopPeering%3Dto-1");
+    let [route] = found.as_slice() else { panic!("{found:#?}") };
+    let name = text(&route["name"]).to_owned();
+    let number = name.strip_prefix("peering-route-").expect("a route via a peering");
+    assert!(number.len() == 16 && number.chars().all(|c| c.is_ascii_hexdigit()), "{name}");
+    let expected = json!({
+        "kind": "compute#route",
+        "id": route["id"],
+        "creationTimestamp": route["creationTimestamp"],
+        "name": name,
+        "description": "Auto generated route via peering [to-1].",
+        "network": format!("{GOOGLE}{P}/global/networks/vpc-2"),
+        "destRange": "10.1.0.0/24",
+        "priority": 0,
+        "nextHopPeering": "to-1",
+        "selfLink": format!("{GOOGLE}{ROUTES}/{name}"),
+    });
+    assert_eq!(*route, expected);
+    assert_eq!(cloud.get(&format!("{ROUTES}/{name}")), expected);
+    assert_eq!(routes(&mut cloud, &format!("filter=name%3D{name}")), [expected]);
+
+    // IPv6 where both sides say so.
+    for (network, peering, ipv6) in [("vpc-1", "to-2", false), ("vpc-2", "to-1", true)] {
+        let update = json!({ "networkPeering": { "name": peering, "stackType": "IPV4_IPV6" } });
+        cloud.patch(&format!("{P}/global/networks/{network}/updatePeering"), update);
+        assert_eq!(via_peerings(&mut cloud).contains(&row("vpc-1", "fd20:2:0:0:0:0:0:0/64", "to-2")), ipv6);
+    }
+    assert_eq!(via_peerings(&mut cloud).len(), 5);
+
+    // A new range is one more; each has a name and an id of its own.
+    let more = json!({ "name": "more", "network": "global/networks/vpc-2", "ipCidrRange": "10.3.0.0/24" });
+    cloud.post(&format!("{R}/subnetworks"), more);
+    assert!(via_peerings(&mut cloud).contains(&row("vpc-1", "10.3.0.0/24", "to-2")));
+    let all = cloud.get(ROUTES)["items"].clone();
+    let all = all.as_array().expect("routes");
+    for field in ["id", "name"] {
+        assert_eq!(all.iter().map(|route| text(&route[field])).collect::<BTreeSet<_>>().len(), all.len());
+    }
+
+    cloud.post(&format!("{P}/global/networks/vpc-2/removePeering"), json!({ "name": "to-1" }));
+    assert_eq!(via_peerings(&mut cloud), []);
+    assert_eq!(cloud.refused("GET", &format!("{ROUTES}/{name}"), json!(null))["error"]["code"], 404);
+    // The same when it is there again, and no resource of its own at any time.
+    peer(&mut cloud, 2, 1, "IPV4_ONLY");
+    cloud.get(&format!("{ROUTES}/{name}"));
+    assert_eq!(cloud.state.world.routes, made);
+}
+
+#[test]
+fn a_dual_stack_subnetwork_has_a_route_to_its_ipv6_range_too() {
+    let mut cloud = cloud();
+    let found = routes(&mut cloud, "filter=destRange%3D%22fd20:1:0:0:0:0:0:0/64%22");
+    let [route] = found.as_slice() else { panic!("{found:#?}") };
+    assert_eq!(route["description"], "Default local route to the subnetwork fd20:1:0:0:0:0:0:0/64.");
+    assert_eq!(route["nextHopNetwork"], format!("{GOOGLE}{P}/global/networks/vpc-1"));
+    assert_eq!(cloud.get(&format!("{ROUTES}/{}", text(&route["name"]))), *route);
+}
+
+#[test]
+fn a_peering_with_a_managed_service_has_a_route_to_it() {
+    let mut cloud = cloud();
+    let redis = json!({ "tier": "BASIC", "memorySizeGb": 1, "authorizedNetwork": "projects/project-1/global/networks/vpc-1" });
+    cloud.post("/redis/v1/projects/project-1/locations/us-central1/instances?instanceId=redis-1", redis);
+    let found = via_peerings(&mut cloud);
+    let [(network, _, peering)] = found.as_slice() else { panic!("{found:?}") };
+    assert!(network == "vpc-1" && peering.starts_with("redis-peer-"), "{found:?}");
+}
