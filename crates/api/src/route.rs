@@ -18,6 +18,9 @@ const SAID: &[&str] = &["description"];
 const DERIVED: &[&str] =
     &["destRange", "name", "network", "nextHopGateway", "nextHopInstance", "nextHopIp", "priority", "tags"];
 
+/// By which peering, in a route that one imports.
+const PEERING: &str = "nextHopPeering";
+
 fn key(call: &Call<'_>) -> RouteKey {
     RouteKey::new(call.project(), call.param("route"))
 }
@@ -109,7 +112,7 @@ fn imported(world: &World, project: &str) -> impl Iterator<Item = Value> {
                 "network": links::link(key),
                 "destRange": range,
                 "priority": 0,
-                "nextHopPeering": peering.name,
+                PEERING: peering.name,
                 "selfLink": links::link(RouteKey::new(project, name)),
             }))
         })
@@ -171,7 +174,16 @@ fn next_hop(call: &Call<'_>) -> Result<NextHop, Failure> {
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
-    let key = key(call);
+    project::require_compute(call)?;
+    let (world, key) = (call.world(), key(call));
+    let derived = if world.routes.contains_key(&key) { None } else { derived(world, &key) };
+    if let Some(route) = derived {
+        // Google's words: openshift/installer#3049 and kubernetes-sigs/boskos#250 quote them.
+        return Err(Failure::bad_request(match route.get(PEERING) {
+            None => "The local route cannot be deleted.",
+            Some(_) => "The auto-generated peering route cannot be deleted.",
+        }));
+    }
     Ok(Commit::compute(call, "delete", &key, vec![Change::RouteDelete(key.clone())]))
 }
 

@@ -1,6 +1,6 @@
 //! Routes by the API: those that nobody made, which follow from subnetworks and peerings.
 
-use crate::common::Cloud;
+use crate::common::{Cloud, check};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -141,4 +141,34 @@ fn a_peering_with_a_managed_service_has_a_route_to_it() {
     let found = via_peerings(&mut cloud);
     let [(network, _, peering)] = found.as_slice() else { panic!("{found:?}") };
     assert!(network == "vpc-1" && peering.starts_with("redis-peer-"), "{found:?}");
+}
+
+#[test]
+fn what_nobody_made_is_not_deleted() {
+    let mut cloud = cloud();
+    peer(&mut cloud, 1, 2, "IPV4_ONLY");
+    peer(&mut cloud, 2, 1, "IPV4_ONLY");
+    let all = routes(&mut cloud, "");
+    let named = |field: &str| {
+        format!(
+            "{ROUTES}/{}",
+            text(&all.iter().find(|route| route[field].is_string()).expect("a route")["name"])
+        )
+    };
+    for (field, message) in [
+        ("nextHopNetwork", "The local route cannot be deleted."),
+        ("nextHopPeering", "The auto-generated peering route cannot be deleted."),
+    ] {
+        let refused = cloud.refused("DELETE", &named(field), json!(null));
+        check(&refused, 400, message);
+        assert_eq!(refused["error"]["errors"][0]["reason"], "badRequest");
+        cloud.get(&named(field));
+    }
+    cloud.delete(&named("nextHopGateway"));
+    let missing = cloud.refused("DELETE", &format!("{ROUTES}/peering-route-0123456789abcdef"), json!(null));
+    check(
+        &missing,
+        404,
+        "The resource 'projects/project-1/global/routes/peering-route-0123456789abcdef' was not found",
+    );
 }
