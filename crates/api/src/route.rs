@@ -15,8 +15,17 @@ pub(crate) const HANDLERS: Handlers = &[
 ];
 
 const SAID: &[&str] = &["description"];
-const DERIVED: &[&str] =
-    &["destRange", "name", "network", "nextHopGateway", "nextHopInstance", "nextHopIp", "priority", "tags"];
+const DERIVED: &[&str] = &[
+    "destRange",
+    "name",
+    "network",
+    "nextHopGateway",
+    "nextHopIlb",
+    "nextHopInstance",
+    "nextHopIp",
+    "priority",
+    "tags",
+];
 
 /// By which peering, in a route that one imports.
 const PEERING: &str = "nextHopPeering";
@@ -126,6 +135,8 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     if range.parse::<ipnet::Ipv6Net>().is_ok() {
         return Err(Failure::unsupported(format_args!("static IPv6 routes (the destRange '{range}')")));
     }
+    // Before the next hop, which may be in a field that there is not here.
+    let details = details::read(call, SAID, DERIVED)?;
     let key = RouteKey::new(call.project(), name);
     let priority = call.field("priority").and_then(Value::as_i64).unwrap_or(1000);
     let spec = RouteSpec {
@@ -140,7 +151,6 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         next_hop: next_hop(call)?,
         tags: firewall::set(call.body.as_object().unwrap_or(&Map::new()), "tags", "a network tag")?,
     };
-    let details = details::read(call, SAID, DERIVED)?;
     let changes = vec![Change::RouteInsert(spec), Change::Describe { resource: key.to_string(), details }];
     Ok(Commit::compute(call, "insert", key, changes))
 }

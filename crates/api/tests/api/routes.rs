@@ -172,3 +172,32 @@ fn what_nobody_made_is_not_deleted() {
         "The resource 'projects/project-1/global/routes/peering-route-0123456789abcdef' was not found",
     );
 }
+
+#[test]
+fn a_next_hop_that_there_is_not_here_is_named() {
+    let mut cloud = cloud();
+    let route = |hops: Value| {
+        let mut body =
+            json!({ "name": "r", "network": "global/networks/vpc-1", "destRange": "192.168.0.0/16" });
+        body.as_object_mut().expect("fields").extend(hops.as_object().expect("fields").clone());
+        body
+    };
+    for field in [
+        "nextHopVpnTunnel",
+        "nextHopNetwork",
+        "nextHopPeering",
+        "nextHopHub",
+        "nextHopInterconnectAttachment",
+    ] {
+        let message = format!("Tombolo does not support the field '{field}' of 'compute.routes.insert'.");
+        check(&cloud.refused("POST", ROUTES, route(json!({ field: "x" }))), 501, &message);
+        let two = route(json!({ field: "x", "nextHopGateway": "default-internet-gateway" }));
+        check(&cloud.refused("POST", ROUTES, two), 501, &message);
+    }
+    let message =
+        "Exactly one of nextHopGateway, nextHopInstance, nextHopIp and nextHopIlb must be specified.";
+    let two = json!({ "nextHopIp": "10.1.0.9", "nextHopGateway": "default-internet-gateway" });
+    for hops in [json!({}), two] {
+        check(&cloud.refused("POST", ROUTES, route(hops)), 400, message);
+    }
+}
