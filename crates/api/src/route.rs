@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, details, firewall, ipv6, links, list, project};
+use crate::{Call, Handlers, details, firewall, ipv6, links, list, next_hop, project};
 use serde_json::{Map, Value, json};
 use tombolo_model::peering::{imported_ipv6_ranges, imported_ranges};
 use tombolo_model::{Change, InstanceKey, NextHop, Refusal, Route, RouteKey, RouteSpec, Subnetwork, World};
@@ -25,6 +25,7 @@ const DERIVED: &[&str] = &[
     "nextHopIp",
     "priority",
     "tags",
+    "warnings",
 ];
 
 /// By which peering, in a route that one imports.
@@ -152,7 +153,10 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         tags: firewall::set(call.body.as_object().unwrap_or(&Map::new()), "tags", "a network tag")?,
     };
     let changes = vec![Change::RouteInsert(spec), Change::Describe { resource: key.to_string(), details }];
-    Ok(Commit::compute(call, "insert", key, changes))
+    Ok(Commit::warning(call, "insert", key, changes, |world, path| {
+        let route = path.parse().ok().and_then(|key: RouteKey| world.routes.get(&key));
+        route.map(|route| next_hop::warnings(world, route)).unwrap_or_default()
+    }))
 }
 
 fn next_hop(call: &Call<'_>) -> Result<NextHop, Failure> {
@@ -219,6 +223,10 @@ fn wire(world: &World, key: &RouteKey, found: &Route) -> Value {
     }
     if !found.tags.is_empty() {
         wire["tags"] = json!(found.tags);
+    }
+    let warnings = next_hop::warnings(world, found);
+    if !warnings.is_empty() {
+        wire["warnings"] = json!(warnings);
     }
     details::add(world, &key.to_string(), &mut wire);
     wire

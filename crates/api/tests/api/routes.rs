@@ -201,3 +201,70 @@ fn a_next_hop_that_there_is_not_here_is_named() {
         check(&cloud.refused("POST", ROUTES, route(hops)), 400, message);
     }
 }
+
+#[test]
+fn a_next_hop_that_takes_no_packets_is_warned_of() {
+    let mut cloud = cloud();
+    let instances = format!("{P}/zones/us-central1-a/instances");
+    let vm = |cloud: &mut Cloud, name: &str, address: &str, forwards: bool| {
+        let nic = json!({ "subnetwork": "regions/us-central1/subnetworks/subnet-1", "networkIP": address,
+            "aliasIpRanges": [{ "ipCidrRange": "10.1.0.128/28" }] });
+        let body = json!({ "name": name, "canIpForward": forwards, "networkInterfaces": [nic] });
+        cloud.post(&format!("{P}/zones/us-central1-a/instances"), body);
+    };
+    let insert = |cloud: &mut Cloud, name: &str, field: &str, hop: &str| {
+        let body = json!({ "name": name, "network": "global/networks/vpc-1", "destRange": "192.168.0.0/16", field: hop });
+        cloud.post(ROUTES, body)
+    };
+    let codes = |of: &Value| -> Vec<String> {
+        let all = of["warnings"].as_array().cloned().unwrap_or_default();
+        all.iter().map(|warning| text(&warning["code"]).to_owned()).collect()
+    };
+    let shown = |cloud: &mut Cloud, name: &str| {
+        let route = cloud.get(&format!("{ROUTES}/{name}"));
+        assert_eq!(routes(cloud, &format!("filter=name%3D{name}")), std::slice::from_ref(&route));
+        codes(&route)
+    };
+
+    // Of an address that nobody has, as of one in an alias range, the insert's operation warns too.
+    let done = insert(&mut cloud, "by-address", "nextHopIp", "10.1.0.9");
+    let network = format!("{GOOGLE}{P}/global/networks/vpc-1");
+    let warning = json!({
+        "code": "NEXT_HOP_ADDRESS_NOT_ASSIGNED",
+        "message": format!(
+            "Next hop ip address '10.1.0.9' is not assigned to the primary IP address of any instance on '{network}'.  \
+             Please ensure that the address is assigned to the primary IP address of an instance on the route's network."
+        ),
+        "data": [{ "key": "ip_address", "value": "10.1.0.9" }, { "key": "route_network", "value": network }],
+    });
+    assert_eq!((&done["status"], &done["warnings"]), (&json!("DONE"), &json!([warning])));
+    assert_eq!(cloud.get(&format!("{ROUTES}/by-address"))["warnings"], json!([warning]));
+    let operation = text(&done["selfLink"]).strip_prefix(GOOGLE).expect("a link").to_owned();
+    assert_eq!(cloud.get(&operation), done);
+
+    vm(&mut cloud, "deaf", "10.1.0.9", false);
+    assert_eq!(shown(&mut cloud, "by-address"), ["NEXT_HOP_CANNOT_IP_FORWARD"]);
+    cloud.post(&format!("{instances}/deaf/stop"), json!(null));
+    assert_eq!(shown(&mut cloud, "by-address"), ["NEXT_HOP_CANNOT_IP_FORWARD", "NEXT_HOP_NOT_RUNNING"]);
+    insert(&mut cloud, "by-alias", "nextHopIp", "10.1.0.128");
+    assert_eq!(shown(&mut cloud, "by-alias"), ["NEXT_HOP_ADDRESS_NOT_ASSIGNED"]);
+    cloud.delete(&format!("{instances}/deaf"));
+    vm(&mut cloud, "router", "10.1.0.9", true);
+    assert_eq!(shown(&mut cloud, "by-address"), [""; 0]);
+
+    let done = insert(&mut cloud, "by-instance", "nextHopInstance", "zones/us-central1-a/instances/router");
+    assert_eq!(done["warnings"], json!(null));
+    assert_eq!(shown(&mut cloud, "by-instance"), [""; 0]);
+    cloud.post(&format!("{instances}/router/stop"), json!(null));
+    assert_eq!(shown(&mut cloud, "by-instance"), ["NEXT_HOP_NOT_RUNNING"]);
+    cloud.post(&format!("{instances}/router/start"), json!(null));
+    assert_eq!(shown(&mut cloud, "by-instance"), [""; 0]);
+    cloud.delete(&format!("{instances}/router"));
+    let gone = cloud.get(&format!("{ROUTES}/by-instance"))["warnings"][0].clone();
+    let message = format!("Next hop instance '{GOOGLE}{instances}/router' does not exist.");
+    assert_eq!((&gone["code"], &gone["message"]), (&json!("NEXT_HOP_INSTANCE_NOT_FOUND"), &json!(message)));
+    // One of its name elsewhere is another.
+    let nic = json!({ "subnetwork": "regions/us-central1/subnetworks/subnet-2" });
+    cloud.post(&instances, json!({ "name": "router", "canIpForward": true, "networkInterfaces": [nic] }));
+    assert_eq!(shown(&mut cloud, "by-instance"), ["NEXT_HOP_INSTANCE_NOT_ON_NETWORK"]);
+}
