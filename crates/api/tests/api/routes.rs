@@ -268,3 +268,45 @@ fn a_next_hop_that_takes_no_packets_is_warned_of() {
     cloud.post(&instances, json!({ "name": "router", "canIpForward": true, "networkInterfaces": [nic] }));
     assert_eq!(shown(&mut cloud, "by-instance"), ["NEXT_HOP_INSTANCE_NOT_ON_NETWORK"]);
 }
+
+#[test]
+fn a_peerings_routes_are_asked_for_of_a_region_that_there_is() {
+    let mut cloud = cloud();
+    peer(&mut cloud, 1, 2, "IPV4_ONLY");
+    let of = |region: &str| {
+        format!("{P}/global/networks/vpc-1/listPeeringRoutes?peeringName=to-2&direction=INCOMING{region}")
+    };
+    cloud.get(&of(""));
+    cloud.get(&of("&region=us-central1"));
+    let message = "Invalid value for field 'region': 'nowhere-1'. Unknown region.";
+    check(&cloud.refused("GET", &of("&region=nowhere-1"), json!(null)), 400, message);
+}
+
+#[test]
+fn an_update_does_not_move_a_peering_to_another_network() {
+    let mut cloud = cloud();
+    peer(&mut cloud, 1, 2, "IPV4_ONLY");
+    let update = format!("{P}/global/networks/vpc-1/updatePeering");
+    let body = |network: &str, export: bool| json!({ "networkPeering": { "name": "to-2", "network": network, "exportCustomRoutes": export } });
+    let full = format!("{GOOGLE}{P}/global/networks/vpc-2");
+    let here = format!("http://127.0.0.1:8080{P}/global/networks/vpc-2");
+    let forms = [&full, &here, "projects/project-1/global/networks/vpc-2", "global/networks/vpc-2"];
+    for (form, export) in forms.into_iter().zip([true, false, true, false]) {
+        cloud.patch(&update, body(form, export));
+        let found = cloud.get(&format!("{P}/global/networks/vpc-1"))["peerings"][0].clone();
+        assert_eq!((&found["exportCustomRoutes"], &found["network"]), (&json!(export), &json!(full)));
+    }
+    for other in
+        ["projects/project-1/global/networks/default", "projects/project-2/global/networks/vpc-2", "a/b"]
+    {
+        let message = format!(
+            "Invalid value for field 'resource.networkPeering.network': '{other}'. The peering 'to-2' is with \
+             'projects/project-1/global/networks/vpc-2', which cannot be changed."
+        );
+        check(&cloud.refused("PATCH", &update, body(other, true)), 400, &message);
+    }
+    assert_eq!(cloud.get(&format!("{P}/global/networks/vpc-1"))["peerings"][0]["exportCustomRoutes"], false);
+    let nobody = json!({ "networkPeering": { "name": "to-3", "network": full } });
+    let message = "Invalid value for field 'resource.networkPeering.name': 'to-3'. There is no peering with that name on the network.";
+    check(&cloud.refused("PATCH", &update, nobody), 400, message);
+}
