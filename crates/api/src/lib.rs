@@ -43,6 +43,7 @@ mod ipv6;
 mod list;
 mod managed_zone;
 mod network;
+mod next_hop;
 mod peering;
 mod project;
 pub mod rdata;

@@ -95,6 +95,9 @@ pub struct Operation {
     pub end_time: Option<Timestamp>,
     /// Why it failed, if it did.
     pub error: Option<Failure>,
+    /// What there is to be warned of, though it did not fail.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Value>,
     /// The `@type` of the metadata, in the other APIs.
     pub metadata_type: Option<String>,
     /// The response, in the other APIs.
@@ -179,6 +182,9 @@ impl Operation {
         }
         if let Some(id) = &self.request_id {
             wire["clientOperationId"] = json!(id);
+        }
+        if !self.warnings.is_empty() {
+            wire["warnings"] = json!(self.warnings);
         }
         if let Some(error) = &self.error {
             // The code of an operation's error is the reason in capitals: RESOURCE_IN_USE_BY_ANOTHER_RESOURCE.
@@ -277,6 +283,7 @@ impl Operations {
             start_time: now,
             end_time: None,
             error: None,
+            warnings: Vec::new(),
             metadata_type: None,
             response: None,
         }

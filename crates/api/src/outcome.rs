@@ -64,6 +64,8 @@ impl Draft {
 enum Shape {
     /// The operation itself.
     Operation,
+    /// The operation, with what there is to be warned of.
+    Warning(Warnings),
     /// Nothing, and the operation at the target's path is forgotten.
     Forget,
     /// The resource as it is then, without an operation.
@@ -78,6 +80,9 @@ enum Shape {
     },
 }
 
+/// What is to be said of a resource, by its path, after a change that was made all the same.
+pub(crate) type Warnings = fn(&World, &str) -> Vec<Value>;
+
 /// A resource on the wire, by its path, after a change.
 pub(crate) type Render = fn(&World, &str) -> Value;
 
@@ -90,13 +95,29 @@ impl Commit {
         target: impl ToString,
         changes: Vec<Change>,
     ) -> Outcome {
-        let scope = match (call.param("zone"), call.param("region")) {
+        Commit::outcome(call, Commit::scope(call), kind, target.to_string(), changes, Shape::Operation)
+    }
+
+    /// As [`Commit::compute`], with warnings.
+    pub(crate) fn warning(
+        call: &Call<'_>,
+        kind: &str,
+        target: impl ToString,
+        changes: Vec<Change>,
+        warnings: Warnings,
+    ) -> Outcome {
+        let shape = Shape::Warning(warnings);
+        Commit::outcome(call, Commit::scope(call), kind, target.to_string(), changes, shape)
+    }
+
+    /// Where a call of Compute's has its operation.
+    fn scope(call: &Call<'_>) -> Scope {
+        match (call.param("zone"), call.param("region")) {
             ("", "") if call.project().is_empty() => Scope::Organization,
             ("", "") => Scope::Global,
             ("", region) => Scope::Region(region.to_owned()),
             (zone, _) => Scope::Zone(zone.to_owned()),
-        };
-        Commit::outcome(call, scope, kind, target.to_string(), changes, Shape::Operation)
+        }
     }
 
     /// Changes that are answered with the resource itself.
@@ -213,12 +234,16 @@ impl Commit {
 
     /// The operation once the packets obey.
     pub fn done(&self, mut operation: Operation, world: &World, now: Timestamp) -> Operation {
-        if let Shape::LongRunning { response, render, .. } = self.draft.shape {
-            let mut value = render(world, &operation.target);
-            if let Some(map) = value.as_object_mut() {
-                map.shift_insert(0, "@type".to_owned(), Value::from(response));
+        match self.draft.shape {
+            Shape::LongRunning { response, render, .. } => {
+                let mut value = render(world, &operation.target);
+                if let Some(map) = value.as_object_mut() {
+                    map.shift_insert(0, "@type".to_owned(), Value::from(response));
+                }
+                operation.response = Some(value);
             }
-            operation.response = Some(value);
+            Shape::Warning(warnings) => operation.warnings = warnings(world, &operation.target),
+            _ => {}
         }
         operation.end_time = Some(now);
         operation

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, ipv6, links, list, network};
+use crate::{Call, Handlers, ipv6, links, list, network, zone};
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 use tombolo_model::peering::{imported_ipv6_ranges, imported_ranges, imported_routes};
@@ -43,9 +43,15 @@ fn update(call: &Call<'_>) -> Result<Outcome, Failure> {
     let local = network::key(call);
     let found = network::find(call.world(), &local)?;
     let name = call.text("networkPeering.name").ok_or_else(|| Failure::required("networkPeering.name"))?;
-    let present = found.peerings.iter().find(|peering| peering.name == name).map(|peering| peering.exchange);
+    let present = found.peerings.iter().find(|peering| peering.name == name);
+    if let (Some(peering), Some(said)) = (present, call.text("networkPeering.network"))
+        && links::network(call.project(), said).as_ref() != Some(&peering.peer)
+    {
+        let expected = format!("The peering '{name}' is with '{}', which cannot be changed.", peering.peer);
+        return Err(Refusal::invalid("networkPeering.network", said, expected).into());
+    }
     // A name that there is not is refused with the change.
-    let exchange = exchange(call, present.unwrap_or_default())?;
+    let exchange = exchange(call, present.map(|peering| peering.exchange).unwrap_or_default())?;
     let change = Change::PeeringUpdate { network: local.clone(), name: name.to_owned(), exchange };
     Ok(Commit::compute(call, "updatePeering", local, vec![change]))
 }
@@ -108,6 +114,7 @@ fn routes(call: &Call<'_>) -> Result<Outcome, Failure> {
             )));
         }
     };
+    call.query("region").map(zone::known_region).transpose()?;
     let world = call.world();
     let (importer, exporter) = if incoming { (&key, &peering.peer) } else { (&peering.peer, &key) };
     let takes =

@@ -42,7 +42,11 @@ pub(crate) fn is_machine_type(name: &str) -> bool {
 
 /// The region in a call's path, if there is such a one.
 pub(crate) fn require_region<'c>(call: &'c Call<'_>) -> Result<&'c str, Failure> {
-    let name = call.param("region");
+    known_region(call.param("region"))
+}
+
+/// The name of a region, if there is such a one.
+pub(crate) fn known_region(name: &str) -> Result<&str, Failure> {
     Region::find(name).map(|_| name).ok_or_else(|| unknown("region", name))
 }
 

@@ -14,6 +14,7 @@ mod networks;
 mod private_service_connect;
 mod reserved;
 mod routers;
+mod routes;
 mod story;
 mod tags;
 mod terraform;
