@@ -5,7 +5,7 @@ use crate::view::View;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use tombolo_agent::{AgentError, Program};
-use tombolo_fabric::Owner;
+use tombolo_fabric::{Owner, Trace};
 use tombolo_model::Protocol;
 use tombolo_topology::{Check, CheckKind, Probe, Target};
 
@@ -24,6 +24,9 @@ pub struct Checked {
     pub expected: String,
     /// What happened.
     pub seen: String,
+    /// Of packets that were to arrive and did not, where and why they are dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// Whether the two are the same.
     pub ok: bool,
     /// Milliseconds that it took.
@@ -49,19 +52,34 @@ pub fn expected(check: &Check) -> String {
 pub fn check(view: &View, check: &Check) -> Result<Checked, AgentError> {
     let started = Instant::now();
     let (title, expected) = (title(check), expected(check));
-    let (seen, ok) = match &check.kind {
+    let (seen, why, ok) = match &check.kind {
         CheckKind::Probe { to, probe, .. } => {
-            let seen = probe_check(view, check, to, *probe)?;
+            let (seen, trace) = probe_check(view, check, to, *probe)?;
             let ok = seen == expected;
-            (seen, ok)
+            (seen, trace.filter(|_| !ok).as_ref().and_then(why), ok)
         }
-        CheckKind::Command { argv, output } => command_check(view, check, argv, output.as_deref())?,
+        CheckKind::Command { argv, output } => {
+            let (seen, ok) = command_check(view, check, argv, output.as_deref())?;
+            (seen, None, ok)
+        }
     };
-    Ok(Checked { title, expected, seen, ok, millis: started.elapsed().as_millis() as u64 })
+    Ok(Checked { title, expected, seen, why, ok, millis: started.elapsed().as_millis() as u64 })
 }
 
-/// Sends packets, and tells `reachable` if all got there, `unreachable` if none did.
-fn probe_check(view: &View, check: &Check, to: &Target, probe: Probe) -> Result<String, AgentError> {
+/// Where and why a flow is dropped, in a line.
+fn why(trace: &Trace) -> Option<String> {
+    let (cause, last) = (trace.cause()?, trace.steps.last()?);
+    let detail = if last.detail.is_empty() { String::new() } else { format!(", {}", last.detail) };
+    Some(format!("{} in {}: {}{detail}", cause.as_str(), last.network.name, last.what))
+}
+
+/// Sends packets, and tells `reachable` if all got there, `unreachable` if none did; and what is to become of them.
+fn probe_check(
+    view: &View,
+    check: &Check,
+    to: &Target,
+    probe: Probe,
+) -> Result<(String, Option<Trace>), AgentError> {
     let (protocol, port) = match probe {
         Probe::Icmp => (Protocol::ICMP, None),
         Probe::Tcp(port) => (Protocol::TCP, Some(port)),
@@ -74,14 +92,15 @@ fn probe_check(view: &View, check: &Check, to: &Target, probe: Probe) -> Result<
     };
     let flow = match view.flow(&check.from.to_string(), &name, Some(protocol), port) {
         Ok(flow) => flow,
-        Err(error) => return Ok(error),
+        Err(error) => return Ok((error, None)),
     };
     let packets = view.packets(&flow, PACKETS)?;
-    Ok(match packets.delivered {
+    let seen = match packets.delivered {
         0 => "unreachable".into(),
         n if n == packets.sent => "reachable".into(),
         n => format!("{n} of {} packets delivered", packets.sent),
-    })
+    };
+    Ok((seen, Some(view.trace(&flow))))
 }
 
 /// Runs a program. One that ends with an error is tried again, at growing intervals, until the check's time is up;

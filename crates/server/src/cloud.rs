@@ -52,7 +52,7 @@ pub enum Begin<'a> {
     /// What was kept there. What becomes of it is kept there too.
     Kept(Store),
     /// What a file describes. Nothing is kept: the lab will begin with the file again.
-    File(First<'a>),
+    File(Box<First<'a>>),
 }
 
 /// How to serve a lab.

@@ -55,8 +55,8 @@ fn check_all(view: &View, topology: &Topology, format: Format) -> Result<Vec<Ste
     }
     let mut steps = Vec::new();
     for (i, check) in topology.checks.iter().enumerate() {
-        let checks::Checked { title, expected, seen, ok, millis } = checks::check(view, &check.value)?;
-        let step = Step { id: i + 1, title, expected, seen, ok, millis };
+        let checks::Checked { title, expected, seen, why, ok, millis } = checks::check(view, &check.value)?;
+        let step = Step { id: i + 1, title, expected, seen, why, ok, millis };
         if format == Format::Text {
             layout.line(&step);
         }

@@ -100,8 +100,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         });
         let ok = seen.expected == seen.seen;
         let millis = began.elapsed().as_millis() as u64;
-        let step =
-            Step { id: i + 1, title: (*title).into(), expected: seen.expected, seen: seen.seen, ok, millis };
+        let step = Step {
+            id: i + 1,
+            title: (*title).into(),
+            expected: seen.expected,
+            seen: seen.seen,
+            why: None,
+            ok,
+            millis,
+        };
         if args.format == Format::Text {
             layout.line(&step);
             demo.say_more(step.ok, seen.flow.as_ref())?;

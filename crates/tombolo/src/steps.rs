@@ -14,6 +14,9 @@ pub(crate) struct Step {
     pub(crate) expected: String,
     /// What did.
     pub(crate) seen: String,
+    /// Why that, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<String>,
     /// Whether the two agree.
     pub(crate) ok: bool,
     /// Milliseconds that it took.
@@ -59,7 +62,9 @@ impl Layout {
         print(&format!("{mark} {cells}  {:>4} ms\n", step.millis));
         // What was cut is what one needs to know of a step that failed.
         if !step.ok {
-            print(&format!("     expected: {}\n     seen:     {}\n", step.expected, step.seen));
+            let why = step.why.as_ref().map(|why| format!("     why:      {why}\n"));
+            let why = why.unwrap_or_default();
+            print(&format!("     expected: {}\n     seen:     {}\n{why}", step.expected, step.seen));
         }
     }
 }

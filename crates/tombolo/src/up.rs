@@ -74,7 +74,7 @@ fn bring_up(args: &Args, topology: &Topology, dir: &LabDir, control: &Control) -
     // Its World is the file's, anew each time: without the server there is nothing to go on with.
     let keep = Duration::ZERO;
     let (asynchronous, allowed, start) = (false, Vec::new(), args.start);
-    let begin = Begin::File(first);
+    let begin = Begin::File(Box::new(first));
     let serving = Serving { dir, control, listener, api, begin, asynchronous, allowed, keep, start };
     serving.run(|_, cloud| {
         if args.leave_terminal {

@@ -39,6 +39,9 @@ fn an_expectation_that_fails_is_exit_status_1() {
             (&"reachable".into(), &"unreachable".into())
         );
 
+        let why = "PRIVATE_TRAFFIC_TO_INTERNET in vpc-1: no route to ";
+        assert!(failed[0]["why"].as_str().is_some_and(|said| said.contains(why)), "{:#}", failed[0]);
+
         let nothing_up = home.run(&["check", file, "--running"]).refusal();
         assert!(nothing_up.contains("no lab is up"), "{nothing_up}");
         home.up(&home.example("article.yaml"));
