@@ -9,8 +9,8 @@ use anyhow::Result;
 use hyper::Method;
 use serde_json::Value;
 
-const TABLE: &str = "table(displayName, parent, name.basename():label=ID)";
-const ORGANIZATIONS: &str = "table(displayName, name.basename():label=ID)";
+const TABLE: &str = "table(displayName, parent:label=PARENT_NAME, name.basename():label=ID)";
+const ORGANIZATIONS: &str = "table(displayName, name.basename():label=ID, owner.directoryCustomerId)";
 const V3: &str = "/cloudresourcemanager/v3";
 
 /// The organization or a folder, as flags say it.

@@ -2,12 +2,13 @@
 
 use super::args::{InRegion, InZone, List, Listed, ListedByRegion, ListedByZone};
 use super::client::{Client, Refused, encode, path_of};
-use super::projection::parse_key;
+use super::projection::{Column, Format, get, parse_key, unlabelled};
 use super::transform::plain;
 use super::{Globals, print};
 use anyhow::Result;
 use hyper::Method;
 use serde_json::Value;
+use std::cmp::Reverse;
 use std::io::{IsTerminal, Write};
 
 /// Arguments that make no sense together, or that are missing: the exit status is 2, as where the parser says so.
@@ -172,15 +173,19 @@ impl<'a> Session<'a> {
 
     /// Shows a list.
     pub(crate) fn show_list(&self, mut items: Vec<Value>, listed: &Listed, table: &str) -> Result<()> {
+        let columns = columns(table)?;
         for key in listed.sort_by.iter().flat_map(|keys| keys.0.iter()).rev() {
             let (bare, backwards) = match key.strip_prefix('~') {
                 Some(bare) => (bare, true),
                 None => (key.as_str(), false),
             };
-            let step = parse_key(bare).map_err(|why| Usage(format!("--sort-by: {why}")))?;
-            items.sort_by_cached_key(|item| plain(&super::projection::get(item, &step)));
-            if backwards {
-                items.reverse();
+            let key = parse_key(bare).map_err(|why| Usage(format!("--sort-by: {why}")))?;
+            let key = unlabelled(key, &columns);
+            let text = |item: &Value| plain(&get(item, &key));
+            match backwards {
+                // What is equal stays in its order, backwards too.
+                true => items.sort_by_cached_key(|item| Reverse(text(item))),
+                false => items.sort_by_cached_key(text),
             }
         }
         items.truncate(listed.limit.unwrap_or(usize::MAX));
@@ -231,6 +236,12 @@ impl<'a> Session<'a> {
             _ => Err(Refused("Aborted by user.".into()).into()),
         }
     }
+}
+
+/// The columns of a table.
+fn columns(table: &str) -> Result<Vec<Column>> {
+    let table: Format = table.parse().map_err(Usage)?;
+    Ok(table.columns.unwrap_or_default())
 }
 
 /// A zone or region: said, or in the environment as gcloud has it.

@@ -51,6 +51,7 @@ const MAKE: &[&str] = &[
 const LOOK: &[&str] = &[
     "projects list",
     "projects describe project-1",
+    "organizations list --format value(ID,DISPLAY_NAME)",
     "services list --enabled",
     "compute networks list",
     "compute networks list --format yaml",
