@@ -145,7 +145,7 @@ impl Noun for ResourceManager {
             }
             Verb::List(ListIn { place, listed }) => {
                 let path = format!("{V3}/folders?parent={}", place.node()?);
-                session.show_list(session.list(&path, "folders", listed)?, listed, TABLE)
+                session.show_list(session.client.list(&path, "folders")?, listed, TABLE)
             }
             Verb::Describe(Named { name }) => session.show(session.client.get(&path(name))?),
             Verb::Update(Update { named, display_name }) => {

@@ -131,7 +131,7 @@ fn joined(value: &Value) -> String {
 }
 
 /// A value as Python writes it, which is how gcloud shows what is in lists.
-fn repr(value: &Value) -> String {
+pub(super) fn repr(value: &Value) -> String {
     match value {
         Value::Null => "None".into(),
         Value::String(text) => {

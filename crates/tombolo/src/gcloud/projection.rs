@@ -33,8 +33,14 @@ pub(crate) enum Step {
 
 impl Step {
     /// Whether it is the field of this name.
-    fn is(&self, field: &str) -> bool {
+    pub(crate) fn is(&self, field: &str) -> bool {
         matches!(self, Step::Field(name) if name == field)
+    }
+
+    /// Whether it is a field with a time in it, by its name: `creationTimestamp`, `createTime`.
+    pub(crate) fn is_time(&self) -> bool {
+        let ends = ["Timestamp", "_timestamp", "Time", "_time"];
+        matches!(self, Step::Field(name) if ends.iter().any(|end| name.ends_with(end)))
     }
 }
 
@@ -117,7 +123,7 @@ pub(crate) fn unlabelled(mut key: Vec<Step>, table: &[Column]) -> Vec<Step> {
 
 /// A field by its name, also in `snake_case`; or the value of an item of metadata by its key, in `items` of `key` and
 /// `value`. Source: gcloud's `resource_property.Get`.
-fn field<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+pub(crate) fn field<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
     let metadata = || {
         let item = value.get("items")?.as_array()?.iter().find(|item| item["key"] == name)?;
         item.get("value")
@@ -186,6 +192,12 @@ impl std::str::FromStr for Format {
             Some(c) => Err(reader.unexpected(c)),
         }
     }
+}
+
+/// The key and transforms that begin at a place in a text, and where they end.
+pub(crate) fn key_at(text: &str, at: usize) -> Result<(Column, usize), String> {
+    let mut reader = Reader { text, at };
+    reader.key().map(|column| (column, reader.at))
 }
 
 /// A key, such as `networkInterfaces[0].networkIP`.
