@@ -107,7 +107,7 @@ impl Verb {
                 if session.has_format() { session.show_all(made, TABLE) } else { Ok(()) }
             }
             Verb::List(listed) => {
-                let all = session.list(&session.compute("aggregated/addresses")?, "addresses", listed)?;
+                let all = session.client.list(&session.compute("aggregated/addresses")?, "addresses")?;
                 session.show_list(all, listed, TABLE)
             }
             Verb::Describe(One { name, scope }) => {

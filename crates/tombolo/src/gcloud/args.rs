@@ -1,5 +1,6 @@
 //! Arguments of kinds that gcloud has and that more than one verb takes.
 
+use super::filter::Filter;
 use serde_json::{Map, Value, json};
 use std::str::FromStr;
 
@@ -44,9 +45,9 @@ impl Pairs {
 /// What to list and how.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Listed {
-    /// Only what matches, such as name=vm-1 or status=RUNNING; in the API's language, which the server answers
+    /// Only what matches, as `gcloud topic filters` has it, such as "name~^vm AND status=RUNNING" or "labels.env:(a b)"
     #[arg(long, value_name = "EXPRESSION")]
-    pub(crate) filter: Option<String>,
+    pub(crate) filter: Option<Filter>,
     /// At most so many
     #[arg(long, value_name = "NUMBER")]
     pub(crate) limit: Option<usize>,

@@ -265,7 +265,7 @@ impl Verb {
             }
             Verb::List(ListIn { place, listed }) => {
                 let path = format!("{COLLECTION}?parentId={}", place.node()?);
-                session.show_list(session.list(&path, "items", listed)?, listed, TABLE)
+                session.show_list(session.client.list(&path, "items")?, listed, TABLE)
             }
             Verb::Describe(one) => session.show(session.client.get(&one.path(session)?)?),
             Verb::Update(Update { one, description }) => {
@@ -352,9 +352,6 @@ impl Associations {
             }
             Associations::List(ListIn { place, listed }) => {
                 let path = format!("{COLLECTION}/listAssociations?targetResource={}", place.node()?);
-                if listed.filter.is_some() {
-                    return Err(Usage("--filter: associations cannot be filtered.".into()).into());
-                }
                 let found = session.client.get(&path)?;
                 let items = found["associations"].as_array().cloned().unwrap_or_default();
                 session.show_list(items, listed, ASSOCIATIONS)

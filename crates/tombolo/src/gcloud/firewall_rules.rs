@@ -145,7 +145,7 @@ impl Verb {
                 session.show_all(session.create(&collection, vec![body])?, TABLE)
             }
             Verb::List(listed) => {
-                session.show_list(session.list(&collection, "items", listed)?, listed, TABLE)?;
+                session.show_list(session.client.list(&collection, "items")?, listed, TABLE)?;
                 if !session.has_format() && !listed.uri {
                     eprintln!(
                         "\nTo show all fields of the firewall, please show in JSON format: --format=json"

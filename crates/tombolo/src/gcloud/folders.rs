@@ -9,8 +9,8 @@ use anyhow::Result;
 use hyper::Method;
 use serde_json::Value;
 
-const TABLE: &str = "table(displayName, parent, name.basename():label=ID)";
-const ORGANIZATIONS: &str = "table(displayName, name.basename():label=ID)";
+const TABLE: &str = "table(displayName, parent:label=PARENT_NAME, name.basename():label=ID)";
+const ORGANIZATIONS: &str = "table(displayName, name.basename():label=ID, owner.directoryCustomerId)";
 const V3: &str = "/cloudresourcemanager/v3";
 
 /// The organization or a folder, as flags say it.
@@ -145,7 +145,7 @@ impl Noun for ResourceManager {
             }
             Verb::List(ListIn { place, listed }) => {
                 let path = format!("{V3}/folders?parent={}", place.node()?);
-                session.show_list(session.list(&path, "folders", listed)?, listed, TABLE)
+                session.show_list(session.client.list(&path, "folders")?, listed, TABLE)
             }
             Verb::Describe(Named { name }) => session.show(session.client.get(&path(name))?),
             Verb::Update(Update { named, display_name }) => {

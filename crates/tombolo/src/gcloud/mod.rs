@@ -13,6 +13,7 @@ mod addresses;
 mod args;
 mod client;
 mod compute;
+mod filter;
 mod firewall_policies;
 mod firewall_rules;
 mod folders;

@@ -268,7 +268,7 @@ impl Verb {
                 session.show_all(session.create(&scope.collection(session)?, vec![body])?, TABLE)
             }
             Verb::List(ListAll { listed, scope }) => {
-                let found = session.list(&scope.collection(session)?, "items", listed)?;
+                let found = session.client.list(&scope.collection(session)?, "items")?;
                 session.show_list(found, listed, TABLE)
             }
             Verb::Describe(One { named, scope }) => {

@@ -152,7 +152,7 @@ impl Verb {
                 Ok(())
             }
             Verb::List(listed) => {
-                let items = session.list(&collection, "items", listed)?;
+                let items = session.client.list(&collection, "items")?;
                 session.show_list(items.into_iter().map(dressed).collect(), listed, TABLE)
             }
             Verb::Describe(Named { name }) => {

@@ -66,7 +66,7 @@ impl Verb {
             Verb::List(scopes) => {
                 let mut items = Vec::new();
                 for path in scopes.paths() {
-                    items.extend(session.list(&session.compute(path)?, "operations", &scopes.listed)?);
+                    items.extend(session.client.list(&session.compute(path)?, "operations")?);
                 }
                 session.show_list(items, &scopes.listed, TABLE)
             }

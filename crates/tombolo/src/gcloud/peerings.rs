@@ -2,7 +2,7 @@
 
 use super::args::{Body, Listed, constant, either};
 use super::client::{encode, path_of};
-use super::session::{Session, Usage, last};
+use super::session::{Session, Usage, last, matching};
 use anyhow::Result;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -208,10 +208,12 @@ impl Update {
 
 impl List {
     fn run(&self, session: &Session<'_>) -> Result<()> {
-        let networks = session.list(&session.compute("global/networks")?, "items", &self.listed)?;
+        let networks = session.client.list(&session.compute("global/networks")?, "items")?;
         let wanted = |network: &Value| self.network.as_ref().is_none_or(|name| network["name"] == last(name));
         let peered = |network: &Value| network["peerings"].is_array() && wanted(network);
-        let mut networks: Vec<Value> = networks.into_iter().filter(peered).collect();
+        let networks = networks.into_iter().filter(peered).collect();
+        // A filter is of networks, whatever is shown of them: that is where gcloud has them filtered.
+        let mut networks = matching(networks, &self.listed, TABLE)?;
         for network in &mut networks {
             let link = network["selfLink"].clone();
             for peering in network["peerings"].as_array_mut().into_iter().flatten() {
@@ -220,11 +222,11 @@ impl List {
         }
         // The table is of peerings; whoever says a format gets the networks that have them, as from gcloud.
         if session.has_format() || self.listed.uri {
-            return session.show_list(networks, &self.listed, TABLE);
+            return session.show_matching(networks, &self.listed, TABLE);
         }
         let peerings =
             networks.iter().filter_map(|network| network["peerings"].as_array()).flatten().cloned();
-        session.show_list(peerings.collect(), &self.listed, TABLE)
+        session.show_matching(peerings.collect(), &self.listed, TABLE)
     }
 }
 
@@ -237,7 +239,7 @@ impl ListRoutes {
             encode(&self.region),
             self.direction
         );
-        let mut routes = session.list(&path, "items", &self.listed)?;
+        let mut routes = session.client.list(&path, "items")?;
         for route in &mut routes {
             let status = match (route["imported"] == true, self.direction.as_str()) {
                 (true, "INCOMING") => "accepted",

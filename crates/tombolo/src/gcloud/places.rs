@@ -46,7 +46,7 @@ impl Verb {
         let collection = session.compute(places.collection)?;
         match self {
             Verb::List(listed) => {
-                session.show_list(session.list(&collection, "items", listed)?, listed, places.table)
+                session.show_list(session.client.list(&collection, "items")?, listed, places.table)
             }
             Verb::Describe(Named { name }) => {
                 session.show(session.client.get(&format!("{collection}/{}", encode(name)))?)

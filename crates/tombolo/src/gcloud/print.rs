@@ -28,7 +28,18 @@ pub(crate) fn many(resources: Vec<Value>, format: Option<&Format>, table: &str) 
         Some(format) if format.kind == "table" && format.columns.is_none() => {
             several(&resources, &Format { attributes: format.attributes.clone(), ..default })?
         }
-        format => several(&resources, format.unwrap_or(&default))?,
+        Some(format) => {
+            let table = default.columns.as_deref().unwrap_or_default();
+            let of_table = match format.kind.as_str() {
+                "json" | "yaml" => Column::key_of_table,
+                _ => Column::of_table,
+            };
+            let columns = format.columns.as_ref();
+            let columns =
+                columns.map(|columns| columns.iter().map(|column| of_table(column, table)).collect());
+            several(&resources, &Format { columns, ..format.clone() })?
+        }
+        None => several(&resources, &default)?,
     };
     output::print(&text);
     Ok(())
@@ -120,7 +131,7 @@ fn joined(value: &Value) -> String {
 }
 
 /// A value as Python writes it, which is how gcloud shows what is in lists.
-fn repr(value: &Value) -> String {
+pub(super) fn repr(value: &Value) -> String {
     match value {
         Value::Null => "None".into(),
         Value::String(text) => {

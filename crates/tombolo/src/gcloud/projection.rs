@@ -31,6 +31,19 @@ pub(crate) enum Step {
     Every,
 }
 
+impl Step {
+    /// Whether it is the field of this name.
+    pub(crate) fn is(&self, field: &str) -> bool {
+        matches!(self, Step::Field(name) if name == field)
+    }
+
+    /// Whether it is a field with a time in it, by its name: `creationTimestamp`, `createTime`.
+    pub(crate) fn is_time(&self) -> bool {
+        let ends = ["Timestamp", "_timestamp", "Time", "_time"];
+        matches!(self, Step::Field(name) if ends.iter().any(|end| name.ends_with(end)))
+    }
+}
+
 /// A format as it is written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Format {
@@ -62,6 +75,23 @@ impl Column {
         value
     }
 
+    /// The same column of the key that a label of the table's columns stands for, made by that column's transforms
+    /// first: `ID` is `name.basename()` in folders' table. Source: gcloud's aliases of projections.
+    pub(crate) fn of_table(&self, table: &[Column]) -> Column {
+        let Some(labelled) = labelled(&self.key, table) else { return self.clone() };
+        Column {
+            key: unlabelled(self.key.clone(), table),
+            transforms: [labelled.transforms.as_slice(), &self.transforms].concat(),
+            label: self.label.clone().or_else(|| Some(labelled.heading())),
+        }
+    }
+
+    /// The same column of the key that a label of the table's columns stands for, and nothing of its transforms: how
+    /// everything but text takes labels.
+    pub(crate) fn key_of_table(&self, table: &[Column]) -> Column {
+        Column { key: unlabelled(self.key.clone(), table), ..self.clone() }
+    }
+
     /// Whether it is more than a key.
     pub(crate) fn is_transformed(&self) -> bool {
         !self.transforms.is_empty()
@@ -78,6 +108,40 @@ impl Column {
     }
 }
 
+/// The column whose label a key begins with.
+fn labelled<'t>(key: &[Step], table: &'t [Column]) -> Option<&'t Column> {
+    table.iter().find(|column| key.first().is_some_and(|step| step.is(&column.heading())))
+}
+
+/// A key in which a label of the table's columns is what it stands for.
+pub(crate) fn unlabelled(mut key: Vec<Step>, table: &[Column]) -> Vec<Step> {
+    if let Some(column) = labelled(&key, table) {
+        key.splice(..1, column.key.iter().cloned());
+    }
+    key
+}
+
+/// A field by its name, also in `snake_case`; or the value of an item of metadata by its key, in `items` of `key` and
+/// `value`. Source: gcloud's `resource_property.Get`.
+pub(crate) fn field<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    let metadata = || {
+        let item = value.get("items")?.as_array()?.iter().find(|item| item["key"] == name)?;
+        item.get("value")
+    };
+    value.get(name).or_else(|| value.get(camel_case(name))).or_else(metadata)
+}
+
+/// `source_tags` as `sourceTags`.
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |mut out, word| {
+        let mut chars = word.chars();
+        out.extend(chars.next().map(|c| c.to_ascii_uppercase()));
+        out + chars.as_str()
+    })
+}
+
 /// The value at a key; a list of values where it goes through every item of a list.
 pub(crate) fn get(value: &Value, key: &[Step]) -> Value {
     match key.split_first() {
@@ -85,7 +149,7 @@ pub(crate) fn get(value: &Value, key: &[Step]) -> Value {
         Some((Step::Field(name), rest)) => match value {
             // A field of a list is the field of each item, as where the brackets are written.
             Value::Array(items) => items.iter().map(|item| get(item, key)).collect(),
-            value => value.get(name).map_or(Value::Null, |value| get(value, rest)),
+            value => field(value, name).map_or(Value::Null, |value| get(value, rest)),
         },
         Some((Step::Item(index), rest)) => value.get(index).map_or(Value::Null, |value| get(value, rest)),
         Some((Step::Every, rest)) => match value.as_array() {
@@ -130,10 +194,16 @@ impl std::str::FromStr for Format {
     }
 }
 
+/// The key and transforms that begin at a place in a text, and where they end.
+pub(crate) fn key_at(text: &str, at: usize) -> Result<(Column, usize), String> {
+    let mut reader = Reader { text, at };
+    reader.key().map(|column| (column, reader.at))
+}
+
 /// A key, such as `networkInterfaces[0].networkIP`.
 pub(crate) fn parse_key(text: &str) -> Result<Vec<Step>, String> {
     let mut reader = Reader { text, at: 0 };
-    let column = reader.column()?;
+    let column = reader.key()?;
     match reader.peek() {
         None if column.transforms.is_empty() => Ok(column.key),
         _ => Err(format!("'{text}' is no key")),
@@ -165,6 +235,11 @@ impl Reader<'_> {
             self.at += wanted.len_utf8();
         }
         is_next
+    }
+
+    /// Takes a character, if it is the next one with no blank before it.
+    fn follows(&mut self, wanted: char) -> bool {
+        self.rest().starts_with(wanted) && self.take(wanted)
     }
 
     fn expect(&mut self, wanted: char) -> Result<(), String> {
@@ -223,27 +298,35 @@ impl Reader<'_> {
         Ok(format)
     }
 
-    fn column(&mut self) -> Result<Column, String> {
+    /// A key and its transforms.
+    fn key(&mut self) -> Result<Column, String> {
         let mut column = Column { key: Vec::new(), transforms: Vec::new(), label: None };
         loop {
-            let name = self.name();
+            let name = match self.peek() {
+                Some('\'' | '"') => self.value("")?,
+                _ => self.name(),
+            };
             if name.is_empty() {
                 return Err(format!("'{}': expected a key", self.text));
             }
-            if self.take('(') {
+            if self.follows('(') {
                 column.transforms.push(self.transform(name)?);
             } else if column.transforms.is_empty() {
                 column.key.push(Step::Field(name));
-                while self.take('[') {
+                while self.follows('[') {
                     column.key.push(self.index()?);
                 }
             } else {
                 return Err(format!("'{}': a key after a transform", self.text));
             }
-            if !self.take('.') {
-                break;
+            if !self.follows('.') {
+                return Ok(column);
             }
         }
+    }
+
+    fn column(&mut self) -> Result<Column, String> {
+        let mut column = self.key()?;
         while self.take(':') {
             let attribute = self.name();
             self.expect('=')?;
@@ -324,6 +407,50 @@ mod tests {
         let headings: Vec<String> = format.columns.iter().flatten().map(Column::heading).collect();
         assert_eq!(headings, ["NETWORK_IP", "GATEWAY_IPV4", "B", "S"]);
         assert_eq!(format.attributes, ["no-heading"]);
+    }
+
+    #[test]
+    fn labels_of_a_table_are_keys() {
+        let table: Format =
+            "table(displayName, name.basename():label=ID, nics[0].ip:label=IP)".parse().expect("a table");
+        let table = table.columns.unwrap_or_default();
+        let folder = json!({ "name": "folders/12", "displayName": "Prod", "nics": [{ "ip": "10.0.0.2" }] });
+        for (column, value, of_key, heading) in [
+            ("ID", json!("12"), json!("folders/12"), "ID"),
+            ("ID.len()", json!(2), json!(10), "ID"),
+            ("ID:label=NUMBER", json!("12"), json!("folders/12"), "NUMBER"),
+            ("DISPLAY_NAME", json!("Prod"), json!("Prod"), "DISPLAY_NAME"),
+            ("IP", json!("10.0.0.2"), json!("10.0.0.2"), "IP"),
+            ("name", json!("folders/12"), json!("folders/12"), "NAME"),
+            ("id", Value::Null, Value::Null, "ID"),
+        ] {
+            let format: Format = format!("value({column})").parse().expect("a format");
+            let columns = format.columns.unwrap_or_default();
+            let labelled = columns[0].of_table(&table);
+            assert_eq!(labelled.of(&folder), value, "{column}");
+            assert_eq!(labelled.heading(), heading, "{column}");
+            assert_eq!(columns[0].key_of_table(&table).of(&folder), of_key, "{column}");
+        }
+    }
+
+    #[test]
+    fn fields_are_found_as_gcloud_finds_them() {
+        let vm = json!({
+            "machineType": "small",
+            "snake_case": 1,
+            "metadata": { "kind": "compute#metadata", "items": [{ "key": "os-login", "value": "TRUE" }] },
+            "a b": 2,
+        });
+        for (column, want) in [
+            ("machine_type", json!("small")),
+            ("snake_case", json!(1)),
+            ("metadata.os-login", json!("TRUE")),
+            ("metadata.none", Value::Null),
+            ("metadata.items[0].key", json!("os-login")),
+            ("'a b'", json!(2)),
+        ] {
+            assert_eq!(values(&format!("value({column})"), &vm), [want], "{column}");
+        }
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Noun for Projects {
         match &self.verb {
             Verb::Create(create) => create.run(session),
             Verb::List(listed) => {
-                session.show_list(session.list(COLLECTION, "projects", listed)?, listed, TABLE)
+                session.show_list(session.client.list(COLLECTION, "projects")?, listed, TABLE)
             }
             Verb::Describe(Named { name }) => session.show(session.client.get(&path(name))?),
             Verb::Move(Move { name, place }) => {

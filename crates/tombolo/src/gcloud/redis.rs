@@ -145,8 +145,7 @@ impl Noun for Redis {
         match verb {
             Verb::Create(create) => create.run(session),
             Verb::List(list) => {
-                let items =
-                    session.list(&collection(session, list.region.as_ref())?, "instances", &list.listed)?;
+                let items = session.client.list(&collection(session, list.region.as_ref())?, "instances")?;
                 session.show_list(items, &list.listed, TABLE)
             }
             Verb::Describe(which) => session.show(session.client.get(&path(session, which)?)?),

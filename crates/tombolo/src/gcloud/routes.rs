@@ -78,7 +78,7 @@ impl Verb {
                 session.show_all(session.create(&collection, vec![body])?, TABLE)
             }
             Verb::List(listed) => {
-                session.show_list(session.list(&collection, "items", listed)?, listed, TABLE)
+                session.show_list(session.client.list(&collection, "items")?, listed, TABLE)
             }
             Verb::Describe(Named { name }) => {
                 session.show(session.client.get(&format!("{collection}/{}", encode(name)))?)

@@ -76,9 +76,9 @@ impl Noun for Services {
             // Of another API; see above.
             Verb::VpcPeerings(_) => Ok(()),
             Verb::List(list) => {
-                let filter = (!list.available).then(|| "state:ENABLED".to_owned());
-                let listed = Listed { filter, limit: list.limit, ..Listed::default() };
-                let mut items = session.list(&collection, "services", &listed)?;
+                let filter = if list.available { "" } else { "?filter=state:ENABLED" };
+                let listed = Listed { limit: list.limit, ..Listed::default() };
+                let mut items = session.client.list(&format!("{collection}{filter}"), "services")?;
                 items.sort_by_cached_key(|service| service["config"]["name"].to_string());
                 session.show_list(items, &listed, TABLE)
             }

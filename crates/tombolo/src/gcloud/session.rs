@@ -2,12 +2,13 @@
 
 use super::args::{InRegion, InZone, List, Listed, ListedByRegion, ListedByZone};
 use super::client::{Client, Refused, encode, path_of};
-use super::projection::parse_key;
+use super::projection::{Column, Format, get, parse_key, unlabelled};
 use super::transform::plain;
 use super::{Globals, print};
 use anyhow::Result;
 use hyper::Method;
 use serde_json::Value;
+use std::cmp::Reverse;
 use std::io::{IsTerminal, Write};
 
 /// Arguments that make no sense together, or that are missing: the exit status is 2, as where the parser says so.
@@ -131,36 +132,18 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Everything in a list, as the flags of lists say.
-    pub(crate) fn list(&self, path: &str, field: &str, listed: &Listed) -> Result<Vec<Value>> {
-        let path = match &listed.filter {
-            Some(filter) => {
-                let separator = if path.contains('?') { '&' } else { '?' };
-                format!("{path}{separator}filter={}", encode(filter))
-            }
-            None => path.to_owned(),
-        };
-        self.client.list(&path, field)
-    }
-
     /// Everything in the collections of every zone, or of those that are said.
     pub(crate) fn list_zones(&self, noun: &str, list: &ListedByZone) -> Result<Vec<Value>> {
-        self.list_places(noun, "zone", list.zones.as_ref(), &list.listed)
+        self.list_places(noun, "zone", list.zones.as_ref())
     }
 
     /// Everything in the collections of every region, or of those that are said.
     pub(crate) fn list_regions(&self, noun: &str, list: &ListedByRegion) -> Result<Vec<Value>> {
-        self.list_places(noun, "region", list.regions.as_ref(), &list.listed)
+        self.list_places(noun, "region", list.regions.as_ref())
     }
 
-    fn list_places(
-        &self,
-        noun: &str,
-        kind: &str,
-        places: Option<&List>,
-        listed: &Listed,
-    ) -> Result<Vec<Value>> {
-        let mut all = self.list(&self.compute(format!("aggregated/{noun}"))?, noun, listed)?;
+    fn list_places(&self, noun: &str, kind: &str, places: Option<&List>) -> Result<Vec<Value>> {
+        let mut all = self.client.list(&self.compute(format!("aggregated/{noun}"))?, noun)?;
         if let Some(List(places)) = places {
             all.retain(|item| {
                 let place = last(item[kind].as_str().unwrap_or_default());
@@ -170,17 +153,26 @@ impl<'a> Session<'a> {
         Ok(all)
     }
 
-    /// Shows a list.
-    pub(crate) fn show_list(&self, mut items: Vec<Value>, listed: &Listed, table: &str) -> Result<()> {
+    /// Shows a list: what of it matches, in order, up to the limit.
+    pub(crate) fn show_list(&self, items: Vec<Value>, listed: &Listed, table: &str) -> Result<()> {
+        self.show_matching(matching(items, listed, table)?, listed, table)
+    }
+
+    /// Shows a list of what matches already.
+    pub(crate) fn show_matching(&self, mut items: Vec<Value>, listed: &Listed, table: &str) -> Result<()> {
+        let columns = columns(table)?;
         for key in listed.sort_by.iter().flat_map(|keys| keys.0.iter()).rev() {
             let (bare, backwards) = match key.strip_prefix('~') {
                 Some(bare) => (bare, true),
                 None => (key.as_str(), false),
             };
-            let step = parse_key(bare).map_err(|why| Usage(format!("--sort-by: {why}")))?;
-            items.sort_by_cached_key(|item| plain(&super::projection::get(item, &step)));
-            if backwards {
-                items.reverse();
+            let key = parse_key(bare).map_err(|why| Usage(format!("--sort-by: {why}")))?;
+            let key = unlabelled(key, &columns);
+            let text = |item: &Value| plain(&get(item, &key));
+            match backwards {
+                // What is equal stays in its order, backwards too.
+                true => items.sort_by_cached_key(|item| Reverse(text(item))),
+                false => items.sort_by_cached_key(text),
             }
         }
         items.truncate(listed.limit.unwrap_or(usize::MAX));
@@ -231,6 +223,21 @@ impl<'a> Session<'a> {
             _ => Err(Refused("Aborted by user.".into()).into()),
         }
     }
+}
+
+/// The columns of a table.
+fn columns(table: &str) -> Result<Vec<Column>> {
+    let table: Format = table.parse().map_err(Usage)?;
+    Ok(table.columns.unwrap_or_default())
+}
+
+/// What of a list matches its filter, in which labels of the table's columns are keys.
+pub(crate) fn matching(mut items: Vec<Value>, listed: &Listed, table: &str) -> Result<Vec<Value>> {
+    if let Some(filter) = &listed.filter {
+        let filter = filter.clone().with_columns(&columns(table)?);
+        items.retain(|item| filter.matches(item));
+    }
+    Ok(items)
 }
 
 /// A zone or region: said, or in the environment as gcloud has it.

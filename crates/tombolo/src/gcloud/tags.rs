@@ -213,7 +213,7 @@ fn create(session: &Session<'_>, collection: &str, body: Body) -> Result<()> {
 
 fn list(session: &Session<'_>, collection: &str, parent: &str, listed: &Listed) -> Result<()> {
     let path = format!("{V3}/{collection}?parent={}", encode(parent));
-    session.show_list(session.list(&path, collection, listed)?, listed, TABLE)
+    session.show_list(session.client.list(&path, collection)?, listed, TABLE)
 }
 
 fn describe(session: &Session<'_>, collection: &str, One { name }: &One) -> Result<()> {
@@ -304,7 +304,7 @@ impl Bindings {
             Bindings::List(ListBindings { at, effective, listed }) => {
                 let collection = if *effective { "effectiveTags" } else { "tagBindings" };
                 let path = format!("{V3}/{collection}?parent={}", encode(at.parent()?));
-                session.show_list(session.list(&path, collection, listed)?, listed, "yaml")
+                session.show_list(session.client.list(&path, collection)?, listed, "yaml")
             }
             Bindings::Delete(Bind { tag_value, at }) => {
                 let value = numbered(session, VALUES, tag_value)?;
