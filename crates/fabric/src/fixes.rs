@@ -349,10 +349,10 @@ fn peer(world: &World, fabric: &Fabric, flow: &Flow, target: &NetworkKey, now: T
         let Some(there) = world.networks.get(from)?.peerings.iter().find(|p| p.peer == *to) else {
             let name = format!("{}-to-{}", from.name, to.name);
             let spec = PeeringSpec::new(from.clone(), name, to.clone());
-            let exchange = needed(spec.exchange.clone(), takes, gives);
+            let exchange = needed(spec.exchange, takes, gives);
             return Some(Change::PeeringAdd(PeeringSpec { exchange, ..spec }));
         };
-        let exchange = needed(there.exchange.clone(), takes, gives);
+        let exchange = needed(there.exchange, takes, gives);
         let (network, name) = (from.clone(), there.name.clone());
         let lacks = exchange != there.exchange;
         lacks.then_some(Change::PeeringUpdate { network, name, exchange })
