@@ -4,8 +4,8 @@
 use google_cloud_compute_v1::client::{Firewalls, Instances, Networks, Subnetworks};
 use google_cloud_compute_v1::model::firewall::Allowed;
 use google_cloud_compute_v1::model::{
-    AttachedDisk, AttachedDiskInitializeParams, Firewall, Instance, Network, NetworkInterface, NetworkPeering,
-    NetworksAddPeeringRequest, Subnetwork, network_peering,
+    AttachedDisk, AttachedDiskInitializeParams, Firewall, Instance, Network, NetworkInterface,
+    NetworkPeering, NetworksAddPeeringRequest, Operation, Subnetwork, network_peering,
 };
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_lro::Poller;
@@ -21,13 +21,18 @@ fn equal<T: PartialEq + std::fmt::Debug>(what: &str, expected: T, seen: T) -> Do
     if expected == seen { Ok(()) } else { Err(format!("{what}: expected {expected:?}, saw {seen:?}").into()) }
 }
 
-/// What must fail, at once or as an operation.
-fn refused<T>(text: &str, result: Result<T, google_cloud_gax::error::Error>) -> Done {
+/// What must fail at once.
+fn refused<T, E: std::fmt::Debug>(text: &str, result: Result<T, E>) -> Done {
     match result {
         Ok(_) => Err(format!("not refused: {text}").into()),
-        Err(error) if error.to_string().contains(text) => Ok(()),
-        Err(error) => Err(format!("refused otherwise: {error}").into()),
+        Err(error) if format!("{error:?}").contains(text) => Ok(()),
+        Err(error) => Err(format!("refused otherwise: {error:?}").into()),
     }
+}
+
+/// What must fail as an operation, once it is done.
+fn failed(text: &str, operation: google_cloud_gax::Result<Operation>) -> Done {
+    refused(text, operation?.to_result())
 }
 
 async fn firewall(firewalls: &Firewalls, project: &str, rule: Firewall) -> Done {
@@ -56,7 +61,7 @@ async fn main() -> Done {
     println!("== the networks 'default' go");
     for p in P {
         let delete = || networks.delete().set_project(p).set_network("default");
-        refused("is already being used by", delete().poller().until_done().await)?;
+        failed("is already being used by", delete().poller().until_done().await)?;
         for rule in rules(&firewalls, p, "").await? {
             firewalls.delete().set_project(p).set_firewall(rule).poller().until_done().await?;
         }
@@ -130,7 +135,7 @@ async fn main() -> Done {
 
     println!("== what is used stays");
     let delete = networks.delete().set_project(P[1]).set_network("vpc-2");
-    refused("is already being used by", delete.poller().until_done().await)?;
+    failed("is already being used by", delete.poller().until_done().await)?;
 
     println!("the story is told");
     Ok(())
