@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::client::Client;
 use super::eject::Eject;
-use super::server::State;
+use super::server::{Connection, State};
 use super::{Action, ClientId, ConnectionId, Core, Micros};
 use crate::config::Pool;
 use crate::placement::{Distribution, Placement};
@@ -73,9 +73,10 @@ impl Core {
         }
     }
 
-    /// Whether there is no client, and no reply to come to one that has gone.
+    /// Whether there is no client, and nothing under way of one that has gone.
     pub fn is_idle(&self) -> bool {
-        self.client_count() == 0 && self.connections.iter().all(|connection| connection.in_flight.is_empty())
+        let is_done = |connection: &Connection| connection.in_flight.is_empty() && !connection.lingers;
+        self.client_count() == 0 && self.connections.iter().all(is_done)
     }
 
     /// Clients now.
@@ -160,7 +161,7 @@ impl Core {
             let all: Vec<usize> = (0..self.connections.len()).filter(of_pool).collect();
             let used = |&index: &usize| {
                 let connection = &self.connections[index];
-                connection.owner.is_some() || !connection.in_flight.is_empty()
+                connection.owner.is_some() || connection.lingers || !connection.in_flight.is_empty()
             };
             if self.pools[pool].clients > 0 || all.iter().any(used) {
                 self.retiring.push(pool);
