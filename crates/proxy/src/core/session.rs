@@ -303,7 +303,9 @@ impl Session {
             return self.ending.as_mut().map_or(Verdict::Pass, |ending| ending.message(frame));
         }
         let pushed = frame.starts_with(b">");
-        if pushed || (frame.starts_with(b"*") && (self.is_subscribed() || self.expects_confirmation())) {
+        // In RESP3 an array is a reply, whatever it has in it.
+        let may_be_pushed = frame.starts_with(b"*") && !self.state.resp3;
+        if pushed || (may_be_pushed && (self.is_subscribed() || self.expects_confirmation())) {
             let word = peek::first_bulk(frame).unwrap_or_default();
             if let Some((topic, added)) = confirmation(word) {
                 self.confirmed(topic, added, frame);
@@ -363,6 +365,8 @@ impl Session {
             // It runs at EXEC, whose reply does not tell. What is not certain is kept.
             match effect {
                 Effect::Subscribe(_) | Effect::UnsubscribeAll(_) | Effect::Monitor => self.go_streaming(),
+                // How pushed messages look is not known any more.
+                Effect::Hello { protocol: Some(_), .. } => self.go_opaque(),
                 effect if effect.lasts() => state.pinned |= !matches!(effect, Effect::Watch | Effect::Multi),
                 _ => {}
             }

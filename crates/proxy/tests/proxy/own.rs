@@ -330,6 +330,28 @@ fn replies_that_can_not_be_told_apart_come_before_the_end() {
 }
 
 #[test]
+fn an_array_is_no_push_to_a_subscriber_in_resp3() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(&[redis.port], &["timeout: 2000"]);
+    let mut client = proxy.client();
+    assert!(matches!(client.ask("HELLO 3"), Value::Map(_)));
+    assert_eq!(client.ask("SUBSCRIBE c"), confirmation("subscribe", "c", 1));
+    for word in ["message", "subscribe", "unsubscribe"] {
+        assert_eq!(client.ask(&format!("RPUSH {word} {word} a")), Value::Integer(2));
+        // More of them than requests may wait.
+        for _ in 0..300 {
+            assert_eq!(client.ask(&format!("LRANGE {word} 0 -1")), message(&[word, "a"]));
+        }
+    }
+    // Longer than a reply may take.
+    thread::sleep(Duration::from_millis(2500));
+    assert_eq!(client.ask("PING x"), bulk("x"));
+    assert_eq!(client.ask("HELLO 2").items().len(), 14);
+    client.send(b"UNSUBSCRIBE c\r\nGET k\r\n");
+    assert_eq!([client.reply(), client.reply()], [confirmation("unsubscribe", "c", 0), Value::Null]);
+}
+
+#[test]
 fn resp3_pushes_what_it_has_to_push() {
     let redis = Redis::start();
     let proxy = Proxy::start(&[redis.port], &[]);

@@ -65,6 +65,17 @@ fn a_session_lasts_as_long_as_its_state() {
         ),
         // Without a subscription, such an array is a reply.
         (&[(Plain, &[ARRAY]), (Plain, &[MESSAGE])], "+."),
+        // Nor with one in RESP3.
+        (
+            &[
+                (hello(3), &["%0\r\n"]),
+                (Subscribe(1), &[">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"]),
+                (Plain, &[ARRAY]),
+                (Plain, &[SUB_A, "+OK\r\n"]),
+            ],
+            "++++?",
+        ),
+        (&[(Multi, &["+OK\r\n"]), (hello(3), &["+QUEUED\r\n"]), (Exec, &["*0\r\n", "+OK\r\n"])], "++++"),
         (&[(Plain, &[">2\r\n$10\r\ninvalidate\r\n*0\r\n", "+OK\r\n"])], "+."),
         (&[(Plain, &["+OK\r\n", "+OK\r\n"])], ".?"),
         (&[(Mute, &["+OK\r\n", "+OK\r\n"])], "++"),
