@@ -16,6 +16,9 @@ use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
 /// A connection has at most one entry, at or before its true deadline.
 pub(super) type Timers = BTreeSet<(Micros, usize)>;
 
+/// Refused for its number of arguments, inside of a transaction and outside.
+pub(super) const FAILS: &[u8] = b"*1\r\n$3\r\nGET\r\n";
+
 /// A server's connections that belong to nobody.
 #[derive(Debug, Default)]
 pub(super) struct Spare {
@@ -71,8 +74,7 @@ impl Core {
         let Some(session) = &mut client.session else { return };
         session.sent_to_fail(answer.to_vec());
         let index = session.connection;
-        // Refused for its number of arguments, inside of a transaction and outside.
-        self.connections[index].out.push(b"*1\r\n$3\r\nGET\r\n");
+        self.connections[index].out.push(FAILS);
         self.write_server(index);
     }
 
@@ -334,8 +336,10 @@ impl Core {
 
     /// A client without a connection of its own is as new.
     fn renew(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get(id) else { return };
+        let rules = self.rules(client.pool);
         let Some(client) = self.clients.get_mut(id) else { return };
-        client.become_anonymous(&self.pools[client.pool].config);
+        client.become_anonymous(&rules);
         client.unbound = false;
         self.follow(id);
     }

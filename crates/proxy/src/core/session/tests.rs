@@ -144,7 +144,8 @@ fn played(why: End, frames: &[&str]) -> (String, Option<&'static str>) {
     assert_eq!(session.waiting().0, 1);
     let passed = frames.iter().flat_map(|frame| match session.message(frame.as_bytes()) {
         Verdict::Replace(frames) => frames,
-        verdict => (verdict != Verdict::Swallow).then(|| frame.as_bytes().to_vec()).unwrap_or_default(),
+        Verdict::Swallow => Vec::new(),
+        verdict => panic!("{verdict:?}"),
     });
     let passed = String::from_utf8(passed.collect()).expect("text");
     (passed, session.ended().map(|(_, answer)| std::str::from_utf8(answer).expect("text")))
