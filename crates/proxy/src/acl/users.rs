@@ -78,6 +78,21 @@ impl User {
         self.all_commands && self.all_keys && self.all_channels
     }
 
+    /// Whether there is nothing that only one of both may do.
+    pub fn may_the_same_as(&self, other: &User) -> bool {
+        let commands = (self.all_commands, &self.commands) == (other.all_commands, &other.commands);
+        let keys = (self.all_keys, &self.keys) == (other.all_keys, &other.keys);
+        commands && keys && (self.all_channels, &self.channels) == (other.all_channels, &other.channels)
+    }
+
+    /// Whether whoever was this other user, or could do everything, may stay subscribed. As in
+    /// Redis, the patterns decide.
+    pub fn keeps_channels_of(&self, other: Option<&User>) -> bool {
+        let keeps = |pattern| self.channels.contains(pattern);
+        self.all_channels
+            || other.is_some_and(|other| !other.all_channels && other.channels.iter().all(keeps))
+    }
+
     /// Whether a client is this user without having said so; of use for `default` alone.
     pub fn needs_no_password(&self) -> bool {
         self.enabled && self.nopass

@@ -37,8 +37,9 @@ impl Core {
                 return true;
             }
         };
+        let Some(client) = self.clients.get(id) else { return true };
+        let config = self.rules(client.pool);
         let Some(client) = self.clients.get_mut(id) else { return true };
-        let config = &self.pools[client.pool].config;
         if let Some(users) = &config.users {
             let outcome = match users.authenticate(user.unwrap_or(b"default"), given) {
                 _ if user.is_none() && users.default_user().needs_no_password() => NOT_ASKED,
@@ -77,8 +78,9 @@ impl Core {
         if self.is_authenticating(id) {
             return false;
         }
+        let Some(client) = self.clients.get(id) else { return true };
+        let config = self.rules(client.pool);
         let Some(client) = self.clients.get_mut(id) else { return true };
-        let config = &self.pools[client.pool].config;
         let outcome = match (hello_auth(request), config.redis_auth.as_ref()) {
             (Some((user, given)), _) if config.users.is_some() => {
                 match config.users.as_ref().and_then(|users| users.authenticate(user, given)) {

@@ -107,6 +107,11 @@ impl Effect {
         matches!(self, Effect::Blocking | Effect::Wait | Effect::Shutdown)
     }
 
+    /// Whether messages that nobody asks for may follow.
+    pub(super) fn is_endless(self) -> bool {
+        matches!(self, Effect::Monitor | Effect::Subscribe(_))
+    }
+
     /// The effect of a request on its connection.
     pub(super) fn of(command: &Command, request: &Request<'_>) -> Effect {
         let first = request.arg(1).unwrap_or_default();

@@ -7,6 +7,7 @@ use super::join::{Gather, Join};
 use super::route::{self, Decision};
 use super::run::plain_run;
 use super::server::{InFlight, State};
+use super::session::End;
 use super::{Action, ClientId, ConnectionId, Core, Micros, memcache};
 use crate::config::Protocol;
 
@@ -201,6 +202,9 @@ impl Core {
             if client.closing {
                 return bytes.len();
             }
+            if client.barrier {
+                return used;
+            }
             let bounds = &self.pools[client.pool].bounds;
             if client.must_pause(bounds) || (client.session.is_some() && self.has_backlog(id)) {
                 self.pause(id);
@@ -274,7 +278,9 @@ impl Core {
             Decision::Auth(server) => return self.authenticate(id, server, request, now),
             Decision::Hello(server, effect) => return self.hello(id, server, effect, request, now),
             Decision::Quit => {
-                self.answer(id, b"+OK\r\n");
+                if !self.end_session(id, End::Quit) {
+                    self.answer(id, b"+OK\r\n");
+                }
                 self.finish(id);
             }
             Decision::Reset => return self.reset_client(id),

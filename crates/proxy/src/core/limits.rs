@@ -37,6 +37,9 @@ pub const KEEP_OWN_IDLE: usize = 16;
 /// How long they are kept, in microseconds.
 pub const IDLE_OWN: u64 = 10_000_000;
 
+/// How long a connection is kept for what a client has sent that has gone, in microseconds.
+pub const LINGER: u64 = 60_000_000;
+
 /// What a pool's clients are held to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {

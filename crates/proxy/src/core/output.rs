@@ -1,6 +1,7 @@
 //! What servers do, and what clients get: connections coming and going, replies, and writes.
 
 use super::server::{InFlight, KEEP_BUFFER, Replies, State};
+use super::session::End;
 use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError, memcache};
 use crate::config::Protocol;
 
@@ -21,13 +22,15 @@ impl Core {
         {
             self.resumable.push_back(owner);
         }
+        self.end_lingering(id.0);
     }
 
     /// Whether to hear that all of [`server_output`](Self::server_output) was written makes no difference
     /// until something else happens.
     pub fn server_is_settled(&self, id: ConnectionId) -> bool {
-        let owner = self.connections[id.0].owner.and_then(|owner| self.clients.get(owner));
-        owner.is_none_or(|client| !client.paused)
+        let connection = &self.connections[id.0];
+        let owner = connection.owner.and_then(|owner| self.clients.get(owner));
+        !connection.lingers && owner.is_none_or(|client| !client.paused)
     }
 
     /// A connection that was asked for is there.
@@ -136,6 +139,10 @@ impl Core {
         let connection = &self.connections[index];
         if connection.memcache.is_some() {
             return self.frames_memcache(index, bytes, now, outlet);
+        }
+        if connection.lingers && connection.state == State::Ready {
+            // Nobody is there to get it.
+            return Ok(bytes.len());
         }
         if connection.raw && connection.state == State::Ready {
             self.own_message(index, bytes, now)?;
@@ -321,6 +328,7 @@ impl Core {
         if let Some(client) = self.clients.get_mut(id) {
             client.closing = true;
             client.input = Vec::new();
+            self.end_session(id, End::Leave);
             self.after_output(id);
         }
     }

@@ -6,15 +6,18 @@
 use std::collections::BTreeSet;
 
 use super::effect::Effect;
-use super::limits::{IDLE_OWN, KEEP_OWN_IDLE, MAX_OWN_CONNECTIONS, MAX_PENDING_BYTES};
+use super::limits::{IDLE_OWN, KEEP_OWN_IDLE, LINGER, MAX_OWN_CONNECTIONS, MAX_PENDING_BYTES};
 use super::server::{Connection, State};
-use super::session::{Session, Verdict};
+use super::session::{END_REQUESTS, End, Session, Verdict};
 use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
 
 /// The clock's ticks for connections of a client's own; they are many, and few wait for it.
 ///
 /// A connection has at most one entry, at or before its true deadline.
 pub(super) type Timers = BTreeSet<(Micros, usize)>;
+
+/// Refused for its number of arguments, inside of a transaction and outside.
+pub(super) const FAILS: &[u8] = b"*1\r\n$3\r\nGET\r\n";
 
 /// A server's connections that belong to nobody.
 #[derive(Debug, Default)]
@@ -71,8 +74,7 @@ impl Core {
         let Some(session) = &mut client.session else { return };
         session.sent_to_fail(answer.to_vec());
         let index = session.connection;
-        // Refused for its number of arguments, inside of a transaction and outside.
-        self.connections[index].out.push(b"*1\r\n$3\r\nGET\r\n");
+        self.connections[index].out.push(FAILS);
         self.write_server(index);
     }
 
@@ -159,6 +161,8 @@ impl Core {
         }
         let Some(client) = self.clients.get_mut(id) else { return Err(ServerError::Protocol) };
         let Some(session) = &mut client.session else { return Err(ServerError::Protocol) };
+        // Pushed messages to a client that is about to go would keep it for ever.
+        let is_late = client.closing && session.waits_for_ever() && session.waiting().0 == 0;
         match session.message(frame) {
             Verdict::Unasked => return Err(ServerError::Protocol),
             Verdict::Swallow => {}
@@ -167,8 +171,7 @@ impl Core {
                 client.authenticated = true;
                 client.out.push(frame);
             }
-            // Pushed messages to a client that is about to go would keep it for ever.
-            Verdict::Pass if client.closing && session.waits_for_ever() && session.waiting().0 == 0 => {}
+            Verdict::Pass if is_late => {}
             Verdict::Pass => client.out.push(frame),
         }
         while let Some(reply) = session.next_local() {
@@ -208,10 +211,64 @@ impl Core {
         }
     }
 
-    /// Ends a client's session together with its connection.
+    /// Ends a client's session together with its connection. What an opaque one has sent may be
+    /// writes that nobody waits for an answer to, so the server gets them first.
     pub(super) fn abandon(&mut self, session: &Session) {
-        self.connections[session.connection].owner = None;
-        self.close_own(session.connection);
+        let index = session.connection;
+        let connection = &mut self.connections[index];
+        connection.owner = None;
+        if !session.is_opaque() || connection.out.is_empty() {
+            return self.close_own(index);
+        }
+        connection.lingers = true;
+        connection.expires = self.clock.saturating_add(LINGER);
+        self.arm(index);
+    }
+
+    /// Closes a connection that was only kept for what its client has sent, if all of it is written.
+    pub(super) fn end_lingering(&mut self, index: usize) {
+        let connection = &self.connections[index];
+        if connection.lingers && connection.out.is_empty() {
+            self.close_own(index);
+        }
+    }
+
+    /// Begins the end of a session whose replies can not be told apart, so that all of them reach
+    /// the client first; `false` when there is nothing that has to end so. A replication stream
+    /// is no dialogue, and is cut.
+    pub(super) fn end_session(&mut self, id: ClientId, why: End) -> bool {
+        let now = self.clock;
+        let Some(client) = self.clients.get_mut(id) else { return false };
+        let Some(session) = &mut client.session else { return false };
+        let index = session.connection;
+        let connection = &mut self.connections[index];
+        if connection.raw || !session.end(why) {
+            return false;
+        }
+        connection.out.push(END_REQUESTS);
+        if connection.state == State::Ready {
+            session.start_clock(now, self.pools[client.pool].timeout);
+        }
+        self.arm(index);
+        self.write_server(index);
+        true
+    }
+
+    /// A connection is no more; `true` when a session was to end with that.
+    fn session_ended(&mut self, id: ClientId) -> bool {
+        let Some(client) = self.clients.get_mut(id) else { return false };
+        let Some((why, answer)) = client.session.as_ref().and_then(|session| session.ended()) else {
+            return false;
+        };
+        client.session = None;
+        client.out.push(answer);
+        if why == End::Reset {
+            self.renew(id);
+            self.after_reply(id);
+        } else {
+            self.finish(id);
+        }
+        true
     }
 
     fn close_own(&mut self, index: usize) {
@@ -230,6 +287,9 @@ impl Core {
         self.pools[pool].servers[server].spare.idle.retain(|idle| *idle != index);
         self.close_own(index);
         let Some(id) = owner else { return };
+        if self.session_ended(id) {
+            return;
+        }
         self.pools[pool].servers[server].trouble.failures.count(error);
         self.want_table(pool);
         let Some(client) = self.clients.get_mut(id) else { return };
@@ -258,14 +318,30 @@ impl Core {
         if client.session.as_ref().is_some_and(|session| session.waiting().0 > 0) {
             return false;
         }
-        client.become_anonymous(&self.pools[client.pool].config);
-        client.unbound = false;
+        if self.end_session(id, End::Reset) {
+            // What follows waits until the server has answered all there is.
+            if let Some(client) = self.clients.get_mut(id) {
+                (client.paused, client.barrier) = (true, true);
+            }
+            return true;
+        }
+        let Some(client) = self.clients.get_mut(id) else { return true };
         if let Some(session) = client.session.take() {
             self.abandon(&session);
         }
         self.answer(id, b"+RESET\r\n");
-        self.follow(id);
+        self.renew(id);
         true
+    }
+
+    /// A client without a connection of its own is as new.
+    fn renew(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get(id) else { return };
+        let rules = self.rules(client.pool);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.become_anonymous(&rules);
+        client.unbound = false;
+        self.follow(id);
     }
 
     /// Whether reading from a connection is of any use now: not while its client takes nothing.
@@ -279,10 +355,14 @@ impl Core {
     }
 
     /// Whether a client that says no more waits for something that may never come. A server would
-    /// close such a connection at once.
+    /// close such a connection at once. An opaque one that is only held back by what the server has
+    /// not taken yet goes on: a server reads on also when it has blocked the client.
     pub fn waits_for_ever(&self, id: ClientId) -> bool {
-        let session = self.clients.get(id).and_then(|client| client.session.as_ref());
-        session.is_some_and(|session| session.waits_for_ever())
+        let Some(client) = self.clients.get(id) else { return false };
+        let Some(session) = &client.session else { return false };
+        let goes_on = !self.connections[session.connection].out.is_empty()
+            || (client.paused && client.may_resume(&self.pools[client.pool].bounds));
+        session.waits_for_ever() && !(session.is_opaque() && goes_on)
     }
 
     /// Whether a client has put more on its own connection than the server has taken.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  replaced pool ──a client between two requests──────────▶ its successor
-//!   │        └───── one with a connection of its own, once that is given back ──▶
+//!   │        └───── one with a connection of its own, once that is given back ──▶ (its rights: at once)
 //!   │  no client is left, nothing is in flight
 //!   ▼
 //!  its connections are closed
@@ -14,8 +14,10 @@
 use std::sync::Arc;
 
 use super::client::Client;
+use super::effect::Effect;
 use super::eject::Eject;
-use super::server::State;
+use super::own::FAILS;
+use super::server::{Connection, State};
 use super::{Action, ClientId, ConnectionId, Core, Micros};
 use crate::config::Pool;
 use crate::placement::{Distribution, Placement};
@@ -32,9 +34,48 @@ impl Core {
         self.retire(old);
         self.pools[old].successor = Some(new);
         for id in self.clients_of(new) {
+            self.revise(id, new, now);
             self.follow(id);
         }
         new
+    }
+
+    /// A client that keeps a connection of its own to the old pool is who it is by the new one all
+    /// the same. What was sent on by the old rights fails where it has not run, or ends with the client.
+    fn revise(&mut self, id: ClientId, new: usize, now: Micros) {
+        let config = self.pools[new].config.clone();
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(session) = &client.session else { return };
+        let opaque = session.is_opaque();
+        let (subscribed, queues) = (session.is_subscribed(), session.is_in_transaction());
+        let before = client.user.clone();
+        if !client.keep_identity(&config) {
+            return self.expel(id);
+        }
+        let Some(user) = &client.user else { return };
+        // Without users everybody could do everything.
+        let same = before.as_ref().is_some_and(|before| user.may_the_same_as(before));
+        if user.may_do_everything() || same {
+            return;
+        }
+        let keeps_channels = user.keeps_channels_of(before.as_deref());
+        if opaque || (subscribed && !keeps_channels) {
+            // An opaque one may be in a transaction, or subscribed, and nobody knows.
+            self.expel(id);
+        } else if queues {
+            self.send_own(id, Effect::Own, FAILS, now);
+        }
+    }
+
+    /// A client goes as soon as it has the replies that will come.
+    fn expel(&mut self, id: ClientId) {
+        self.dismiss(id);
+        self.finish(id);
+    }
+
+    /// Who clients of `pool` are and may become is up to what has its place now.
+    pub(super) fn rules(&self, pool: usize) -> Arc<Pool> {
+        self.pools[self.newest(pool)].config.clone()
     }
 
     /// Ends a pool: its clients leave, as with [`drain`](Self::drain).
@@ -73,9 +114,10 @@ impl Core {
         }
     }
 
-    /// Whether there is no client, and no reply to come to one that has gone.
+    /// Whether there is no client, and nothing under way of one that has gone.
     pub fn is_idle(&self) -> bool {
-        self.client_count() == 0 && self.connections.iter().all(|connection| connection.in_flight.is_empty())
+        let is_done = |connection: &Connection| connection.in_flight.is_empty() && !connection.lingers;
+        self.client_count() == 0 && self.connections.iter().all(is_done)
     }
 
     /// Clients now.
@@ -160,7 +202,7 @@ impl Core {
             let all: Vec<usize> = (0..self.connections.len()).filter(of_pool).collect();
             let used = |&index: &usize| {
                 let connection = &self.connections[index];
-                connection.owner.is_some() || !connection.in_flight.is_empty()
+                connection.owner.is_some() || connection.lingers || !connection.in_flight.is_empty()
             };
             if self.pools[pool].clients > 0 || all.iter().any(used) {
                 self.retiring.push(pool);

@@ -142,6 +142,8 @@ pub(super) struct Connection {
     pub(super) suspect: bool,
     /// What it sends is a replication stream, which is not RESP.
     pub(super) raw: bool,
+    /// It is kept for what its client, which has gone, has sent; what comes is for nobody.
+    pub(super) lingers: bool,
     /// The client that has it to itself.
     pub(super) owner: Option<ClientId>,
     /// When it is closed, if it belongs to nobody and is not shared.
@@ -171,6 +173,7 @@ impl Connection {
             traffic: Traffic::default(),
             suspect: false,
             raw: false,
+            lingers: false,
             owner: None,
             expires: Micros::MAX,
             timer: Micros::MAX,
@@ -261,6 +264,7 @@ impl Connection {
         self.scanner = FrameScanner::default();
         self.memcache = self.memcache.take().map(|_| ReplyScanner::default());
         self.raw = false;
+        self.lingers = false;
         std::mem::take(&mut self.in_flight)
     }
 }

@@ -10,10 +10,13 @@
 //! in which they come; the session only has to tell replies from pushed messages, to know when
 //! the last reply is there.
 
+mod ending;
 mod pending;
 
 use std::collections::VecDeque;
 
+use ending::Ending;
+pub(super) use ending::{End, REQUESTS as END_REQUESTS};
 use pending::Pending;
 use tombolo_resp::peek;
 
@@ -36,6 +39,10 @@ struct State {
     pinned: bool,
     /// Replies can not be told from other messages any more.
     opaque: bool,
+    /// While opaque: the server may send without being asked, and for ever.
+    streams: bool,
+    /// While opaque: a request was sent of which the answer may take as long as it likes.
+    patient: bool,
     channels: u64,
     patterns: u64,
     shards: u64,
@@ -68,6 +75,8 @@ pub(super) struct Session {
     database: u32,
     pending: VecDeque<Pending>,
     bytes: usize,
+    /// Set once an opaque session ends; nothing is sent behind that.
+    ending: Option<Ending>,
     /// When the reply at the front times out.
     pub(super) deadline: Micros,
     /// The server is not read from, because the client does not read.
@@ -88,6 +97,7 @@ impl Session {
             database: home,
             pending: VecDeque::new(),
             bytes: 0,
+            ending: None,
             deadline: Micros::MAX,
             throttled: false,
             opening: None,
@@ -97,7 +107,7 @@ impl Session {
 
     /// How many answers are missing, and the bytes of the requests.
     pub(super) fn waiting(&self) -> (usize, usize) {
-        (self.pending.len(), self.bytes)
+        (self.pending.len() + usize::from(self.ending.is_some()), self.bytes)
     }
 
     /// Whether a password is being checked; what comes behind must wait for the outcome.
@@ -134,16 +144,43 @@ impl Session {
         self.pending.is_empty() && self.is_clean()
     }
 
-    /// Whether the client waits for something that may never come.
+    /// Whether the client waits for something that may never come. A reply that will come goes
+    /// before messages that may.
     pub(super) fn waits_for_ever(&self) -> bool {
-        self.state.opaque
-            || self.is_subscribed()
-            || matches!(self.pending.front(), Some(Pending::Reply(effect, ..)) if effect.is_patient())
+        let state = &self.state;
+        match self.pending.front() {
+            _ if state.opaque => state.patient || (state.streams && self.ending.is_none()),
+            Some(Pending::Reply(effect, ..)) => effect.is_patient(),
+            Some(_) => false,
+            None => self.is_subscribed(),
+        }
     }
 
     /// Whether a command that blocks is all that is not answered.
     pub(super) fn waits_only_for_ever(&self) -> bool {
-        self.pending.len() == 1 && self.waits_for_ever()
+        self.waiting().0 == 1 && self.waits_for_ever()
+    }
+
+    /// Whether replies can not be told from other messages any more.
+    pub(super) fn is_opaque(&self) -> bool {
+        self.state.opaque
+    }
+
+    /// Begins the end of an opaque session; `false` when it is none, has begun to end, or would
+    /// wait for ever for its end without having been asked to.
+    pub(super) fn end(&mut self, why: End) -> bool {
+        let begins =
+            self.state.opaque && self.ending.is_none() && (why != End::Leave || !self.waits_for_ever());
+        if begins {
+            self.ending = Some(Ending::new(why));
+        }
+        begins
+    }
+
+    /// The server has closed the connection: why the session has ended, and what the client gets
+    /// for that. `None` when it should not have.
+    pub(super) fn ended(&self) -> Option<(End, &'static [u8])> {
+        self.ending.as_ref().and_then(|ending| Some((ending.why, ending.answer()?)))
     }
 
     /// Whether the loss of the connection would lose something.
@@ -173,9 +210,13 @@ impl Session {
     /// A request was put on the connection; `timed` is for the slow log.
     pub(super) fn sent(&mut self, effect: Effect, bytes: usize, timed: Option<Box<Timed>>) {
         match effect {
-            Effect::Mute | Effect::Replicate => self.go_opaque(),
+            Effect::Mute => self.go_opaque(),
+            Effect::Replicate => self.go_streaming(),
             Effect::Silent => {}
-            _ if self.state.opaque => {}
+            effect if self.state.opaque => {
+                self.state.patient |= effect.is_patient();
+                self.state.streams |= effect.is_endless();
+            }
             _ => {
                 self.pending.push_back(Pending::Reply(effect, bytes, timed));
                 self.bytes += bytes;
@@ -183,8 +224,12 @@ impl Session {
         }
     }
 
-    /// A request that the server will refuse was put on the connection, for this answer.
+    /// A request that the server will refuse was put on the connection, for this answer. While
+    /// opaque the server's own words have to do.
     pub(super) fn sent_to_fail(&mut self, answer: Vec<u8>) {
+        if self.state.opaque {
+            return;
+        }
         self.bytes += answer.len();
         self.pending.push_back(Pending::Replaced(answer));
     }
@@ -227,6 +272,7 @@ impl Session {
     pub(super) fn start_clock(&mut self, now: Micros, timeout: Micros) {
         self.deadline = match self.pending.front() {
             Some(Pending::Reply(effect, ..)) if !effect.is_patient() => now.saturating_add(timeout),
+            None if self.ending.is_some() && !self.state.patient => now.saturating_add(timeout),
             _ => Micros::MAX,
         };
     }
@@ -246,13 +292,20 @@ impl Session {
         self.bytes = self.pending.iter().map(Pending::bytes).sum();
     }
 
+    fn go_streaming(&mut self) {
+        self.go_opaque();
+        self.state.streams = true;
+    }
+
     /// A message of the server has come.
     pub(super) fn message(&mut self, frame: &[u8]) -> Verdict {
         if self.state.opaque {
-            return Verdict::Pass;
+            return self.ending.as_mut().map_or(Verdict::Pass, |ending| ending.message(frame));
         }
         let pushed = frame.starts_with(b">");
-        if pushed || (frame.starts_with(b"*") && (self.is_subscribed() || self.expects_confirmation())) {
+        // In RESP3 an array is a reply, whatever it has in it.
+        let may_be_pushed = frame.starts_with(b"*") && !self.state.resp3;
+        if pushed || (may_be_pushed && (self.is_subscribed() || self.expects_confirmation())) {
             let word = peek::first_bulk(frame).unwrap_or_default();
             if let Some((topic, added)) = confirmation(word) {
                 self.confirmed(topic, added, frame);
@@ -311,7 +364,9 @@ impl Session {
         if frame.starts_with(b"+QUEUED\r") {
             // It runs at EXEC, whose reply does not tell. What is not certain is kept.
             match effect {
-                Effect::Subscribe(_) | Effect::UnsubscribeAll(_) | Effect::Monitor => self.go_opaque(),
+                Effect::Subscribe(_) | Effect::UnsubscribeAll(_) | Effect::Monitor => self.go_streaming(),
+                // How pushed messages look is not known any more.
+                Effect::Hello { protocol: Some(_), .. } => self.go_opaque(),
                 effect if effect.lasts() => state.pinned |= !matches!(effect, Effect::Watch | Effect::Multi),
                 _ => {}
             }
@@ -349,7 +404,7 @@ impl Session {
                 return Verdict::PassAuthenticated;
             }
             Effect::Pin => state.pinned = true,
-            Effect::Monitor => self.go_opaque(),
+            Effect::Monitor => self.go_streaming(),
             Effect::Own => return Verdict::Swallow,
             _ => {}
         }

@@ -143,6 +143,47 @@ fn clients_that_wait_for_ever_are_closed() {
     assert_eq!(redis.client().ask("EXISTS k"), Value::Integer(0));
 }
 
+/// Takes a second, and says so.
+const SLOW: &[u8] =
+    b"EVAL \"local function now() local t = redis.call('TIME') return t[1] * 1000000 + t[2] end \
+local start = now() while now() < start + 1000000 do end redis.call('INCR', KEYS[1]) return 'done'\" 1 n\r\n";
+
+#[test]
+fn who_could_wait_for_ever_still_gets_the_reply() {
+    for start in [
+        "HELLO 3\r\nSUBSCRIBE news\r\n",
+        "CLIENT REPLY SKIP\r\nGET a\r\nECHO a\r\nECHO b\r\n",
+        "CLIENT REPLY OFF\r\nGET a\r\nCLIENT REPLY ON\r\nECHO a\r\n",
+    ] {
+        for signal in [true, false] {
+            let redis = Redis::start();
+            let mut proxy = Proxy::with_args(&[redis.port], &[], &["--drain-timeout", "3600"]);
+            let stream = common::tcp(proxy.port);
+            let mut client = Client::over(stream.try_clone().expect("a clone"));
+            client.send(start.as_bytes());
+            assert!(client.raw().is_some() && client.raw().is_some());
+            client.send(SLOW);
+            if signal {
+                wait_for("the script", || {
+                    let calls = common::tcp(redis.port);
+                    calls.set_read_timeout(Some(std::time::Duration::from_millis(50))).expect("a timeout");
+                    let mut calls = calls;
+                    calls.write_all(b"PING\r\n").expect("a write");
+                    calls.read(&mut [0; 8]).is_err().then_some(())
+                });
+                proxy.process.signal("-TERM");
+            } else {
+                stream.shutdown(std::net::Shutdown::Write).expect("an end");
+            }
+            assert_eq!((client.reply(), client.raw()), (bulk("done"), None), "{start}");
+            assert_eq!(redis.client().ask("GET n"), bulk("1"));
+            if signal {
+                assert!(exit(&mut proxy).success());
+            }
+        }
+    }
+}
+
 #[test]
 fn a_second_signal_and_the_end_of_patience() {
     let redis = Redis::start();

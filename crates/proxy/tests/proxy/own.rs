@@ -5,7 +5,7 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{Client, Proxy, Redis, bulk, error, request, simple, wait_for};
+use crate::common::{Client, Proxy, Redis, bulk, error, request, simple, tcp, wait_for};
 use tombolo_resp::Value;
 
 fn array(items: &[Value]) -> Value {
@@ -235,6 +235,120 @@ fn replies_can_be_turned_off() {
     }
     assert_eq!(client.ask("QUIT"), simple("OK"));
     assert_eq!(client.raw(), None);
+}
+
+/// Everything until the end.
+fn all(client: &mut Client) -> Vec<String> {
+    std::iter::from_fn(|| client.raw()).map(|reply| String::from_utf8_lossy(&reply).into_owned()).collect()
+}
+
+/// As much as fits into no buffer on the way.
+fn many_increments() -> String {
+    format!("SETRANGE b 0 {}\r\nINCR n\r\n", "x".repeat(30_000)).repeat(300)
+}
+
+#[test]
+fn what_is_sent_without_replies_runs_also_when_the_client_ends() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(&[redis.port], &[]);
+    let mut other = redis.client();
+    for (start, end) in [
+        ("CLIENT REPLY OFF", "QUIT\r\n"),
+        ("CLIENT REPLY OFF", "RESET\r\n"),
+        ("CLIENT REPLY OFF", ""),
+        // It could be blocked, and so is not waited for; what it sent counts.
+        ("CLIENT REPLY OFF\r\nRPUSH l a\r\nBLPOP l 0", ""),
+        ("CLIENT REPLY SKIP", "QUIT\r\n"),
+        ("CLIENT REPLY SKIP", "RESET\r\n"),
+    ] {
+        assert_eq!(other.ask("SET n 0"), simple("OK"));
+        let mut client = proxy.client();
+        let replies = if start.ends_with("SKIP") { 599 } else { 0 };
+        thread::scope(|scope| {
+            let mut half = tcp(proxy.port);
+            client = Client::over(half.try_clone().expect("a clone"));
+            scope.spawn(move || {
+                half.write_all(format!("{start}\r\n{}{end}", many_increments()).as_bytes()).expect("a write");
+                if end.is_empty() {
+                    half.shutdown(std::net::Shutdown::Both).expect("an end");
+                }
+            });
+            for _ in 0..replies {
+                assert!(matches!(client.reply(), Value::Integer(_)), "{start} {end}");
+            }
+            match end {
+                "QUIT\r\n" => assert_eq!((client.reply(), client.raw()), (simple("OK"), None)),
+                "" => assert_eq!(client.raw(), None),
+                _ => {
+                    assert_eq!([client.reply(), client.ask("GET n")], [simple("RESET"), bulk("300")]);
+                }
+            }
+        });
+        wait_for("the increments", || (other.ask("GET n") == bulk("300")).then_some(()));
+    }
+}
+
+#[test]
+fn replies_that_can_not_be_told_apart_come_before_the_end() {
+    let redis = Redis::with(&["--requirepass", "secret"]);
+    let proxy = Proxy::start(&[redis.port], &["server_password: secret", "redis_db: 1"]);
+    let direct = |lines: &str| {
+        let mut client = redis.client();
+        client.send(format!("AUTH secret\r\nSELECT 1\r\n{lines}QUIT\r\n").as_bytes());
+        assert_eq!([client.reply(), client.reply()], [simple("OK"), simple("OK")]);
+        all(&mut client)
+    };
+    for lines in [
+        "CLIENT REPLY SKIP\r\nSET a 1\r\nGET a\r\nGET a\r\nRESET\r\nPING\r\n",
+        "CLIENT REPLY OFF\r\nGET a\r\nCLIENT REPLY ON\r\nGET a\r\nRESET\r\nPING\r\n",
+        "CLIENT REPLY OFF\r\nRESET\r\nPING\r\n",
+        "CLIENT REPLY SKIP\r\nRESET\r\nPING\r\n",
+        "CLIENT REPLY SKIP\r\nSET a 2\r\nSET a 3\r\nCLIENT REPLY SKIP\r\nRESET\r\nPING\r\n",
+        "MONITOR\r\nGET a\r\nRESET\r\nPING\r\n",
+        "MULTI\r\nSUBSCRIBE c\r\nEXEC\r\nPING x\r\nRESET\r\nPING\r\n",
+        "CLIENT REPLY SKIP\r\nSET a 4\r\nEVAL \"return {ok='RESET'}\" 0\r\nSET a 5\r\n",
+    ] {
+        // Redis wants the password again after RESET, for everything but QUIT; the proxy has it.
+        let of_ping = |reply: &String| !reply.contains("NOAUTH") && reply != "+PONG\r\n";
+        let expected: Vec<_> = direct(lines).into_iter().filter(of_ping).collect();
+        let mut client = proxy.client();
+        client.send(format!("{lines}QUIT\r\n").as_bytes());
+        assert_eq!(all(&mut client).into_iter().filter(of_ping).collect::<Vec<_>>(), expected, "{lines}");
+        // Who says no more without QUIT gets the same but for its answer; a subscriber is cut.
+        if !lines.contains("SUBSCRIBE") {
+            let mut stream = tcp(proxy.port);
+            stream.write_all(lines.as_bytes()).expect("a write");
+            stream.shutdown(std::net::Shutdown::Write).expect("an end");
+            let replies: Vec<_> = all(&mut Client::over(stream)).into_iter().filter(of_ping).collect();
+            assert_eq!(replies, expected[..expected.len() - 1], "{lines}");
+        }
+    }
+    // The client is as new.
+    let mut client = proxy.client();
+    client.send(b"CLIENT REPLY OFF\r\nSELECT 2\r\nRESET\r\nGET a\r\nCLIENT GETNAME\r\n");
+    assert_eq!([client.reply(), client.reply(), client.reply()], [simple("RESET"), bulk("5"), Value::Null]);
+}
+
+#[test]
+fn an_array_is_no_push_to_a_subscriber_in_resp3() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(&[redis.port], &["timeout: 2000"]);
+    let mut client = proxy.client();
+    assert!(matches!(client.ask("HELLO 3"), Value::Map(_)));
+    assert_eq!(client.ask("SUBSCRIBE c"), confirmation("subscribe", "c", 1));
+    for word in ["message", "subscribe", "unsubscribe"] {
+        assert_eq!(client.ask(&format!("RPUSH {word} {word} a")), Value::Integer(2));
+        // More of them than requests may wait.
+        for _ in 0..300 {
+            assert_eq!(client.ask(&format!("LRANGE {word} 0 -1")), message(&[word, "a"]));
+        }
+    }
+    // Longer than a reply may take.
+    thread::sleep(Duration::from_millis(2500));
+    assert_eq!(client.ask("PING x"), bulk("x"));
+    assert_eq!(client.ask("HELLO 2").items().len(), 14);
+    client.send(b"UNSUBSCRIBE c\r\nGET k\r\n");
+    assert_eq!([client.reply(), client.reply()], [confirmation("unsubscribe", "c", 0), Value::Null]);
 }
 
 #[test]

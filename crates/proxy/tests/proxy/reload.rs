@@ -265,6 +265,81 @@ fn clients_with_a_connection_of_their_own_stay_until_it_is_given_back() {
 }
 
 #[test]
+fn new_rights_are_also_for_clients_with_a_connection_of_their_own() {
+    let redis = Redis::start();
+    let users =
+        |rules: &str| format!("users: [\"default off\", \"ann on >a {rules}\", \"bob on >b ~* &* +@all\"]");
+    let changed = "pools: 0 unchanged, 1 changed, 0 added, 0 removed";
+    let few = users("~* &news +@read +@transaction +@connection +subscribe +unsubscribe");
+    let mut proxy = Reloaded::start(&[redis.port], &[&users("~* &* +@all")]);
+    let port = proxy.proxy.port;
+    let ready = |lines: &[&str]| {
+        let mut client = Client::connect(port);
+        assert_eq!(client.ask("AUTH ann a"), simple("OK"));
+        lines.iter().for_each(|line| drop(client.ask(line)));
+        client
+    };
+    let mut apart = [&["HELLO 3"][..], &["CLIENT SETNAME x"], &["SELECT 1"], &["CLIENT ID"]].map(ready);
+    let [mut queues, mut empty] = [&["MULTI", "SET k queued"][..], &["MULTI"]].map(ready);
+    let mut listens = ready(&["SUBSCRIBE news"]);
+    let mut muted = ready(&[]);
+    muted.send(b"CLIENT REPLY OFF\r\nSET k muted\r\nMULTI\r\nSET k later\r\nCLIENT REPLY ON\r\n");
+    wait_for("the muted client", || (redis.client().ask("GET k") == bulk("muted")).then_some(()));
+    let mut resets = ready(&["CLIENT SETNAME x"]);
+
+    // What was queued by the old rights does not run, and what is refused now is refused.
+    proxy.change(&[redis.port], &[&few], "", changed);
+    for client in &mut apart {
+        wait_for("the new rights", || client.ask("SET k v").text().starts_with("NOPERM").then_some(()));
+        assert!(matches!(client.ask("GET k"), Value::Bulk(_) | Value::Null));
+    }
+    assert!(queues.ask("EXEC").text().starts_with("EXECABORT"));
+    assert!(empty.ask("SET k v").text().starts_with("NOPERM"));
+    assert!(empty.ask("EXEC").text().starts_with("EXECABORT"));
+    assert_eq!(listens.raw(), None, "it could listen to all, and may not any more");
+    while muted.raw().is_some() {}
+    assert_eq!(redis.client().ask("GET k"), bulk("muted"));
+
+    // Who asks for less than it may is left alone, and so is a transaction whose user has all rights.
+    let mut listens = ready(&["SUBSCRIBE news"]);
+    assert_eq!(queues.ask("MULTI"), simple("OK"));
+    assert_eq!(queues.ask("GET k"), simple("QUEUED"));
+    proxy.change(&[redis.port], &["timeout: 9000", &few], "", changed);
+    wait_for("the same rights", || apart[0].ask("SET k v").text().starts_with("NOPERM").then_some(()));
+    assert_eq!(queues.ask("EXEC"), Value::Array(vec![bulk("muted")]));
+    assert_eq!(queues.ask("MULTI"), simple("OK"));
+    proxy.change(&[redis.port], &[&users("~* &* +@all")], "", changed);
+    wait_for("all rights", || (apart[0].ask("SET k v") == simple("OK")).then_some(()));
+    assert_eq!(
+        [queues.ask("SET k w"), queues.ask("EXEC")],
+        [simple("QUEUED"), Value::Array(vec![simple("OK")])]
+    );
+
+    // Nobody becomes what is not there any more, and who is it has to go.
+    assert_eq!(queues.ask("CLIENT SETNAME x"), simple("OK"));
+    assert_eq!(queues.ask("AUTH bob b"), simple("OK"));
+    let mut blocks = ready(&[]);
+    blocks.send(b"BLPOP nothing 0\r\n");
+    wait_for("a blocked client", || {
+        redis.client().ask("INFO clients").text().contains("blocked_clients:1").then_some(())
+    });
+    proxy.change(
+        &[redis.port],
+        &["users: [\"default on >new ~* &* +@read +@connection\", \"bob on >c ~* &* +@all\"]"],
+        "",
+        changed,
+    );
+    for client in apart.iter_mut().chain([&mut blocks, &mut listens, &mut resets]) {
+        assert_eq!(client.raw(), None);
+    }
+    assert!(queues.ask("AUTH ann a").text().starts_with("WRONGPASS"));
+    assert!(queues.ask("AUTH bob b").text().starts_with("WRONGPASS"));
+    assert_eq!([queues.ask("ACL WHOAMI"), queues.ask("SET k v")], [bulk("bob"), simple("OK")]);
+    assert_eq!(queues.ask("RESET"), simple("RESET"));
+    assert!(queues.ask("GET k").text().starts_with("NOAUTH"));
+}
+
+#[test]
 fn a_new_address_a_new_name_and_new_users() {
     let redis = Redis::start();
     let mut proxy =

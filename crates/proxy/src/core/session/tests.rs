@@ -65,6 +65,17 @@ fn a_session_lasts_as_long_as_its_state() {
         ),
         // Without a subscription, such an array is a reply.
         (&[(Plain, &[ARRAY]), (Plain, &[MESSAGE])], "+."),
+        // Nor with one in RESP3.
+        (
+            &[
+                (hello(3), &["%0\r\n"]),
+                (Subscribe(1), &[">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"]),
+                (Plain, &[ARRAY]),
+                (Plain, &[SUB_A, "+OK\r\n"]),
+            ],
+            "++++?",
+        ),
+        (&[(Multi, &["+OK\r\n"]), (hello(3), &["+QUEUED\r\n"]), (Exec, &["*0\r\n", "+OK\r\n"])], "++++"),
         (&[(Plain, &[">2\r\n$10\r\ninvalidate\r\n*0\r\n", "+OK\r\n"])], "+."),
         (&[(Plain, &["+OK\r\n", "+OK\r\n"])], ".?"),
         (&[(Mute, &["+OK\r\n", "+OK\r\n"])], "++"),
@@ -123,6 +134,63 @@ fn what_is_held_survives_the_loss_of_order() {
     assert_eq!(session.waiting(), (1, 4));
     assert_eq!(session.next_local().as_deref(), Some(b"held".as_slice()));
     assert_eq!(session.waiting(), (0, 0));
+}
+
+/// Plays messages of a session that ends; what the client gets, and what once the server has closed.
+fn played(why: End, frames: &[&str]) -> (String, Option<&'static str>) {
+    let mut session = session();
+    session.sent(Effect::Mute, 1, None);
+    assert!(session.end(why) && !session.end(why));
+    assert_eq!(session.waiting().0, 1);
+    let passed = frames.iter().flat_map(|frame| match session.message(frame.as_bytes()) {
+        Verdict::Replace(frames) => frames,
+        Verdict::Swallow => Vec::new(),
+        verdict => panic!("{verdict:?}"),
+    });
+    let passed = String::from_utf8(passed.collect()).expect("text");
+    (passed, session.ended().map(|(_, answer)| std::str::from_utf8(answer).expect("text")))
+}
+
+#[test]
+fn the_last_two_answers_of_a_session_that_ends_are_about_its_end() {
+    let (reset, ok) = ("+RESET\r\n", "+OK\r\n");
+    for (frames, passed, [of_reset, of_quit]) in [
+        ([reset, ok].as_slice(), "", [Some(reset), Some(ok)]),
+        (&[ok], "", [Some(""), Some(ok)]),
+        (&[ok, ok], ok, [Some(""), Some(ok)]),
+        (&[ok, reset, ok], ok, [Some(reset), Some(ok)]),
+        (&[reset, ok, reset, ok], "+RESET\r\n+OK\r\n", [Some(reset), Some(ok)]),
+        (
+            &[reset, reset, "$1\r\na\r\n", reset, ok],
+            "+RESET\r\n+RESET\r\n$1\r\na\r\n",
+            [Some(reset), Some(ok)],
+        ),
+        (&[ok, reset], ok, [None, None]),
+        (&[], "", [None, None]),
+    ] {
+        let passed = passed.to_string();
+        assert_eq!(played(End::Reset, frames), (passed.clone(), of_reset), "{frames:?}");
+        assert_eq!(played(End::Quit, frames), (passed.clone(), of_quit), "{frames:?}");
+        assert_eq!(played(End::Leave, frames), (passed, of_quit.map(|_| "")), "{frames:?}");
+    }
+}
+
+#[test]
+fn a_reply_that_will_come_goes_before_messages_that_may() {
+    let waits = |effects: &[Effect], frames: &[&str]| {
+        let mut session = session();
+        effects.iter().for_each(|effect| session.sent(*effect, 1, None));
+        frames.iter().for_each(|frame| drop(session.message(frame.as_bytes())));
+        (session.waits_for_ever(), session.waits_only_for_ever(), session.end(End::Leave))
+    };
+    use Effect::{Blocking, Monitor, Mute, Plain, Replicate, Subscribe};
+    assert_eq!(waits(&[Subscribe(1)], &[SUB_A]), (true, false, false));
+    assert_eq!(waits(&[Subscribe(1), Plain], &[SUB_A]), (false, false, false));
+    assert_eq!(waits(&[Subscribe(1), Blocking], &[SUB_A]), (true, true, false));
+    assert_eq!(waits(&[Monitor], &["+OK\r\n"]), (true, false, false));
+    assert_eq!(waits(&[Replicate], &[]), (true, false, false));
+    assert_eq!(waits(&[Mute, Plain], &[]), (false, false, true));
+    assert_eq!(waits(&[Mute, Plain, Blocking], &[]), (true, false, false));
 }
 
 #[test]
