@@ -229,7 +229,7 @@ fn in_the_background_with_a_pid_file_and_a_log() {
     std::fs::rename(&log, dir.path().join("old")).expect("a rotation");
     signal("-HUP");
     wait_for("the new log", || log.exists().then_some(()));
-    ["-TTIN", "-TTOU"].into_iter().for_each(signal);
+    ["-TTIN", "-TTOU", "-USR1", "-USR2"].into_iter().for_each(signal);
     assert_eq!(Client::connect(port).ask("GET k"), bulk("v"));
     signal("-TERM");
     wait_for("its end", || (!pid_file.exists()).then_some(()));
