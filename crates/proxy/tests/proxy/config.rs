@@ -73,4 +73,5 @@ fn a_missing_file_an_address_in_use_and_the_version() {
     let (output, stderr) = run(&GOOD.replace("0.0.0.0:6379", &address), &[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr.contains(&format!("pool 'redis-1': can not listen on {address}: ")), "{stderr}");
+    assert_eq!(stderr.matches("os error").count(), 1, "{stderr}");
 }
