@@ -1,7 +1,9 @@
 //! `tombolo-proxy`: reads the configuration and runs the proxy until a signal ends it.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -47,10 +49,25 @@ fn run(args: &Args) -> anyhow::Result<()> {
     raise_descriptor_limit();
     let log = Log::open(args.output.as_deref(), args.verbose, args.log_format)
         .context("the log can not be opened")?;
-    if args.daemonize {
-        // Before there is a thread or a descriptor that epoll knows: neither survives a fork.
-        daemon(true, false).context("can not go to the background")?;
+    if !args.daemonize {
+        return serve(args, &config, log);
     }
+    // While there is somebody to be told.
+    if let Some(path) = &args.pid_file {
+        try_to_write(path).with_context(|| unwritable(path))?;
+    }
+    // Before there is a thread or a descriptor that epoll knows: neither survives a fork.
+    daemon(true, false).context("can not go to the background")?;
+    serve(args, &config, log).inspect_err(|error| {
+        // In the background nobody sees what is printed.
+        if let Ok(log) = Log::open(args.output.as_deref(), args.verbose, args.log_format) {
+            log.line(0, format_args!("{error:#}"));
+        }
+    })
+}
+
+/// Runs the proxy until a signal ends it.
+fn serve(args: &Args, config: &Config, log: Log) -> anyhow::Result<()> {
     let options = net::Options {
         stats: net::StatsOptions {
             listen: SocketAddr::new(args.stats_addr, args.stats_port),
@@ -62,23 +79,28 @@ fn run(args: &Args) -> anyhow::Result<()> {
         metrics: args.metrics,
         drain_timeout: Duration::from_secs(args.drain_timeout.into()),
     };
-    let mut proxy = net::Proxy::start(&config, &options, log).inspect_err(|error| {
-        // In the background nobody sees what is printed.
-        if args.daemonize
-            && let Ok(log) = Log::open(args.output.as_deref(), args.verbose, args.log_format)
-        {
-            log.line(0, format_args!("{error}"));
-        }
-    })?;
+    let mut proxy = net::Proxy::start(config, &options, log)?;
     if let Some(path) = &args.pid_file {
-        fs::write(path, format!("{}\n", std::process::id()))
-            .with_context(|| format!("{} can not be written", path.display()))?;
+        fs::write(path, format!("{}\n", std::process::id())).with_context(|| unwritable(path))?;
     }
     let outcome = proxy.run();
     if let Some(path) = &args.pid_file {
         let _ = fs::remove_file(path);
     }
     Ok(outcome?)
+}
+
+/// Whether a file can be written, which stays as it is: it may be another proxy's, whose address then is
+/// in use.
+fn try_to_write(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(_) => fs::remove_file(path),
+        Err(_) => OpenOptions::new().append(true).open(path).map(drop),
+    }
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("{} can not be written", path.display())
 }
 
 /// As many descriptors as the system allows: each client takes one. Failing to is no reason not
