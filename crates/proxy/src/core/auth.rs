@@ -5,7 +5,7 @@ use tombolo_resp::{Request, encode};
 
 use super::effect::{Effect, hello_auth};
 use super::{ClientId, Core, Micros};
-use crate::config::ClientAuth;
+use crate::config::{ClientAuth, Pool, Server};
 
 /// What AUTH and HELLO come to.
 enum Outcome {
@@ -18,6 +18,7 @@ enum Outcome {
 }
 
 const WRONG: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+const NO_PASSWORD: &[u8] = b"-ERR Client sent AUTH, but no password is set\r\n";
 const NOT_ASKED: &[u8] = b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n";
 
 impl Core {
@@ -52,7 +53,7 @@ impl Core {
         }
         let outcome = match (user, config.redis_auth.as_ref()) {
             (None, None) if config.client_auth == ClientAuth::Passthrough => Outcome::Server(Effect::Auth),
-            (None, None) => Outcome::Answer(b"-ERR Client sent AUTH, but no password is set\r\n"),
+            (None, None) => Outcome::Answer(NO_PASSWORD),
             (None | Some(b"default"), Some(password)) => {
                 client.authenticated = password.matches(given);
                 match client.authenticated {
@@ -166,6 +167,28 @@ impl Core {
             None => self.answer(id, &reply),
         }
         Some(true)
+    }
+
+    /// Whether this answer to AUTH says that the server has no password, where it was given the one that
+    /// twemproxy would give: who tells clients to say one need not tell the servers too.
+    pub(super) fn needs_no_password(&mut self, index: usize, reply: &[u8]) -> bool {
+        let connection = &self.connections[index];
+        let place = (connection.pool, connection.server);
+        let state = &mut self.pools[place.0];
+        let of_twemproxy = state.config.redis_auth.is_some() && state.config.server_credential.is_none();
+        // Before Redis 6, and since.
+        let open = of_twemproxy && (reply == NO_PASSWORD || reply == NOT_ASKED);
+        if open && !std::mem::replace(&mut state.servers[place.1].open, true) {
+            self.open_news.push(place);
+        }
+        open
+    }
+
+    /// A server that was given the pool's password and has none, with its pool, each once.
+    pub fn next_open_server(&mut self) -> Option<(&Pool, &Server)> {
+        let (pool, server) = self.open_news.pop()?;
+        let state = &self.pools[pool];
+        Some((&state.config, &state.servers[server].server))
     }
 
     fn has_several_servers(&self, id: ClientId) -> bool {

@@ -175,14 +175,15 @@ impl Core {
     }
 
     fn frame(&mut self, index: usize, reply: &[u8], now: Micros) -> Result<(), ServerError> {
+        let greeted = matches!(self.connections[index].state, State::Handshake { .. });
+        if greeted && reply.starts_with(b"-") && !self.needs_no_password(index, reply) {
+            let text = String::from_utf8_lossy(&reply[1..]);
+            return Err(ServerError::Handshake(text.trim_end().to_string()));
+        }
         let connection = &mut self.connections[index];
         match connection.state {
             // Answers nothing, not even AUTH or SELECT.
             State::Handshake { .. } if reply.starts_with(b">") => {}
-            State::Handshake { .. } if reply.starts_with(b"-") => {
-                let text = String::from_utf8_lossy(&reply[1..]);
-                return Err(ServerError::Handshake(text.trim_end().to_string()));
-            }
             State::Handshake { missing, deadline } if missing > 1 => {
                 connection.state = State::Handshake { missing: missing - 1, deadline };
             }
