@@ -40,12 +40,13 @@ fn run(args: &Args) -> anyhow::Result<()> {
         print!("{}", net::describe());
         return Ok(());
     }
-    let config = Config::load(&args.conf_file)?;
     if args.test_conf {
+        let config = Config::load_and_resolve(&args.conf_file)?;
         net::Contexts::default().load(&config)?;
         println!("tombolo-proxy: configuration file '{}' syntax is ok", args.conf_file.display());
         return Ok(());
     }
+    let config = Config::load(&args.conf_file)?;
     raise_descriptor_limit();
     let log = Log::open(args.output.as_deref(), args.verbose, args.log_format)
         .context("the log can not be opened")?;

@@ -187,7 +187,7 @@ impl<'a> Reader<'a> {
     }
 
     fn listen(&self) -> Read<Listen> {
-        let expected = "host:port, or /path [permissions] for a unix socket";
+        let expected = "host:port, or /path [permissions] for a unix socket, a path of at most 107 bytes";
         self.parsed("listen", expected, Listen::parse)?.ok_or_else(|| self.missing("listen", expected))
     }
 
@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
             };
             let bad = |expected: &str| self.error("servers", item, Problem::BadValue, expected);
             let server =
-                Server::parse(text).ok_or_else(|| bad("host:port:weight [name], a weight of at least 1"))?;
+                Server::parse(text).ok_or_else(|| bad("host:port:weight [name], a weight of at least 1, or a path of at most 107 bytes"))?;
             if servers.iter().any(|other| other.name == server.name) {
                 return Err(bad("a server that is not in the list yet"));
             }

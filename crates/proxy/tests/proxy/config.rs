@@ -60,6 +60,21 @@ fn a_bad_file_is_refused_with_the_place() {
 }
 
 #[test]
+fn a_file_is_not_called_good_that_can_not_be_listened_for() {
+    for (listen, expected) in [
+        ("nosuch.invalid:6379", "expected an address, or a name that has one: "),
+        (&format!("/tmp/{}", "x".repeat(103)), "a path of at most 107 bytes"),
+    ] {
+        let (output, stderr) = run(&GOOD.replace("0.0.0.0:6379", listen), &["-t"]);
+        assert_eq!(output.status.code(), Some(1), "{listen}");
+        let place = format!("nutcracker.yaml:2: pool 'redis-1', key 'listen': bad value: '{listen}'; ");
+        assert!(stderr.contains(&place) && stderr.contains(expected), "{stderr}");
+    }
+    let (output, stderr) = run(&GOOD.replace("0.0.0.0:6379", "localhost:6379"), &["-t"]);
+    assert!(output.status.success(), "{stderr}");
+}
+
+#[test]
 fn a_missing_file_an_address_in_use_and_the_version() {
     let (output, stderr) = run(GOOD, &["-V"]);
     assert!(output.status.success());
