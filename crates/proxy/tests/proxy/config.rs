@@ -80,6 +80,9 @@ fn a_missing_file_an_address_in_use_and_the_version() {
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("tombolo-proxy "), "{stderr}");
 
+    let (output, stderr) = run(GOOD, &["--nonsense"]);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+
     let output = proxy_command().args(["-c", "/nonexistent.yml"]).output().expect("tombolo-proxy");
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent.yml: "));
 
