@@ -184,12 +184,15 @@ mod tests {
         ] {
             assert!(parse(args).is_ok(), "{args:?}");
         }
-        for args in [["-s", "0"], ["-s", "65536"], ["-a", "nosuch.invalid"], ["-i", "x"], ["-v", "x"], ["-m", "1"]] {
+        for args in
+            [["-s", "0"], ["-s", "65536"], ["-a", "nosuch.invalid"], ["-i", "x"], ["-v", "x"], ["-m", "1"]]
+        {
             assert!(parse(&args).is_err(), "{args:?}");
         }
         let args = parse(&["--conf=a", "-v9", "--ver=99", "-c", "b", "--stats-a=::1", "-p", "", "-o", ""]);
         assert!(args.is_err(), "'--ver' is --verbose or --version");
-        let args = parse(&["--conf=a", "-v9", "--verb=99", "-c", "b", "--stats-a=localhost", "-p", "", "-o", ""]);
+        let args =
+            parse(&["--conf=a", "-v9", "--verb=99", "-c", "b", "--stats-a=localhost", "-p", "", "-o", ""]);
         let args = args.expect("twemproxy's");
         assert_eq!((args.conf_file.to_str(), args.verbose), (Some("b"), 11));
         assert!(args.stats_addr.is_loopback());

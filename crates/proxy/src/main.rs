@@ -59,8 +59,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     }
     let config = Config::load(&args.conf_file)?;
     raise_descriptor_limit();
-    let log = Log::open(args.output(), args.verbose, args.log_format)
-        .context("the log can not be opened")?;
+    let log = Log::open(args.output(), args.verbose, args.log_format).context("the log can not be opened")?;
     if !args.daemonize {
         return serve(args, &config, log);
     }

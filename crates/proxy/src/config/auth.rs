@@ -213,7 +213,10 @@ mod tests {
                 &["server_password: b", "server_password_file: f"],
                 "key 'server_password_file': bad value: 'f'; expected server_password or",
             ),
-            (&["redis_auth: \"\""], "key 'redis_auth': bad value: a value; expected a password that is not empty"),
+            (
+                &["redis_auth: \"\""],
+                "key 'redis_auth': bad value: a value; expected a password that is not empty",
+            ),
             (&["redis_auth:"], "key 'redis_auth': bad value: a value; expected a password that is not empty"),
             (&["server_password: ''"], "key 'server_password': bad value: a value; expected a password"),
             (&["server_password_file: ''"], "key 'server_password_file': bad value: ''; expected the path"),

@@ -215,8 +215,9 @@ impl<'a> Reader<'a> {
                 return Err(self.error("servers", item, Problem::WrongType, expected));
             };
             let bad = |expected: &str| self.error("servers", item, Problem::BadValue, expected);
-            let server =
-                Server::parse(text).ok_or_else(|| bad("host:port:weight [name], a weight of at least 1, or a path of at most 107 bytes"))?;
+            let server = Server::parse(text).ok_or_else(|| {
+                bad("host:port:weight [name], a weight of at least 1, or a path of at most 107 bytes")
+            })?;
             if servers.iter().any(|other| other.name == server.name) {
                 return Err(bad("a server that is not in the list yet"));
             }
@@ -340,7 +341,10 @@ mod tests {
         for (text, expected) in [
             ("", "nutcracker.yaml:1: "),
             ("- a\n", "expected a map of pool names"),
-            ("'':\n  listen: a:1\n  servers: [a:1:1]\n", "nutcracker.yaml:1: the name of a pool must not be empty"),
+            (
+                "'':\n  listen: a:1\n  servers: [a:1:1]\n",
+                "nutcracker.yaml:1: the name of a pool must not be empty",
+            ),
             (":\n  listen: a:1\n  servers: [a:1:1]\n", "nutcracker.yaml:1: "),
             ("a: 1\n", "nutcracker.yaml:1: pool 'a': expected a map"),
             ("a:\n  listen: [\n", "nutcracker.yaml:"),

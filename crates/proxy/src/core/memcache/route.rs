@@ -143,7 +143,9 @@ mod tests {
 
     #[test]
     fn browsers_are_known_by_what_they_say() {
-        for line in ["POST / HTTP/1.1\r\n", "GET /a b HTTP/1.0\n", "HTTP/1.1\r\n", "Host: a\r\n", "post / \r\n"] {
+        for line in
+            ["POST / HTTP/1.1\r\n", "GET /a b HTTP/1.0\n", "HTTP/1.1\r\n", "Host: a\r\n", "post / \r\n"]
+        {
             assert!(is_browser(line.as_bytes()), "{line}");
         }
         for line in ["GET x\r\n", "nonsense HTTP/1.1 x\r\n", "nonsense http/1.1\r\n", "\r\n", " \r\n"] {
