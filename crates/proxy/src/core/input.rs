@@ -284,6 +284,11 @@ impl Core {
             _ if !authenticated => self.answer(id, b"-NOAUTH Authentication required\r\n"),
             Decision::Reply(reply) => self.answer(id, &reply),
             Decision::Own(server, effect) => return self.own(id, server, effect, request.wire(), now),
+            Decision::Anyone(effect) => {
+                return self.own(id, self.first_up(pool), effect, request.wire(), now);
+            }
+            Decision::SetName(name) => self.set_name(id, &name),
+            Decision::GetName => self.tell_name(id),
             Decision::Wait => return false,
             Decision::Begin | Decision::End(_) => self.unbound(id, &decision),
             Decision::Bind(server) => return self.bind(id, server, now),

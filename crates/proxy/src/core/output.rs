@@ -45,7 +45,7 @@ impl Core {
             0 => State::Ready,
             missing => State::Handshake { deadline, missing },
         };
-        if missing == 0 && connection.shared {
+        if missing == 0 {
             self.pools[connection.pool].servers[connection.server].trouble.now = false;
         }
         if !self.connections[id.0].shared {
@@ -191,7 +191,7 @@ impl Core {
             State::Handshake { .. } if !connection.greeting.is_empty() => return Err(ServerError::Protocol),
             State::Handshake { .. } => {
                 connection.state = State::Ready;
-                self.pools[connection.pool].servers[connection.server].trouble.now &= !connection.shared;
+                self.pools[connection.pool].servers[connection.server].trouble.now = false;
                 if !connection.shared {
                     self.own_ready(index, now);
                 }

@@ -227,6 +227,7 @@ impl Core {
     pub(super) fn fail_own(&mut self, index: usize, error: &ServerError) {
         let connection = &mut self.connections[index];
         let (pool, server, owner) = (connection.pool, connection.server, connection.owner.take());
+        self.pools[pool].servers[server].trouble.now |= connection.state != State::Ready;
         self.pools[pool].servers[server].spare.idle.retain(|idle| *idle != index);
         self.close_own(index);
         let Some(id) = owner else { return };
@@ -259,7 +260,7 @@ impl Core {
             return false;
         }
         client.become_anonymous(&self.pools[client.pool].config);
-        client.unbound = false;
+        (client.unbound, client.name) = (false, None);
         if let Some(session) = client.session.take() {
             self.abandon(&session);
         }
