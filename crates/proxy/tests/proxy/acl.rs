@@ -112,6 +112,8 @@ const REQUESTS: &[&str] = &[
     "DUMP a",
     "RESTORE b 0 x",
     "MIGRATE h 1 a 0 10",
+    "MIGRATE h 1  0 10",
+    "MIGRATE h 1  0 10 KEYS a c",
     "WATCH a",
     "WATCH b c",
     "UNWATCH",
