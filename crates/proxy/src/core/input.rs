@@ -284,9 +284,7 @@ impl Core {
             _ if !authenticated => self.answer(id, b"-NOAUTH Authentication required\r\n"),
             Decision::Reply(reply) => self.answer(id, &reply),
             Decision::Own(server, effect) => return self.own(id, server, effect, request.wire(), now),
-            Decision::Anyone(effect) => {
-                return self.own(id, self.first_up(pool), effect, request.wire(), now);
-            }
+            Decision::Anyone(effect) => return self.ask_anyone(id, effect, request.wire(), now),
             Decision::SetName(name) => self.set_name(id, &name),
             Decision::GetName => self.tell_name(id),
             Decision::Wait => return false,

@@ -117,6 +117,11 @@ impl Core {
         servers.find(|&server| self.server_measures(pool, server).failing == 0).unwrap_or_default()
     }
 
+    /// Whether any server of a pool is not known to fail.
+    pub(super) fn is_any_up(&self, pool: usize) -> bool {
+        self.server_measures(pool, self.first_up(pool)).failing == 0
+    }
+
     /// What is measured of a server of a pool.
     pub(super) fn server_measures(&self, pool: usize, server: usize) -> ServerMeasures {
         let pool = &self.pools[pool];

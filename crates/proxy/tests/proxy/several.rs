@@ -239,9 +239,18 @@ fn what_libraries_say_and_ask_at_the_start_is_answered() {
     let info = ours.ask("INFO server").text();
     let first = servers.iter().position(|server| info.contains(&format!("tcp_port:{}\r\n", server.port)));
     servers[first.expect("one of them")].kill();
+    // The next is asked at once, as the first can not have seen the question; nobody knew before.
+    let fresh = Proxy::start(&servers.iter().map(|server| server.port).collect::<Vec<_>>(), OPTIONS);
+    let reply = fresh.client().ask("INFO server").text();
+    assert!(reply.contains("tcp_port:"), "{reply}");
     wait_for("another server to be asked", || {
         ours.ask("INFO server").text().contains("tcp_port:").then_some(())
     });
+    servers.iter_mut().for_each(Redis::kill);
+    assert_eq!(fresh.client().ask("INFO server"), error("ERR Connection refused"));
+    servers.iter_mut().for_each(Redis::restart);
+    let mut ours = fresh.client();
+    wait_for("all of them", || (ours.ask("DBSIZE") == Value::Integer(0)).then_some(()));
     assert!(matches!(ours.ask("HELLO 2"), Value::Array(_)));
 }
 
