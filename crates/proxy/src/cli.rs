@@ -1,18 +1,25 @@
 //! The command line: nutcracker's flags.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::net::EventLoop;
 use crate::{LogFormat, top};
 
+/// The highest verbosity that makes a difference in twemproxy.
+const MOST_VERBOSE: u8 = 11;
+
 /// A Redis proxy, configured like twemproxy (nutcracker).
 #[derive(Debug, Parser)]
 #[command(name = "tombolo-proxy", version, disable_help_flag = true)]
 #[command(disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
+// As getopt_long has it, which twemproxy's command lines were written for.
+#[command(args_override_self = true, infer_long_args = true)]
 pub struct Args {
     /// Without one, the proxy runs.
     #[command(subcommand)]
@@ -26,18 +33,18 @@ pub struct Args {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = "/etc/nutcracker/nutcracker.yml")]
     pub conf_file: PathBuf,
-    /// How much to log, from 0 to 11
-    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=11))]
+    /// How much to log, from 0 to 11; more is 11
+    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = verbosity)]
     pub verbose: u8,
     /// Log to this file instead of standard error; SIGHUP opens it anew
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    #[arg(short, long, value_name = "FILE", value_parser = any_path())]
+    output: Option<PathBuf>,
     /// How to write the log: text, or json with one object a line (ts, level, message, pool, server)
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
     /// Write the process id to this file; it is removed at the end
-    #[arg(short, long, value_name = "FILE")]
-    pub pid_file: Option<PathBuf>,
+    #[arg(short, long, value_name = "FILE", value_parser = any_path())]
+    pid_file: Option<PathBuf>,
     /// Accepted for nutcracker's sake and without effect: buffers have the size of what is in them
     #[arg(short, long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(512..=16777216))]
     pub mbuf_size: Option<u32>,
@@ -52,10 +59,10 @@ pub struct Args {
     pub stats_port: u16,
     /// Give statistics on this address. twemproxy's default is 0.0.0.0; nothing is told to the
     /// network here unless you say so
-    #[arg(short = 'a', long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    #[arg(short = 'a', long, value_name = "ADDRESS", value_parser = address, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub stats_addr: IpAddr,
     /// How old the statistics may be, in milliseconds
-    #[arg(short = 'i', long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 'i', long, value_name = "MS", default_value_t = 30_000)]
     pub stats_interval: u32,
     /// Tell metrics and health over HTTP on this address: /metrics /healthz /readyz /stats /hotkeys. A
     /// port alone is one of 127.0.0.1. Nothing is told unless this is given
@@ -73,6 +80,30 @@ pub struct Args {
     /// second signal ends the proxy at once
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub drain_timeout: u32,
+    /// Further words, which twemproxy does not look at.
+    #[arg(hide = true)]
+    ignored: Vec<OsString>,
+}
+
+impl Args {
+    /// The file to log to.
+    pub fn output(&self) -> Option<&Path> {
+        given(self.output.as_ref())
+    }
+
+    /// The file for the process id.
+    pub fn pid_file(&self) -> Option<&Path> {
+        given(self.pid_file.as_ref())
+    }
+}
+
+/// As in twemproxy, an empty path is none: a script's variable may be empty.
+fn given(path: Option<&PathBuf>) -> Option<&Path> {
+    path.map(PathBuf::as_path).filter(|path| !path.as_os_str().is_empty())
+}
+
+fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// What else there is to do than to run the proxy.
@@ -81,6 +112,19 @@ pub enum Verb {
     /// Show what a running proxy does: rates, latencies, servers, errors, hot keys
     #[command(after_help = "Example: tombolo-proxy top --metrics 22223 --interval 5 --once --format json")]
     Top(top::Options),
+}
+
+fn verbosity(text: &str) -> Result<u8, String> {
+    let number = text.parse::<u32>().map_err(|_| "expected a number".to_string())?;
+    Ok(number.min(MOST_VERBOSE.into()) as u8)
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let mut found = (text, 0).to_socket_addrs().map_err(|error| error.to_string())?;
+    found.next().map(|address| address.ip()).ok_or_else(|| "the name has no address".to_string())
 }
 
 fn metrics_address(text: &str) -> Result<SocketAddr, String> {
@@ -136,12 +180,24 @@ mod tests {
             &["--test-conf", "--verbose=6", "--output=log", "--pid-file=pid", "--mbuf-size=512"],
             &["-d", "-D", "-s", "1", "-a", "0.0.0.0", "-i", "1000"],
             &["--daemonize", "--describe-stats", "--stats-port=1", "--stats-addr=::1", "--stats-interval=1"],
+            &["-d", "-t", "-d", "-t", "-v", "99", "-i", "0", "-a", "localhost", "and", "more"],
         ] {
             assert!(parse(args).is_ok(), "{args:?}");
         }
-        for args in [["-s", "0"], ["-s", "65536"], ["-a", "host"], ["-i", "0"], ["-v", "12"], ["-m", "1"]] {
+        for args in
+            [["-s", "0"], ["-s", "65536"], ["-a", "nosuch.invalid"], ["-i", "x"], ["-v", "x"], ["-m", "1"]]
+        {
             assert!(parse(&args).is_err(), "{args:?}");
         }
+        let args = parse(&["--conf=a", "-v9", "--ver=99", "-c", "b", "--stats-a=::1", "-p", "", "-o", ""]);
+        assert!(args.is_err(), "'--ver' is --verbose or --version");
+        let args =
+            parse(&["--conf=a", "-v9", "--verb=99", "-c", "b", "--stats-a=localhost", "-p", "", "-o", ""]);
+        let args = args.expect("twemproxy's");
+        assert_eq!((args.conf_file.to_str(), args.verbose), (Some("b"), 11));
+        assert!(args.stats_addr.is_loopback());
+        assert_eq!((args.pid_file(), args.output()), (None, None));
+        assert!(matches!(parse(&["top"]).map(|args| args.verb), Ok(Some(Verb::Top(_)))));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! `tombolo-proxy`: reads the configuration and runs the proxy until a signal ends it.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,7 +16,18 @@ use tombolo_proxy::config::Config;
 use tombolo_proxy::{Log, net, top};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            // Help is no error. What is one is 1 with twemproxy; a verb has the 2 of its other errors.
+            let is_verb = std::env::args_os().nth(1).is_some_and(|word| word == "top");
+            return match error.use_stderr() {
+                true => ExitCode::from(if is_verb { 2 } else { 1 }),
+                false => ExitCode::SUCCESS,
+            };
+        }
+    };
     if let Some(Verb::Top(options)) = &args.verb {
         return match top::run(options) {
             Ok(status) => ExitCode::from(status),
@@ -38,19 +51,34 @@ fn run(args: &Args) -> anyhow::Result<()> {
         print!("{}", net::describe());
         return Ok(());
     }
-    let config = Config::load(&args.conf_file)?;
     if args.test_conf {
+        let config = Config::load_and_resolve(&args.conf_file)?;
         net::Contexts::default().load(&config)?;
         println!("tombolo-proxy: configuration file '{}' syntax is ok", args.conf_file.display());
         return Ok(());
     }
+    let config = Config::load(&args.conf_file)?;
     raise_descriptor_limit();
-    let log = Log::open(args.output.as_deref(), args.verbose, args.log_format)
-        .context("the log can not be opened")?;
-    if args.daemonize {
-        // Before there is a thread or a descriptor that epoll knows: neither survives a fork.
-        daemon(true, false).context("can not go to the background")?;
+    let log = Log::open(args.output(), args.verbose, args.log_format).context("the log can not be opened")?;
+    if !args.daemonize {
+        return serve(args, &config, log);
     }
+    // While there is somebody to be told.
+    if let Some(path) = args.pid_file() {
+        try_to_write(path).with_context(|| unwritable(path))?;
+    }
+    // Before there is a thread or a descriptor that epoll knows: neither survives a fork.
+    daemon(true, false).context("can not go to the background")?;
+    serve(args, &config, log).inspect_err(|error| {
+        // In the background nobody sees what is printed.
+        if let Ok(log) = Log::open(args.output(), args.verbose, args.log_format) {
+            log.line(0, format_args!("{error:#}"));
+        }
+    })
+}
+
+/// Runs the proxy until a signal ends it.
+fn serve(args: &Args, config: &Config, log: Log) -> anyhow::Result<()> {
     let options = net::Options {
         stats: net::StatsOptions {
             listen: SocketAddr::new(args.stats_addr, args.stats_port),
@@ -62,23 +90,28 @@ fn run(args: &Args) -> anyhow::Result<()> {
         metrics: args.metrics,
         drain_timeout: Duration::from_secs(args.drain_timeout.into()),
     };
-    let mut proxy = net::Proxy::start(&config, &options, log).inspect_err(|error| {
-        // In the background nobody sees what is printed.
-        if args.daemonize
-            && let Ok(log) = Log::open(args.output.as_deref(), args.verbose, args.log_format)
-        {
-            log.line(0, format_args!("{error}"));
-        }
-    })?;
-    if let Some(path) = &args.pid_file {
-        fs::write(path, format!("{}\n", std::process::id()))
-            .with_context(|| format!("{} can not be written", path.display()))?;
+    let mut proxy = net::Proxy::start(config, &options, log)?;
+    if let Some(path) = args.pid_file() {
+        fs::write(path, format!("{}\n", std::process::id())).with_context(|| unwritable(path))?;
     }
     let outcome = proxy.run();
-    if let Some(path) = &args.pid_file {
+    if let Some(path) = args.pid_file() {
         let _ = fs::remove_file(path);
     }
     Ok(outcome?)
+}
+
+/// Whether a file can be written, which stays as it is: it may be another proxy's, whose address then is
+/// in use.
+fn try_to_write(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(_) => fs::remove_file(path),
+        Err(_) => OpenOptions::new().append(true).open(path).map(drop),
+    }
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("{} can not be written", path.display())
 }
 
 /// As many descriptors as the system allows: each client takes one. Failing to is no reason not

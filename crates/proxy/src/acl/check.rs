@@ -100,9 +100,13 @@ impl User {
             return Err(Denied::Key);
         }
         let patterned = matches!(command.name, "sort" | "sort_ro")
-            && (2..request.len())
-                .filter_map(|at| request.arg(at))
-                .any(|arg| arg.eq_ignore_ascii_case(b"by") || arg.eq_ignore_ascii_case(b"get"));
+            && words(request, 2).any(|(at, word)| match () {
+                // A pattern without a star names no key: it says that nothing is to be sorted.
+                () if word.eq_ignore_ascii_case(b"by") => {
+                    request.arg(at + 1).is_some_and(|pattern| pattern.contains(&b'*'))
+                }
+                () => word.eq_ignore_ascii_case(b"get"),
+            });
         let reads_all = self.keys.iter().any(|pattern| pattern.read && pattern.pattern == b"*");
         if patterned && !reads_all { Err(Denied::Key) } else { Ok(()) }
     }
@@ -136,9 +140,32 @@ impl User {
     }
 }
 
-/// SET only reads when it is told to.
+/// SET only reads when it is told to, and BITFIELD only writes when it is.
 fn narrowed(command: &Command, request: &Request<'_>, wanted: KeyAccess) -> KeyAccess {
-    let gets =
-        || (3..request.len()).filter_map(|at| request.arg(at)).any(|arg| arg.eq_ignore_ascii_case(b"get"));
-    if command.name == "set" { KeyAccess { read: gets(), ..wanted } } else { wanted }
+    match command.name {
+        "set" => {
+            let read = words(request, 3).any(|(_, word)| word.eq_ignore_ascii_case(b"get"));
+            KeyAccess { read, ..wanted }
+        }
+        "bitfield" => KeyAccess { write: !only_gets(request), ..wanted },
+        _ => wanted,
+    }
+}
+
+/// Whether all that a BITFIELD does is GET.
+fn only_gets(request: &Request<'_>) -> bool {
+    let mut at = 2;
+    while let Some(word) = request.arg(at) {
+        at += match () {
+            () if word.eq_ignore_ascii_case(b"get") => 3,
+            () if word.eq_ignore_ascii_case(b"overflow") => 2,
+            () => return false,
+        };
+    }
+    at == request.len()
+}
+
+/// The arguments of a request from `from` on, with their places.
+fn words<'a>(request: &Request<'a>, from: usize) -> impl Iterator<Item = (usize, &'a [u8])> {
+    (from..request.len()).filter_map(|at| Some((at, request.arg(at)?)))
 }

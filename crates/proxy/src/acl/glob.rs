@@ -1,7 +1,11 @@
 //! Redis's patterns: `*`, `?`, `[a-z]`, `[^a]`, and `\` before what is meant as it is.
 
-/// Whether all of `text` matches `pattern`. Time is at most the product of the lengths.
+/// Whether all of `text` matches `pattern`. Time is at most the product of the lengths. As in Redis, no
+/// star matches the text without a byte: only the pattern without one does.
 pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    if text.is_empty() {
+        return pattern.is_empty();
+    }
     let (mut p, mut t) = (0, 0);
     // Where the last star was, and how much it has to take.
     let mut star: Option<(usize, usize)> = None;
@@ -70,7 +74,8 @@ mod tests {
     fn patterns() {
         for (pattern, yes, no) in [
             ("", &[""][..], &["a"][..]),
-            ("*", &["", "a", "abc"], &[]),
+            ("*", &["a", "abc"], &[""]),
+            ("**", &["a"], &[""]),
             ("app:*", &["app:", "app:1"], &["app", "ap", "xapp:1"]),
             ("*:x", &[":x", "a:x", "a:x:x"], &["a:y", "x"]),
             ("a*b*c", &["abc", "axxbyyc", "abcbc"], &["ab", "acb"]),

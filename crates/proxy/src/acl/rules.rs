@@ -124,8 +124,12 @@ fn prefixed(user: &mut User, rule: &str, lower: &str) -> Result<(), RuleError> {
     Ok(())
 }
 
+/// As in Redis, a pattern that is there already may be used in more ways from here on: `%R~a %W~a` is `~a`.
 fn keys(user: &mut User, pattern: &str, read: bool, write: bool) {
-    add(&mut user.keys, KeyPattern { pattern: pattern.as_bytes().to_vec(), read, write });
+    match user.keys.iter_mut().find(|known| known.pattern == pattern.as_bytes()) {
+        Some(known) => (known.read, known.write) = (known.read | read, known.write | write),
+        None => user.keys.push(KeyPattern { pattern: pattern.as_bytes().to_vec(), read, write }),
+    }
 }
 
 fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
@@ -191,6 +195,8 @@ mod tests {
             ("-@all +get", "+get"),
             ("~a ~b resetkeys ~c", "~c"),
             ("%RW~a", "~a"),
+            ("%R~a %R~b %W~a", "~a %R~b"),
+            ("~a %R~a", "~a"),
             ("%RW~*", "allkeys"),
             (">open", "nopass >open"),
             ("on >x nopass", "on nopass"),

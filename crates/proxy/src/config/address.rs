@@ -1,10 +1,15 @@
 //! Addresses as twemproxy writes them: `host:port`, `host:port:weight [name]`, or unix paths.
 
 use std::fmt;
+use std::io;
+use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 
 /// twemproxy leaves this port out of the name that ketama hashes, for libmemcached's sake.
 const KETAMA_PORT: u16 = 11211;
+
+/// The longest path of a unix socket, in bytes: the kernel's field ends with a zero.
+const MAX_PATH_BYTES: usize = 107;
 
 /// Something to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,18 +56,26 @@ impl fmt::Display for Listen {
 }
 
 impl Listen {
-    /// `host:port` or `/path [octal permissions]`.
+    /// `host:port` or `/path [octal permissions]`. As in twemproxy, it is the last space that ends a path.
     pub fn parse(text: &str) -> Option<Listen> {
         if !text.starts_with('/') {
             return Some(Listen { address: tcp(text)?, mode: None });
         }
-        let (path, mode) = match text.split_once(' ') {
+        let (path, mode) = match text.rsplit_once(' ') {
             Some((path, mode)) => {
                 (path, Some(u32::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o777)?))
             }
             None => (text, None),
         };
-        Some(Listen { address: Address::Unix(PathBuf::from(path)), mode })
+        Some(Listen { address: unix(path)?, mode })
+    }
+
+    /// Why the name that is listened on has no address; an address has itself.
+    pub(super) fn resolve(&self) -> io::Result<()> {
+        match &self.address {
+            Address::Tcp(host, port) => (host.as_str(), *port).to_socket_addrs().map(drop),
+            Address::Unix(_) => Ok(()),
+        }
     }
 }
 
@@ -76,7 +89,7 @@ impl Server {
         let (place, weight) = place.rsplit_once(':')?;
         let weight = decimal(weight).filter(|weight| *weight > 0 && *weight <= i32::MAX as u32)?;
         let address = match place.starts_with('/') {
-            true => Address::Unix(PathBuf::from(place)),
+            true => unix(place)?,
             false => tcp(place)?,
         };
         let name = match (name, &address) {
@@ -88,6 +101,10 @@ impl Server {
         };
         Some(Server { address, weight, name })
     }
+}
+
+fn unix(path: &str) -> Option<Address> {
+    (path.len() <= MAX_PATH_BYTES).then(|| Address::Unix(PathBuf::from(path)))
 }
 
 fn tcp(text: &str) -> Option<Address> {
@@ -134,8 +151,19 @@ mod tests {
             assert_eq!(Listen::parse(text).map(|listen| listen.to_string()).as_deref(), Some(text));
         }
         assert_eq!(Listen::parse("/s 660").and_then(|listen| listen.mode), Some(0o660));
-        for text in ["", "6379", "a:0", "a:b", "/s 999", "a:70000"] {
+        let spaced = Listen::parse("/my proxy.sock 0660").expect("a path with a space");
+        assert_eq!((spaced.to_string().as_str(), spaced.mode), ("/my proxy.sock", Some(0o660)));
+        for text in ["", "6379", "a:0", "a:b", "/s 999", "a:70000", "/my sock"] {
             assert_eq!(Listen::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn paths_of_unix_sockets_are_as_long_as_the_kernel_takes() {
+        let path = |length: usize| format!("/{}", "x".repeat(length - 1));
+        let listens = |text: &str| Listen::parse(text).is_some();
+        assert!(listens(&path(107)) && listens(&format!("{} 660", path(107))) && !listens(&path(108)));
+        let serves = |length| Server::parse(&format!("{}:1 name", path(length))).is_some();
+        assert!(serves(107) && !serves(108));
     }
 }

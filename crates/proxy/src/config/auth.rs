@@ -52,9 +52,10 @@ pub struct Credential {
 }
 
 impl Reader<'_> {
-    /// A password; no text at all is none, as in twemproxy.
+    /// A password. An empty one is refused, as by twemproxy: it would leave open what was meant to be closed.
     pub(super) fn secret(&self, key: &str) -> Read<Option<Secret>> {
-        Ok(self.text(key)?.filter(|password| !password.is_empty()).map(Secret::new))
+        let expected = "a password that is not empty, or no such key";
+        self.parsed(key, expected, |text| (!text.is_empty()).then(|| Secret::new(text)))
     }
 
     pub(super) fn client_auth(&self) -> Read<ClientAuth> {
@@ -212,6 +213,13 @@ mod tests {
                 &["server_password: b", "server_password_file: f"],
                 "key 'server_password_file': bad value: 'f'; expected server_password or",
             ),
+            (
+                &["redis_auth: \"\""],
+                "key 'redis_auth': bad value: a value; expected a password that is not empty",
+            ),
+            (&["redis_auth:"], "key 'redis_auth': bad value: a value; expected a password that is not empty"),
+            (&["server_password: ''"], "key 'server_password': bad value: a value; expected a password"),
+            (&["server_password_file: ''"], "key 'server_password_file': bad value: ''; expected the path"),
         ] {
             let message = read(lines).expect_err(expected);
             assert!(message.contains(expected), "{message}");

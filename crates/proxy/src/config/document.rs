@@ -92,6 +92,9 @@ pub(super) fn pools(file: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
             let Some(name) = scalar(name) else {
                 return Err(document(line, "the name of a pool must be a string".to_string()));
             };
+            if name.is_empty() {
+                return Err(document(line, "the name of a pool must not be empty".to_string()));
+            }
             let YamlData::Mapping(keys) = &pool.data else {
                 return Err(document(
                     line_of(pool),

@@ -28,6 +28,7 @@ use std::time::Duration;
 pub use address::{Address, Listen, Server};
 pub(crate) use auth::is_world_readable;
 pub use auth::{ClientAuth, Credential};
+use document::Entry;
 pub use error::{ConfigError, Problem};
 pub use limits::Limits;
 pub use protocol::Protocol;
@@ -122,10 +123,32 @@ pub struct Eject {
 impl Config {
     /// Reads and checks the file at `path`.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        Config::read(path, |_, _, _| Ok(()))
+    }
+
+    /// The same, and whether the names that pools listen on have addresses, which is found out anyway by
+    /// who listens, but without the line.
+    pub fn load_and_resolve(path: &Path) -> Result<Config, ConfigError> {
+        Config::read(path, |file, entry, listen| {
+            listen.resolve().map_err(|error| {
+                let expected = format!("an address, or a name that has one: {error}");
+                entry.problem(file, "listen", Problem::BadValue, &listen.to_string(), &expected)
+            })
+        })
+    }
+
+    fn read(
+        path: &Path,
+        check: impl Fn(&str, &Entry, &Listen) -> Result<(), ConfigError>,
+    ) -> Result<Config, ConfigError> {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Read { file: file.clone(), reason: error.to_string() })?;
-        let mut config = Config::parse(&file, &text)?;
+        let entries = document::pools(&file, &text)?;
+        let mut config = Config::of(&file, &entries)?;
+        for (entry, pool) in entries.iter().zip(&config.pools) {
+            check(&file, entry, &pool.listen)?;
+        }
         for credential in config.pools.iter_mut().filter_map(|pool| pool.server_credential.as_mut()) {
             credential.read()?;
         }
@@ -135,9 +158,12 @@ impl Config {
 
     /// Checks `text`, which errors call `file`.
     pub fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
-        let entries = document::pools(file, text)?;
+        Config::of(file, &document::pools(file, text)?)
+    }
+
+    fn of(file: &str, entries: &[Entry]) -> Result<Config, ConfigError> {
         let mut pools: Vec<Pool> = Vec::new();
-        for entry in &entries {
+        for entry in entries {
             let pool = pool::read(file, entry)?;
             if let Some(other) = pools.iter().find(|other| other.listen.address == pool.listen.address) {
                 let expected = format!("an address that pool '{}' does not listen on", other.name);

@@ -37,8 +37,8 @@ const DEFAULT_BACKLOG: u32 = 512;
 const DEFAULT_RETRY_MS: u32 = 30_000;
 const DEFAULT_FAILURES: u32 = 2;
 const MAX_SERVER_CONNECTIONS: u32 = 1024;
-/// More would only make the tables of the distributions big.
-const MAX_TOTAL_WEIGHT: u64 = 1_000_000;
+/// The sum that modula divides by is a number of 32 bits.
+const MAX_TOTAL_WEIGHT: u64 = u32::MAX as u64;
 
 pub(super) type Read<T> = Result<T, ConfigError>;
 
@@ -71,7 +71,8 @@ pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
         users: reader.users()?,
         client_auth: reader.client_auth()?,
         server_credential: reader.credential()?,
-        redis_db: reader.number("redis_db")?.unwrap_or(0),
+        // memcached has no databases, and twemproxy does not look at the key then.
+        redis_db: reader.number("redis_db")?.filter(|_| protocol == Protocol::Redis).unwrap_or(0),
         server_connections: reader.server_connections()?,
         eject: reader.eject()?,
         cluster: reader.cluster()?,
@@ -118,15 +119,18 @@ impl<'a> Reader<'a> {
 
     fn eject(&self) -> Read<Option<Eject>> {
         let retry = self.number("server_retry_timeout")?.unwrap_or(DEFAULT_RETRY_MS);
-        let limit = "a number from 1 to 2147483647";
-        let failures = self.parsed("server_failure_limit", limit, |text| {
-            decimal(text).filter(|number| (1..=i32::MAX as u32).contains(number))
+        let ejects = self.flag("auto_eject_hosts")? == Some(true);
+        // Without ejection it means nothing, and files have a 0 for that.
+        let least = u32::from(ejects);
+        let limit = format!("a number from {least} to 2147483647");
+        let failures = self.parsed("server_failure_limit", &limit, |text| {
+            decimal(text).filter(|number| (least..=i32::MAX as u32).contains(number))
         })?;
         let eject = Eject {
             failures: failures.unwrap_or(DEFAULT_FAILURES),
             retry: Duration::from_millis(retry.into()),
         };
-        Ok((self.flag("auto_eject_hosts")? == Some(true)).then_some(eject))
+        Ok(ejects.then_some(eject))
     }
 
     pub(super) fn missing(&self, key: &str, expected: &str) -> ConfigError {
@@ -187,7 +191,7 @@ impl<'a> Reader<'a> {
     }
 
     fn listen(&self) -> Read<Listen> {
-        let expected = "host:port, or /path [permissions] for a unix socket";
+        let expected = "host:port, or /path [permissions] for a unix socket, a path of at most 107 bytes";
         self.parsed("listen", expected, Listen::parse)?.ok_or_else(|| self.missing("listen", expected))
     }
 
@@ -211,8 +215,9 @@ impl<'a> Reader<'a> {
                 return Err(self.error("servers", item, Problem::WrongType, expected));
             };
             let bad = |expected: &str| self.error("servers", item, Problem::BadValue, expected);
-            let server =
-                Server::parse(text).ok_or_else(|| bad("host:port:weight [name], a weight of at least 1"))?;
+            let server = Server::parse(text).ok_or_else(|| {
+                bad("host:port:weight [name], a weight of at least 1, or a path of at most 107 bytes")
+            })?;
             if servers.iter().any(|other| other.name == server.name) {
                 return Err(bad("a server that is not in the list yet"));
             }
@@ -289,7 +294,11 @@ mod tests {
             ("hash_tag: '{'", "key 'hash_tag': bad value: '{'; expected two characters"),
             ("preconnect: yes", "key 'preconnect': bad value: 'yes'; expected 'true' or 'false'"),
             ("auto_eject_hosts: 1", "key 'auto_eject_hosts': bad value: '1'; expected 'true' or 'false'"),
-            ("server_failure_limit: 0", "bad value: '0'; expected a number from 1 to 2147483647"),
+            (
+                "server_failure_limit: 0\n  auto_eject_hosts: true",
+                "bad value: '0'; expected a number from 1 to 2147483647",
+            ),
+            ("server_failure_limit: -1", "bad value: '-1'; expected a number from 0 to 2147483647"),
             ("reuseport: on", "key 'reuseport': bad value: 'on'; expected 'true' or 'false'"),
             ("server_connections: 0", "bad value: '0'; expected a number from 1 to 1024"),
             ("redis: false", "nutcracker.yaml:6:"),
@@ -300,6 +309,22 @@ mod tests {
             let message = with(line);
             assert!(message.contains(expected) && !message.contains("hunter2"), "{line}: {message}");
         }
+    }
+
+    #[test]
+    fn what_means_nothing_in_a_pool_is_no_error_where_twemproxy_has_none() {
+        let of = |lines: &str| {
+            let text = format!("p:\n  listen: a:1\n{lines}  servers: [a:1:2000000000 a, a:1:2000000000 b]\n");
+            Config::parse("f", &text).expect(lines).pools.remove(0)
+        };
+        assert_eq!(of("  redis: true\n  server_failure_limit: 0\n").eject, None);
+        assert_eq!(of("  redis_db: 3\n").redis_db, 0);
+        assert_eq!(of("  redis: true\n  redis_db: 3\n").redis_db, 3);
+        let placement = of("  distribution: modula\n  hash: crc32a\n").placement();
+        let places = (0..100).map(|index| placement.server(format!("key:{index}").as_bytes(), 0));
+        assert!((1..100).contains(&places.sum::<usize>()));
+        let text = "p:\n  listen: a:1\n  servers: [a:1:2147483647 a, a:1:2147483647 b, a:1:2 c]\n";
+        assert!(error(text).contains("weights that sum to at most 4294967295"));
     }
 
     #[test]
@@ -316,6 +341,11 @@ mod tests {
         for (text, expected) in [
             ("", "nutcracker.yaml:1: "),
             ("- a\n", "expected a map of pool names"),
+            (
+                "'':\n  listen: a:1\n  servers: [a:1:1]\n",
+                "nutcracker.yaml:1: the name of a pool must not be empty",
+            ),
+            (":\n  listen: a:1\n  servers: [a:1:1]\n", "nutcracker.yaml:1: "),
             ("a: 1\n", "nutcracker.yaml:1: pool 'a': expected a map"),
             ("a:\n  listen: [\n", "nutcracker.yaml:"),
             ("a:\n  redis: true\n  servers:\n   - a:1:1\n", "key 'listen': missing key"),

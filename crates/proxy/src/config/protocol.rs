@@ -19,8 +19,8 @@ impl Reader<'_> {
         if self.flag("redis")? == Some(true) {
             return Ok(Protocol::Redis);
         }
-        // Whoever wrote one of these meant a Redis; twemproxy refuses the first, too.
-        let of_redis = ["cluster", "read_from", "redis_auth", "redis_db"].iter().chain(auth::KEYS);
+        // Whoever wrote one of these meant a Redis; twemproxy refuses its own one, too.
+        let of_redis = ["cluster", "read_from", "redis_auth"].iter().chain(auth::KEYS);
         match of_redis.filter_map(|key| Some((key, self.entry.get(key)?))).next() {
             Some((key, value)) => {
                 let expected = "no such key in a pool without 'redis: true'";
@@ -51,14 +51,14 @@ mod tests {
 
     #[test]
     fn what_only_a_redis_has_is_refused() {
-        for key in ["redis_auth", "redis_db", "server_password", "server_user"] {
+        for key in ["redis_auth", "server_password", "server_user"] {
             let error = parse(&format!("  redis: false\n  {key}: 17\n")).expect_err(key);
             assert!(
                 error.starts_with(&format!("nutcracker.yaml:4: pool 'a', key '{key}': bad value: ")),
                 "{error}"
             );
             assert!(error.ends_with("expected no such key in a pool without 'redis: true'"), "{error}");
-            assert!(key == "redis_db" || key == "server_user" || !error.contains("17"), "{error}");
+            assert!(key == "server_user" || !error.contains("17"), "{error}");
         }
     }
 }

@@ -3,9 +3,10 @@
 
 use tombolo_resp::{Request, encode};
 
-use super::effect::{Effect, hello_auth};
+use super::effect::{Effect, hello_auth, hello_name};
+use super::several::is_name;
 use super::{ClientId, Core, Micros};
-use crate::config::ClientAuth;
+use crate::config::{ClientAuth, Pool, Server};
 
 /// What AUTH and HELLO come to.
 enum Outcome {
@@ -13,11 +14,14 @@ enum Outcome {
     Answer(&'static [u8]),
     /// The server is asked, on a connection of the client's own.
     Server(Effect),
-    /// As `Server`, but the password was for the proxy.
-    ServerWithoutUser(Effect),
+    /// As `Server`, but for what of it was for the proxy: the password, and, with several servers, the
+    /// name.
+    ServerTheRest(Effect),
 }
 
+const BAD_NAME: &[u8] = b"-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
 const WRONG: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+const NO_PASSWORD: &[u8] = b"-ERR Client sent AUTH, but no password is set\r\n";
 const NOT_ASKED: &[u8] = b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n";
 
 impl Core {
@@ -53,7 +57,7 @@ impl Core {
         }
         let outcome = match (user, config.redis_auth.as_ref()) {
             (None, None) if config.client_auth == ClientAuth::Passthrough => Outcome::Server(Effect::Auth),
-            (None, None) => Outcome::Answer(b"-ERR Client sent AUTH, but no password is set\r\n"),
+            (None, None) => Outcome::Answer(NO_PASSWORD),
             (None | Some(b"default"), Some(password)) => {
                 client.authenticated = password.matches(given);
                 match client.authenticated {
@@ -78,15 +82,23 @@ impl Core {
         if self.is_authenticating(id) {
             return false;
         }
+        let several = self.has_several_servers(id);
         let Some(client) = self.clients.get(id) else { return true };
         let config = self.rules(client.pool);
+        let server = match several && self.pools[client.pool].cluster.is_none() {
+            true => self.first_up(client.pool),
+            false => server,
+        };
         let Some(client) = self.clients.get_mut(id) else { return true };
         let outcome = match (hello_auth(request), config.redis_auth.as_ref()) {
+            _ if several && hello_name(request).is_some_and(|name| !is_name(name)) => {
+                Outcome::Answer(BAD_NAME)
+            }
             (Some((user, given)), _) if config.users.is_some() => {
                 match config.users.as_ref().and_then(|users| users.authenticate(user, given)) {
                     Some(user) => {
                         client.become_user(user);
-                        Outcome::ServerWithoutUser(without_user(effect))
+                        Outcome::ServerTheRest(without_user(effect))
                     }
                     None => Outcome::Answer(WRONG),
                 }
@@ -94,7 +106,7 @@ impl Core {
             (Some((b"default", given)), Some(password)) => {
                 if password.matches(given) {
                     client.authenticated = true;
-                    Outcome::ServerWithoutUser(without_user(effect))
+                    Outcome::ServerTheRest(without_user(effect))
                 } else {
                     Outcome::Answer(WRONG)
                 }
@@ -102,6 +114,7 @@ impl Core {
             (None, _) if !client.authenticated => Outcome::Answer(
                 b"-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time\r\n",
             ),
+            (None, _) if several => Outcome::ServerTheRest(effect),
             _ => Outcome::Server(effect),
         };
         self.settle(id, server, outcome, request, now)
@@ -127,8 +140,14 @@ impl Core {
                 true
             }
             Outcome::Server(effect) => self.own(id, server, effect, request.wire(), now),
-            Outcome::ServerWithoutUser(effect) => {
-                self.own(id, server, effect, &hello_without_user(request), now)
+            Outcome::ServerTheRest(effect) => {
+                let several = self.has_several_servers(id);
+                if let (true, Some(name), Some(client)) =
+                    (several, hello_name(request), self.clients.get_mut(id))
+                {
+                    client.name = Some(name.into()).filter(|_| !name.is_empty());
+                }
+                self.own(id, server, effect, &hello_without(request, several), now)
             }
         }
     }
@@ -170,6 +189,49 @@ impl Core {
         Some(true)
     }
 
+    /// CLIENT SETNAME, where no server is to know of it.
+    pub(super) fn set_name(&mut self, id: ClientId, name: &[u8]) {
+        if !is_name(name) {
+            return self.answer(id, BAD_NAME);
+        }
+        if let Some(client) = self.clients.get_mut(id) {
+            client.name = Some(name.into()).filter(|_| !name.is_empty());
+        }
+        self.answer(id, b"+OK\r\n");
+    }
+
+    /// CLIENT GETNAME of such a name.
+    pub(super) fn tell_name(&mut self, id: ClientId) {
+        let mut reply = Vec::new();
+        match self.clients.get(id).and_then(|client| client.name.as_deref()) {
+            Some(name) => encode::bulk(&mut reply, name),
+            None => reply.extend_from_slice(b"$-1\r\n"),
+        }
+        self.answer(id, &reply);
+    }
+
+    /// Whether this answer to AUTH says that the server has no password, where it was given the one that
+    /// twemproxy would give: who tells clients to say one need not tell the servers too.
+    pub(super) fn needs_no_password(&mut self, index: usize, reply: &[u8]) -> bool {
+        let connection = &self.connections[index];
+        let place = (connection.pool, connection.server);
+        let state = &mut self.pools[place.0];
+        let of_twemproxy = state.config.redis_auth.is_some() && state.config.server_credential.is_none();
+        // Before Redis 6, and since.
+        let open = of_twemproxy && (reply == NO_PASSWORD || reply == NOT_ASKED);
+        if open && !std::mem::replace(&mut state.servers[place.1].open, true) {
+            self.open_news.push(place);
+        }
+        open
+    }
+
+    /// A server that was given the pool's password and has none, with its pool, each once.
+    pub fn next_open_server(&mut self) -> Option<(&Pool, &Server)> {
+        let (pool, server) = self.open_news.pop()?;
+        let state = &self.pools[pool];
+        Some((&state.config, &state.servers[server].server))
+    }
+
     fn has_several_servers(&self, id: ClientId) -> bool {
         self.clients.get(id).is_some_and(|client| !self.pools[client.pool].placement.is_single())
     }
@@ -181,14 +243,15 @@ impl Core {
     }
 }
 
-/// HELLO without its AUTH, which was not for the server.
-fn hello_without_user(request: &Request<'_>) -> Vec<u8> {
+/// HELLO without its AUTH, and its name if that is `named` here: they were not for the server.
+fn hello_without(request: &Request<'_>, named: bool) -> Vec<u8> {
     let mut words: Vec<&[u8]> = request.args().collect();
-    let is_auth = |word: &&[u8]| word.eq_ignore_ascii_case(b"auth");
     let mut at = 2;
     while at < words.len() {
-        if is_auth(&words[at]) {
+        if words[at].eq_ignore_ascii_case(b"auth") {
             words.drain(at..(at + 3).min(words.len()));
+        } else if named && words[at].eq_ignore_ascii_case(b"setname") && at + 1 < words.len() {
+            words.drain(at..at + 2);
         } else {
             at += 2;
         }

@@ -58,6 +58,8 @@ pub(super) struct Client {
     pub(super) epoch: u64,
     /// What it counts for among the bytes that the pool's clients have not taken.
     pub(super) counted: usize,
+    /// What it calls itself, where a pool has several servers.
+    pub(super) name: Option<Box<[u8]>>,
     /// Where it is, if the pool shows that.
     pub(super) address: Option<Box<str>>,
     /// When it last sent or took something.
@@ -89,6 +91,7 @@ impl Client {
             dirty: false,
             epoch: 0,
             counted: 0,
+            name: None,
             address: None,
             active: 0,
             idle_timer: Micros::MAX,

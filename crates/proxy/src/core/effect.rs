@@ -176,13 +176,20 @@ fn unsubscribe(request: &Request<'_>, topic: Topic) -> Effect {
 
 fn hello(request: &Request<'_>) -> Effect {
     let protocol = request.arg(1).and_then(number).and_then(|number| u8::try_from(number).ok());
-    let mut names = false;
+    Effect::Hello { protocol, names: hello_name(request).is_some(), user: hello_auth(request).is_some() }
+}
+
+/// The name that HELLO gives; the last one counts.
+pub(super) fn hello_name<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
+    let mut name = None;
     let mut at = 2;
     while let Some(option) = request.arg(at) {
-        names |= option.eq_ignore_ascii_case(b"setname");
+        if option.eq_ignore_ascii_case(b"setname") {
+            name = request.arg(at + 1);
+        }
         at += if option.eq_ignore_ascii_case(b"auth") { 3 } else { 2 };
     }
-    Effect::Hello { protocol, names, user: hello_auth(request).is_some() }
+    name
 }
 
 /// The user and the password that HELLO gives.

@@ -111,6 +111,17 @@ impl Core {
         measures
     }
 
+    /// The first server of a pool that is not known to fail; the first one, when all do.
+    pub(super) fn first_up(&self, pool: usize) -> usize {
+        let mut servers = 0..self.pools[pool].servers.len();
+        servers.find(|&server| self.server_measures(pool, server).failing == 0).unwrap_or_default()
+    }
+
+    /// Whether any server of a pool is not known to fail.
+    pub(super) fn is_any_up(&self, pool: usize) -> bool {
+        self.server_measures(pool, self.first_up(pool)).failing == 0
+    }
+
     /// What is measured of a server of a pool.
     pub(super) fn server_measures(&self, pool: usize, server: usize) -> ServerMeasures {
         let pool = &self.pools[pool];

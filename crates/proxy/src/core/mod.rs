@@ -113,6 +113,8 @@ struct ServerState {
     /// Connections of clients' own that nobody has.
     spare: Spare,
     trouble: Trouble,
+    /// It has no password, and was given twemproxy's.
+    open: bool,
 }
 
 /// A pool: its configuration, and what becomes of it.
@@ -166,6 +168,8 @@ pub struct Core {
     clock: Micros,
     /// A slow request was not told yet.
     has_slow_news: bool,
+    /// Servers without a password that were not told yet, with their pools.
+    open_news: Vec<(usize, usize)>,
     actions: VecDeque<Action>,
     /// A parser between requests, for the next client that needs one.
     parser: Box<RequestParser>,
@@ -198,6 +202,7 @@ impl Core {
             idle: Idle::default(),
             clock: 0,
             has_slow_news: false,
+            open_news: Vec::new(),
             actions: VecDeque::new(),
             parser: Box::default(),
             resumable: VecDeque::new(),
@@ -239,7 +244,7 @@ impl Core {
         let lanes: Vec<usize> = lanes.collect();
         self.shared.extend(&lanes);
         let (spare, trouble) = Default::default();
-        state.servers.push(ServerState { server, lanes, control: None, spare, trouble });
+        state.servers.push(ServerState { server, lanes, control: None, spare, trouble, open: false });
         index
     }
 

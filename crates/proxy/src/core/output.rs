@@ -48,7 +48,7 @@ impl Core {
             0 => State::Ready,
             missing => State::Handshake { deadline, missing },
         };
-        if missing == 0 && connection.shared {
+        if missing == 0 {
             self.pools[connection.pool].servers[connection.server].trouble.now = false;
         }
         if !self.connections[id.0].shared {
@@ -182,14 +182,15 @@ impl Core {
     }
 
     fn frame(&mut self, index: usize, reply: &[u8], now: Micros) -> Result<(), ServerError> {
+        let greeted = matches!(self.connections[index].state, State::Handshake { .. });
+        if greeted && reply.starts_with(b"-") && !self.needs_no_password(index, reply) {
+            let text = String::from_utf8_lossy(&reply[1..]);
+            return Err(ServerError::Handshake(text.trim_end().to_string()));
+        }
         let connection = &mut self.connections[index];
         match connection.state {
             // Answers nothing, not even AUTH or SELECT.
             State::Handshake { .. } if reply.starts_with(b">") => {}
-            State::Handshake { .. } if reply.starts_with(b"-") => {
-                let text = String::from_utf8_lossy(&reply[1..]);
-                return Err(ServerError::Handshake(text.trim_end().to_string()));
-            }
             State::Handshake { missing, deadline } if missing > 1 => {
                 connection.state = State::Handshake { missing: missing - 1, deadline };
             }
@@ -197,7 +198,7 @@ impl Core {
             State::Handshake { .. } if !connection.greeting.is_empty() => return Err(ServerError::Protocol),
             State::Handshake { .. } => {
                 connection.state = State::Ready;
-                self.pools[connection.pool].servers[connection.server].trouble.now &= !connection.shared;
+                self.pools[connection.pool].servers[connection.server].trouble.now = false;
                 if !connection.shared {
                     self.own_ready(index, now);
                 }

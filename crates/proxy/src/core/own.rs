@@ -67,6 +67,18 @@ impl Core {
         true
     }
 
+    /// As [`own`](Self::own), with the first server that is up.
+    pub(super) fn ask_anyone(&mut self, id: ClientId, effect: Effect, wire: &[u8], now: Micros) -> bool {
+        let Some(client) = self.clients.get(id) else { return true };
+        if !self.own(id, self.first_up(client.pool), effect, wire, now) {
+            return false;
+        }
+        if let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.as_mut()) {
+            session.for_anyone = Some(wire.to_vec());
+        }
+        true
+    }
+
     /// Makes the server spoil the transaction that the client is in, for a reason that the proxy
     /// has: EXEC must not run the rest of it.
     pub(super) fn spoil(&mut self, id: ClientId, answer: &[u8]) {
@@ -284,6 +296,8 @@ impl Core {
     pub(super) fn fail_own(&mut self, index: usize, error: &ServerError) {
         let connection = &mut self.connections[index];
         let (pool, server, owner) = (connection.pool, connection.server, connection.owner.take());
+        let unreached = connection.state != State::Ready;
+        self.pools[pool].servers[server].trouble.now |= unreached;
         self.pools[pool].servers[server].spare.idle.retain(|idle| *idle != index);
         self.close_own(index);
         let Some(id) = owner else { return };
@@ -294,6 +308,11 @@ impl Core {
         self.want_table(pool);
         let Some(client) = self.clients.get_mut(id) else { return };
         let Some(mut session) = client.session.take() else { return };
+        let again = session.for_anyone.take().filter(|_| unreached && self.is_any_up(pool));
+        if let Some(wire) = again {
+            self.ask_anyone(id, Effect::Plain, &wire, self.clock);
+            return;
+        }
         let unanswered = session.take_timed();
         unanswered.into_iter().for_each(|timed| self.note_timed((pool, server), id, timed));
         let Some(client) = self.clients.get_mut(id) else { return };
@@ -340,7 +359,7 @@ impl Core {
         let rules = self.rules(client.pool);
         let Some(client) = self.clients.get_mut(id) else { return };
         client.become_anonymous(&rules);
-        client.unbound = false;
+        (client.unbound, client.name) = (false, None);
         self.follow(id);
     }
 

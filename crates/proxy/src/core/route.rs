@@ -41,6 +41,12 @@ pub(super) enum Decision {
     Auth(usize),
     /// HELLO, which may be an AUTH too.
     Hello(usize, Effect),
+    /// Send it to any server that is up, on a connection of the client's own.
+    Anyone(Effect),
+    /// The client has this name from here on; none when it is empty.
+    SetName(Vec<u8>),
+    /// Answer the client's name.
+    GetName,
     /// RESET: forget everything about the client.
     Reset,
     /// Answer `+OK`, then close.
@@ -316,12 +322,23 @@ mod tests {
             ("MULTI", "Begin"),
             ("EXEC", "-ERR EXEC without MULTI"),
             ("HELLO 3", "-NOPROTO unsupported protocol version"),
+            ("HELLO 2 SETNAME x", "Hello(0, Hello { protocol: Some(2), names: false, user: false })"),
+            ("CLIENT SETNAME x", "SetName([120])"),
+            ("CLIENT SETNAME", "-ERR wrong number of arguments for 'client|setname' command"),
+            ("CLIENT GETNAME", "GetName"),
+            ("CLIENT SETINFO lib-name x", "+OK"),
+            (
+                "CLIENT SETINFO lib-ver x\u{1}",
+                "-ERR lib-ver cannot contain spaces, newlines or special characters.",
+            ),
+            ("CLIENT SETINFO x y", "-ERR Unrecognized option 'x'"),
+            ("CLIENT SETINFO x", "-ERR wrong number of arguments for 'client|setinfo' command"),
+            ("INFO server", "Anyone(Plain)"),
             ("SELECT 0", "+OK"),
         ] {
             assert_eq!(outcome(3, line), expected, "{line}");
         }
-        for line in
-            ["MONITOR", "SYNC", "INFO", "SELECT 1", "CLIENT ID", "WAIT 1 0", "CONFIG GET save", "SCRIPT KILL"]
+        for line in ["MONITOR", "SYNC", "SELECT 1", "CLIENT ID", "WAIT 1 0", "CONFIG GET save", "SCRIPT KILL"]
         {
             let outcome = outcome(3, line);
             assert!(outcome.contains("with several servers: it is about one"), "{line}: {outcome}");

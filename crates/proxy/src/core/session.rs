@@ -83,6 +83,8 @@ pub(super) struct Session {
     pub(super) throttled: bool,
     /// What it began with, to begin anew on another node of a cluster.
     pub(super) opening: Option<Box<Opening>>,
+    /// Its only request, if any server may answer it: one that can not be reached has not seen it.
+    pub(super) for_anyone: Option<Vec<u8>>,
     /// What was answered last, if a slow log may show it.
     pub(super) answered: Option<Box<Timed>>,
 }
@@ -101,6 +103,7 @@ impl Session {
             deadline: Micros::MAX,
             throttled: false,
             opening: None,
+            for_anyone: None,
             answered: None,
         }
     }

@@ -7,6 +7,8 @@
 //! | DBSIZE KEYS FLUSHALL FLUSHDB RANDOMKEY, SCRIPT and FUNCTION that change or ask all | every server |
 //! | SCAN | one server after the other; the cursor says which |
 //! | PUBLISH, SUBSCRIBE and kin, PUBSUB | the pool's first server |
+//! | INFO | the first server that is up |
+//! | CLIENT SETNAME GETNAME SETINFO | nobody: a client's name is kept here |
 //! | WATCH, MULTI | the server of the first key; all keys must be there |
 //!
 //! In a Redis Cluster the servers are the primaries, and keys are together when their slot is the
@@ -62,6 +64,15 @@ pub(super) fn decide_apart(
     if let Some(decision) = clustered::decide_apart(placement, command, effect) {
         return decision;
     }
+    match command.name {
+        "info" => return Decision::Anyone(effect),
+        "client|getname" => return Decision::GetName,
+        "client|setname" => return Decision::SetName(request.arg(2).unwrap_or_default().to_vec()),
+        "client" if request.arg(1).is_some_and(|sub| sub.eq_ignore_ascii_case(b"setinfo")) => {
+            return set_info(request);
+        }
+        _ => {}
+    }
     match (effect, place(placement, command, request, dice)) {
         (Effect::Subscribe(_), Place::Server(server))
             if command.has_keys() && placement.slots().is_some() =>
@@ -88,8 +99,9 @@ pub(super) fn decide_apart(
 /// as an old server refuses it, which makes clients fall back.
 pub(super) fn hello(placement: &Placement, effect: Effect) -> Decision {
     match effect {
-        Effect::Hello { protocol: None | Some(2), names: false, .. } => {
-            Decision::Hello(placement.first(), effect)
+        // The name is kept here.
+        Effect::Hello { protocol: protocol @ (None | Some(2)), user, .. } => {
+            Decision::Hello(placement.first(), Effect::Hello { protocol, names: false, user })
         }
         _ => error("NOPROTO unsupported protocol version"),
     }
@@ -165,6 +177,26 @@ pub(super) fn decide_own(
             command.name
         )),
     }
+}
+
+/// What a library calls itself, which nobody asks for later; answered as Redis 7.2 answers it.
+fn set_info(request: &Request<'_>) -> Decision {
+    let (Some(option), Some(value), 4) = (request.arg(2), request.arg(3), request.len()) else {
+        return refuse("wrong number of arguments for 'client|setinfo' command");
+    };
+    let shown = String::from_utf8_lossy(option);
+    if !option.eq_ignore_ascii_case(b"lib-name") && !option.eq_ignore_ascii_case(b"lib-ver") {
+        return refuse(&format!("Unrecognized option '{shown}'"));
+    }
+    match is_name(value) {
+        true => Decision::Reply(Cow::Borrowed(b"+OK\r\n")),
+        false => refuse(&format!("{shown} cannot contain spaces, newlines or special characters.")),
+    }
+}
+
+/// Whether Redis takes this for the name of a client: CLIENT LIST separates with spaces.
+pub(super) fn is_name(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_graphic)
 }
 
 pub(super) fn error(text: &str) -> Decision {

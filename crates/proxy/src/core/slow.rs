@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use tombolo_resp::{RequestParser, Step, command};
+use tombolo_resp::{Request, RequestParser, Step, command};
 
 use super::server::{InFlight, KEEP_BUFFER};
 use super::{ClientId, Core, Micros};
@@ -167,16 +167,21 @@ fn shown(protocol: Protocol, wire: &[u8]) -> Vec<Vec<u8>> {
     let mut parser = RequestParser::default();
     let Ok(Step::Complete(_)) = parser.advance(wire) else { return Vec::new() };
     let request = parser.request(wire);
-    if request.len() > 1 && may_have_a_password(request.name()) {
+    if request.len() > 1 && may_have_a_password(&request) {
         return vec![cut_argument(request.name()), b"(redacted)".to_vec()];
     }
     cut(request.len(), request.args())
 }
 
 /// Redis replaces some arguments of these. What is no command may be one of them with a slip in it.
-fn may_have_a_password(name: &[u8]) -> bool {
-    let secret = ["acl", "auth", "config", "hello", "migrate"];
+/// MODULE LOADEX has a module's settings, and `COMMAND GETKEYS` a whole command.
+fn may_have_a_password(request: &Request<'_>) -> bool {
+    let name = request.name();
+    let secret = ["acl", "auth", "config", "hello", "migrate", "module"];
+    let quotes = |sub: &[u8]| sub.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"getkeys"));
+    let quotes = name.eq_ignore_ascii_case(b"command") && request.arg(1).is_some_and(quotes);
     secret.iter().any(|secret| name.eq_ignore_ascii_case(secret.as_bytes()))
+        || quotes
         || command::lookup(name, None).is_none() && !is_container(name)
 }
 
@@ -315,13 +320,23 @@ mod tests {
             "CONFIG SET requirepass hunter2",
             "MIGRATE h 1 k 0 1 AUTH hunter2",
             "ATUH hunter2",
+            "ACL|SETUSER x >hunter2",
+            "MODULE LOADEX m CONFIG password hunter2",
+            "COMMAND GETKEYS MIGRATE h 1 k 0 1 AUTH hunter2",
+            "COMMAND GetKeysAndFlags MIGRATE h 1 k 0 1 AUTH hunter2",
         ] {
             let name = line.split(' ').next().unwrap_or_default();
             assert_eq!(text(line), format!("{name} (redacted)"), "{line}");
         }
-        for line in
-            ["GET k", "PING", "CLIENT SETNAME x", "OBJECT ENCODING k", "XGROUP CREATE k g $", "SCRIPT LOAD s"]
-        {
+        for line in [
+            "GET k",
+            "PING",
+            "CLIENT SETNAME x",
+            "COMMAND DOCS get set",
+            "OBJECT ENCODING k",
+            "XGROUP CREATE k g $",
+            "SCRIPT LOAD s",
+        ] {
             assert_eq!(text(line), line);
         }
         assert_eq!(text(&format!("GET {}", "k".repeat(128))), format!("GET {}", "k".repeat(128)));

@@ -186,6 +186,7 @@ impl Proxy {
             Wish::End => self.drain(),
             Wish::LogMore => self.log.adjust(1),
             Wish::LogLess => self.log.adjust(-1),
+            Wish::Nothing => {}
             Wish::Reload => {
                 if let Err(error) = self.log.reopen() {
                     self.log.line(ERROR, format_args!("the log can not be opened anew: {error}"));

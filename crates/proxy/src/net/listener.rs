@@ -37,10 +37,10 @@ impl Listener {
                 bind_unix(path, pool.listen.mode, pool.backlog).map(|socket| (socket, Some(path.clone())))
             }
         };
-        let (socket, path) = bound.map_err(|source| NetError::Listen {
+        let (socket, path) = bound.map_err(|reason| NetError::Listen {
             pool: pool.name.clone(),
             address: pool.listen.to_string(),
-            source,
+            reason,
         })?;
         Ok(Listener { socket, path, keepalive: pool.tcpkeepalive })
     }

@@ -45,53 +45,54 @@ pub use control::{Options, Proxy};
 pub use stats::{StatsOptions, describe};
 pub use tls::{Contexts, TlsError};
 
-/// Why a proxy can not start or go on.
+/// Why a proxy can not start or go on. The text has the reason in it, so none of these has a source,
+/// which would be printed behind it once more.
 #[derive(Debug, Error)]
 pub enum NetError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(ConfigError),
     /// An address can not be listened on.
-    #[error("pool '{pool}': can not listen on {address}: {source}")]
+    #[error("pool '{pool}': can not listen on {address}: {reason}")]
     Listen {
         /// The pool.
         pool: String,
         /// Its address.
         address: String,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// TLS can not be set up.
-    #[error("pool '{pool}', {source}")]
+    #[error("pool '{pool}', {reason}")]
     Tls {
         /// The pool.
         pool: String,
         /// Which file, and what is wrong with it.
-        source: TlsError,
+        reason: TlsError,
     },
     /// Statistics can not be given.
-    #[error("statistics: can not listen on {address}: {source}; choose with -a and -s")]
+    #[error("statistics: can not listen on {address}: {reason}; choose with -a and -s")]
     Stats {
         /// The address.
         address: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Metrics can not be given.
-    #[error("metrics: can not listen on {address}: {source}; choose with --metrics")]
+    #[error("metrics: can not listen on {address}: {reason}; choose with --metrics")]
     Metrics {
         /// The address.
         address: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The event loop itself failed.
-    #[error("{context}: {source}")]
+    #[error("{context}: {reason}")]
     Loop {
         /// What was being done.
         context: &'static str,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -110,7 +111,7 @@ pub enum EventLoop {
 
 impl NetError {
     fn of(context: &'static str) -> impl FnOnce(io::Error) -> NetError {
-        move |source| NetError::Loop { context, source }
+        move |reason| NetError::Loop { context, reason }
     }
 }
 

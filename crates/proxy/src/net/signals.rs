@@ -1,5 +1,6 @@
 //! Signals as events: SIGTERM and SIGINT end the proxy, SIGHUP opens the log anew and reads the
-//! configuration again, SIGTTIN and SIGTTOU make it say more and less, as twemproxy's do.
+//! configuration again, SIGTTIN and SIGTTOU make it say more and less, as twemproxy's do. Scripts that
+//! were made for twemproxy may send SIGUSR1 and SIGUSR2, which do nothing there either.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -18,14 +19,17 @@ pub(super) enum Wish {
     Reload,
     LogMore,
     LogLess,
+    Nothing,
 }
 
-const WISHES: [(Signal, Wish); 5] = [
+const WISHES: [(Signal, Wish); 7] = [
     (Signal::SIGTERM, Wish::End),
     (Signal::SIGINT, Wish::End),
     (Signal::SIGHUP, Wish::Reload),
     (Signal::SIGTTIN, Wish::LogMore),
     (Signal::SIGTTOU, Wish::LogLess),
+    (Signal::SIGUSR1, Wish::Nothing),
+    (Signal::SIGUSR2, Wish::Nothing),
 ];
 
 impl Signals {

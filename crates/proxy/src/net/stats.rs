@@ -29,7 +29,7 @@ pub struct StatsOptions {
 
 /// Listens, and starts the thread that answers.
 pub(super) fn serve(options: StatsOptions, workers: Workers) -> Result<(), NetError> {
-    let failed = |source| NetError::Stats { address: options.listen, source };
+    let failed = |reason| NetError::Stats { address: options.listen, reason };
     let listener = TcpListener::bind(options.listen).map_err(failed)?;
     thread::Builder::new()
         .name("stats".to_string())

@@ -141,6 +141,12 @@ impl Worker {
                 let about = [("pool", pool.name.as_str()), ("server", slow.server.as_str())];
                 self.log.about(INFO, &about, format_args!("pool '{}': {slow}", pool.name));
             }
+            while let Some((pool, server)) = self.core.next_open_server() {
+                let (pool, server) = (pool.name.as_str(), server.address.to_string());
+                let text = "it has no password; redis_auth is what clients must give all the same";
+                let about = [("pool", pool), ("server", &server)];
+                self.log.about(NOTICE, &about, format_args!("pool '{pool}': server {server}: {text}"));
+            }
             self.act(now);
             if self.draining && self.core.is_idle() {
                 return Ok(());

@@ -63,8 +63,8 @@ pub struct Placement {
 enum Table {
     /// Points and their servers, in order of the points.
     Ketama(Vec<(u32, usize)>),
-    /// A server for each unit of weight.
-    Modula(Vec<usize>),
+    /// Where the units of weight of each server end, and the server.
+    Modula(Vec<(u32, usize)>),
     /// Servers.
     Random(Vec<usize>),
     /// A Redis Cluster.
@@ -205,7 +205,12 @@ impl Placement {
                 let at = points.partition_point(|&(point, _)| point < hash);
                 points.get(at).or(points.first()).map_or(0, |&(_, server)| server)
             }
-            Table::Modula(slots) => slots[self.hash(key) as usize % slots.len()],
+            Table::Modula(ends) => {
+                let total = ends.last().map_or(1, |&(end, _)| end.max(1));
+                let unit = self.hash(key) % total;
+                let at = ends.partition_point(|&(end, _)| end <= unit);
+                ends.get(at).map_or(0, |&(_, server)| server)
+            }
             Table::Random(servers) => servers[(dice % servers.len() as u64) as usize],
         }
     }
@@ -246,8 +251,12 @@ fn table(distribution: Distribution, servers: &[(String, u32)], live: &[bool]) -
     }
 }
 
-fn modula(servers: &[(usize, &str, u32)]) -> Vec<usize> {
-    servers.iter().flat_map(|&(index, _, weight)| std::iter::repeat_n(index, weight as usize)).collect()
+fn modula(servers: &[(usize, &str, u32)]) -> Vec<(u32, usize)> {
+    let ends = servers.iter().scan(0_u32, |end, &(index, _, weight)| {
+        *end = end.wrapping_add(weight);
+        Some((*end, index))
+    });
+    ends.collect()
 }
 
 fn ketama(servers: &[(usize, &str, u32)]) -> Vec<(u32, usize)> {

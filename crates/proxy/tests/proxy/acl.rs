@@ -27,6 +27,7 @@ const RULES: &[&str] = &[
     "on nopass allcommands allkeys allchannels -@admin -@scripting",
     "on nopass +@transaction +multi -watch ~b",
     "on nopass +@all ~* &* -debug -keys",
+    "on nopass +@all %R~a %W~a",
 ];
 
 /// Requests with keys, channels and options; every command is asked without any as well.
@@ -60,6 +61,15 @@ const REQUESTS: &[&str] = &[
     "BITOP AND a b",
     "BITCOUNT a",
     "SETBIT b 1 1",
+    "BITFIELD a GET u8 0",
+    "BITFIELD a OVERFLOW SAT GET u8 0 get u8 1",
+    "BITFIELD a GET u8 0 SET u8 0 1",
+    "BITFIELD a INCRBY u8 0 1",
+    "BITFIELD a SET u8 0",
+    "BITFIELD a GET u8",
+    "BITFIELD a GET set incrby",
+    "BITFIELD a OVERFLOW",
+    "BITFIELD a x",
     "LPUSH a x",
     "LPUSH b x",
     "LPOP a",
@@ -102,6 +112,8 @@ const REQUESTS: &[&str] = &[
     "DUMP a",
     "RESTORE b 0 x",
     "MIGRATE h 1 a 0 10",
+    "MIGRATE h 1  0 10",
+    "MIGRATE h 1  0 10 KEYS a c",
     "WATCH a",
     "WATCH b c",
     "UNWATCH",

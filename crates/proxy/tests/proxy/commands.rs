@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use crate::common::{self, Client, Proxy, Redis, bulk, error, request, simple};
+use crate::common::{self, Client, Proxy, Redis, bulk, error, request, simple, wait_for};
 use tombolo_resp::Value;
 
 #[test]
@@ -252,7 +252,22 @@ fn passwords_and_databases() {
         "{reply}"
     );
 
+    // As with twemproxy, the password may be for clients alone; a user's may not.
     let open = Redis::start();
+    let proxy = Proxy::start(&[open.port], &["redis_auth: secret", "redis_db: 3"]);
+    let mut client = proxy.client();
+    assert_eq!(client.ask("GET k"), error("NOAUTH Authentication required"));
+    assert_eq!(client.ask("AUTH secret"), simple("OK"));
+    assert_eq!(client.ask("SET k v"), simple("OK"));
+    assert_eq!([client.ask("MULTI"), client.ask("EXEC")], [simple("OK"), Value::Array(Vec::new())]);
+    assert_eq!(open.client().ask("GET k"), Value::Null);
+    let told = format!("server 127.0.0.1:{}: it has no password", open.port);
+    wait_for("the log", || (proxy.log().matches("it has no password").count() == 1).then_some(()));
+    assert!(proxy.log().contains(&told), "{}", proxy.log());
+    let proxy = Proxy::start(&[open.port], &["server_password: secret"]);
+    let reply = proxy.client().ask("GET k").text();
+    assert!(reply.contains("the server refused AUTH or SELECT: ERR AUTH <password> called"), "{reply}");
+
     let open = (Proxy::start(&[open.port], &[]), open);
     assert_eq!(open.0.client().ask("AUTH x"), error("ERR Client sent AUTH, but no password is set"));
 }

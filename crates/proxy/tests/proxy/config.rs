@@ -60,10 +60,28 @@ fn a_bad_file_is_refused_with_the_place() {
 }
 
 #[test]
+fn a_file_is_not_called_good_that_can_not_be_listened_for() {
+    for (listen, expected) in [
+        ("nosuch.invalid:6379", "expected an address, or a name that has one: "),
+        (&format!("/tmp/{}", "x".repeat(103)), "a path of at most 107 bytes"),
+    ] {
+        let (output, stderr) = run(&GOOD.replace("0.0.0.0:6379", listen), &["-t"]);
+        assert_eq!(output.status.code(), Some(1), "{listen}");
+        let place = format!("nutcracker.yaml:2: pool 'redis-1', key 'listen': bad value: '{listen}'; ");
+        assert!(stderr.contains(&place) && stderr.contains(expected), "{stderr}");
+    }
+    let (output, stderr) = run(&GOOD.replace("0.0.0.0:6379", "localhost:6379"), &["-t"]);
+    assert!(output.status.success(), "{stderr}");
+}
+
+#[test]
 fn a_missing_file_an_address_in_use_and_the_version() {
     let (output, stderr) = run(GOOD, &["-V"]);
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("tombolo-proxy "), "{stderr}");
+
+    let (output, stderr) = run(GOOD, &["--nonsense"]);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
 
     let output = proxy_command().args(["-c", "/nonexistent.yml"]).output().expect("tombolo-proxy");
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent.yml: "));
@@ -73,4 +91,5 @@ fn a_missing_file_an_address_in_use_and_the_version() {
     let (output, stderr) = run(&GOOD.replace("0.0.0.0:6379", &address), &[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr.contains(&format!("pool 'redis-1': can not listen on {address}: ")), "{stderr}");
+    assert_eq!(stderr.matches("os error").count(), 1, "{stderr}");
 }

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::common::{
@@ -229,11 +230,33 @@ fn in_the_background_with_a_pid_file_and_a_log() {
     std::fs::rename(&log, dir.path().join("old")).expect("a rotation");
     signal("-HUP");
     wait_for("the new log", || log.exists().then_some(()));
-    ["-TTIN", "-TTOU"].into_iter().for_each(signal);
+    ["-TTIN", "-TTOU", "-USR1", "-USR2"].into_iter().for_each(signal);
     assert_eq!(Client::connect(port).ask("GET k"), bulk("v"));
     signal("-TERM");
     wait_for("its end", || (!pid_file.exists()).then_some(()));
     assert!(std::fs::read_to_string(&log).expect("the log").contains("a signal said so"));
+}
+
+#[test]
+fn what_ends_a_start_in_the_background_is_told() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (file, log, pid_file) = (dir.path().join("c.yml"), dir.path().join("log"), dir.path().join("pid"));
+    let start = |port: u16, pid_file: &Path| {
+        std::fs::write(&file, pool_text("p", &format!("127.0.0.1:{port}"), &[1], &[])).expect("a file");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tombolo-proxy"));
+        command.arg("-d").arg("-c").arg(&file).arg("-o").arg(&log).arg("-p").arg(pid_file);
+        let output = command.args(["-s", &free_port().to_string()]).output().expect("tombolo-proxy");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (status, stderr) = start(free_port(), &dir.path().join("missing/pid"));
+    assert_eq!(status, Some(1));
+    assert!(stderr.contains("missing/pid can not be written: No such file"), "{stderr}");
+    // What is only found in the background is in the log, and the pid file is nobody's.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (status, _) = start(taken.local_addr().expect("an address").port(), &pid_file);
+    assert_eq!(status, Some(0));
+    wait_for("the log", || std::fs::read_to_string(&log).ok()?.contains("can not listen on").then_some(()));
+    assert!(!pid_file.exists());
 }
 
 #[test]

@@ -403,11 +403,11 @@ fn a_script_that_does_not_end_can_be_killed() {
 fn users_log_in_at_the_server() {
     let redis = Redis::start();
     redis.client().ask("ACL SETUSER reader on >pass ~* +get +acl|whoami +reset +hello");
-    for (options, first) in [(["redis_auth: \"\""], None), (["redis_auth: secret"], Some("AUTH secret"))] {
+    for (options, first) in [([].as_slice(), None), (&["redis_auth: secret"], Some("AUTH secret"))] {
         if first.is_some() {
             assert_eq!(redis.client().ask("CONFIG SET requirepass secret"), simple("OK"));
         }
-        let proxy = Proxy::start(&[redis.port], &options);
+        let proxy = Proxy::start(&[redis.port], options);
         let mut client = proxy.client();
         client.send(b"AUTH reader pass\r\nACL WHOAMI\r\nSET k v\r\n");
         assert_eq!([client.reply(), client.reply()], [simple("OK"), bulk("reader")]);

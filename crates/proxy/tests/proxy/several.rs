@@ -184,7 +184,6 @@ fn what_is_about_one_server_is_refused_with_the_reason() {
     let (_servers, proxy) = pool();
     let mut client = proxy.client();
     for line in [
-        "INFO",
         "CONFIG GET save",
         "MONITOR",
         "SELECT 1",
@@ -204,6 +203,55 @@ fn what_is_about_one_server_is_refused_with_the_reason() {
         client.ask("SUNION key:1 key:2 key:3 key:4 key:5").text().contains("a hash tag keeps keys together")
     );
     assert_eq!(client.ask("PING"), simple("PONG"));
+}
+
+#[test]
+fn what_libraries_say_and_ask_at_the_start_is_answered() {
+    let redis = Redis::start();
+    let (mut servers, proxy) = pool();
+    let (mut ours, mut theirs) = (proxy.client(), redis.client());
+    for words in [
+        &["CLIENT", "GETNAME"][..],
+        &["CLIENT", "SETNAME", "one"],
+        &["CLIENT", "GETNAME"],
+        &["CLIENT", "SETNAME", "a b"],
+        &["CLIENT", "SETNAME", "\u{e9}"],
+        &["CLIENT", "SETNAME"],
+        &["HELLO", "2", "SETNAME", "a\nb"],
+        &["HELLO", "2", "SETNAME"],
+        &["CLIENT", "GETNAME"],
+        &["CLIENT", "SETNAME", ""],
+        &["CLIENT", "GETNAME"],
+        &["CLIENT", "SETNAME", "two"],
+        &["RESET"],
+        &["CLIENT", "GETNAME"],
+    ] {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        assert_eq!(ours.ask_bytes(&words), theirs.ask_bytes(&words), "{words:?}");
+    }
+    assert!(matches!(ours.ask("HELLO 2 SETNAME three"), Value::Array(_)));
+    assert_eq!(ours.ask("CLIENT GETNAME"), bulk("three"));
+    assert_eq!(proxy.client().ask("CLIENT GETNAME"), Value::Null);
+    assert_eq!(ours.ask("MGET 1 2 3 4"), Value::Array(vec![Value::Null; 4]), "it is as free as before");
+    assert_eq!(ours.ask("CLIENT SETINFO LIB-NAME redis-py"), simple("OK"));
+    assert!(servers.iter().all(|server| !server.client().ask("CLIENT LIST").text().contains("name=three")));
+    // ioredis waits for this until it is answered.
+    let info = ours.ask("INFO server").text();
+    let first = servers.iter().position(|server| info.contains(&format!("tcp_port:{}\r\n", server.port)));
+    servers[first.expect("one of them")].kill();
+    // The next is asked at once, as the first can not have seen the question; nobody knew before.
+    let fresh = Proxy::start(&servers.iter().map(|server| server.port).collect::<Vec<_>>(), OPTIONS);
+    let reply = fresh.client().ask("INFO server").text();
+    assert!(reply.contains("tcp_port:"), "{reply}");
+    wait_for("another server to be asked", || {
+        ours.ask("INFO server").text().contains("tcp_port:").then_some(())
+    });
+    servers.iter_mut().for_each(Redis::kill);
+    assert_eq!(fresh.client().ask("INFO server"), error("ERR Connection refused"));
+    servers.iter_mut().for_each(Redis::restart);
+    let mut ours = fresh.client();
+    wait_for("all of them", || (ours.ask("DBSIZE") == Value::Integer(0)).then_some(()));
+    assert!(matches!(ours.ask("HELLO 2"), Value::Array(_)));
 }
 
 #[test]

@@ -37,6 +37,8 @@ const USERS: &[&str] = &[
     "reader on >secret >other %R~app:* +@read +@connection +@transaction +subscribe",
     "hashed on #2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b ~* &* +@all",
     "gone off >secret ~* +@all",
+    "sorter on >secret ~app:* +@all",
+    "star on >secret %R~* %R~both %W~both +@all",
     "default on >open ~* &* +@all",
 ];
 
@@ -101,6 +103,24 @@ const TALK: &[&str] = &[
     "CONFIG GET databases",
     "OBJECT ENCODING other",
     "AUTH a b c",
+    "AUTH star secret",
+    "GET ",
+    "GET other",
+    "SET both 1",
+    "INCR both",
+    "INCR other",
+    "BITFIELD other GET u8 0",
+    "BITFIELD other SET u8 0 1",
+    "LRANGE app:l 0 -1",
+    "SORT app:l BY nosort",
+    "AUTH app secret",
+    "RPUSH app:l 2 1",
+    "AUTH default open",
+    "SORT app:l BY nosort",
+    "AUTH sorter secret",
+    "SORT app:l BY nosort",
+    "SORT app:l BY nosort LIMIT 0 1",
+    "SORT x BY nosort",
     "GET",
 ];
 

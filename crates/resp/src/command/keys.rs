@@ -26,7 +26,7 @@ pub(super) enum KeySpec {
     Streams { from: usize },
     /// (`store@from`) what follows each `STORE` or `STOREDIST`, the last one being meant.
     Store { from: usize },
-    /// (`migrate`) the third argument, or what follows `KEYS` when that is empty.
+    /// (`migrate`) the third argument, or what follows `KEYS` when that is empty and there is one.
     Migrate,
 }
 
@@ -126,8 +126,10 @@ fn migrate<'a>(request: &Request<'a>, found: &mut dyn FnMut(usize, &'a [u8])) {
     }
     let keyword =
         (6..request.len()).find(|&at| request.arg(at).is_some_and(|a| a.eq_ignore_ascii_case(b"keys")));
-    if let Some(at) = keyword {
-        emit(request, at + 1, request.len(), 1, found);
+    match keyword {
+        Some(at) => emit(request, at + 1, request.len(), 1, found),
+        // Then it is the empty key that is meant.
+        None => emit(request, 3, 4, 1, found),
     }
 }
 

@@ -14,7 +14,7 @@
 pub(super) mod join;
 mod route;
 
-use tombolo_memcache::{Request, RequestParser, Step};
+use tombolo_memcache::{Request, RequestError, RequestParser, Step};
 
 use self::route::Decision;
 use super::join::{Gather, Join};
@@ -65,7 +65,9 @@ impl Core {
                 Ok(Step::Discard(length)) => used += length,
                 Ok(Step::Invalid { length, error, silent }) => {
                     used += length;
-                    if !silent {
+                    if error == RequestError::Unknown && route::is_browser(&rest[..length]) {
+                        self.client_gone(id);
+                    } else if !silent {
                         self.answer(id, format!("{error}\r\n").as_bytes());
                     }
                 }

@@ -55,6 +55,15 @@ pub(super) fn decide(placement: &Placement, request: &Request<'_>, dice: u64) ->
     }
 }
 
+/// Whether a line that is no command comes from a browser that was lured into speaking HTTP to a
+/// memcached, whose next lines may be commands. The first is memcached's test, the second Redis's.
+pub(super) fn is_browser(line: &[u8]) -> bool {
+    let mut words = line.trim_ascii().split(|byte| *byte == b' ');
+    let first = words.next().unwrap_or_default();
+    words.next_back().unwrap_or(first).starts_with(b"HTTP/")
+        || [b"post".as_slice(), b"host:"].iter().any(|name| first.eq_ignore_ascii_case(name))
+}
+
 fn refuse(request: &Request<'_>) -> Decision {
     let name = String::from_utf8_lossy(request.word(0));
     let text = format!(
@@ -130,6 +139,18 @@ mod tests {
         assert_eq!(decide_line(1, "mn"), Decision::Answer(Cow::Borrowed(b"MN\r\n")));
         let Decision::Answer(text) = decide_line(1, "stats items") else { panic!("an answer") };
         assert!(text.starts_with(b"CLIENT_ERROR tombolo-proxy does not support 'stats': "));
+    }
+
+    #[test]
+    fn browsers_are_known_by_what_they_say() {
+        for line in
+            ["POST / HTTP/1.1\r\n", "GET /a b HTTP/1.0\n", "HTTP/1.1\r\n", "Host: a\r\n", "post / \r\n"]
+        {
+            assert!(is_browser(line.as_bytes()), "{line}");
+        }
+        for line in ["GET x\r\n", "nonsense HTTP/1.1 x\r\n", "nonsense http/1.1\r\n", "\r\n", " \r\n"] {
+            assert!(!is_browser(line.as_bytes()), "{line}");
+        }
     }
 
     #[test]

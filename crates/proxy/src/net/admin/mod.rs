@@ -58,7 +58,7 @@ pub(super) fn start(
     workers: Workers,
     draining: Arc<AtomicBool>,
 ) -> Result<SocketAddr, NetError> {
-    let failed = |source| NetError::Metrics { address, source };
+    let failed = |reason| NetError::Metrics { address, reason };
     let listener = TcpListener::bind(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());

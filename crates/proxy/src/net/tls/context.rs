@@ -37,7 +37,7 @@ impl Contexts {
     pub fn load(&self, config: &Config) -> Result<(), NetError> {
         let mut tables = Tables::default();
         for pool in &config.pools {
-            let named = |source| NetError::Tls { pool: pool.name.clone(), source };
+            let named = |reason| NetError::Tls { pool: pool.name.clone(), reason };
             if let Some(key) = &pool.tls {
                 tables.clients.find(key, files_of_clients, toward_clients).map_err(named)?;
             }

@@ -195,3 +195,16 @@ fn statistics_are_shown_as_twemproxy_shows_them() {
     );
     assert_eq!(counters(&text, "out_queue"), [0, 0]);
 }
+
+#[test]
+fn browsers_are_closed_before_their_next_line() {
+    let (_servers, proxy) = pool(2);
+    for line in ["POST / HTTP/1.1", "GET / HTTP/1.1", "Host: memcached"] {
+        let mut client = Client::connect(proxy.port);
+        client.send(format!("{line}\r\nset k 0 0 1\r\nx\r\n").as_bytes());
+        assert_eq!(client.next(), None, "{line}");
+    }
+    let mut client = Client::connect(proxy.port);
+    client.send(b"get k\r\n");
+    assert_eq!(client.next().as_deref(), Some("END\r\n"));
+}
