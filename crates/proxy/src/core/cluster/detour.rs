@@ -99,6 +99,12 @@ impl Detours {
         Some(slot)
     }
 
+    /// Whether one that has no turn yet is to go to this server.
+    pub(super) fn any_waits_for(&self, server: usize) -> bool {
+        let mut all = self.queues.values().flatten();
+        all.any(|detour| matches!(detour.progress, Progress::Waiting(to, _) if to == server))
+    }
+
     /// The client is gone.
     pub(super) fn forget(&mut self, client: ClientId, slot: u16) {
         for detour in self.queues.remove(&(client, slot)).into_iter().flatten() {

@@ -360,6 +360,21 @@ impl World {
         self.core.client_data(id, &bytes, self.now);
     }
 
+    /// All that a node has goes to another one, and everybody knows.
+    fn hand_over(&mut self, from: usize, to: usize) {
+        self.cluster.take_over(from, to);
+        (0..NODES).for_each(|node| (0..TAGS.len()).for_each(|tag| self.cluster.gossip(node, tag)));
+    }
+
+    /// The ports of the servers that statistics have.
+    fn told(&self) -> Vec<u16> {
+        let pools = self.core.snapshot().pools;
+        let port = |name: &str| name.rsplit(':').next()?.parse().ok();
+        let mut ports: Vec<u16> = pools[0].servers.iter().filter_map(|server| port(&server.name)).collect();
+        ports.sort_unstable();
+        ports
+    }
+
     fn waiting(&self, id: ClientId) -> usize {
         self.clients[&id].expected.len()
     }
@@ -379,8 +394,7 @@ fn failover(count: usize, time: Micros) -> (World, ClientId) {
     world.pipeline(id, count);
     world.run_for(time);
     assert_eq!(world.waiting(id), count, "nobody has taken over");
-    world.cluster.take_over(0, 1);
-    (0..NODES).for_each(|node| (0..TAGS.len()).for_each(|tag| world.cluster.gossip(node, tag)));
+    world.hand_over(0, 1);
     (world, id)
 }
 
@@ -395,11 +409,48 @@ fn all_that_is_held_for_a_slot_goes_on_when_its_new_node_is_known() {
 fn what_is_held_too_long_gets_its_error_without_waiting_for_those_before() {
     let (mut world, id) = failover(50, 2_500_000);
     // Nobody has taken over after all, and the node does not even refuse connections any more.
-    world.cluster.take_over(1, 0);
-    (0..NODES).for_each(|node| (0..TAGS.len()).for_each(|tag| world.cluster.gossip(node, tag)));
+    world.hand_over(1, 0);
     world.silent = true;
     world.run_for(3_500_000);
     assert_eq!((world.waiting(id), world.tally.answered, world.tally.failed), (0, 1, 50));
+}
+
+#[test]
+fn nodes_that_have_left_are_not_told_of_and_leave_their_places_to_others() {
+    let mut world = World::new(1);
+    let id = *world.clients.keys().next().expect("a client");
+    world.pipeline(id, 1);
+    world.run_for(200_000);
+    // The second and the fourth are configured: they are shown whether they are members or not.
+    assert_eq!(world.told(), [7001, 7002, 7003, 7004]);
+    world.hand_over(0, 1);
+    // It is gone when the table is told without it, not before.
+    world.pipeline(id, 1);
+    world.run_for(500_000);
+    assert_eq!(world.told(), [7002, 7003, 7004]);
+    world.hand_over(2, 1);
+    world.run_for(11_000_000);
+    assert_eq!(world.told(), [7002, 7004]);
+    for _ in 0..5 {
+        // The fourth has nothing, and is not in the way of one that comes back in another's place.
+        for (from, to, expected) in [(1, 2, [7002, 7003, 7004]), (2, 0, [7001, 7002, 7004])] {
+            world.hand_over(from, to);
+            world.pipeline(id, 3);
+            world.run_for(500_000);
+            assert_eq!((world.waiting(id), world.told()), (0, expected.to_vec()));
+            let snapshot = world.core.snapshot();
+            let name = format!("127.0.0.1:{}", usize::from(FIRST_PORT) + to);
+            let new = snapshot.pools[0].servers.iter().find(|server| server.name == name);
+            let requests = new.map_or(0, |server| server.stats.requests);
+            assert!((1..=6).contains(&requests), "{requests}: some are of who had the place before");
+        }
+        world.hand_over(0, 1);
+        world.pipeline(id, 1);
+        world.run_for(500_000);
+        assert_eq!(world.told(), [7002, 7004]);
+    }
+    // Four places, each with two connections for clients and one for questions about the cluster.
+    assert_eq!((world.core.connections().count(), world.tally.failed), (12, 0));
 }
 
 #[test]
