@@ -75,7 +75,10 @@ fn run(args: &Args) -> anyhow::Result<()> {
             .with_context(|| format!("{} can not be written", path.display()))?;
     }
     let outcome = proxy.run();
-    if let Some(path) = &args.pid_file {
+    if let Some(path) = &args.pid_file
+        // Who has come in its place may have written its own.
+        && fs::read_to_string(path).is_ok_and(|text| text.trim() == std::process::id().to_string())
+    {
         let _ = fs::remove_file(path);
     }
     Ok(outcome?)
