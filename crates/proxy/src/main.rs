@@ -95,7 +95,10 @@ fn serve(args: &Args, config: &Config, log: Log) -> anyhow::Result<()> {
         fs::write(path, format!("{}\n", std::process::id())).with_context(|| unwritable(path))?;
     }
     let outcome = proxy.run();
-    if let Some(path) = args.pid_file() {
+    if let Some(path) = args.pid_file()
+        // Who has come in its place may have written its own.
+        && fs::read_to_string(path).is_ok_and(|text| text.trim() == std::process::id().to_string())
+    {
         let _ = fs::remove_file(path);
     }
     Ok(outcome?)

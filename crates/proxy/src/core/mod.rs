@@ -79,7 +79,8 @@ use crate::placement::Placement;
 /// Microseconds on a clock that only goes forward; its zero is the caller's.
 pub type Micros = u64;
 
-/// A connection to a server: an index that always stands for a connection to the same server.
+/// A connection to a server: an index that always stands for a connection to the same server, but
+/// for a cluster's nodes: when one has left, another may have the index, after `CloseServer`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub usize);
 
@@ -102,10 +103,13 @@ pub enum Action {
     CloseClient(ClientId),
 }
 
-/// A server of a pool. Its index in the pool stands for it for good.
+/// A server of a pool. Its index in the pool stands for it for good, unless it is a cluster's node
+/// that has gone.
 #[derive(Debug)]
 struct ServerState {
     server: Server,
+    /// It has left its cluster, and nothing of it is under way: its place is free for another.
+    gone: bool,
     /// The connections that clients share, by lane.
     lanes: Vec<usize>,
     /// The one that a cluster's node is asked on about the cluster.
@@ -244,7 +248,15 @@ impl Core {
         let lanes: Vec<usize> = lanes.collect();
         self.shared.extend(&lanes);
         let (spare, trouble) = Default::default();
-        state.servers.push(ServerState { server, lanes, control: None, spare, trouble, open: false });
+        state.servers.push(ServerState {
+            server,
+            gone: false,
+            lanes,
+            control: None,
+            spare,
+            trouble,
+            open: false,
+        });
         index
     }
 

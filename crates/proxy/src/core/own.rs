@@ -1,7 +1,8 @@
 //! Connections of a client's own: how they are found, used, given back and lost.
 //!
-//! A slot in `Core::connections` belongs to one server for good, and is only used again once its closing was carried out, so that nothing which is still
-//! on its way can be taken for something of its next user.
+//! A slot in `Core::connections` belongs to one place among a pool's servers for good, and is only
+//! used again once its closing was carried out, so that nothing which is still on its way can be taken
+//! for something of its next user.
 
 use std::collections::BTreeSet;
 

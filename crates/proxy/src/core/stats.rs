@@ -272,6 +272,10 @@ impl Core {
             snapshot.connections += u64::from(connection.state != State::Idle);
             snapshot.pools[connection.pool].servers[connection.server].stats.count(connection);
         }
+        for (pool, state) in snapshot.pools.iter_mut().zip(&self.pools) {
+            let mut gone = state.servers.iter().map(|server| server.gone);
+            pool.servers.retain(|_| !gone.next().unwrap_or_default());
+        }
         // What was counted before a pool was replaced still counts, as far as there is a place for it.
         let all = std::mem::take(&mut snapshot.pools).into_iter().zip(&self.pools);
         let (old, new): (Vec<_>, Vec<_>) = all.partition(|(_, state)| state.retired);

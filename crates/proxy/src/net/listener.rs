@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use mio::event::Source;
@@ -15,11 +15,14 @@ use super::NetError;
 use super::stream::Stream;
 use crate::config::{Address, Pool};
 
-/// A pool's listening socket. The file of a unix socket is removed when it is dropped.
+/// A pool's listening socket. The file of a unix socket is removed when it is dropped, unless another
+/// process has put its own there since.
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: ListenSocket,
     path: Option<PathBuf>,
+    /// What tells that the file is its own.
+    file: Option<(u64, u64)>,
     pub(super) keepalive: bool,
 }
 
@@ -42,7 +45,8 @@ impl Listener {
             address: pool.listen.to_string(),
             reason,
         })?;
-        Ok(Listener { socket, path, keepalive: pool.tcpkeepalive })
+        let file = path.as_deref().and_then(file_of);
+        Ok(Listener { socket, path, file, keepalive: pool.tcpkeepalive })
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -81,10 +85,18 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
+        if let Some(path) = &self.path
+            && self.file.is_some()
+            && file_of(path) == self.file
+        {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// The device and the inode of a file.
+fn file_of(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 fn bind_tcp(host: &str, port: u16, pool: &Pool) -> io::Result<ListenSocket> {

@@ -9,12 +9,15 @@ use std::thread;
 
 use mio::Waker;
 
+use crate::config::Address;
 use crate::core::ConnectionId;
 
 /// What a lookup found.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) connection: ConnectionId,
+    /// What was looked up.
+    pub(super) name: Address,
     pub(super) address: io::Result<SocketAddr>,
 }
 
@@ -45,8 +48,9 @@ impl Resolver {
             let address = (host.as_str(), port).to_socket_addrs().and_then(|mut addresses| {
                 addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no address"))
             });
+            let name = Address::Tcp(host, port);
             // The receiver is only gone when the proxy ends.
-            if sender.send(Answer { connection, address }).is_ok() {
+            if sender.send(Answer { connection, name, address }).is_ok() {
                 let _ = waker.wake();
             }
         })?;

@@ -314,6 +314,34 @@ fn unix_sockets_on_both_sides() {
 }
 
 #[test]
+fn a_process_that_ends_leaves_its_successor_s_files() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (listen, pid_file) = (dir.path().join("proxy.sock"), dir.path().join("pid"));
+    let redis = Redis::start();
+    let file = dir.path().join("nutcracker.yaml");
+    let listed = listen.display().to_string();
+    std::fs::write(&file, common::pool_text("p", &listed, &[redis.port], &[])).expect("a configuration");
+    let start = || {
+        let mut command = common::proxy_command();
+        let child = command.arg("-c").arg(&file).arg("-p").arg(&pid_file).spawn().expect("tombolo-proxy");
+        let process = common::Process(child);
+        common::wait_for("its pid file", || {
+            let text = std::fs::read_to_string(&pid_file).ok()?;
+            (text.trim() == process.pid()).then_some(())
+        });
+        process
+    };
+    let (mut old, mut new) = (start(), start());
+    old.signal("-TERM");
+    assert!(old.0.wait().expect("the end").success());
+    assert_eq!(Client::unix(&listen).ask("SET k v"), simple("OK"));
+    assert_eq!(std::fs::read_to_string(&pid_file).expect("a pid file").trim(), new.pid());
+    new.signal("-TERM");
+    assert!(new.0.wait().expect("the end").success());
+    assert!(!listen.exists() && !pid_file.exists(), "it removes its own");
+}
+
+#[test]
 fn several_pools_and_a_clean_end() {
     let servers = [Redis::start(), Redis::start()];
     let (mut proxy, ports) = Proxy::pools(&[(&[servers[0].port], &[]), (&[servers[1].port], &[])]);

@@ -196,6 +196,28 @@ fn health_statistics_and_refusals() {
 }
 
 #[test]
+fn health_is_told_whoever_else_asks_or_says_nothing() {
+    let redis = Redis::start();
+    let (_proxy, port) = start(&[redis.port], &[], &[]);
+    let send = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        stream.write_all(bytes).expect("a write");
+        stream
+    };
+    let well = || ["/healthz", "/readyz"].iter().all(|target| get(port, target).0 == 200);
+    let silent: Vec<TcpStream> = (0..80).map(|_| send(b"GET /heal")).collect();
+    assert!(well());
+    drop(silent);
+    let looking: Vec<TcpStream> =
+        (0..40).map(|_| send(b"GET /hotkeys?seconds=60 HTTP/1.1\r\n\r\n")).collect();
+    wait_for("them to look", || (get(port, "/hotkeys?seconds=1").0 != 200).then_some(()));
+    assert!(well());
+    // Who goes leaves the place to others.
+    drop(looking);
+    wait_for("a place", || (get(port, "/hotkeys?seconds=1").0 == 200).then_some(()));
+}
+
+#[test]
 fn keys_that_are_asked_for_most_are_found() {
     let (redis, other) = (Redis::start(), Redis::start());
     for servers in [vec![redis.port], vec![redis.port, other.port]] {

@@ -23,7 +23,7 @@ pub(super) enum Progress {
     Waiting(usize, bool),
     /// On a connection.
     Sent,
-    /// Until the table is told again. The reply is for when that takes too long.
+    /// Until the table is told again, or its turn comes. The reply is for when that takes too long.
     Held(Vec<u8>),
 }
 
@@ -37,6 +37,12 @@ pub(super) struct Detour {
     /// When it was sent first.
     pub(super) since: Micros,
     pub(super) progress: Progress,
+}
+
+impl Detour {
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.progress, Progress::Held(_))
+    }
 }
 
 /// Identifies a request: its client, its place among that client's, and its part.
@@ -93,6 +99,12 @@ impl Detours {
         Some(slot)
     }
 
+    /// Whether one that has no turn yet is to go to this server.
+    pub(super) fn any_waits_for(&self, server: usize) -> bool {
+        let mut all = self.queues.values().flatten();
+        all.any(|detour| matches!(detour.progress, Progress::Waiting(to, _) if to == server))
+    }
+
     /// The client is gone.
     pub(super) fn forget(&mut self, client: ClientId, slot: u16) {
         for detour in self.queues.remove(&(client, slot)).into_iter().flatten() {
@@ -118,7 +130,7 @@ impl Detours {
     fn held_fronts(&self) -> impl Iterator<Item = ((ClientId, u16), Micros)> {
         self.queues.iter().filter_map(|(place, queue)| {
             let front = queue.front()?;
-            matches!(front.progress, Progress::Held(_)).then_some((*place, front.since))
+            front.is_held().then_some((*place, front.since))
         })
     }
 }

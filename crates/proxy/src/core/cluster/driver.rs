@@ -2,11 +2,14 @@
 //! has left.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use super::refresh::Step;
 use super::{PROXY, TOPOLOGY, topology};
 use crate::config::{Address, Server};
+use crate::core::measure::Trouble;
 use crate::core::server::{Connection, State};
+use crate::core::stats::Traffic;
 use crate::core::{Action, ClientId, ConnectionId, Core, Micros, ServerError};
 use crate::placement::slots::SlotRange;
 
@@ -112,15 +115,29 @@ impl Core {
         control
     }
 
-    /// The server at an address, which may be new.
+    /// The server at an address, which may be new; it has the place of one that has gone, if any.
     pub(super) fn node(&mut self, pool: usize, address: Address) -> usize {
         let servers = &self.pools[pool].servers;
-        match servers.iter().position(|state| state.server.address == address) {
-            Some(server) => server,
-            None => {
-                let name = address.to_string();
-                self.add_server(pool, Server { address, weight: 1, name })
+        if let Some(known) = servers.iter().position(|state| !state.gone && state.server.address == address) {
+            return known;
+        }
+        let free = servers.iter().position(|state| state.gone);
+        let server = Server { name: address.to_string(), address, weight: 1 };
+        match free {
+            Some(place) => {
+                self.take_place(pool, place, server);
+                place
             }
+            None => self.add_server(pool, server),
+        }
+    }
+
+    /// Puts a server in the place of one that has gone, whose connections are all closed.
+    fn take_place(&mut self, pool: usize, place: usize, server: Server) {
+        let state = &mut self.pools[pool].servers[place];
+        (state.server, state.gone, state.trouble) = (server, false, Trouble::default());
+        for &index in state.lanes.iter().chain(&state.control) {
+            self.connections[index].traffic = Traffic::default();
         }
     }
 
@@ -153,6 +170,7 @@ impl Core {
             }
         }
         self.let_go(pool, server);
+        self.note_gone(pool);
         self.wake(pool);
         self.release_held(pool, now);
     }
@@ -191,5 +209,29 @@ impl Core {
                 self.actions.push_back(Action::CloseServer(ConnectionId(index)));
             }
         }
+    }
+
+    /// Finds out which servers have gone: in no table and not configured, without a connection, and
+    /// nothing is on its way to them. They are not told of any more, and their places are used again:
+    /// addresses may change as often as they like.
+    fn note_gone(&mut self, pool: usize) {
+        let state = &self.pools[pool];
+        let (Some(table), Some(cluster)) = (state.placement.slots(), &state.cluster) else { return };
+        let left = |server: &usize| {
+            !state.servers[*server].gone
+                && !table.is_member(*server)
+                && !cluster.detours.any_waits_for(*server)
+        };
+        let mut gone: BTreeSet<usize> =
+            (state.config.servers.len()..state.servers.len()).filter(left).collect();
+        if gone.is_empty() {
+            return;
+        }
+        for connection in self.connections.iter().filter(|connection| connection.pool == pool) {
+            if connection.state != State::Idle || connection.owner.is_some() {
+                gone.remove(&connection.server);
+            }
+        }
+        gone.into_iter().for_each(|server| self.pools[pool].servers[server].gone = true);
     }
 }

@@ -36,7 +36,11 @@ impl Core {
         if answer == Answer::Reply {
             let first = InFlight { since: self.since(pool, &request), ..request };
             self.note_answered(index, &first);
-            return self.finish_detour(pool, request, reply, now);
+            if let Some(slot) = self.end_detour(pool, request, reply, now) {
+                // The slot has a node that answers: also for what was held as long as it may be.
+                self.retry(pool, request.client, slot, now);
+            }
+            return;
         }
         let wire = connection.kept.as_slice().get(..bytes).unwrap_or_default().to_vec();
         connection.kept.advance(bytes, KEEP_BUFFER);
@@ -159,17 +163,39 @@ impl Core {
         self.enqueue(index, id, seq, part, 1, &wire, now);
     }
 
-    /// Gives a client its reply, and the next request its turn if there is one.
+    /// Gives a client its reply, and the next request its turn if there is one. What was held as long
+    /// as it may be is left to the clock: each would wait for a dead node once more.
     fn finish_detour(&mut self, pool: usize, request: InFlight, reply: &[u8], now: Micros) {
+        let Some(slot) = self.end_detour(pool, request, reply, now) else { return };
+        let Some(cluster) = &mut self.pools[pool].cluster else { return };
+        let patience = cluster.patience;
+        let next = cluster.detours.front(request.client, slot);
+        if next.is_some_and(|next| !next.is_held() || next.since.saturating_add(patience) > now) {
+            self.retry(pool, request.client, slot, now);
+        }
+    }
+
+    /// Gives a client its reply; the slot whose next request has its turn now, if it was on a detour.
+    fn end_detour(&mut self, pool: usize, request: InFlight, reply: &[u8], now: Micros) -> Option<u16> {
         let took = now.saturating_sub(self.since(pool, &request));
         self.pools[pool].latency.record(took, request.count.into());
         self.deliver(request, reply, &mut |_, _| 0);
-        let Some(cluster) = &mut self.pools[pool].cluster else { return };
-        if !cluster.detours.is_empty()
-            && let Some(slot) = cluster.detours.finish((request.client, request.seq, request.part))
-        {
-            self.next_detour(pool, request.client, slot, now);
+        let detours = &mut self.pools[pool].cluster.as_mut()?.detours;
+        if detours.is_empty() {
+            return None;
         }
+        detours.finish((request.client, request.seq, request.part))
+    }
+
+    /// Sends the request of a client whose turn it is; by the table as it is, if it was held.
+    fn retry(&mut self, pool: usize, id: ClientId, slot: u16, now: Micros) {
+        let state = &mut self.pools[pool];
+        let target = state.placement.server_of(slot.into());
+        let front = state.cluster.as_mut().and_then(|cluster| cluster.detours.front(id, slot));
+        if let Some(held) = front.filter(|front| front.is_held()) {
+            held.progress = Progress::Waiting(target, false);
+        }
+        self.next_detour(pool, id, slot, now);
     }
 
     /// When a request came: on a detour, before it was sent the last time.
@@ -233,16 +259,12 @@ impl Core {
         }
     }
 
-    /// The table was told: what is held is tried again.
+    /// The table was told: what is held is tried again, the first of each client and slot before the
+    /// others.
     pub(super) fn release_held(&mut self, pool: usize, now: Micros) {
         let Some(cluster) = &self.pools[pool].cluster else { return };
         for (id, slot) in cluster.detours.held() {
-            let state = &mut self.pools[pool];
-            let target = state.placement.server_of(slot.into());
-            if let Some(detour) = state.cluster.as_mut().and_then(|cluster| cluster.detours.front(id, slot)) {
-                detour.progress = Progress::Waiting(target, false);
-                self.next_detour(pool, id, slot, now);
-            }
+            self.retry(pool, id, slot, now);
         }
     }
 

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 const MAX_HEAD: usize = 8 << 10;
 /// The most header fields.
 const MAX_FIELDS: usize = 64;
-/// How long a request may take to come, and an answer to be taken.
+/// How long a request may take to come: who asks has it ready.
+const HEAD_PATIENCE: Duration = Duration::from_secs(1);
+/// How long an answer may take to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The target of a GET.
@@ -51,18 +53,31 @@ impl Target {
     }
 }
 
-/// Reads a request and answers it with what `respond` says.
-pub(super) fn serve(mut stream: TcpStream, respond: impl FnOnce(&Target) -> Answer) -> io::Result<()> {
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let answer = match read(&mut stream)? {
-        Ok(target) => respond(&target),
-        Err(refusal) => refusal,
-    };
-    write(&mut stream, &answer)
+/// Whether the client goes before `time` is over.
+pub(super) fn goes_within(mut stream: &TcpStream, time: Duration) -> bool {
+    let deadline = Instant::now() + time;
+    let mut chunk = [0; 512];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        if stream.set_read_timeout(Some(left)).is_err() {
+            return true;
+        }
+        match stream.read(&mut chunk) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {}
+                _ => return true,
+            },
+        }
+    }
 }
 
 /// Writes an answer.
-pub(super) fn write(stream: &mut TcpStream, answer: &Answer) -> io::Result<()> {
+pub(super) fn write(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
     let reason = match answer.status {
         200 => "OK",
         400 => "Bad Request",
@@ -80,14 +95,15 @@ pub(super) fn write(stream: &mut TcpStream, answer: &Answer) -> io::Result<()> {
         answer.kind,
         answer.body.len()
     );
+    stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(head.as_bytes())?;
     stream.write_all(answer.body.as_bytes())
 }
 
 /// The request that comes; or what is answered to something else. An error when there is nobody to
 /// answer.
-fn read(stream: &mut TcpStream) -> io::Result<Result<Target, Answer>> {
-    let deadline = Instant::now() + PATIENCE;
+pub(super) fn read(mut stream: &TcpStream) -> io::Result<Result<Target, Answer>> {
+    let deadline = Instant::now() + HEAD_PATIENCE;
     let mut head = Vec::new();
     let mut chunk = [0; 2048];
     loop {

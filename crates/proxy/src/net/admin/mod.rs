@@ -14,10 +14,12 @@ mod http;
 mod metrics;
 mod slow;
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,8 +32,10 @@ use super::mailbox::Workers;
 use super::stats::Stats;
 use crate::core::{SAMPLE, Sketch};
 
-/// Connections at a time.
+/// Connections at a time whose requests are still to come, answers about health at a time, and others.
 const MOST: usize = 32;
+/// Those that look at keys at a time: one does, and another may wait for what it finds.
+const MOST_LOOKING: usize = 2;
 /// Keys that are told of each pool.
 const SHOWN_KEYS: usize = 20;
 /// The longest that keys are looked at, in seconds.
@@ -45,7 +49,11 @@ struct Admin {
     draining: Arc<AtomicBool>,
     stats: Stats,
     started: u64,
-    busy: AtomicUsize,
+    /// Those whose requests are still to come. The oldest makes room for a new one: who asks has the
+    /// request ready, and must not be kept out by who does not ask.
+    silent: Mutex<VecDeque<Arc<TcpStream>>>,
+    /// Answers at a time: about health, those that look at keys, others. Each have their own places.
+    busy: [AtomicUsize; 3],
     /// Held by who looks at keys: one at a time. The last answer.
     keys: Mutex<String>,
     /// How long they look, or the last one did, in seconds.
@@ -67,7 +75,8 @@ pub(super) fn start(
         draining,
         stats: Stats::new(),
         started,
-        busy: AtomicUsize::new(0),
+        silent: Mutex::default(),
+        busy: Default::default(),
         keys: Mutex::default(),
         looking: AtomicU64::new(0),
     });
@@ -80,46 +89,76 @@ pub(super) fn start(
 
 fn accept(listener: &TcpListener, admin: &Arc<Admin>) {
     for stream in listener.incoming() {
-        let Ok(mut stream) = stream else {
+        let Ok(stream) = stream else {
             // No descriptors are left; trying again at once would only keep a core busy.
             thread::sleep(Duration::from_millis(100));
             continue;
         };
-        let place = Place::take(admin);
-        if admin.busy.load(Ordering::Relaxed) > MOST {
-            // Into the socket's buffer: nobody is waited for.
-            let _ = stream.set_nonblocking(true);
-            let _ = http::write(&mut stream, &Answer::text(503, "too many requests at a time"));
-            continue;
-        }
-        // Without a thread for it, the connection is closed.
-        let _ = thread::Builder::new().name("metrics-answer".to_string()).spawn(move || place.serve(stream));
+        let (stream, admin) = (Arc::new(stream), Arc::clone(admin));
+        admin.heard_nothing(&stream);
+        // Without a thread for it, the connection waits to make room for others.
+        let _ = thread::Builder::new().name("metrics-answer".to_string()).spawn(move || {
+            let request = http::read(&stream);
+            admin.silent().retain(|other| !Arc::ptr_eq(other, &stream));
+            let Ok(request) = request else { return };
+            // Whoever has gone needs no answer.
+            let _ = match &request {
+                Ok(target) => admin.answer_in_place(target, &stream),
+                Err(refusal) => http::write(&stream, refusal),
+            };
+        });
     }
 }
 
-/// One of the connections that are answered at a time.
-struct Place(Arc<Admin>);
+/// One of the answers that are given at a time.
+struct Place<'a>(&'a AtomicUsize);
 
-impl Place {
-    fn take(admin: &Arc<Admin>) -> Place {
-        admin.busy.fetch_add(1, Ordering::Relaxed);
-        Place(Arc::clone(admin))
-    }
-
-    fn serve(self, stream: TcpStream) {
-        // Whoever has gone needs no answer.
-        let _ = http::serve(stream, |target| self.0.answer(target));
+impl Place<'_> {
+    fn take(busy: &AtomicUsize, most: usize) -> Option<Place<'_>> {
+        let place = (busy.fetch_add(1, Ordering::Relaxed), Place(busy));
+        (place.0 < most).then_some(place.1)
     }
 }
 
-impl Drop for Place {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Admin {
-    fn answer(&self, target: &Target) -> Answer {
+    fn silent(&self) -> MutexGuard<'_, VecDeque<Arc<TcpStream>>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection is new.
+    fn heard_nothing(&self, stream: &Arc<TcpStream>) {
+        let mut silent = self.silent();
+        silent.push_back(Arc::clone(stream));
+        if silent.len() > MOST
+            && let Some(oldest) = silent.pop_front()
+        {
+            let _ = oldest.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Answers, if there is a place for it.
+    fn answer_in_place(&self, target: &Target, stream: &TcpStream) -> io::Result<()> {
+        let [health, looking, others] = &self.busy;
+        let (busy, most) = match target.path.as_str() {
+            "/healthz" | "/readyz" => (health, MOST),
+            "/hotkeys" => (looking, MOST_LOOKING),
+            _ => (others, MOST),
+        };
+        let place = Place::take(busy, most);
+        let answer = match place {
+            Some(_) => self.answer(target, stream),
+            None => Answer::text(503, "too many requests at a time"),
+        };
+        http::write(stream, &answer)
+    }
+
+    fn answer(&self, target: &Target, stream: &TcpStream) -> Answer {
         match target.path.as_str() {
             "/metrics" => self.metrics(),
             "/healthz" => match self.workers.snapshot() {
@@ -136,7 +175,7 @@ impl Admin {
                 Ok(snapshot) => Answer::json(slow::render(&snapshot)),
                 Err(_) => Answer::text(503, "a worker does not answer"),
             },
-            "/hotkeys" => self.hot_keys(target),
+            "/hotkeys" => self.hot_keys(target, stream),
             _ => Answer::text(404, "there are /metrics /healthz /readyz /stats /slowlog /hotkeys?seconds=N"),
         }
     }
@@ -154,7 +193,7 @@ impl Admin {
         }
     }
 
-    fn hot_keys(&self, target: &Target) -> Answer {
+    fn hot_keys(&self, target: &Target, stream: &TcpStream) -> Answer {
         let seconds = target.parameter("seconds").unwrap_or("5");
         let Some(seconds) = seconds.parse().ok().filter(|seconds| (1..=MAX_SECONDS).contains(seconds)) else {
             let shown: String = seconds.chars().take(20).collect();
@@ -166,10 +205,11 @@ impl Admin {
             Err(TryLockError::WouldBlock) if self.looking.load(Ordering::Relaxed) <= seconds => {
                 // What the other one finds is as good, and comes no later.
                 let latest = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-                return match latest.is_empty() {
-                    true => Answer::text(503, "a worker does not answer"),
-                    false => Answer::json(latest.clone()),
-                };
+                if !latest.is_empty() {
+                    return Answer::json(latest.clone());
+                }
+                // Its client has gone: what it wanted to know nobody has found out.
+                latest
             }
             Err(TryLockError::WouldBlock) => {
                 return Answer::text(409, "somebody else looks at keys now, for longer");
@@ -180,7 +220,10 @@ impl Admin {
         self.looking.store(seconds, Ordering::Relaxed);
         let time = Duration::from_secs(seconds);
         self.workers.sample_keys(time + Duration::from_secs(1));
-        thread::sleep(time);
+        latest.clear();
+        if http::goes_within(stream, time) {
+            return Answer::text(503, "nobody is there to be answered");
+        }
         *latest =
             self.workers.sampled_keys().map_or_else(|_| String::new(), |pools| keys_json(seconds, &pools));
         match latest.is_empty() {

@@ -146,6 +146,10 @@ impl Servers {
             self.links.push(Link::new(core, ConnectionId(self.links.len())));
         }
         let link = &mut self.links[id.0];
+        if link.address != core.server(id).address {
+            // A cluster's node has left, and another has its place. A lookup is not called back.
+            *link = Link { looking_up: link.looking_up, ..Link::new(core, id) };
+        }
         let begun = match &link.address {
             Address::Unix(path) => Stream::connect_unix(path),
             Address::Tcp(host, port) => match Resolver::literal(host, *port) {
@@ -207,6 +211,11 @@ impl Servers {
             let link = &mut self.links[id.0];
             link.looking_up = false;
             if !std::mem::take(&mut link.awaited) {
+                continue;
+            }
+            if answer.name != link.address {
+                // It is about who had the place before.
+                self.connect(core, io, id, now, log);
                 continue;
             }
             match answer.address {

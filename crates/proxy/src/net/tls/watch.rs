@@ -13,7 +13,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Watched<T> {
     value: T,
     files: Vec<PathBuf>,
+    /// What the files were like that it was made of.
     stamps: Vec<Option<Stamp>>,
+    /// What they are like that nothing could be made of, and why. That may pass without a change of
+    /// theirs: no descriptor was left, or a disk was away.
+    failed: Option<(Vec<Option<Stamp>>, TlsError)>,
     looked: Instant,
 }
 
@@ -24,7 +28,8 @@ pub(super) enum News {
     None,
     /// They have changed, and so has the value.
     Changed,
-    /// They have changed to something of no use: the value stays. Said once for each change.
+    /// They have changed to something of no use: the value stays. They are tried again at every look,
+    /// but it is said once for each change and reason.
     Broken(TlsError),
 }
 
@@ -37,7 +42,7 @@ impl<T> Watched<T> {
     ) -> Result<Watched<T>, TlsError> {
         // Before they are read: a change in between is seen as one, later.
         let stamps = stamps(&files);
-        Ok(Watched { value: make()?, files, stamps, looked: now })
+        Ok(Watched { value: make()?, files, stamps, failed: None, looked: now })
     }
 
     /// Looks whether the files have changed, at most once a second.
@@ -48,15 +53,22 @@ impl<T> Watched<T> {
         self.looked = now;
         let stamps = stamps(&self.files);
         if stamps == self.stamps {
+            self.failed = None;
             return News::None;
         }
-        self.stamps = stamps;
         match make() {
             Ok(value) => {
-                self.value = value;
+                (self.value, self.stamps, self.failed) = (value, stamps, None);
                 News::Changed
             }
-            Err(error) => News::Broken(error),
+            Err(error) => {
+                let failed = Some((stamps, error.clone()));
+                if failed == self.failed {
+                    return News::None;
+                }
+                self.failed = failed;
+                News::Broken(error)
+            }
         }
     }
 
@@ -104,5 +116,29 @@ mod tests {
         assert!(matches!(watched.refresh(make, second(5)), News::Broken(_)));
         write("3");
         assert_eq!((watched.refresh(make, second(6)), *watched.value()), (News::Changed, 3));
+    }
+
+    #[test]
+    fn what_can_not_be_read_for_a_while_is_tried_again_and_told_once() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("file");
+        let start = Instant::now();
+        let second = |n: u64| start + LOOK_EVERY * n as u32;
+        let failing = |reason: &'static str| {
+            let error = TlsError::new("k", &file, reason);
+            move || Err(error.clone())
+        };
+        fs::write(&file, "one").expect("a write");
+        let mut watched = Watched::new(vec![file.clone()], || Ok(1), start).expect("a number");
+        fs::write(&file, "other").expect("a write");
+        let full = failing("Too many open files");
+        assert!(matches!(watched.refresh(&full, second(1)), News::Broken(_)));
+        assert_eq!(watched.refresh(&full, second(2)), News::None);
+        // Another reason is news.
+        assert!(matches!(watched.refresh(failing("I/O error"), second(3)), News::Broken(_)));
+        assert_eq!(*watched.value(), 1);
+        // The files are as they were, and there is nothing in the way any more.
+        assert_eq!((watched.refresh(|| Ok(2), second(4)), *watched.value()), (News::Changed, 2));
+        assert_eq!(watched.refresh(full, second(5)), News::None);
     }
 }

@@ -1,6 +1,7 @@
 //! The proxy in front of a real Redis Cluster: clients see one Redis, also while slots move and
 //! primaries change.
 
+mod fake;
 mod load;
 mod nodes;
 

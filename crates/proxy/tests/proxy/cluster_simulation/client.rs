@@ -27,6 +27,16 @@ impl FakeClient {
             let key = format!("{{{}}}{name}-{}", TAGS[dice.below(TAGS.len())], dice.below(2));
             pairs.insert(key, format!("{name}-{}", self.asked));
         }
+        self.ask(pairs);
+    }
+
+    /// GETSET of one key with this in braces.
+    pub(crate) fn prepare_one(&mut self, name: usize, tag: &str) {
+        self.asked += 1;
+        self.ask(BTreeMap::from([(format!("{{{tag}}}{name}"), format!("{name}-{}", self.asked))]));
+    }
+
+    fn ask(&mut self, pairs: BTreeMap<String, String>) {
         let mut words: Vec<&[u8]> = vec![if pairs.len() == 1 { b"GETSET" } else { b"MSET" }];
         pairs.iter().for_each(|(key, token)| words.extend([key.as_bytes(), token.as_bytes()]));
         let mut bytes = Vec::new();

@@ -57,6 +57,8 @@ struct World {
     clients: BTreeMap<ClientId, FakeClient>,
     links: BTreeMap<ConnectionId, Link>,
     connecting: Vec<ConnectionId>,
+    /// Dead nodes do not refuse connections: there is no answer.
+    silent: bool,
     tally: Tally,
 }
 
@@ -73,6 +75,7 @@ impl World {
             clients,
             links: BTreeMap::new(),
             connecting: Vec::new(),
+            silent: false,
             tally: Tally::default(),
         }
     }
@@ -168,7 +171,7 @@ impl World {
         if self.cluster.alive[self.node(id)] {
             self.links.insert(id, Link::default());
             self.core.server_connected(id, self.now);
-        } else {
+        } else if !self.silent {
             self.core.server_failed(id, &ServerError::Refused, self.now);
         }
     }
@@ -328,6 +331,126 @@ impl World {
         }
         panic!("a client waits for ever");
     }
+}
+
+impl World {
+    /// Everything goes as well as it can for this long.
+    fn run_for(&mut self, time: Micros) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += 10_000;
+            self.core.tick(self.now);
+            self.act();
+            for id in std::mem::take(&mut self.connecting) {
+                self.connected(id);
+            }
+            for id in self.links.keys().copied().collect::<Vec<_>>() {
+                self.write_server(id, true);
+                self.server_sends(id, true);
+            }
+            self.act();
+        }
+    }
+
+    /// A client asks for so many GETSETs, all of one slot.
+    fn pipeline(&mut self, id: ClientId, count: usize) {
+        let client = self.clients.get_mut(&id).expect("a client");
+        (0..count).for_each(|_| client.prepare_one(id.index(), TAGS[0]));
+        let bytes: Vec<u8> = client.unsent.drain(..).collect();
+        self.core.client_data(id, &bytes, self.now);
+    }
+
+    /// All that a node has goes to another one, and everybody knows.
+    fn hand_over(&mut self, from: usize, to: usize) {
+        self.cluster.take_over(from, to);
+        (0..NODES).for_each(|node| (0..TAGS.len()).for_each(|tag| self.cluster.gossip(node, tag)));
+    }
+
+    /// The ports of the servers that statistics have.
+    fn told(&self) -> Vec<u16> {
+        let pools = self.core.snapshot().pools;
+        let port = |name: &str| name.rsplit(':').next()?.parse().ok();
+        let mut ports: Vec<u16> = pools[0].servers.iter().filter_map(|server| port(&server.name)).collect();
+        ports.sort_unstable();
+        ports
+    }
+
+    fn waiting(&self, id: ClientId) -> usize {
+        self.clients[&id].expected.len()
+    }
+}
+
+/// The primary of a slot goes while a client has nothing under way; then it asks for `count` things,
+/// and is held up for this long before another node takes over.
+fn failover(count: usize, time: Micros) -> (World, ClientId) {
+    let mut world = World::new(1);
+    let id = *world.clients.keys().next().expect("a client");
+    world.pipeline(id, 1);
+    world.run_for(200_000);
+    assert_eq!(world.waiting(id), 0);
+    world.cluster.alive[0] = false;
+    let dead: Vec<ConnectionId> = world.links.keys().copied().filter(|id| world.node(*id) == 0).collect();
+    dead.into_iter().for_each(|id| world.drop_link(id));
+    world.pipeline(id, count);
+    world.run_for(time);
+    assert_eq!(world.waiting(id), count, "nobody has taken over");
+    world.hand_over(0, 1);
+    (world, id)
+}
+
+#[test]
+fn all_that_is_held_for_a_slot_goes_on_when_its_new_node_is_known() {
+    let (mut world, id) = failover(50, 500_000);
+    world.run_for(700_000);
+    assert_eq!((world.waiting(id), world.tally.answered, world.tally.failed), (0, 51, 0));
+}
+
+#[test]
+fn what_is_held_too_long_gets_its_error_without_waiting_for_those_before() {
+    let (mut world, id) = failover(50, 2_500_000);
+    // Nobody has taken over after all, and the node does not even refuse connections any more.
+    world.hand_over(1, 0);
+    world.silent = true;
+    world.run_for(3_500_000);
+    assert_eq!((world.waiting(id), world.tally.answered, world.tally.failed), (0, 1, 50));
+}
+
+#[test]
+fn nodes_that_have_left_are_not_told_of_and_leave_their_places_to_others() {
+    let mut world = World::new(1);
+    let id = *world.clients.keys().next().expect("a client");
+    world.pipeline(id, 1);
+    world.run_for(200_000);
+    // The second and the fourth are configured: they are shown whether they are members or not.
+    assert_eq!(world.told(), [7001, 7002, 7003, 7004]);
+    world.hand_over(0, 1);
+    // It is gone when the table is told without it, not before.
+    world.pipeline(id, 1);
+    world.run_for(500_000);
+    assert_eq!(world.told(), [7002, 7003, 7004]);
+    world.hand_over(2, 1);
+    world.run_for(11_000_000);
+    assert_eq!(world.told(), [7002, 7004]);
+    for _ in 0..5 {
+        // The fourth has nothing, and is not in the way of one that comes back in another's place.
+        for (from, to, expected) in [(1, 2, [7002, 7003, 7004]), (2, 0, [7001, 7002, 7004])] {
+            world.hand_over(from, to);
+            world.pipeline(id, 3);
+            world.run_for(500_000);
+            assert_eq!((world.waiting(id), world.told()), (0, expected.to_vec()));
+            let snapshot = world.core.snapshot();
+            let name = format!("127.0.0.1:{}", usize::from(FIRST_PORT) + to);
+            let new = snapshot.pools[0].servers.iter().find(|server| server.name == name);
+            let requests = new.map_or(0, |server| server.stats.requests);
+            assert!((1..=6).contains(&requests), "{requests}: some are of who had the place before");
+        }
+        world.hand_over(0, 1);
+        world.pipeline(id, 1);
+        world.run_for(500_000);
+        assert_eq!(world.told(), [7002, 7004]);
+    }
+    // Four places, each with two connections for clients and one for questions about the cluster.
+    assert_eq!((world.core.connections().count(), world.tally.failed), (12, 0));
 }
 
 #[test]

@@ -1,0 +1,77 @@
+//! A cluster whose nodes come and go: each says that one of them has every slot, and where it is.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use tombolo_proxy::placement::slots;
+use tombolo_resp::Value;
+
+use crate::common::{Proxy, bulk, tcp, wait_for};
+
+/// Starts a node; returns its port, which is also what it answers to every command.
+fn node(owner: &Arc<AtomicU16>) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let owner = Arc::clone(owner);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (stream, owner) = (stream.expect("a connection"), Arc::clone(&owner));
+            std::thread::spawn(move || serve(stream, port, &owner));
+        }
+    });
+    port
+}
+
+fn serve(mut stream: TcpStream, port: u16, owner: &AtomicU16) -> Option<()> {
+    let (mut input, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        while let Some((request, length)) = Value::decode(&input) {
+            input.drain(..length);
+            let owner = owner.load(Ordering::Relaxed);
+            let answer = match request.items().first()?.text().as_str() {
+                "CLUSTER" => format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:{owner}\r\n"),
+                _ if owner == port => format!("$5\r\n{port}\r\n"),
+                _ => format!("-MOVED {} 127.0.0.1:{owner}\r\n", slots::slot(b"k")),
+            };
+            stream.write_all(answer.as_bytes()).ok()?;
+        }
+        match stream.read(&mut chunk).ok()? {
+            0 => return None,
+            count => input.extend_from_slice(&chunk[..count]),
+        }
+    }
+}
+
+/// The servers that statistics have.
+fn told(proxy: &Proxy) -> Vec<String> {
+    let mut text = String::new();
+    tcp(proxy.stats).read_to_string(&mut text).expect("statistics");
+    let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let keys = document["p"].as_object().expect("a pool").keys();
+    keys.filter(|key| key.starts_with("127.0.0.1:")).cloned().collect()
+}
+
+#[test]
+fn a_node_that_comes_has_the_place_of_one_that_has_left() {
+    let owner = Arc::new(AtomicU16::new(0));
+    let nodes = [(); 4].map(|()| node(&owner));
+    owner.store(nodes[0], Ordering::Relaxed);
+    let proxy =
+        Proxy::with_args(&nodes[..1], &["cluster: true", "timeout: 5000"], &["--stats-interval", "50"]);
+    let mut client = proxy.client();
+    for &port in nodes.iter().cycle().take(9) {
+        owner.store(port, Ordering::Relaxed);
+        assert_eq!(client.ask("GET k"), bulk(&port.to_string()));
+        let mut expected =
+            [nodes[0], port].iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>();
+        expected.sort_unstable();
+        expected.dedup();
+        wait_for("the node before it to have gone", || {
+            let mut told = told(&proxy);
+            told.sort_unstable();
+            (told == expected).then_some(())
+        });
+    }
+}
