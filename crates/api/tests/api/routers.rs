@@ -31,7 +31,6 @@ fn nat(name: &str, more: Value) -> Value {
     let mut nat = json!({
         "name": name,
         "natIpAllocateOption": "AUTO_ONLY",
-        "initialNatIps": [],
         "sourceSubnetworkIpRangesToNat": "ALL_SUBNETWORKS_ALL_IP_RANGES",
     });
     for (field, value) in more.as_object().expect("fields") {
@@ -69,7 +68,9 @@ fn a_gateway_is_as_it_was_said() {
             "enableEndpointIndependentMapping": false,
         }),
     );
-    let found = nats(&mut cloud, json!([said]));
+    let mut sent = said.clone();
+    sent["initialNatIps"] = json!([]);
+    let found = nats(&mut cloud, json!([sent]));
     for (field, value) in said.as_object().unwrap() {
         assert_eq!(found[0][field.as_str()], *value, "{field}");
     }
