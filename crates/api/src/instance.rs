@@ -5,6 +5,7 @@ use crate::outcome::{Commit, Effect, Outcome};
 use crate::{Call, Handlers, details, image, interface, links, list, project, tag_binding, zone};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use tombolo_model::instance::DEFAULT_ACCOUNT;
 use tombolo_model::region::Region;
 use tombolo_model::{Change, Instance, InstanceKey, InstanceSpec, Refusal, ServiceAccount, World};
@@ -286,14 +287,7 @@ fn serial_output(call: &Call<'_>) -> Result<Outcome, Failure> {
         Ok(1) => {}
         // Nothing here ever writes to the others.
         Ok(2..=4) => {
-            let path = links::link(format!("{key}/serialPort"));
-            return Ok(Outcome::Reply(json!({
-                "kind": "compute#serialPortOutput",
-                "contents": "",
-                "start": "0",
-                "next": "0",
-                "selfLink": path,
-            })));
+            return Ok(Outcome::Reply(serial_port_output(&key, "", 0..0)));
         }
         _ => {
             let why = "Must be greater than or equal to 1 and less than or equal to 4";
@@ -302,6 +296,17 @@ fn serial_output(call: &Call<'_>) -> Result<Outcome, Failure> {
     }
     let start = call.query("start").and_then(|start| start.parse().ok()).unwrap_or_default();
     Ok(Outcome::Effect(Effect::SerialOutput { instance: key, start }))
+}
+
+/// What an instance has printed on a serial port, on the wire: `contents` are these of its bytes.
+pub fn serial_port_output(instance: &InstanceKey, contents: &str, bytes: Range<u64>) -> Value {
+    json!({
+        "kind": "compute#serialPortOutput",
+        "contents": contents,
+        "start": bytes.start.to_string(),
+        "next": bytes.end.to_string(),
+        "selfLink": links::link(format!("{instance}/serialPort")),
+    })
 }
 
 /// An instance on the wire.

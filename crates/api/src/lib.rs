@@ -64,6 +64,7 @@ mod zone;
 pub use ask::{after, ask};
 pub use call::Call;
 pub use failure::Failure;
+pub use instance::serial_port_output;
 pub use methods::{Api, Method};
 pub use operation::{Operation, Operations, Scope};
 pub use outcome::{Commit, Effect, Outcome};

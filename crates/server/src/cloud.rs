@@ -34,7 +34,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tombolo_agent::Agent;
-use tombolo_api::{Effect, Failure, Outcome, Request, State, answer, methods};
+use tombolo_api::{Effect, Failure, Outcome, Request, State, answer, methods, serial_port_output};
 use tombolo_dataplane::Faults;
 use tombolo_fabric::Owner;
 use tombolo_model::{InstanceKey, Seed, World};
@@ -331,13 +331,7 @@ fn serial_output(agent: &std::path::Path, instance: &InstanceKey, start: u64) ->
     // What is gone, and what is not there yet, is left out.
     let start = start.clamp(dropped, end);
     let contents = text.as_bytes().get((start - dropped) as usize..).unwrap_or_default();
-    Ok(json!({
-        "kind": "compute#serialPortOutput",
-        "contents": String::from_utf8_lossy(contents),
-        "start": start.to_string(),
-        "next": end.to_string(),
-        "selfLink": tombolo_api::links::link(format!("{instance}/serialPort")),
-    }))
+    Ok(serial_port_output(instance, &String::from_utf8_lossy(contents), start..end))
 }
 
 #[cfg(test)]

@@ -320,20 +320,25 @@ impl World {
                     self.core.client_data(id, &bytes, self.now);
                 }
             }
-            for id in std::mem::take(&mut self.connecting) {
-                self.connected(id);
-            }
-            for id in self.links.keys().copied().collect::<Vec<_>>() {
-                self.write_server(id, true);
-                self.server_sends(id, true);
-            }
-            self.act();
+            self.servers_go_on();
         }
         panic!("a client waits for ever");
     }
 }
 
 impl World {
+    /// Servers are reached, take all that there is for them, and answer.
+    fn servers_go_on(&mut self) {
+        for id in std::mem::take(&mut self.connecting) {
+            self.connected(id);
+        }
+        for id in self.links.keys().copied().collect::<Vec<_>>() {
+            self.write_server(id, true);
+            self.server_sends(id, true);
+        }
+        self.act();
+    }
+
     /// Everything goes as well as it can for this long.
     fn run_for(&mut self, time: Micros) {
         let end = self.now + time;
@@ -341,14 +346,7 @@ impl World {
             self.now += 10_000;
             self.core.tick(self.now);
             self.act();
-            for id in std::mem::take(&mut self.connecting) {
-                self.connected(id);
-            }
-            for id in self.links.keys().copied().collect::<Vec<_>>() {
-                self.write_server(id, true);
-                self.server_sends(id, true);
-            }
-            self.act();
+            self.servers_go_on();
         }
     }
 
