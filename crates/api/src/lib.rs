@@ -71,6 +71,9 @@ pub use outcome::{Commit, Effect, Outcome};
 pub use request::{Request, Verb};
 pub use state::State;
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// Answers a request, or says what has to be done first.
 pub fn answer(state: &State, request: &Request, now: tombolo_model::Timestamp) -> Result<Outcome, Failure> {
     let (method, params) = methods::find(request)?;
@@ -139,5 +142,7 @@ pub fn implements(id: &str) -> bool {
 }
 
 fn handler(id: &str) -> Option<Handler> {
-    NOUNS.iter().flat_map(|noun| noun.iter()).find(|(name, _)| *name == id).map(|(_, handler)| *handler)
+    static BY_ID: LazyLock<HashMap<&str, Handler>> =
+        LazyLock::new(|| NOUNS.iter().flat_map(|noun| noun.iter().copied()).collect());
+    BY_ID.get(id).copied()
 }

@@ -8,6 +8,7 @@
 
 use crate::failure::Failure;
 use crate::request::{Request, Verb, decode};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use tombolo_model::region::Region;
@@ -156,7 +157,7 @@ pub fn find(request: &Request) -> Result<(&'static Method, Params), Failure> {
         (_, by_path) if !by_path.is_empty() => (by_path, rest),
         _ => (Api::ALL.to_vec(), path),
     };
-    let segments: Vec<String> = path.split('/').map(decode).collect();
+    let segments: Vec<Cow<'_, str>> = path.split('/').map(decode).collect();
     let candidates = apis.iter().filter_map(|api| BY_LENGTH.get(&(*api, segments.len()))).flatten().copied();
     let mut other_verb = false;
     let mut best: Option<(&Method, Params)> = None;
@@ -183,11 +184,11 @@ fn everywhere(label: &str) -> &str {
     if place.is_some_and(known) { manager } else { label }
 }
 
-fn matched(path: &[Segment], segments: &[String]) -> Option<Params> {
+fn matched(path: &[Segment], segments: &[Cow<'_, str>]) -> Option<Params> {
     let both = || path.iter().zip(segments);
-    let otherwise =
-        |(want, have): (&Segment, &String)| matches!(want, Segment::Literal(literal) if literal != have);
-    if path.len() != segments.len() || both().any(otherwise) {
+    // Paths begin alike, and end in what they are about.
+    let otherwise = |(want, have): (&Segment, &Cow<'_, str>)| matches!(want, Segment::Literal(literal) if literal != have);
+    if path.len() != segments.len() || both().rev().any(otherwise) {
         return None;
     }
     let mut params = Params::new();

@@ -258,11 +258,12 @@ fn http_message(code: u16) -> &'static str {
     }
 }
 
-/// Every operation that is remembered, by path and by age.
+/// Every operation that is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Operations {
-    by_path: OrdMap<String, Arc<Operation>>,
-    by_age: OrdMap<u64, String>,
+    /// By name, which no two of them share.
+    by_name: OrdMap<String, Arc<Operation>>,
+    by_number: OrdMap<u64, Arc<Operation>>,
     /// How many there have been.
     count: u64,
 }
@@ -291,43 +292,43 @@ impl Operations {
 
     /// Puts an operation among the others, or in the place of what was known of it; the oldest may go.
     pub fn put(&mut self, operation: Operation) {
-        self.count = self.count.max(operation.number);
-        self.by_age.insert(operation.number, operation.path());
-        self.by_path.insert(operation.path(), Arc::new(operation));
-        while self.by_age.len() > KEPT {
-            let Some((_, path)) =
-                self.by_age.get_min().cloned().map(|(age, path)| (self.by_age.remove(&age), path))
-            else {
-                break;
-            };
-            self.by_path.remove(&path);
+        let (number, name, operation) = (operation.number, operation.name(), Arc::new(operation));
+        self.count = self.count.max(number);
+        self.by_number.insert(number, Arc::clone(&operation));
+        self.by_name.insert(name, operation);
+        while self.by_number.len() > KEPT {
+            let oldest = self.by_number.get_min().map(|(number, operation)| (*number, operation.name()));
+            let Some((number, name)) = oldest else { break };
+            self.by_number.remove(&number);
+            self.by_name.remove(&name);
         }
     }
 
     /// Forgets the operation at a path.
     pub fn remove(&mut self, path: &str) {
-        if let Some(operation) = self.by_path.remove(path) {
-            self.by_age.remove(&operation.number);
+        if let Some(number) = self.get(path).map(|operation| operation.number) {
+            self.by_number.remove(&number);
+            self.by_name.remove(links::last(path));
         }
     }
 
     /// The operation at a path.
     pub fn get(&self, path: &str) -> Option<&Arc<Operation>> {
-        self.by_path.get(path)
+        self.by_name.get(links::last(path)).filter(|operation| operation.path() == path)
     }
 
     /// All, the newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Arc<Operation>> {
-        self.by_age.values().rev().filter_map(|path| self.by_path.get(path))
+        self.by_number.values().rev()
     }
 
     /// The operations in which this differs from what there was before, by number; `None` for those that are gone.
     pub fn changed<'o>(&'o self, before: &'o Operations) -> Vec<(u64, Option<&'o Operation>)> {
-        let changes = before.by_path.diff(&self.by_path).map(|item| match item {
-            DiffItem::Add(_, operation) | DiffItem::Update { new: (_, operation), .. } => {
-                (operation.number, Some(operation.as_ref()))
+        let changes = before.by_number.diff(&self.by_number).map(|item| match item {
+            DiffItem::Add(number, operation) | DiffItem::Update { new: (number, operation), .. } => {
+                (*number, Some(operation.as_ref()))
             }
-            DiffItem::Remove(_, operation) => (operation.number, None),
+            DiffItem::Remove(number, _) => (*number, None),
         });
         changes.collect()
     }

@@ -2,6 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// An HTTP method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,13 +62,13 @@ impl Request {
 }
 
 /// Decodes a segment of a path.
-pub(crate) fn decode(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
+pub(crate) fn decode(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
 }
 
 /// Decodes a name or a value of a query, in which `+` is a space.
 fn decode_query(text: &str) -> String {
-    decode(&text.replace('+', " "))
+    decode(&text.replace('+', " ")).into_owned()
 }
 
 #[cfg(test)]

@@ -7,11 +7,27 @@
 use crate::failure::Failure;
 use crate::methods::Api;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::sync::OnceLock;
 
-static SCHEMAS: LazyLock<BTreeMap<Api, Value>> = LazyLock::new(|| {
-    let text = |api| match api {
+/// Fields that Google's server reads and the discovery document does not have: API, message, field, schema of the value.
+/// Source: the google provider for Terraform, version 7, sends the first with every routing mode
+/// (`resourceComputeNetworkEncoder`), the second, which is empty, with every gateway of Cloud NAT, and the others with every rule and association of a hierarchical firewall policy.
+fn undocumented() -> [(Api, &'static str, &'static str, Form); 4] {
+    [
+        (Api::Compute, "NetworkRoutingConfig", "deleteBgpAlwaysCompareMed", Form::Boolean),
+        (Api::Compute, "RouterNat", "initialNatIps", Form::List(Box::new(Form::Text))),
+        (Api::Compute, "FirewallPolicyRule", "firewallPolicy", Form::Text),
+        (Api::Compute, "FirewallPolicyAssociation", "firewallPolicy", Form::Text),
+    ]
+}
+
+/// The deepest that a body may be nested.
+const MAX_DEPTH: usize = 40;
+
+/// The bundle of an API's schemas, as a JSON Schema document with `$defs`.
+pub fn bundle(api: Api) -> Value {
+    let text = match api {
         Api::Compute => include_str!("../google/compute.v1.schema.json"),
         Api::ResourceManagerV1 => include_str!("../google/cloudresourcemanager.v1.schema.json"),
         Api::ResourceManagerV2 => include_str!("../google/cloudresourcemanager.v2.schema.json"),
@@ -22,54 +38,122 @@ static SCHEMAS: LazyLock<BTreeMap<Api, Value>> = LazyLock::new(|| {
         Api::ServiceNetworking => include_str!("../google/servicenetworking.v1.schema.json"),
     };
     // A schema that does not parse is found by the first test of any kind.
-    Api::ALL.into_iter().map(|api| (api, serde_json::from_str(text(api)).unwrap_or_default())).collect()
-});
-
-/// Fields that Google's server reads and the discovery document does not have: API, message, field, schema of the value.
-/// Source: the google provider for Terraform, version 7, sends the first with every routing mode
-/// (`resourceComputeNetworkEncoder`), the second, which is empty, with every gateway of Cloud NAT, and the others with every rule and association of a hierarchical firewall policy.
-static UNDOCUMENTED: LazyLock<[(Api, &str, &str, Value); 4]> = LazyLock::new(|| {
-    let text = || json!({ "type": "string" });
-    [
-        (Api::Compute, "NetworkRoutingConfig", "deleteBgpAlwaysCompareMed", json!({ "type": "boolean" })),
-        (Api::Compute, "RouterNat", "initialNatIps", json!({ "type": "array", "items": text() })),
-        (Api::Compute, "FirewallPolicyRule", "firewallPolicy", text()),
-        (Api::Compute, "FirewallPolicyAssociation", "firewallPolicy", text()),
-    ]
-});
-
-/// The deepest that a body may be nested.
-const MAX_DEPTH: usize = 40;
-
-/// The bundle of an API's schemas, as a JSON Schema document with `$defs`.
-pub fn bundle(api: Api) -> &'static Value {
-    static NONE: Value = Value::Null;
-    SCHEMAS.get(&api).unwrap_or(&NONE)
+    serde_json::from_str(text).unwrap_or_default()
 }
 
-fn definition(api: Api, name: &str) -> Option<&'static Value> {
-    bundle(api).get("$defs")?.get(name)
+/// What a schema says of a value, read once.
+#[derive(Debug)]
+enum Form {
+    /// Anything.
+    Any,
+    /// One of these names.
+    OneOf(Vec<String>),
+    /// An object.
+    Object(Object),
+    /// An array of these.
+    List(Box<Form>),
+    /// The message of this name.
+    Message(String),
+    /// Text.
+    Text,
+    /// A whole number in text.
+    Int64,
+    Boolean,
+    /// A whole number.
+    Int32,
+    Number,
+}
+
+/// What an object may have.
+#[derive(Debug)]
+struct Object {
+    fields: HashMap<String, Form>,
+    /// What fields of other names are, if there may be any.
+    others: Option<Box<Form>>,
+}
+
+/// The messages of an API, by name.
+type Messages = HashMap<String, Form>;
+
+impl Form {
+    /// What the schema of a message's field, or of a part of it, says.
+    fn of(schema: &Value) -> Form {
+        if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/")) {
+            return Form::Message(name.to_owned());
+        }
+        if let Some(names) = schema["enum"].as_array() {
+            return Form::OneOf(names.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+        }
+        match schema["type"].as_str() {
+            Some("object") => Form::Object(Object::of(schema)),
+            Some("array") => Form::List(Box::new(Form::of(&schema["items"]))),
+            Some("string") if schema.get("pattern").is_some() => Form::Int64,
+            Some("string") => Form::Text,
+            Some("boolean") => Form::Boolean,
+            Some("integer") => Form::Int32,
+            Some("number") => Form::Number,
+            _ => Form::Any,
+        }
+    }
+}
+
+impl Object {
+    fn of(schema: &Value) -> Object {
+        let (properties, others) = (schema["properties"].as_object(), &schema["additionalProperties"]);
+        let others = match others {
+            Value::Object(_) => Some(Form::of(others)),
+            Value::Bool(false) => None,
+            _ => properties.is_none().then_some(Form::Any),
+        };
+        let fields = properties.into_iter().flatten();
+        let fields = fields.map(|(name, schema)| (name.clone(), Form::of(schema))).collect();
+        Object { fields, others: others.map(Box::new) }
+    }
+}
+
+/// The messages of an API.
+fn messages(api: Api) -> &'static Messages {
+    static MESSAGES: [OnceLock<Messages>; Api::ALL.len()] = [const { OnceLock::new() }; Api::ALL.len()];
+    let read = || {
+        let bundle = bundle(api);
+        let all = bundle["$defs"].as_object().into_iter().flatten();
+        let mut messages: Messages = all.map(|(name, schema)| (name.clone(), Form::of(schema))).collect();
+        for (of, message, field, form) in undocumented() {
+            if let Some(Form::Object(object)) = messages.get_mut(message).filter(|_| of == api) {
+                object.fields.insert(field.to_owned(), form);
+            }
+        }
+        messages
+    };
+    MESSAGES[api as usize].get_or_init(read)
 }
 
 /// Makes `body` a proper message of type `name`, or says why it is none.
 pub(crate) fn normalise(api: Api, name: &str, body: &Value) -> Result<Value, Failure> {
-    let schema =
-        definition(api, name).ok_or_else(|| Failure::unsupported(format_args!("the message '{name}'")))?;
-    let mut reader = Reader { api, path: Vec::new(), violations: Vec::new() };
-    let value = reader.value(schema, body);
+    let messages = messages(api);
+    let form =
+        messages.get(name).ok_or_else(|| Failure::unsupported(format_args!("the message '{name}'")))?;
+    let mut reader = Reader { api, messages, path: Vec::new(), violations: Vec::new() };
+    let value = reader.value(form, body);
     if reader.violations.is_empty() { Ok(value.unwrap_or_else(|| json!({}))) } else { Err(reader.failure()) }
 }
 
-struct Reader {
+struct Reader<'b> {
     api: Api,
-    path: Vec<String>,
+    messages: &'static Messages,
+    path: Vec<Part<'b>>,
     violations: Vec<(String, String)>,
 }
 
-impl Reader {
+/// Where a reader goes in.
+enum Part<'b> {
+    Field(&'b str),
+    Item(usize),
+}
+
+impl<'b> Reader<'b> {
     /// The value as its schema wants it; `None` when it is null, which is as good as absent.
-    fn value(&mut self, schema: &'static Value, value: &Value) -> Option<Value> {
-        let schema = self.resolve(schema);
+    fn value(&mut self, form: &'static Form, value: &'b Value) -> Option<Value> {
         if value.is_null() {
             return None;
         }
@@ -77,52 +161,44 @@ impl Reader {
             self.wrong("a message that is not nested so deeply", value);
             return None;
         }
-        if let Some(names) = schema["enum"].as_array() {
-            return self.enumeration(names, value);
-        }
-        match (schema["type"].as_str(), value) {
-            (Some("object"), Value::Object(map)) => Some(self.object(schema, map)),
-            (Some("array"), Value::Array(items)) => Some(self.array(schema, items)),
-            (Some("string"), Value::String(_)) if schema.get("pattern").is_none() => Some(value.clone()),
-            (Some("string"), _) if schema.get("pattern").is_some() => self.int64(value),
-            (Some("boolean"), Value::Bool(_)) => Some(value.clone()),
-            (Some("integer"), _) => self.int32(value),
-            (Some("number"), Value::Number(_)) => Some(value.clone()),
-            (Some("number"), Value::String(text)) if text.parse::<f64>().is_ok() => {
-                text.parse::<f64>().ok().map(|number| json!(number))
+        let form = match form {
+            Form::Message(name) => self.messages.get(name).unwrap_or(form),
+            form => form,
+        };
+        let wanted = match (form, value) {
+            (Form::OneOf(names), _) => return self.enumeration(names, value),
+            (Form::Object(object), Value::Object(map)) => return Some(self.object(object, map)),
+            (Form::List(item), Value::Array(items)) => return Some(self.array(item, items)),
+            (Form::Int64, _) => return self.int64(value),
+            (Form::Int32, _) => return self.int32(value),
+            (Form::Any | Form::Message(_), _)
+            | (Form::Text, Value::String(_))
+            | (Form::Boolean, Value::Bool(_))
+            | (Form::Number, Value::Number(_)) => return Some(value.clone()),
+            (Form::Number, Value::String(text)) if text.parse::<f64>().is_ok() => {
+                return text.parse::<f64>().ok().map(|number| json!(number));
             }
-            (None, _) => Some(value.clone()),
-            (Some(wanted), _) => {
-                self.wrong(wanted, value);
-                None
-            }
-        }
+            (Form::Object(_), _) => "object",
+            (Form::List(_), _) => "array",
+            (Form::Text, _) => "string",
+            (Form::Boolean, _) => "boolean",
+            (Form::Number, _) => "number",
+        };
+        self.wrong(wanted, value);
+        None
     }
 
-    fn resolve(&self, schema: &'static Value) -> &'static Value {
-        let name = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/"));
-        name.and_then(|name| definition(self.api, name)).unwrap_or(schema)
-    }
-
-    fn object(&mut self, schema: &'static Value, map: &Map<String, Value>) -> Value {
+    fn object(&mut self, object: &'static Object, map: &'b Map<String, Value>) -> Value {
         let mut out = Map::new();
         for (name, value) in map {
-            let (properties, others) = (&schema["properties"], &schema["additionalProperties"]);
-            let camel = camel_case(name);
-            let known = [name, &camel].into_iter().find_map(|name| Some((name, properties.get(name)?)));
-            let known = known.or_else(|| Some((name, self.undocumented(schema, name)?)));
-            let (name, schema) = match known {
-                Some(field) => field,
-                None if others.is_object() => (name, others),
-                // A map of anything.
-                None if properties.is_null() && others.as_bool() != Some(false) => (name, others),
-                None => {
-                    self.unknown(name);
-                    continue;
-                }
+            let known = object.fields.get_key_value(name);
+            let known = known.or_else(|| object.fields.get_key_value(&camel_case(name)));
+            let Some((name, form)) = known.or_else(|| Some((name, object.others.as_deref()?))) else {
+                self.unknown(name);
+                continue;
             };
-            self.path.push(name.clone());
-            if let Some(value) = self.value(schema, value) {
+            self.path.push(Part::Field(name));
+            if let Some(value) = self.value(form, value) {
                 out.insert(name.clone(), value);
             }
             self.path.pop();
@@ -130,31 +206,22 @@ impl Reader {
         Value::Object(out)
     }
 
-    /// The schema of a field of a message that is not in its own.
-    fn undocumented(&self, message: &Value, field: &str) -> Option<&'static Value> {
-        let is_here = |api: Api, name: &str| {
-            api == self.api && definition(api, name).is_some_and(|found| std::ptr::eq(found, message))
-        };
-        let found = UNDOCUMENTED.iter().find(|(api, name, known, _)| *known == field && is_here(*api, name));
-        found.map(|(.., schema)| schema)
-    }
-
-    fn array(&mut self, schema: &'static Value, items: &[Value]) -> Value {
+    fn array(&mut self, item: &'static Form, items: &'b [Value]) -> Value {
         let mut out = Vec::new();
-        for (index, item) in items.iter().enumerate() {
-            self.path.push(format!("[{index}]"));
-            out.extend(self.value(&schema["items"], item));
+        for (index, value) in items.iter().enumerate() {
+            self.path.push(Part::Item(index));
+            out.extend(self.value(item, value));
             self.path.pop();
         }
         Value::Array(out)
     }
 
-    fn enumeration(&mut self, names: &[Value], value: &Value) -> Option<Value> {
+    fn enumeration(&mut self, names: &'static [String], value: &Value) -> Option<Value> {
         // Compute takes an enum's empty name for none: Terraform's provider sends it for what nobody said.
         if self.api == Api::Compute && *value == json!("") {
             return None;
         }
-        let names = || names.iter().filter_map(Value::as_str);
+        let names = || names.iter().map(String::as_str);
         let found = match value {
             Value::String(text) => names().find(|name| name == text),
             Value::Number(number) => {
@@ -206,10 +273,11 @@ impl Reader {
     fn place(&self) -> String {
         let mut place = String::new();
         for part in &self.path {
-            if !place.is_empty() && !part.starts_with('[') {
-                place.push('.');
+            match part {
+                Part::Item(index) => place.push_str(&format!("[{index}]")),
+                Part::Field(name) if place.is_empty() => place.push_str(name),
+                Part::Field(name) => place.push_str(&format!(".{name}")),
             }
-            place.push_str(part);
         }
         place
     }

@@ -254,25 +254,27 @@ impl World {
         fn at<K: FromStr + Ord, V>(map: &OrdMap<K, Arc<V>>, path: &str, id: fn(&V) -> u64) -> Option<u64> {
             map.get(&path.parse::<K>().ok()?).map(|value| id(value))
         }
-        let project = || self.projects.get(path.strip_prefix("projects/")?).map(|project| project.number);
-        at(&self.networks, path, |network| network.id)
-            .or_else(|| at(&self.subnetworks, path, |subnetwork| subnetwork.id))
-            .or_else(|| at(&self.instances, path, |instance| instance.id))
-            .or_else(|| at(&self.firewalls, path, |firewall| firewall.id))
-            .or_else(|| at(&self.firewall_policies, path, |policy| policy.id))
-            .or_else(|| at(&self.hierarchical_policies, path, |policy| policy.id))
-            .or_else(|| at(&self.folders, path, |folder| folder.id))
-            .or_else(|| at(&self.tag_keys, path, |key| key.id))
-            .or_else(|| at(&self.tag_values, path, |value| value.id))
-            .or_else(|| at(&self.routes, path, |route| route.id))
-            .or_else(|| at(&self.routers, path, |router| router.id))
-            .or_else(|| at(&self.target_instances, path, |target| target.id))
-            .or_else(|| at(&self.forwarding_rules, path, |rule| rule.id))
-            .or_else(|| at(&self.service_attachments, path, |attachment| attachment.id))
-            .or_else(|| at(&self.addresses, path, |address| address.id))
-            .or_else(|| at(&self.managed_zones, path, |zone| zone.id))
-            .or_else(|| at(&self.redis, path, |redis| redis.id))
-            .or_else(project)
+        match path.rsplit('/').nth(1)? {
+            "networks" => at(&self.networks, path, |network| network.id),
+            "subnetworks" => at(&self.subnetworks, path, |subnetwork| subnetwork.id),
+            "instances" => at(&self.instances, path, |instance| instance.id)
+                .or_else(|| at(&self.redis, path, |redis| redis.id)),
+            "firewalls" => at(&self.firewalls, path, |firewall| firewall.id),
+            "firewallPolicies" => at(&self.firewall_policies, path, |policy| policy.id)
+                .or_else(|| at(&self.hierarchical_policies, path, |policy| policy.id)),
+            "folders" => at(&self.folders, path, |folder| folder.id),
+            "tagKeys" => at(&self.tag_keys, path, |key| key.id),
+            "tagValues" => at(&self.tag_values, path, |value| value.id),
+            "routes" => at(&self.routes, path, |route| route.id),
+            "routers" => at(&self.routers, path, |router| router.id),
+            "targetInstances" => at(&self.target_instances, path, |target| target.id),
+            "forwardingRules" => at(&self.forwarding_rules, path, |rule| rule.id),
+            "serviceAttachments" => at(&self.service_attachments, path, |attachment| attachment.id),
+            "addresses" => at(&self.addresses, path, |address| address.id),
+            "managedZones" => at(&self.managed_zones, path, |zone| zone.id),
+            "projects" => self.projects.get(path.strip_prefix("projects/")?).map(|project| project.number),
+            _ => None,
+        }
     }
 
     /// The state of the peering by which `local` names `peer`.

@@ -127,7 +127,7 @@ fn conforms(method: &methods::Method, answer: &Value) {
     static VALIDATORS: Mutex<BTreeMap<String, Arc<Validator>>> = Mutex::new(BTreeMap::new());
     let Some(name) = method.response else { return };
     let compile = || {
-        let mut document = schema::bundle(method.api).clone();
+        let mut document = schema::bundle(method.api);
         document["$ref"] = json!(format!("#/$defs/{name}"));
         Arc::new(jsonschema::validator_for(&document).expect("a schema"))
     };
