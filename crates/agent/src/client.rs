@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -19,16 +19,64 @@ use crate::proto::{Conn, ProtoError};
 use crate::session::Session;
 use crate::spawn::{Agent, AgentError};
 
+/// A connection on which requests are made ahead: while the agent is at one, the next is thought about.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) conn: Conn,
+    /// The requests that the agent has still to answer, in their order.
+    owed: Vec<&'static str>,
+}
+
+impl Line {
+    pub(crate) fn new(conn: Conn) -> Self {
+        Self { conn, owed: Vec::new() }
+    }
+
+    /// Makes a request whose answer, that it is done, whoever makes the next one waits for.
+    fn tell(&mut self, name: &'static str, request: &Request) -> Result<(), AgentError> {
+        self.conn.send(request, &[])?;
+        self.owed.push(name);
+        Ok(())
+    }
+
+    /// Makes a request and waits for its answer. A request made ahead that has failed is this one's error.
+    fn call<Q: Serialize, A: DeserializeOwned>(
+        &mut self,
+        request: &Q,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(A, Vec<OwnedFd>), AgentError> {
+        self.conn.send(request, fds)?;
+        let mut before = Ok(());
+        for name in std::mem::take(&mut self.owed) {
+            before = before.and(done(name, self.conn.recv()?.0));
+        }
+        let answer = self.conn.recv()?;
+        before.map(|()| answer)
+    }
+}
+
+/// The answer to a request that has no other than that it is done.
+fn done(name: &'static str, response: Response) -> Result<(), AgentError> {
+    match response {
+        Response::Done => Ok(()),
+        Response::Failed { message } => Err(AgentError::Refused(message)),
+        _ => Err(AgentError::Confused(name)),
+    }
+}
+
 impl Agent {
+    /// The shared connection.
+    pub(crate) fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// One request and its answer on the shared connection, with descriptors both ways.
     pub fn call<Q: Serialize, A: DeserializeOwned>(
         &self,
         request: &Q,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(A, Vec<OwnedFd>), AgentError> {
-        let conn = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        conn.send(request, fds)?;
-        Ok(conn.recv()?)
+        self.line().call(request, fds)
     }
 
     /// Checks that the agent answers; its version.
@@ -47,6 +95,17 @@ impl Agent {
             _ => None,
         }
         .ok_or(AgentError::Confused("NewConnection"))
+    }
+
+    /// Another connection to the same agent. It does not keep the lab.
+    pub fn beside(&self) -> Result<Agent, AgentError> {
+        self.new_connection().map(Agent::on)
+    }
+
+    /// Has routers of these names be made, and so many endpoints' network namespaces be begun, since they will be wanted, and
+    /// does not wait: who asks for something next learns of what has failed. There is nothing in them, and nothing passes.
+    pub fn expect(&self, routers: Vec<String>, endpoints: usize) -> Result<(), AgentError> {
+        self.line().tell("Expect", &Request::Expect { routers, endpoints })
     }
 
     /// Declares the full list of VMs; those no longer listed are killed.
@@ -123,7 +182,9 @@ impl Agent {
     /// Ends a detached program and returns once it has ended. One that has ended already is no error.
     pub fn stop_detached(&self, vm: &str, log: &str) -> Result<(), AgentError> {
         let request = Request::StopDetached { vm: vm.into(), log: log.into() };
-        self.done_on(&self.new_connection()?, "StopDetached", &request)
+        let conn = self.new_connection()?;
+        conn.send(&request, &[])?;
+        done("StopDetached", conn.recv()?.0)
     }
 
     /// What a detached program printed last.
@@ -299,17 +360,7 @@ impl Agent {
     }
 
     fn done(&self, name: &'static str, request: &Request) -> Result<(), AgentError> {
-        let conn = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        self.done_on(&conn, name, request)
-    }
-
-    fn done_on(&self, conn: &Conn, name: &'static str, request: &Request) -> Result<(), AgentError> {
-        conn.send(request, &[])?;
-        match conn.recv()?.0 {
-            Response::Done => Ok(()),
-            Response::Failed { message } => Err(AgentError::Refused(message)),
-            _ => Err(AgentError::Confused(name)),
-        }
+        done(name, self.call(request, &[])?.0)
     }
 }
 

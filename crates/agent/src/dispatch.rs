@@ -51,6 +51,7 @@ pub(crate) fn dispatch(lab: &Arc<Lab>, request: Request, _fds: Vec<OwnedFd>) -> 
             lab.change_vms(&gone, vms);
             done(ssh::listen(lab)?)
         }
+        Request::Expect { routers, endpoints } => done(lab.dataplane.expect(&routers, endpoints)?),
         Request::MakeNetns { name } => done(lab.dataplane.make_netns(&name)?),
         Request::Converge { desired } => {
             let report = lab.dataplane.converge(desired)?;

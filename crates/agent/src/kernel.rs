@@ -104,6 +104,13 @@ impl Dataplane {
         Ok(())
     }
 
+    /// Makes routers that will be wanted, and begins with endpoints.
+    pub(crate) fn expect(&self, routers: &[String], endpoints: usize) -> Result<()> {
+        let made = lock(&self.kernel).expect(routers, endpoints).context("make routers")?;
+        self.turns.fetch_add(made.into(), Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Makes the kernel's state the desired one; what that took, and the number of what was desired.
     pub(crate) fn converge(&self, desired: Desired) -> Result<(ConvergeReport, u64)> {
         let mut last = lock(&self.desired);

@@ -150,6 +150,13 @@ pub enum Request {
         /// Name of the program.
         log: String,
     },
+    /// Empty network namespaces that will be wanted, so that they are there by then. Routers that there are stay as they are.
+    Expect {
+        /// Names of routers in the lab.
+        routers: Vec<String>,
+        /// How many new endpoints there will be.
+        endpoints: usize,
+    },
     /// An empty network namespace with `lo` up. An existing one of that name stays as it is.
     MakeNetns {
         /// Name in the lab.

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use tombolo_dataplane::Desired;
 
+use crate::client::Line;
 use crate::lease::build;
 use crate::message::{Hello, Request, Response};
 use crate::proto::{Conn, ProtoError};
@@ -62,7 +63,7 @@ pub struct SpawnOptions {
 /// A connection to an agent. The one that started it holds its lease: dropping that ends the lab.
 #[derive(Debug)]
 pub struct Agent {
-    pub(crate) control: Mutex<Conn>,
+    pub(crate) line: Mutex<Line>,
     /// What was desired last, by its number.
     pub(crate) told: Mutex<Option<(u64, Desired)>>,
     child: Option<Child>,
@@ -115,8 +116,8 @@ impl Agent {
         Ok(Self::on(Conn::new(stream.into())))
     }
 
-    fn on(conn: Conn) -> Self {
-        Self { control: Mutex::new(conn), told: Mutex::default(), child: None, kept: false }
+    pub(crate) fn on(conn: Conn) -> Self {
+        Self { line: Mutex::new(Line::new(conn)), told: Mutex::default(), child: None, kept: false }
     }
 
     /// Takes over the lab of a server that was killed: its agent listens on `path`. `None` when there is none that this
@@ -146,7 +147,7 @@ impl Agent {
 
     /// Ends the lab, and returns when its agent has ended.
     pub fn end(&self) {
-        let conn = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let conn = &self.line().conn;
         // What is gone already has ended.
         if conn.send(&Request::Shutdown, &[]).is_ok() {
             while conn.recv::<Response>().is_ok() {}
@@ -155,8 +156,7 @@ impl Agent {
 
     /// A descriptor that is readable once the agent is gone: it says nothing unasked. Only for polling.
     pub fn watch(&self) -> io::Result<OwnedFd> {
-        let conn = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(conn.try_clone()?.into_fd())
+        Ok(self.line().conn.try_clone()?.into_fd())
     }
 
     /// Pid of the process to wait for, when this agent was started here.
@@ -172,7 +172,7 @@ impl Drop for Agent {
         }
         let Some(mut child) = self.child.take() else { return };
         // The lease must close before the wait; shutting the socket down does so for every copy of it.
-        let conn = self.control.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let conn = &self.line.get_mut().unwrap_or_else(PoisonError::into_inner).conn;
         let _ = nix::sys::socket::shutdown(
             std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(conn)),
             nix::sys::socket::Shutdown::Both,

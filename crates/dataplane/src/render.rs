@@ -48,8 +48,8 @@ pub fn render_with(fabric: &Fabric, faults: &Faults) -> Desired {
     Desired { state: state_of(fabric), rules, lazy: Arc::default() }
 }
 
-/// The endpoints that may be lazy: users' VMs, but for those that packets to other addresses go by or that a forwarding rule
-/// leads to.
+/// The endpoints that may be lazy: the Identity-Aware Proxy's clients, and users' VMs, but for those that packets to other
+/// addresses go by or that a forwarding rule leads to.
 pub(crate) fn lazy_of(fabric: &Fabric) -> BTreeSet<String> {
     let (mut lazy, mut busy) = (BTreeSet::new(), BTreeSet::new());
     for network in fabric.networks.values() {
@@ -61,7 +61,8 @@ pub(crate) fn lazy_of(fabric: &Fabric) -> BTreeSet<String> {
                 _ => None,
             })
             .collect();
-        for nic in network.nics.values().filter(|nic| matches!(nic.owner, Owner::Instance(_))) {
+        let may = |nic: &&Nic| matches!(nic.owner, Owner::Instance(_) | Owner::Iap(_));
+        for nic in network.nics.values().filter(may) {
             let is_busy = nic.can_ip_forward || led_to.contains(&nic.address);
             if is_busy { &mut busy } else { &mut lazy }.insert(nic.owner.to_string());
         }

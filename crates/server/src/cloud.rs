@@ -13,6 +13,7 @@
 //!
 //! When the packets do not obey, the old World is made real again, and the operation is done, with an error.
 
+mod begin;
 mod busy;
 mod writer;
 
@@ -20,10 +21,12 @@ use crate::control::{FaultEdit, Served};
 use crate::flow_log::Logged;
 use crate::http::{Answer, Answering, Service};
 use crate::run::state;
-use crate::seed::{First, SeedError};
+use crate::seed::SeedError;
 use crate::ssh::Login;
-use crate::store::{Store, StoreError};
-use crate::{Lab, LabError, Options as LabOptions, STARTUP_SCRIPT, now};
+use crate::store::StoreError;
+use crate::{LabError, STARTUP_SCRIPT, now};
+use begin::Begun;
+pub use begin::{Begin, Starting};
 use busy::Busy;
 use serde_json::{Value, json};
 use std::os::fd::OwnedFd;
@@ -38,6 +41,7 @@ use tombolo_api::{Effect, Failure, Outcome, Request, State, answer, methods, ser
 use tombolo_dataplane::Faults;
 use tombolo_fabric::Owner;
 use tombolo_model::{InstanceKey, Seed, World};
+use tombolo_topology::Diagnostic;
 use writer::{Job, Writer};
 
 /// How long a `wait` of an operation lasts at most. Source: `globalOperations.wait`.
@@ -45,15 +49,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// Changes that may wait for the writer. A client that goes away leaves its change behind, so connections are no bound.
 const QUEUE: usize = 256;
-
-/// What a lab begins with.
-#[derive(Debug)]
-pub enum Begin<'a> {
-    /// What was kept there. What becomes of it is kept there too.
-    Kept(Store),
-    /// What a file describes. Nothing is kept: the lab will begin with the file again.
-    File(Box<First<'a>>),
-}
 
 /// How to serve a lab.
 #[derive(Clone, Debug)]
@@ -88,7 +83,10 @@ pub enum CloudError {
     /// Its State could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What it is to begin with is refused.
+    /// What a file describes, Google Cloud would refuse.
+    #[error("{0}")]
+    File(Box<Diagnostic>),
+    /// A request for what a file describes is refused.
     #[error(transparent)]
     Seed(#[from] SeedError),
     /// Its World could not be made real.
@@ -111,62 +109,16 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Makes real what the lab begins with, in the lab that a server that was killed has left if there is one, and returns
-    /// when the packets obey and the State is on the disk if it is kept; and the writer's thread, which ends the lab after
-    /// [`Cloud::end`].
-    pub fn start(
-        begin: Begin,
-        lab: LabOptions,
-        options: CloudOptions,
-    ) -> Result<(Arc<Cloud>, JoinHandle<()>), CloudError> {
-        let stored = match &begin {
-            Begin::Kept(store) => store.load()?,
-            Begin::File(_) => State::default(),
-        };
-        let kept = writer::ended(&stored, now());
-        let begun = match &begin {
-            Begin::Kept(_) => &kept.world,
-            Begin::File(first) => first.world(),
-        };
-        let seed = if begun.seed.is_empty() { random_seed()? } else { begun.seed.clone() };
-        let world = options.started(begun, &seed);
-        // Of many resources each takes its time: to make them real; and to answer the requests for them and to keep what
-        // comes of it. Nobody was told yet that there is anything.
-        let keep = || -> Result<State, CloudError> {
-            let State { world: asked, operations } = match &begin {
-                Begin::Kept(_) => kept.clone(),
-                Begin::File(first) => first.state()?,
-            };
-            // As a rule it is the World that is being made, which is then there only once.
-            let world = if asked == *begun { world.clone() } else { options.started(&asked, &seed) };
-            let state = State { world, operations };
-            if let Begin::Kept(store) = &begin {
-                store.commit(&stored, &state)?;
-            }
-            Ok(state)
-        };
-        let (state, made) = std::thread::scope(|scope| {
-            let state = scope.spawn(keep);
-            let made = Lab::resume(&world, lab).and_then(|mut lab| {
-                let report = lab.become_world(world.clone())?;
-                Ok((lab, report))
-            });
-            (state.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), made)
-        });
-        let state = state?;
-        let (mut lab, report) = made?;
-        if state.world != world {
-            lab.become_world(state.world.clone())?;
-        }
+    /// Makes real what the lab begins with, if it is kept in the lab that a server that was killed has left if there is one,
+    /// and returns when the packets obey and the State is on the disk if it is kept; and the writer's thread, which ends the
+    /// lab after [`Cloud::end`].
+    pub fn start(begin: Begin, options: CloudOptions) -> Result<(Arc<Cloud>, JoinHandle<()>), CloudError> {
+        let Begun { lab, state, report, store } = Begun::new(begin, &options)?;
         let was_running = lab.is_resumed();
         // A connection on which nobody asks: on the writer's, an answer would look like the agent's end.
         let agent_gone = lab.agent().new_connection().map_err(LabError::from)?.into_fd();
         let (publish, snapshots) = watch::channel(Arc::new(state));
         let (jobs, queue) = mpsc::sync_channel(QUEUE);
-        let store = match begin {
-            Begin::Kept(store) => Some(store),
-            Begin::File(_) => None,
-        };
         let writer = Writer::new(lab, store, publish, options.asynchronous);
         let write = move || {
             let written = std::panic::catch_unwind(AssertUnwindSafe(|| writer.run(&queue)));

@@ -26,6 +26,8 @@ const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
 /// A request to the server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
+    /// Tell that the lab is up: no answer comes before it is.
+    Ping,
     /// Tell the World.
     World,
     /// Tell where the API is.
@@ -54,13 +56,13 @@ pub enum FaultEdit {
 /// The server's answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Response {
-    /// To [`Request::World`].
-    World {
-        /// The World.
-        world: Box<World>,
+    /// To [`Request::Ping`].
+    Pong {
         /// The server's process.
         pid: u32,
     },
+    /// To [`Request::World`].
+    World(Box<World>),
     /// To [`Request::Api`]: where it is.
     Api(ApiAddress),
     /// To [`Request::Login`].
@@ -210,9 +212,12 @@ fn answer(stream: UnixStream, lab: &impl Served, api: &ApiAddress) -> Option<boo
     let conn = Conn::new(stream.into());
     conn.set_timeouts(CLIENT_PATIENCE).ok()?;
     match conn.recv::<Request>().ok()?.0 {
+        Request::Ping => {
+            conn.send(&Response::Pong { pid: std::process::id() }, &[]).ok()?;
+            Some(false)
+        }
         Request::World => {
-            let world = Box::new(lab.world());
-            conn.send(&Response::World { world, pid: std::process::id() }, &[]).ok()?;
+            conn.send(&Response::World(Box::new(lab.world())), &[]).ok()?;
             Some(false)
         }
         Request::Api => {

@@ -15,11 +15,13 @@ use crate::{REDIS_PROGRAM, STARTUP_SCRIPT, ssh, vms};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tombolo_agent::{Agent, AgentError, ConvergeReport, ProcessState, Program, SpawnOptions};
 use tombolo_dataplane::{Faults, Rendered, fault};
-use tombolo_fabric::{Owner, compile};
+use tombolo_fabric::{Fabric, Owner, compile};
 use tombolo_memorystore::{Process, Settings, Step, TLS_FILE, Wanted, plan, wanted};
 use tombolo_model::{Change, InstanceKey, RedisKey, Refusal, Timestamp, World};
 use tombolo_ssh::Secret;
@@ -251,11 +253,18 @@ impl Lab {
     pub fn converge(&mut self) -> Result<ConvergeReport, LabError> {
         let fabric = compile(&self.world);
         let lazy = self.options.lazy.is_for(&self.world);
+        let is_new = self.expect(&fabric, lazy)?;
         self.rendered = self.rendered.then(fabric, &self.faults).lazily(lazy);
-        self.converge_endpoints()?;
+        // Should anything fail, they are all told again.
+        let told = self.told.take();
+        if !is_new {
+            self.tell_endpoints(told)?;
+        }
         // A socket keeps its namespace alive: what goes, goes first.
         self.guests.leave(&self.world, self.rendered.fabric());
-        let report = self.agent.converge(self.rendered.desired().clone())?;
+        let report =
+            if is_new { self.begin()? } else { self.agent.converge(self.rendered.desired().clone())? };
+        self.told = Some(self.world.clone());
         if let Some(first) = report.failures.first() {
             return Err(LabError::Kernel(format!("{}: {}", first.edit, first.error)));
         }
@@ -282,12 +291,38 @@ impl Lab {
         Ok(())
     }
 
+    /// Has the agent begin with the networks that are new, while they are thought about; whether that is all there is.
+    fn expect(&self, fabric: &Fabric, lazy: bool) -> Result<bool, LabError> {
+        let known = &self.rendered.fabric().networks;
+        let new = || fabric.networks.iter().filter(|(key, _)| !known.contains_key(*key));
+        let routers: Vec<String> = new().map(|(key, _)| key.to_string()).collect();
+        // What a server before this one has left is there.
+        if routers.is_empty() || self.resumed && known.is_empty() {
+            return Ok(false);
+        }
+        let owners = new().flat_map(|(_, network)| network.nics.values()).map(|nic| &nic.owner);
+        let sleeps = |owner: &&Owner| lazy && matches!(owner, Owner::Instance(_) | Owner::Iap(_));
+        let endpoints: BTreeSet<&Owner> = owners.filter(|owner| !sleeps(owner)).collect();
+        self.agent.expect(routers, endpoints.len())?;
+        Ok(known.is_empty() && self.told.is_none())
+    }
+
+    /// Makes what an empty lab has at first. Endpoints have no part in it, so they are told meanwhile.
+    fn begin(&self) -> Result<ConvergeReport, LabError> {
+        let (world, bin, secret) = (&self.world, &self.options.bin, self.options.ssh.as_ref());
+        let beside = self.agent.beside()?;
+        thread::scope(|scope| {
+            let told = scope.spawn(|| beside.set_vms(vms::vms(world, bin, secret)));
+            let report = self.agent.converge(self.rendered.desired().clone());
+            told.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            Ok(report?)
+        })
+    }
+
     /// Tells the agent what it does not know yet of the endpoints: they are many.
-    fn converge_endpoints(&mut self) -> Result<(), LabError> {
+    fn tell_endpoints(&self, told: Option<World>) -> Result<(), LabError> {
         let (bin, secret) = (&self.options.bin, self.options.ssh.as_ref());
         let anew = self.started_anew();
-        // Should this fail, they are all told again.
-        let told = self.told.take();
         if !anew.is_empty() {
             // A VM that is gone for a moment has lost its programs, as after a reset.
             self.agent.change_vms(anew.into_iter().collect(), Vec::new())?;
@@ -298,7 +333,6 @@ impl Lab {
             Some((gone, changed)) => self.agent.change_vms(gone, changed)?,
             None => self.agent.set_vms(vms::vms(&self.world, bin, secret))?,
         }
-        self.told = Some(self.world.clone());
         Ok(())
     }
 

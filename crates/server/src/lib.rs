@@ -23,7 +23,7 @@ pub mod store;
 pub mod view;
 pub mod vms;
 
-pub use cloud::{Begin, Cloud, CloudOptions};
+pub use cloud::{Begin, Cloud, CloudError, CloudOptions, Starting};
 pub use lab::{Lab, LabError, LazyVms, Options};
 pub use view::View;
 

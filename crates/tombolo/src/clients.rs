@@ -71,7 +71,7 @@ impl Served {
             ),
         };
         let project = match ask(&dir, Request::World) {
-            Some(Response::World { world, .. }) => {
+            Some(Response::World(world)) => {
                 // Those of managed services are nobody's to name.
                 let own = |id: &&String| {
                     !world.networks.iter().any(|(key, n)| key.project == **id && n.google_managed)

@@ -157,7 +157,7 @@ impl Running {
     pub(crate) fn find(args: &LabArgs) -> Result<Self> {
         let dir = LabDir::of(&args.lab);
         match ask(&dir, Request::World) {
-            Some(Response::World { world, .. }) => {
+            Some(Response::World(world)) => {
                 Ok(Self { world: *world, agent: Agent::connect(&dir.agent())?, dir })
             }
             _ => Err(anyhow!(

@@ -67,9 +67,9 @@ fn serve(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
     let (asynchronous, allowed) = (args.async_operations, args.allow_host.clone());
     let keep = Duration::from_secs(args.keep.into());
     let start = args.start;
-    let begin = Begin::Kept(store);
-    let serving = Serving { dir, control, listener, api, begin, asynchronous, allowed, keep, start };
-    serving.run(|api, cloud| {
+    let serving = Serving { dir, control, listener, api, asynchronous, allowed, keep, start };
+    let begin = |lab| Ok(Begin::Kept(store, lab));
+    serving.run(begin, |api, cloud| {
         print(&greeting(api, &args.lab.lab));
         if let Some(edits) = cloud.resumed() {
             print(&format!("\nThe lab of the server before goes on; {edits} edits made it what is kept\n"));
@@ -85,7 +85,6 @@ pub(crate) struct Serving<'a> {
     pub(crate) control: &'a Control,
     pub(crate) listener: TcpListener,
     pub(crate) api: ApiAddress,
-    pub(crate) begin: Begin<'a>,
     /// Answer with the operation as it begins, not as it ends.
     pub(crate) asynchronous: bool,
     /// Hosts that tunnels may go to, beside Google's.
@@ -97,9 +96,13 @@ pub(crate) struct Serving<'a> {
 }
 
 impl Serving<'_> {
-    /// Makes real what the lab begins with, says so, and serves until a signal, `tombolo down` or the agent's end.
-    pub(crate) fn run(self, is_up: impl FnOnce(&ApiAddress, &Cloud) -> Result<()>) -> Result<Ended> {
-        let Serving { dir, control, listener, api, begin, asynchronous, allowed, keep, start } = self;
+    /// Makes real what such a lab begins with, says so, and serves until a signal, `tombolo down` or the agent's end.
+    pub(crate) fn run(
+        self,
+        begin: impl FnOnce(Options) -> Result<Begin>,
+        is_up: impl FnOnce(&ApiAddress, &Cloud) -> Result<()>,
+    ) -> Result<Ended> {
+        let Serving { dir, control, listener, api, asynchronous, allowed, keep, start } = self;
         let guard = match api.token {
             true => Guard::Token(
                 Token::in_file(&api.token_file()).with_context(|| api.token_file().display().to_string())?,
@@ -112,9 +115,10 @@ impl Serving<'_> {
         let lab =
             Options { ssh: Some(secret), keep, own_ports, lazy: start.lazy(), ..options(Some(dir.agent()))? };
         let (reaches_host, pings_host) = (start.reaches_host(), sends_pings());
+        let begin = begin(lab)?;
         start.note_less();
         let options = CloudOptions { asynchronous, agent: dir.agent(), reaches_host, pings_host };
-        let (cloud, writer) = Cloud::start(begin, lab, options)?;
+        let (cloud, writer) = Cloud::start(begin, options)?;
         let proxy = Proxy::new(&api.state, allowed);
         let server = Server::start_with(listener, cloud.clone(), guard, Limits::default(), Some(proxy))?;
         is_up(&api, &cloud)?;

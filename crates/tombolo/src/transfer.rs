@@ -49,14 +49,16 @@ pub(crate) fn export(args: &ExportArgs) -> Result<ExitCode> {
 pub(crate) fn import(args: &ImportArgs) -> Result<ExitCode> {
     let (topology, _) = read(&args.file)?;
     let served = Served::find(&args.lab)?;
-    if let Some(Response::World { world, .. }) = ask(&LabDir::of(&args.lab.lab), Request::World)
+    if let Some(Response::World(world)) = ask(&LabDir::of(&args.lab.lab), Request::World)
         && let Some(project) = world.projects.keys().next()
     {
         bail!("the lab is not empty (there is the project '{project}'): only an empty one takes a file");
     }
     let client = Client::new(&served)?;
     let file = args.file.display();
-    let requests = requests(&topology).map_err(|error| anyhow!("{file}:{error}"))?;
+    // All or none, as far as it is known before.
+    let requests: Vec<_> =
+        requests(&topology).collect::<Result<_, _>>().map_err(|error| anyhow!("{file}:{error}"))?;
     for (place, request) in &requests {
         let query: Vec<String> = request
             .query

@@ -14,9 +14,7 @@ use std::time::{Duration, Instant};
 use tombolo_agent::Agent;
 use tombolo_server::control::{ApiAddress, Control, Ended, Request, Response, ask};
 use tombolo_server::paths::{LabDir, LabLock};
-use tombolo_server::seed::First;
-use tombolo_server::{Begin, View, now};
-use tombolo_topology::Topology;
+use tombolo_server::{Begin, Cloud, CloudError, Starting, View, now};
 
 /// Arguments of `up`.
 #[derive(Debug, clap::Args)]
@@ -49,10 +47,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Brings a file up and stays.
 fn foreground(args: &Args) -> Result<ExitCode> {
-    let topology = parse(&args.file)?;
     let dir = LabDir::of(&args.lab.lab);
-    let control = Control::bind(&dir).context(dir.path.display().to_string())?;
-    let ended = bring_up(args, &topology, &dir, &control);
+    let control = Control::bind(&dir).or_else(|error| {
+        // What is wrong with the file will still be when the lab that is up has ended.
+        parse(&args.file)?;
+        Err(error).context(dir.path.display().to_string())
+    })?;
+    let ended = bring_up(args, &dir, &control);
     control.close();
     match ended? {
         Ended::Asked => Ok(ExitCode::SUCCESS),
@@ -61,9 +62,8 @@ fn foreground(args: &Args) -> Result<ExitCode> {
 }
 
 /// Answers the file's requests and serves what comes of them, as `serve` does, from a folder that goes with the lab.
-fn bring_up(args: &Args, topology: &Topology, dir: &LabDir, control: &Control) -> Result<Ended> {
+fn bring_up(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
     let started = Instant::now();
-    let first = First::new(topology, now()).map_err(|refused| said(&args.file, &refused))?;
     let state = dir.state();
     // Left by a server that was killed.
     let _ = std::fs::remove_dir_all(&state);
@@ -74,9 +74,13 @@ fn bring_up(args: &Args, topology: &Topology, dir: &LabDir, control: &Control) -
     // Its World is the file's, anew each time: without the server there is nothing to go on with.
     let keep = Duration::ZERO;
     let (asynchronous, allowed, start) = (false, Vec::new(), args.start);
-    let begin = Begin::File(Box::new(first));
-    let serving = Serving { dir, control, listener, api, begin, asynchronous, allowed, keep, start };
-    serving.run(|_, cloud| {
+    let serving = Serving { dir, control, listener, api, asynchronous, allowed, keep, start };
+    let begin = |lab| {
+        // An empty lab takes as long as a long file.
+        let lab = Starting::new(lab)?;
+        Ok(Begin::File { topology: Box::new(parse(&args.file)?), now: now(), lab })
+    };
+    let is_up = |_: &ApiAddress, cloud: &Cloud| {
         if args.leave_terminal {
             // Until now Ctrl-C in that terminal was for this process too.
             return Ok(control.leave_terminal()?);
@@ -86,6 +90,11 @@ fn bring_up(args: &Args, topology: &Topology, dir: &LabDir, control: &Control) -
         print(&status::text(&tombolo_server::status::status(&view)?));
         print(&format!("\nup in {:.2} s; Ctrl-C ends it\n", started.elapsed().as_secs_f64()));
         Ok(())
+    };
+    serving.run(begin, is_up).map_err(|error| match error.downcast() {
+        Ok(CloudError::File(refused)) => said(&args.file, &refused),
+        Ok(error) => error.into(),
+        Err(error) => error,
     })
 }
 
@@ -103,8 +112,7 @@ fn detached(args: &Args) -> Result<ExitCode> {
     let mut child = command.spawn().context("start the lab's server")?;
     loop {
         // Only its own child counts: somebody else's server may have been first.
-        let served =
-            matches!(ask(&dir, Request::World), Some(Response::World { pid, .. }) if pid == child.id());
+        let served = matches!(ask(&dir, Request::Ping), Some(Response::Pong { pid }) if pid == child.id());
         if served {
             let down = args.lab.command("down");
             print(&format!("up in {:.2} s; `{down}` ends it\n", started.elapsed().as_secs_f64()));
@@ -121,7 +129,8 @@ fn detached(args: &Args) -> Result<ExitCode> {
             read(&args.file)?;
             bail!("the lab did not come up: {}", said.trim().trim_start_matches("error: "));
         }
-        std::thread::sleep(Duration::from_millis(5));
+        // Until it listens; then the question waits.
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -40,7 +40,17 @@ const AHEAD: usize = 64;
 #[derive(Debug)]
 pub struct Guests {
     user: OwnedFd,
-    socket: Mutex<OwnedFd>,
+    maker: Mutex<Maker>,
+}
+
+/// The process, as this side knows it.
+#[derive(Debug)]
+struct Maker {
+    socket: OwnedFd,
+    /// How many namespaces have been asked for and have not come.
+    awaited: usize,
+    /// How many have been asked for.
+    asked: usize,
 }
 
 impl Guests {
@@ -58,7 +68,8 @@ impl Guests {
             }
             ForkResult::Parent { child } => {
                 drop(theirs);
-                let started = map(child, &ours).map(|user| Guests { user, socket: Mutex::new(ours) });
+                let started =
+                    map(child, &ours).map(|user| Guests { user, maker: Mutex::new(Maker::new(ours)) });
                 if started.is_err() {
                     // It ends with the socket.
                     let _ = waitpid(child, None);
@@ -76,59 +87,59 @@ impl Guests {
     /// So many new network namespaces that belong to it, settled for endpoints. They are made while the caller does
     /// something else, and handed out one by one.
     pub(super) fn order(&self, count: usize) -> Order<'_> {
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut order = Order { socket, unasked: count, awaited: 0, asked: 0 };
-        order.ask();
-        order
+        let mut maker = self.maker();
+        maker.ask(count);
+        Order { maker, left: count }
+    }
+
+    /// Has the process begin with what will be ordered.
+    pub(super) fn expect(&self, count: usize) {
+        self.maker().ask(count);
+    }
+
+    fn maker(&self) -> MutexGuard<'_, Maker> {
+        self.maker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Network namespaces that are being made.
-#[derive(Debug)]
-pub(super) struct Order<'g> {
-    socket: MutexGuard<'g, OwnedFd>,
-    /// How many are still to be asked for.
-    unasked: usize,
-    /// How many have been asked for and have not come.
-    awaited: usize,
-    /// How many have been asked for.
-    asked: usize,
-}
+impl Maker {
+    fn new(socket: OwnedFd) -> Self {
+        Self { socket, awaited: 0, asked: 0 }
+    }
 
-impl Order<'_> {
-    /// Keeps the process at work. A broken socket is noticed by who listens for the answer.
-    fn ask(&mut self) {
-        while self.unasked > 0 && self.awaited < AHEAD {
+    /// Keeps the process at work while so many are wanted. A broken socket is noticed by who listens for the answer.
+    fn ask(&mut self, wanted: usize) {
+        while self.awaited < wanted.min(AHEAD) {
             // The process cannot mount one itself. Without it settings are found as well, if more slowly.
             let proc = Some(self.asked).filter(|asked| asked % NAMESPACES_PER_PROC == 0);
             let proc = proc.and_then(|_| Proc::new().ok());
             let with: Vec<_> = proc.iter().map(AsFd::as_fd).collect();
             let _ = say(&self.socket, DONE, &with);
-            (self.unasked, self.awaited, self.asked) = (self.unasked - 1, self.awaited + 1, self.asked + 1);
-        }
-    }
-
-    /// The next one, once it is made.
-    pub(super) fn next(&mut self) -> Result<New> {
-        if self.awaited == 0 {
-            return Err(Error::other("no more network namespaces were ordered"));
-        }
-        self.awaited -= 1;
-        let heard = hear(&self.socket);
-        self.ask();
-        match <[OwnedFd; 2]>::try_from(heard?) {
-            Ok([netns, route]) => Ok(New { netns, route: Route::adopt(route) }),
-            Err(_) => Err(Error::other("a guest's network namespace came without its connection")),
+            (self.awaited, self.asked) = (self.awaited + 1, self.asked + 1);
         }
     }
 }
 
-impl Drop for Order<'_> {
-    fn drop(&mut self) {
-        // Nobody wants what is still to come, but the next order must not get it.
-        self.unasked = 0;
-        while self.awaited > 0 {
-            drop(self.next());
+/// Network namespaces that are being made. What nobody takes is for the next order.
+#[derive(Debug)]
+pub(super) struct Order<'g> {
+    maker: MutexGuard<'g, Maker>,
+    /// How many are still to be handed out.
+    left: usize,
+}
+
+impl Order<'_> {
+    /// The next one, once it is made.
+    pub(super) fn next(&mut self) -> Result<New> {
+        if self.left == 0 {
+            return Err(Error::other("no more network namespaces were ordered"));
+        }
+        let heard = hear(&self.maker.socket);
+        (self.left, self.maker.awaited) = (self.left - 1, self.maker.awaited - 1);
+        self.maker.ask(self.left);
+        match <[OwnedFd; 2]>::try_from(heard?) {
+            Ok([netns, route]) => Ok(New { netns, route: Route::adopt(route) }),
+            Err(_) => Err(Error::other("a guest's network namespace came without its connection")),
         }
     }
 }

@@ -62,6 +62,21 @@ impl Kernel {
         held.with_nft(|nft| nft.load(None, &rules.table())).map(drop)
     }
 
+    /// Makes routers of these names, but for those that there are, with `lo` up and settled and nothing else. So many
+    /// endpoints' namespaces are begun meanwhile, for whoever makes some next. Whether there were any routers to make.
+    pub fn expect(&mut self, routers: &[String], endpoints: usize) -> Result<bool> {
+        self.guests.iter().for_each(|guests| guests.expect(endpoints));
+        let mut any = false;
+        for name in routers {
+            if !self.namespaces.contains_key(name) {
+                let made = self.create(true)?;
+                self.namespaces.insert(name.clone(), made);
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
     /// A new namespace with `lo` up and settled, that belongs to whom it should.
     pub fn create(&self, router: bool) -> Result<Held> {
         let made = match &self.guests {

@@ -137,7 +137,7 @@ proptest! {
         }
     }
 
-    /// Lazy are users' VMs, but none that packets for others pass.
+    /// Lazy are users' VMs and the Identity-Aware Proxy's clients, but none that packets for others pass.
     #[test]
     fn routers_are_never_lazy(history in histories()) {
         for world in &history {
@@ -145,7 +145,7 @@ proptest! {
             let rendered = Rendered::default().then(fabric, &Faults::new()).lazily(true);
             for nic in rendered.fabric().networks.values().flat_map(|network| network.nics.values()) {
                 let lazy = rendered.desired().lazy.contains(&nic.owner.to_string());
-                let may = matches!(nic.owner, Owner::Instance(_)) && !nic.can_ip_forward;
+                let may = matches!(nic.owner, Owner::Instance(_) | Owner::Iap(_)) && !nic.can_ip_forward;
                 prop_assert!(may || !lazy, "{}", nic.owner);
             }
         }
