@@ -1,7 +1,7 @@
 //! Frames over a unix stream socket: what every connection to and from the agent speaks.
 //!
 //! ```text
-//! frame = length (u32, little endian) | JSON of that length      (+ descriptors on the first byte)
+//! frame = length (u32, little endian) | MessagePack of that length      (+ descriptors on the first byte)
 //! ```
 //!
 //! A [`Conn`] never reads past the frame it returns, so its socket can be handed to another process
@@ -41,14 +41,17 @@ pub enum ProtoError {
     /// A frame above [`MAX_FRAME`], or with more than [`MAX_FDS`] descriptors.
     #[error("a frame of {bytes} bytes with {fds} descriptors is over the limit")]
     TooLarge {
-        /// Length of the JSON.
+        /// Length of the message.
         bytes: usize,
         /// Number of descriptors.
         fds: usize,
     },
     /// The frame is whole but is not the message that was expected; the connection remains usable.
     #[error("unexpected message: {0}")]
-    Decode(#[from] serde_json::Error),
+    Decode(#[from] rmp_serde::decode::Error),
+    /// The message has no such form.
+    #[error("message: {0}")]
+    Encode(#[from] rmp_serde::encode::Error),
 }
 
 impl From<Errno> for ProtoError {
@@ -99,7 +102,7 @@ impl Conn {
     /// Sends one message with descriptors; the caller's descriptors stay open.
     pub fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<(), ProtoError> {
         let mut frame = vec![0; HEADER];
-        serde_json::to_writer(&mut frame, message)?;
+        rmp_serde::encode::write_named(&mut frame, message)?;
         let bytes = frame.len() - HEADER;
         if bytes > MAX_FRAME || fds.len() > MAX_FDS {
             return Err(ProtoError::TooLarge { bytes, fds: fds.len() });
@@ -137,7 +140,7 @@ impl Conn {
         }
         let mut body = vec![0; bytes];
         self.recv_exact(&mut body)?;
-        Ok((serde_json::from_slice(&body)?, fds))
+        Ok((rmp_serde::from_slice(&body)?, fds))
     }
 
     fn recv_first(&self, header: &mut [u8; HEADER]) -> Result<(usize, Vec<OwnedFd>), ProtoError> {
