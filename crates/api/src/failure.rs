@@ -126,7 +126,7 @@ impl From<Refusal> for Failure {
         let message = refusal.to_string();
         let (code, reason) = match &refusal {
             Refusal::NotFound { .. } | Refusal::NoSuchNetwork(_) => (404, "notFound"),
-            Refusal::TooLarge { .. } => (413, "fieldSizeTooLarge"),
+            Refusal::TooLarge { .. } | Refusal::TooLong { .. } => (413, "fieldSizeTooLarge"),
             Refusal::AlreadyExists { .. } => (409, "alreadyExists"),
             Refusal::NotReady { .. } | Refusal::MustBeStopped { .. } => (400, "resourceNotReady"),
             Refusal::InUse { .. } => (400, "resourceInUseByAnotherResource"),

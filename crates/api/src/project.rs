@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::operation::{Scope, utc};
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, details, folder, links, list};
+use crate::{Call, Handlers, details, folder, links, list, metadata};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tombolo_model::folder::ancestry;
@@ -72,6 +72,7 @@ fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
             "Supplied fingerprint does not match current metadata fingerprint.",
         ));
     }
+    metadata::read(&call.body)?;
     let items = call.field("items").cloned().unwrap_or_else(|| json!([]));
     let change = details::set(call.world(), &target, [(METADATA, items)]);
     Ok(Commit::compute(call, "setMetadata", target, vec![change]))
@@ -79,17 +80,14 @@ fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 /// A project as Compute shows it.
 pub(crate) fn compute(world: &World, id: &str, project: &Project) -> Value {
-    let items = details::get(world, &format!("projects/{id}"), METADATA).cloned().unwrap_or_default();
-    let mut metadata = json!({ "kind": "compute#metadata", "fingerprint": links::fingerprint(&items) });
-    if items.as_array().is_some_and(|items| !items.is_empty()) {
-        metadata["items"] = items;
-    }
+    let kept = details::get(world, &format!("projects/{id}"), METADATA).cloned().unwrap_or_default();
+    let items = kept.as_array().cloned().unwrap_or_default();
     json!({
         "kind": "compute#project",
         "id": project.shown_number(),
         "creationTimestamp": project.create_time.to_string(),
         "name": id,
-        "commonInstanceMetadata": metadata,
+        "commonInstanceMetadata": metadata::wire(&kept, items),
         "defaultServiceAccount": project.default_service_account(),
         "selfLink": links::link(format!("projects/{id}")),
         "defaultNetworkTier": "PREMIUM",

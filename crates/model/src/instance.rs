@@ -5,7 +5,8 @@
 
 use crate::{
     InstanceKey, NetworkKey, Refusal, StackType, Subnetwork, SubnetworkKey, TagKeyKey, TagValueKey,
-    Timestamp, World, address, forwarding_rule, ipv6, key, network, project, range, region, subnetwork,
+    Timestamp, World, address, forwarding_rule, ipv6, key, metadata, network, project, range, region,
+    subnetwork,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -218,6 +219,7 @@ pub(crate) fn insert(world: &mut World, spec: &InstanceSpec, now: Timestamp) -> 
     }
     check_tags("tags.items", &spec.tags)?;
     check_account(spec.service_account.as_ref())?;
+    check_metadata(&spec.metadata)?;
     let mut nics: Vec<Nic> = Vec::new();
     for (i, nic) in spec.nics.iter().enumerate() {
         let nic = place(world, project, region.name, nic, i)?;
@@ -432,6 +434,7 @@ pub(crate) fn set_metadata(
     key: &InstanceKey,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), Refusal> {
+    check_metadata(metadata)?;
     update(world, key, |instance| instance.metadata = metadata.clone())
 }
 
@@ -486,6 +489,10 @@ fn check_account(account: Option<&ServiceAccount>) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+fn check_metadata(items: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    metadata::check(items.iter().map(|(key, value)| (&**key, &**value)))
 }
 
 /// At most 64 tags, each an RFC 1035 name.
