@@ -176,7 +176,7 @@ fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn set_tags(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let found = find(call.world(), &key)?;
-    details::fresh(call, "fingerprint", &links::fingerprint(&found.tags))?;
+    details::fresh(call, "fingerprint", &links::fingerprint(&found.tags), details::STALE)?;
     let tags = strings(call.field("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default());
     let change = Change::InstanceSetTags { instance: key.clone(), tags };
     Ok(Commit::compute(call, "setTags", key, vec![change]))
@@ -185,7 +185,7 @@ fn set_tags(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let found = find(call.world(), &key)?;
-    details::fresh(call, "fingerprint", &links::fingerprint(&found.metadata))?;
+    metadata::fresh(call, &found.metadata)?;
     let metadata = metadata::read(&call.body)?;
     let change = Change::InstanceSetMetadata { instance: key.clone(), metadata };
     Ok(Commit::compute(call, "setMetadata", key, vec![change]))

@@ -1,7 +1,8 @@
 //! Metadata, of an instance and of all instances of a project.
 
+use crate::call::Call;
 use crate::failure::Failure;
-use crate::links;
+use crate::{details, links};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -17,6 +18,12 @@ pub(crate) fn read(said: &Value) -> Result<BTreeMap<String, String>, Failure> {
 
 fn text<'v>(item: &'v Value, field: &str) -> &'v str {
     item[field].as_str().unwrap_or_default()
+}
+
+/// Refuses a change of metadata whose client has not seen the last one; `kept` is what its fingerprint is of.
+pub(crate) fn fresh(call: &Call<'_>, kept: &impl Serialize) -> Result<(), Failure> {
+    let stale = "Supplied fingerprint does not match current metadata fingerprint.";
+    details::fresh(call, "fingerprint", &links::fingerprint(kept), stale)
 }
 
 /// Metadata on the wire; `kept` is what its fingerprint is of.

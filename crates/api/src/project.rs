@@ -62,15 +62,14 @@ fn get_compute(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Outcome::Reply(compute(call.world(), id, found)))
 }
 
-/// Metadata that every instance of the project has; Google's guests look there for ssh keys.
+/// Metadata that every instance of the project has; Google's guests look there for ssh keys. Who changes what there is
+/// must say its fingerprint.
 fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
     require_compute(call)?;
     let target = format!("projects/{}", call.project());
-    let present = details::get(call.world(), &target, METADATA).cloned().unwrap_or_default();
-    if call.text("fingerprint").is_some_and(|said| said != links::fingerprint(&present)) {
-        return Err(Failure::condition_not_met(
-            "Supplied fingerprint does not match current metadata fingerprint.",
-        ));
+    let kept = details::get(call.world(), &target, METADATA).cloned().unwrap_or_default();
+    if call.text("fingerprint").is_some() || !details::is_empty(&kept) {
+        metadata::fresh(call, &kept)?;
     }
     metadata::read(&call.body)?;
     let items = call.field("items").cloned().unwrap_or_else(|| json!([]));

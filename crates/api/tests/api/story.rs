@@ -319,6 +319,16 @@ fn networks_and_subnetworks_change_where_google_lets_them() {
     cloud.post(&format!("{COMPUTE}/project-i-1/setCommonInstanceMetadata"), metadata.clone());
     let project = cloud.get(&format!("{COMPUTE}/project-i-1"));
     assert_eq!(project["commonInstanceMetadata"]["items"], metadata["items"]);
+    // From then on its fingerprint must be said.
+    let set = format!("{COMPUTE}/project-i-1/setCommonInstanceMetadata");
+    for fingerprint in [json!(null), json!("c3RhbGU=")] {
+        let body = json!({ "fingerprint": fingerprint, "items": [] });
+        let stale = "Supplied fingerprint does not match current metadata fingerprint.";
+        check(&cloud.refused("POST", &set, body), 412, stale);
+    }
+    let fingerprint = &project["commonInstanceMetadata"]["fingerprint"];
+    cloud.post(&set, json!({ "fingerprint": fingerprint, "items": [] }));
+    assert_eq!(cloud.get(&format!("{COMPUTE}/project-i-1"))["commonInstanceMetadata"].get("items"), None);
 }
 
 #[test]
