@@ -324,8 +324,11 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
         "cpuPlatform": "Unknown CPU Platform",
         "startRestricted": false,
         "deletionProtection": false,
-        "lastStartTimestamp": found.creation_timestamp.to_string(),
+        "lastStartTimestamp": found.last_start.unwrap_or(found.creation_timestamp).to_string(),
     });
+    if let Some(at) = found.last_stop {
+        wire["lastStopTimestamp"] = json!(at.to_string());
+    }
     details::add(world, &path, &mut wire);
     // Clients say machine types by whatever address they were pointed at.
     let machine = wire["machineType"].as_str().map(|machine| links::last(machine).to_owned());

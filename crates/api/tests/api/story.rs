@@ -265,17 +265,33 @@ fn what_every_project_has() {
 fn instances_stop_and_start() {
     let mut cloud = two_projects();
     let vm = format!("{COMPUTE}/project-i-1/zones/us-central1-a/instances/vm-1");
+    let made = cloud.get(&vm);
+    assert_eq!(made["lastStartTimestamp"], made["creationTimestamp"]);
     cloud.post(&format!("{vm}/reset"), json!(null));
+    assert_eq!(cloud.get(&vm)["lastStartTimestamp"], made["lastStartTimestamp"]);
+    let ended = |operation: &Value| operation["endTime"].as_str().map(str::to_owned).expect("a time");
+    let stop = cloud.post(&format!("{vm}/stop"), json!(null));
+    // One that is stopped already was so before.
     cloud.post(&format!("{vm}/stop"), json!(null));
-    assert_eq!(cloud.get(&vm)["status"], "TERMINATED");
+    let stopped = cloud.get(&vm);
+    assert_eq!(stopped["status"], "TERMINATED");
+    assert_eq!(
+        (&stopped["lastStopTimestamp"], &stopped["lastStartTimestamp"]),
+        (&json!(ended(&stop)), &made["lastStartTimestamp"])
+    );
     let refused = cloud.refused("POST", &format!("{vm}/reset"), json!(null));
     check(
         &refused,
         400,
         "The resource 'projects/project-i-1/zones/us-central1-a/instances/vm-1' is not ready",
     );
+    let start = cloud.post(&format!("{vm}/start"), json!(null));
     cloud.post(&format!("{vm}/start"), json!(null));
     let found = cloud.get(&vm);
+    assert_eq!(
+        (&found["lastStartTimestamp"], &found["lastStopTimestamp"]),
+        (&json!(ended(&start)), &stopped["lastStopTimestamp"])
+    );
     assert_eq!(
         (&found["status"], &found["networkInterfaces"][0]["networkIP"]),
         (&json!("RUNNING"), &json!("10.1.0.2"))

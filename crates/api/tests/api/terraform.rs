@@ -281,6 +281,7 @@ const CHANCE: &[&str] = &[
     "id",
     "labelFingerprint",
     "lastStartTimestamp",
+    "lastStopTimestamp",
     "low",
     "nextPageToken",
     "projectNumber",
