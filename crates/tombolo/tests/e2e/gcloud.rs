@@ -190,6 +190,14 @@ fn verbs_do_and_print_what_they_say() {
         let said = home.run(&words(line)).exits(0);
         assert!(!said.is_empty(), "{line}");
     }
+    // What an operation warns of.
+    let line = "compute routes create r2 --network vpc-1 --destination-range 192.168.1.0/24 --next-hop-address 10.1.0.99";
+    let warned = home.run(&words(line)).err;
+    let want = "/global/routes/r2].\nWARNING: Some requests generated warnings:\n - Next hop ip address '10.1.0.99' is not \
+                assigned";
+    assert!(warned.contains(want), "{warned}");
+    let deleted = home.run(&words("compute routes delete r2")).err;
+    assert!(deleted.starts_with("Deleted [") && !deleted.contains("WARNING"), "{deleted}");
     for line in [
         "compute service-attachments delete service-1 --region us-central1",
         "compute forwarding-rules delete endpoint-1 rule-1 --region us-central1",
