@@ -21,6 +21,11 @@ pub(crate) fn page(call: &Call<'_>, items: Vec<Value>) -> Result<(Vec<Value>, Op
             call.query("filter").unwrap_or_default()
         ))
     })?;
+    // In that API projects alone are filtered.
+    let filter = match call.method.api {
+        Api::ResourceManagerV1 => filter.map(Filter::of_projects),
+        _ => filter,
+    };
     let mut items: Vec<Value> =
         items.into_iter().filter(|item| filter.as_ref().is_none_or(|filter| filter.matches(item))).collect();
     order(call, &mut items)?;

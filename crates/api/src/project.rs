@@ -18,7 +18,7 @@ pub(crate) const HANDLERS: Handlers = &[
     ("cloudresourcemanager.projects.getAncestry", get_ancestry),
     ("cloudresourcemanager.projects.list", list),
     ("cloudresourcemanager.projects.move", move_to),
-    ("cloudresourcemanager.projects.search", list),
+    ("cloudresourcemanager.projects.search", search),
 ];
 
 const SAID: &[&str] = &["displayName", "labels", "name", "tags"];
@@ -193,6 +193,11 @@ fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
     let items =
         call.world().projects.iter().filter(own).map(|(id, project)| render(call.world(), id, project));
     list::named(call, "projects", items.collect())
+}
+
+fn search(call: &Call<'_>) -> Result<Outcome, Failure> {
+    folder::no_query(call)?;
+    list(call)
 }
 
 fn is_v3(call: &Call<'_>) -> bool {

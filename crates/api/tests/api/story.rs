@@ -251,7 +251,12 @@ fn what_every_project_has() {
     cloud.get(&format!("{COMPUTE}/debian-cloud/global/images/family/debian-12"));
     cloud.get(&format!("{COMPUTE}/debian-cloud/zones/us-central1-a/imageFamilyViews/debian-12"));
     cloud.get("/cloudresourcemanager/v1/projects");
+    let filter = "lifecycleState%3AACTIVE%20AND%20(id%3Aproject-i-2)";
+    let found = cloud.get(&format!("/cloudresourcemanager/v1/projects?filter={filter}"))["projects"].clone();
+    assert_eq!((found[0]["projectId"].as_str(), found.get(1)), (Some("project-i-2"), None));
     cloud.get("/cloudresourcemanager/v3/projects:search");
+    let search = "/cloudresourcemanager/v3/projects:search?query=id:project-i-2";
+    assert_eq!(cloud.refused("GET", search, json!(null))["error"]["code"], 501);
     let services =
         cloud.get("/serviceusage/v1/projects/project-i-1/services?filter=state:ENABLED&pageSize=200");
     assert_eq!(services["services"].as_array().map(Vec::len), Some(1));

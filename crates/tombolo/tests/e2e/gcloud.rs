@@ -50,6 +50,8 @@ const MAKE: &[&str] = &[
 /// What one looks at it with.
 const LOOK: &[&str] = &[
     "projects list",
+    "projects list --filter projectId:project-1",
+    "projects list --filter name:(proj*,none)",
     "projects describe project-1",
     "organizations list --format value(ID,DISPLAY_NAME)",
     "services list --enabled",
