@@ -5,7 +5,7 @@
 //! What no such message has is refused with the message that Google's front end gives.
 
 use crate::failure::Failure;
-use crate::methods::Api;
+use crate::methods::{Api, Method};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -51,6 +51,31 @@ fn definition(api: Api, name: &str) -> Option<&'static Value> {
     bundle(api).get("$defs")?.get(name)
 }
 
+/// The schema that another one refers to, or itself.
+fn resolve(api: Api, schema: &'static Value) -> &'static Value {
+    let name = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/"));
+    name.and_then(|name| definition(api, name)).unwrap_or(schema)
+}
+
+/// The schema of the messages that a method answers with; one of anything where that is not known.
+pub(crate) fn response(method: &Method) -> &'static Value {
+    method.response.and_then(|name| definition(method.api, name)).unwrap_or(&Value::Null)
+}
+
+/// The schema of a field of what `schema` is of; of each item of a list. `None` if there is no such field.
+pub(crate) fn field(api: Api, schema: &'static Value, name: &str) -> Option<&'static Value> {
+    let schema = resolve(api, schema);
+    match (schema["type"].as_str(), schema["properties"].as_object()) {
+        (Some("array"), _) => field(api, &schema["items"], name),
+        // Each of them has a schema of its own.
+        (Some("object"), Some(_)) if name == "*" => Some(&Value::Null),
+        (Some("object"), Some(properties)) => properties.get(name),
+        (Some("object"), None) => Some(&schema["additionalProperties"]),
+        (Some(_), _) => None,
+        (None, _) => Some(&Value::Null),
+    }
+}
+
 /// Makes `body` a proper message of type `name`, or says why it is none.
 pub(crate) fn normalise(api: Api, name: &str, body: &Value) -> Result<Value, Failure> {
     let schema =
@@ -69,7 +94,7 @@ struct Reader {
 impl Reader {
     /// The value as its schema wants it; `None` when it is null, which is as good as absent.
     fn value(&mut self, schema: &'static Value, value: &Value) -> Option<Value> {
-        let schema = self.resolve(schema);
+        let schema = resolve(self.api, schema);
         if value.is_null() {
             return None;
         }
@@ -97,11 +122,6 @@ impl Reader {
                 None
             }
         }
-    }
-
-    fn resolve(&self, schema: &'static Value) -> &'static Value {
-        let name = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/"));
-        name.and_then(|name| definition(self.api, name)).unwrap_or(schema)
     }
 
     fn object(&mut self, schema: &'static Value, map: &Map<String, Value>) -> Value {
