@@ -13,6 +13,10 @@ use tombolo_model::{Change, Details, World};
 const OUTPUT_ONLY: &[&str] =
     &["creationTimestamp", "createTime", "fingerprint", "id", "kind", "selfLink", "selfLinkWithId"];
 
+/// What Google says of a fingerprint that is not the present one. Source: the google provider for Terraform, which looks
+/// for it to try again (`IsFingerprintError`).
+pub(crate) const STALE: &str = "Invalid fingerprint.";
+
 /// The fields of the body that are kept as said. Refuses those that are neither `said` nor `derived`, unless they are
 /// empty.
 pub(crate) fn read(call: &Call<'_>, said: &[&str], derived: &[&str]) -> Result<Details, Failure> {
@@ -48,7 +52,8 @@ pub(crate) fn merge(world: &World, resource: impl ToString, fields: Details) -> 
 /// The change that a `setLabels` makes; its client must have seen the last one.
 pub(crate) fn labels(call: &Call<'_>, resource: impl ToString) -> Result<Change, Failure> {
     let path = resource.to_string();
-    fresh(call, "labelFingerprint", &label_fingerprint(call.world(), &path))?;
+    let stale = "Labels fingerprint either invalid or resource labels have changed";
+    fresh(call, "labelFingerprint", &label_fingerprint(call.world(), &path), stale)?;
     let labels = call.field("labels").cloned().unwrap_or_else(|| json!({}));
     Ok(set(call.world(), path, [("labels", labels)]))
 }
@@ -58,23 +63,15 @@ pub(crate) fn label_fingerprint(world: &World, path: &str) -> String {
     links::fingerprint(&get(world, path, "labels"))
 }
 
-/// Refuses a change whose client has not seen the last one.
-pub(crate) fn fresh(call: &Call<'_>, field: &str, present: &str) -> Result<(), Failure> {
-    match call.text(field) {
-        Some(said) if said == present => Ok(()),
-        said => Err(Failure::condition_not_met(format!(
-            "Supplied fingerprint does not match current {field}: '{}' was given.",
-            said.unwrap_or_default()
-        ))),
-    }
+/// Refuses a change whose client has not seen the last one, in the words of `stale`.
+pub(crate) fn fresh(call: &Call<'_>, field: &str, present: &str, stale: &str) -> Result<(), Failure> {
+    if call.text(field) == Some(present) { Ok(()) } else { Err(Failure::condition_not_met(stale)) }
 }
 
 /// Refuses a change whose client says that it has seen something else than what is `present` on the wire.
 pub(crate) fn unless_stale(call: &Call<'_>, present: &Value) -> Result<(), Failure> {
     match call.field("fingerprint") {
-        Some(said) if *said != present["fingerprint"] => {
-            Err(Failure::condition_not_met("Supplied fingerprint does not match the current one."))
-        }
+        Some(said) if *said != present["fingerprint"] => Err(Failure::condition_not_met(STALE)),
         _ => Ok(()),
     }
 }

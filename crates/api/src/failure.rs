@@ -17,17 +17,27 @@ pub struct Failure {
     pub message: String,
     /// What `details` has beside the message, for the APIs that have it.
     pub details: Vec<Value>,
+    /// The parameter of the query that is to blame, where Google names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
 }
 
 impl Failure {
     /// A failure without details.
     pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Failure {
-        Failure { code, reason: reason.to_owned(), message: message.into(), details: Vec::new() }
+        let (reason, message) = (reason.to_owned(), message.into());
+        Failure { code, reason, message, details: Vec::new(), parameter: None }
     }
 
     /// 400 `invalid`.
     pub fn invalid(message: impl Into<String>) -> Failure {
         Failure::new(400, "invalid", message)
+    }
+
+    /// 400 `invalidParameter`: a parameter of the query has a value that cannot be accepted.
+    pub fn invalid_parameter(parameter: &str, message: impl Into<String>) -> Failure {
+        let parameter = Some(parameter.to_owned());
+        Failure { parameter, ..Failure::new(400, "invalidParameter", message) }
     }
 
     /// 400 `badRequest`.
@@ -107,6 +117,10 @@ impl Failure {
         let mut error = json!({ "code": self.code, "message": self.message });
         if matches!(api, Some(Api::Compute | Api::Dns)) {
             error["errors"] = json!([{ "message": self.message, "domain": "global", "reason": self.reason }]);
+            if let Some(parameter) = &self.parameter {
+                error["errors"][0]["location"] = json!(parameter);
+                error["errors"][0]["locationType"] = json!("parameter");
+            }
             // As recorded: only errors from before Compute itself have a status.
             if !self.details.is_empty() {
                 error["status"] = json!(self.status());
@@ -126,7 +140,7 @@ impl From<Refusal> for Failure {
         let message = refusal.to_string();
         let (code, reason) = match &refusal {
             Refusal::NotFound { .. } | Refusal::NoSuchNetwork(_) => (404, "notFound"),
-            Refusal::TooLarge { .. } => (413, "fieldSizeTooLarge"),
+            Refusal::TooLarge { .. } | Refusal::TooLong { .. } => (413, "fieldSizeTooLarge"),
             Refusal::AlreadyExists { .. } => (409, "alreadyExists"),
             Refusal::NotReady { .. } | Refusal::MustBeStopped { .. } => (400, "resourceNotReady"),
             Refusal::InUse { .. } => (400, "resourceInUseByAnotherResource"),

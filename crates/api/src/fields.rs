@@ -5,11 +5,15 @@
 //!  field = name ("/" name)* ["(" mask ")"]        `*` is every name
 //! ```
 //!
-//! A list is looked through as if each of its items were in its place. Source: "Partial response" in the documentation
-//! of Google's APIs (<https://cloud.google.com/compute/docs/api/how-tos/performance#partial-response>).
+//! A list is looked through as if each of its items were in its place, and a name that no answer of the method has is
+//! refused. Source: "Partial response" in the documentation of Google's APIs
+//! (<https://cloud.google.com/compute/docs/api/how-tos/performance#partial-response>).
 
 use crate::failure::Failure;
-use serde_json::{Map, Value};
+use crate::methods::{self, Api, Method};
+use crate::request::Request;
+use crate::schema::{self, Form};
+use serde_json::{Map, Value, json};
 
 /// How deep names and parentheses may be nested.
 const DEEPEST: usize = 64;
@@ -21,8 +25,30 @@ pub struct Mask {
 }
 
 impl Mask {
+    /// What a request wants of its answer; refused where no answer to it has that.
+    pub fn of(request: &Request) -> Result<Mask, Failure> {
+        let said = request.query.iter().find(|(name, _)| name == "fields" || name == "$fields");
+        let Some((_, text)) = said.filter(|(_, text)| !text.is_empty()) else { return Ok(Mask::default()) };
+        let mask = Mask::parse(text)?;
+        // What is no method is refused as that.
+        if let Ok((method, _)) = methods::find(request)
+            && let Some(path) = mask.unknown(method.api, schema::response(method))
+        {
+            return Err(no_such_field(method, text, &path));
+        }
+        Ok(mask)
+    }
+
+    /// The path of the first field that is not in what is of this form.
+    fn unknown(&self, api: Api, form: &'static Form) -> Option<Vec<&str>> {
+        self.fields.iter().find_map(|(name, mask)| match schema::field(api, form, name) {
+            None => Some(vec![name.as_str()]),
+            Some(inner) => mask.unknown(api, inner).map(|path| [vec![name.as_str()], path].concat()),
+        })
+    }
+
     /// Reads the value of a `fields` parameter.
-    pub fn parse(text: &str) -> Result<Mask, Failure> {
+    fn parse(text: &str) -> Result<Mask, Failure> {
         let wrong =
             || Failure::bad_request(format!("Invalid value '{text}' for 'fields': expected a,b(c,d),e/f"));
         let mut rest = text;
@@ -53,6 +79,23 @@ impl Mask {
             .map(|(value, name)| (name, value))
             .collect()
     }
+}
+
+/// What Google says of a field that is in no answer of a method, in the words of the API's front end.
+fn no_such_field(method: &Method, said: &str, path: &[&str]) -> Failure {
+    if matches!(method.api, Api::Compute | Api::Dns) {
+        let name = path.last().copied().unwrap_or_default();
+        return Failure::invalid_parameter("fields", format!("Invalid field selection {name}"));
+    }
+    let path = path.join(".");
+    let description =
+        format!("Error expanding 'fields' parameter. Cannot find matching fields for path '{path}'.");
+    let mut failure = Failure::bad_request("Request contains an invalid argument.");
+    failure.details = vec![json!({
+        "@type": "type.googleapis.com/google.rpc.BadRequest",
+        "fieldViolations": [{ "field": said, "description": description }],
+    })];
+    failure
 }
 
 /// What either wants; one that wants all wants more than any.
@@ -132,6 +175,51 @@ mod tests {
         ] {
             assert_eq!(kept(fields, list()), expected, "{fields}");
         }
+    }
+
+    #[test]
+    fn what_no_answer_has_is_refused() {
+        let refused = |target: &str| {
+            let request = Request::new("localhost", crate::Verb::Get, target, Value::Null);
+            let api = methods::find(&request).expect("a method").0.api;
+            Mask::of(&request).err().map(|failure| failure.body(Some(api)))
+        };
+        let list = "/compute/v1/projects/p/global/networks?fields=";
+        let aggregated = "/compute/v1/projects/p/aggregated/instances?fields=";
+        let redis = "/redis/v1/projects/p/locations/l/instances?fields=";
+        for good in [
+            format!("{list}*"),
+            format!("{list}items(name,peerings/name),nextPageToken"),
+            format!("{list}items/*/anything"),
+            format!("{aggregated}items/*/instances(labels/anything,networkInterfaces/networkIP)"),
+            format!("{redis}instances(redisConfigs/maxmemory-policy,host)"),
+            "/redis/v1/projects/p/locations/l/operations/o?fields=response/anything/at/all".to_owned(),
+        ] {
+            assert_eq!(refused(&good), None, "{good}");
+        }
+        for (bad, name) in [
+            (format!("{list}xyz"), "xyz"),
+            (format!("{list}nextPageToken,items(name,xyz)"), "xyz"),
+            (format!("{list}items/peerings/xyz"), "xyz"),
+            // Not of a text.
+            (format!("{list}items/name/xyz"), "xyz"),
+            (format!("{list}name"), "name"),
+            (format!("{aggregated}items/*/networks"), "networks"),
+        ] {
+            let message = format!("Invalid field selection {name}");
+            let expected = json!({ "error": { "code": 400, "message": message, "errors": [{
+                "message": message, "domain": "global", "reason": "invalidParameter",
+                "location": "fields", "locationType": "parameter",
+            }] } });
+            assert_eq!(refused(&bad), Some(expected), "{bad}");
+        }
+        let error = refused(&format!("{redis}instances/host,instances(tier,xyz)")).expect("refused");
+        let expected = json!({
+            "field": "instances/host,instances(tier,xyz)",
+            "description":
+                "Error expanding 'fields' parameter. Cannot find matching fields for path 'instances.xyz'.",
+        });
+        assert_eq!(error["error"]["details"][0]["fieldViolations"][0], expected, "{error}");
     }
 
     fn list_without(mut value: Value, names: &[&str]) -> Value {

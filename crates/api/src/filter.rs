@@ -8,8 +8,9 @@
 //! ```
 //!
 //! `=` compares without case and takes `*` at the ends as a wildcard in Compute; `:` asks whether a text, list or map
-//! has the value, and `:*` whether the field is there. Fields are paths (`labels.env`, `networkInterfaces.network`);
-//! in a list any element may match. Source: the documentation of `filter` in Compute's discovery document, AIP-160.
+//! has the value (in Resource Manager whether it is the value), and `:*` whether the field is there. Fields are paths
+//! (`labels.env`, `networkInterfaces.network`); in a list any element may match. Source: the documentation of `filter` in
+//! Compute's discovery document, AIP-160.
 
 use regex::Regex;
 use serde_json::Value;
@@ -40,6 +41,8 @@ pub(crate) enum Operator {
     Greater,
     AtLeast,
     Has,
+    /// What `:` is in Resource Manager.
+    Is,
 }
 
 /// Operators, the longest first.
@@ -83,6 +86,23 @@ impl Filter {
         }
     }
 
+    /// As a list of projects means it, in Resource Manager v1: fields are named in any case and a project's id is `id`,
+    /// and `:` asks for the whole of a text. Source: the documentation of `filter` of `projects.list`; gcloud sends
+    /// `lifecycleState:ACTIVE AND (id:project-*)`.
+    pub(crate) fn of_projects(self) -> Filter {
+        let all = |filters: Vec<Filter>| filters.into_iter().map(Filter::of_projects).collect();
+        match self {
+            Filter::All(filters) => Filter::All(all(filters)),
+            Filter::Any(filters) => Filter::Any(all(filters)),
+            Filter::Not(filter) => Filter::Not(Box::new(filter.of_projects())),
+            Filter::Matches(path, regex) => Filter::Matches(project_path(path), regex),
+            Filter::Compare(path, Operator::Has, wanted) => {
+                Filter::Compare(project_path(path), Operator::Is, wanted)
+            }
+            Filter::Compare(path, operator, wanted) => Filter::Compare(project_path(path), operator, wanted),
+        }
+    }
+
     /// Whether an item of a list matches.
     pub(crate) fn matches(&self, item: &Value) -> bool {
         match self {
@@ -119,13 +139,32 @@ fn compare(value: &Value, operator: Operator, wanted: &str) -> bool {
         Operator::AtMost => ordering().is_some_and(Ordering::is_le),
         Operator::Greater => ordering() == Some(Ordering::Greater),
         Operator::AtLeast => ordering().is_some_and(Ordering::is_ge),
-        Operator::Has if wanted == "*" => true,
+        Operator::Has | Operator::Is if wanted == "*" => true,
         Operator::Has => match value {
             Value::Object(map) => map.contains_key(wanted),
             _ if wanted.contains('*') => equal(value, wanted),
             _ => text(value).to_lowercase().contains(&wanted.to_lowercase()),
         },
+        Operator::Is => match value {
+            Value::Object(map) => map.contains_key(wanted),
+            _ => equal(value, wanted),
+        },
     }
+}
+
+/// The path of a project's field that is said in any case.
+fn project_path(path: Vec<String>) -> Vec<String> {
+    let known: &[&str] = match path.join(".").to_lowercase().as_str() {
+        "createtime" => &["createTime"],
+        "id" | "projectid" => &["projectId"],
+        "lifecyclestate" => &["lifecycleState"],
+        "name" => &["name"],
+        "parent.id" => &["parent", "id"],
+        "parent.type" => &["parent", "type"],
+        "projectnumber" => &["projectNumber"],
+        _ => return path,
+    };
+    known.iter().map(|name| (*name).to_owned()).collect()
 }
 
 fn number(value: &Value) -> Option<f64> {
@@ -348,6 +387,47 @@ mod tests {
             ("disabled = true", false),
         ] {
             assert_eq!(Filter::parse(filter).expect(filter).matches(&item), matches, "{filter}");
+        }
+    }
+
+    #[test]
+    fn projects_are_filtered_as_documented() {
+        let item = json!({
+            "projectId": "project-1",
+            "projectNumber": "100000000001",
+            "name": "Howl",
+            "lifecycleState": "ACTIVE",
+            "parent": { "type": "folder", "id": "12" },
+            "labels": { "color": "red", "size": "big" },
+        });
+        for (filter, matches) in [
+            ("id:project-1", true),
+            ("ID=project-1", true),
+            ("id:project-*", true),
+            // A whole one, and not a part of it.
+            ("id:project", false),
+            ("projectId:project-1", true),
+            ("projectid!=project-1", false),
+            ("projectNumber=100000000001", true),
+            ("name:how*", true),
+            ("name:howl", true),
+            ("NAME:HOWL", true),
+            ("name:how", false),
+            ("labels.color:*", true),
+            ("labels.shape:*", false),
+            ("labels.shape:0", false),
+            ("labels.color:red labels.size:big", true),
+            ("labels.color:red labels.size:small", false),
+            ("labels:color", true),
+            ("lifecycleState:DELETE_REQUESTED", false),
+            ("parent.type:folder parent.id:12", true),
+            ("parent.type:folder parent.id:1", false),
+            // As gcloud sends them.
+            ("lifecycleState:ACTIVE AND (( id:project-2 OR id:project-1 ))", true),
+            ("lifecycleState:ACTIVE AND (NOT (id=project-1))", false),
+        ] {
+            let found = Filter::parse(filter).expect(filter).of_projects().matches(&item);
+            assert_eq!(found, matches, "{filter}");
         }
     }
 

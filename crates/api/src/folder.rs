@@ -126,7 +126,8 @@ fn search(call: &Call<'_>) -> Result<Outcome, Failure> {
     list::named(call, "folders", all.map(|(key, found)| shown(call)(key, found)).collect())
 }
 
-fn no_query(call: &Call<'_>) -> Result<(), Failure> {
+/// Refuses what a search was to be for.
+pub(crate) fn no_query(call: &Call<'_>) -> Result<(), Failure> {
     match call.query("query").or_else(|| call.text("query")) {
         None => Ok(()),
         Some(_) => Err(Failure::unsupported(format_args!("the parameter 'query' of '{}'", call.method.id))),

@@ -2,9 +2,9 @@
 
 use crate::failure::Failure;
 use crate::outcome::{Commit, Effect, Outcome};
-use crate::{Call, Handlers, details, image, interface, links, list, project, tag_binding, zone};
+use crate::{Call, Handlers, details, image, interface, links, list, metadata, project, tag_binding, zone};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use tombolo_model::instance::DEFAULT_ACCOUNT;
 use tombolo_model::region::Region;
@@ -103,7 +103,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         tags: strings(tags),
         can_ip_forward: call.field("canIpForward").and_then(Value::as_bool) == Some(true),
         service_account: account(call)?,
-        metadata: metadata(call.field("metadata")),
+        metadata: metadata::read(&call.body["metadata"])?,
     };
     if let Some(machine) = call.text("machineType") {
         check_machine_type(machine)?;
@@ -161,14 +161,6 @@ fn strings(items: &[Value]) -> BTreeSet<String> {
     items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-fn metadata(value: Option<&Value>) -> BTreeMap<String, String> {
-    let items = value.and_then(|value| value["items"].as_array()).map(Vec::as_slice).unwrap_or_default();
-    let pair = |item: &Value| {
-        Some((item["key"].as_str()?.to_owned(), item["value"].as_str().unwrap_or_default().to_owned()))
-    };
-    items.iter().filter_map(pair).collect()
-}
-
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     find(call.world(), &key)?;
@@ -184,7 +176,7 @@ fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn set_tags(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let found = find(call.world(), &key)?;
-    details::fresh(call, "fingerprint", &links::fingerprint(&found.tags))?;
+    details::fresh(call, "fingerprint", &links::fingerprint(&found.tags), details::STALE)?;
     let tags = strings(call.field("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default());
     let change = Change::InstanceSetTags { instance: key.clone(), tags };
     Ok(Commit::compute(call, "setTags", key, vec![change]))
@@ -193,8 +185,9 @@ fn set_tags(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let found = find(call.world(), &key)?;
-    details::fresh(call, "fingerprint", &links::fingerprint(&found.metadata))?;
-    let change = Change::InstanceSetMetadata { instance: key.clone(), metadata: metadata(Some(&call.body)) };
+    metadata::fresh(call, &found.metadata)?;
+    let metadata = metadata::read(&call.body)?;
+    let change = Change::InstanceSetMetadata { instance: key.clone(), metadata };
     Ok(Commit::compute(call, "setMetadata", key, vec![change]))
 }
 
@@ -331,8 +324,11 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
         "cpuPlatform": "Unknown CPU Platform",
         "startRestricted": false,
         "deletionProtection": false,
-        "lastStartTimestamp": found.creation_timestamp.to_string(),
+        "lastStartTimestamp": found.last_start.unwrap_or(found.creation_timestamp).to_string(),
     });
+    if let Some(at) = found.last_stop {
+        wire["lastStopTimestamp"] = json!(at.to_string());
+    }
     details::add(world, &path, &mut wire);
     // Clients say machine types by whatever address they were pointed at.
     let machine = wire["machineType"].as_str().map(|machine| links::last(machine).to_owned());
@@ -401,11 +397,6 @@ fn tags(found: &Instance) -> Value {
 }
 
 fn metadata_wire(found: &Instance) -> Value {
-    let mut metadata =
-        json!({ "kind": "compute#metadata", "fingerprint": links::fingerprint(&found.metadata) });
-    if !found.metadata.is_empty() {
-        let items = found.metadata.iter().map(|(key, value)| json!({ "key": key, "value": value }));
-        metadata["items"] = items.collect();
-    }
-    metadata
+    let items = found.metadata.iter().map(|(key, value)| json!({ "key": key, "value": value }));
+    metadata::wire(&found.metadata, items.collect())
 }

@@ -148,7 +148,8 @@ fn update(call: &Call<'_>) -> Result<Outcome, Failure> {
     let (key, nic) = (instance::key(call), index(call)?);
     let found = instance::find(call.world(), &key)?;
     let present = wire(call.world(), found, nic, &found.nics[nic]);
-    details::fresh(call, "fingerprint", present["fingerprint"].as_str().unwrap_or_default())?;
+    let fingerprint = present["fingerprint"].as_str().unwrap_or_default();
+    details::fresh(call, "fingerprint", fingerprint, details::STALE)?;
     for (name, value) in call.body.as_object().into_iter().flatten() {
         if !["aliasIpRanges", "stackType"].contains(&name.as_str()) && *value != present[name.as_str()] {
             return Err(Failure::unsupported(format_args!("a change of the field '{name}' of an interface")));

@@ -42,6 +42,7 @@ mod interface;
 mod ipv6;
 mod list;
 mod managed_zone;
+mod metadata;
 mod network;
 mod next_hop;
 mod peering;

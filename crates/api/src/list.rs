@@ -21,6 +21,11 @@ pub(crate) fn page(call: &Call<'_>, items: Vec<Value>) -> Result<(Vec<Value>, Op
             call.query("filter").unwrap_or_default()
         ))
     })?;
+    // In that API projects alone are filtered.
+    let filter = match call.method.api {
+        Api::ResourceManagerV1 => filter.map(Filter::of_projects),
+        _ => filter,
+    };
     let mut items: Vec<Value> =
         items.into_iter().filter(|item| filter.as_ref().is_none_or(|filter| filter.matches(item))).collect();
     order(call, &mut items)?;
@@ -116,6 +121,11 @@ pub(crate) fn aggregated(
     scopes: impl Iterator<Item = String>,
     items: Vec<(String, Value)>,
 ) -> Result<Outcome, Failure> {
+    // Discovery says no more than that it is for subnetworks that are usable: the whole list would answer something else.
+    if call.query("serviceProjectNumber").is_some() {
+        let id = call.method.id;
+        return Err(Failure::unsupported(format_args!("the parameter 'serviceProjectNumber' of '{id}'")));
+    }
     // Each item knows its scope while the page is cut, whatever the filter looks at.
     const SCOPE: &str = "\u{0}scope";
     let tagged = items.into_iter().map(|(scope, mut item)| {

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::operation::{Scope, utc};
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, details, folder, links, list};
+use crate::{Call, Handlers, details, folder, links, list, metadata};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tombolo_model::folder::ancestry;
@@ -18,7 +18,7 @@ pub(crate) const HANDLERS: Handlers = &[
     ("cloudresourcemanager.projects.getAncestry", get_ancestry),
     ("cloudresourcemanager.projects.list", list),
     ("cloudresourcemanager.projects.move", move_to),
-    ("cloudresourcemanager.projects.search", list),
+    ("cloudresourcemanager.projects.search", search),
 ];
 
 const SAID: &[&str] = &["displayName", "labels", "name", "tags"];
@@ -62,16 +62,16 @@ fn get_compute(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Outcome::Reply(compute(call.world(), id, found)))
 }
 
-/// Metadata that every instance of the project has; Google's guests look there for ssh keys.
+/// Metadata that every instance of the project has; Google's guests look there for ssh keys. Who changes what there is
+/// must say its fingerprint.
 fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
     require_compute(call)?;
     let target = format!("projects/{}", call.project());
-    let present = details::get(call.world(), &target, METADATA).cloned().unwrap_or_default();
-    if call.text("fingerprint").is_some_and(|said| said != links::fingerprint(&present)) {
-        return Err(Failure::condition_not_met(
-            "Supplied fingerprint does not match current metadata fingerprint.",
-        ));
+    let kept = details::get(call.world(), &target, METADATA).cloned().unwrap_or_default();
+    if call.text("fingerprint").is_some() || !details::is_empty(&kept) {
+        metadata::fresh(call, &kept)?;
     }
+    metadata::read(&call.body)?;
     let items = call.field("items").cloned().unwrap_or_else(|| json!([]));
     let change = details::set(call.world(), &target, [(METADATA, items)]);
     Ok(Commit::compute(call, "setMetadata", target, vec![change]))
@@ -79,17 +79,14 @@ fn set_metadata(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 /// A project as Compute shows it.
 pub(crate) fn compute(world: &World, id: &str, project: &Project) -> Value {
-    let items = details::get(world, &format!("projects/{id}"), METADATA).cloned().unwrap_or_default();
-    let mut metadata = json!({ "kind": "compute#metadata", "fingerprint": links::fingerprint(&items) });
-    if items.as_array().is_some_and(|items| !items.is_empty()) {
-        metadata["items"] = items;
-    }
+    let kept = details::get(world, &format!("projects/{id}"), METADATA).cloned().unwrap_or_default();
+    let items = kept.as_array().cloned().unwrap_or_default();
     json!({
         "kind": "compute#project",
         "id": project.shown_number(),
         "creationTimestamp": project.create_time.to_string(),
         "name": id,
-        "commonInstanceMetadata": metadata,
+        "commonInstanceMetadata": metadata::wire(&kept, items),
         "defaultServiceAccount": project.default_service_account(),
         "selfLink": links::link(format!("projects/{id}")),
         "defaultNetworkTier": "PREMIUM",
@@ -196,6 +193,11 @@ fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
     let items =
         call.world().projects.iter().filter(own).map(|(id, project)| render(call.world(), id, project));
     list::named(call, "projects", items.collect())
+}
+
+fn search(call: &Call<'_>) -> Result<Outcome, Failure> {
+    folder::no_query(call)?;
+    list(call)
 }
 
 fn is_v3(call: &Call<'_>) -> bool {

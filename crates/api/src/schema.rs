@@ -5,7 +5,7 @@
 //! What no such message has is refused with the message that Google's front end gives.
 
 use crate::failure::Failure;
-use crate::methods::Api;
+use crate::methods::{Api, Method};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -43,7 +43,7 @@ pub fn bundle(api: Api) -> Value {
 
 /// What a schema says of a value, read once.
 #[derive(Debug)]
-enum Form {
+pub(crate) enum Form {
     /// Anything.
     Any,
     /// One of these names.
@@ -66,7 +66,7 @@ enum Form {
 
 /// What an object may have.
 #[derive(Debug)]
-struct Object {
+pub(crate) struct Object {
     fields: HashMap<String, Form>,
     /// What fields of other names are, if there may be any.
     others: Option<Box<Form>>,
@@ -126,6 +126,24 @@ fn messages(api: Api) -> &'static Messages {
         messages
     };
     MESSAGES[api as usize].get_or_init(read)
+}
+
+/// What a method answers with; anything where that is not known.
+pub(crate) fn response(method: &Method) -> &'static Form {
+    method.response.and_then(|name| messages(method.api).get(name)).unwrap_or(&Form::Any)
+}
+
+/// A field of what is of this form; of each item of a list. `None` if there is no such field.
+pub(crate) fn field(api: Api, form: &'static Form, name: &str) -> Option<&'static Form> {
+    match form {
+        Form::Message(message) => field(api, messages(api).get(message)?, name),
+        Form::List(item) => field(api, item, name),
+        // Each of them has a form of its own.
+        Form::Object(object) if name == "*" && !object.fields.is_empty() => Some(&Form::Any),
+        Form::Object(object) => object.fields.get(name).or(object.others.as_deref()),
+        Form::Any => Some(form),
+        _ => None,
+    }
 }
 
 /// Makes `body` a proper message of type `name`, or says why it is none.

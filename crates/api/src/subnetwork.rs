@@ -162,9 +162,8 @@ fn expand(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = wire(call.world(), &key, find(call.world(), &key)?);
-    if call.field("fingerprint") != Some(&present["fingerprint"]) {
-        return Err(Failure::condition_not_met("Supplied fingerprint does not match the current one."));
-    }
+    let fingerprint = present["fingerprint"].as_str().unwrap_or_default();
+    details::fresh(call, "fingerprint", fingerprint, details::STALE)?;
     let secondary =
         secondary(call)?.map(|ranges| Change::SubnetworkSetSecondary { subnetwork: key.clone(), ranges });
     let mut change =

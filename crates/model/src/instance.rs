@@ -5,7 +5,8 @@
 
 use crate::{
     InstanceKey, NetworkKey, Refusal, StackType, Subnetwork, SubnetworkKey, TagKeyKey, TagValueKey,
-    Timestamp, World, address, forwarding_rule, ipv6, key, network, project, range, region, subnetwork,
+    Timestamp, World, address, forwarding_rule, ipv6, key, metadata, network, project, range, region,
+    subnetwork,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,12 @@ pub struct Instance {
     pub running: bool,
     /// How often it was started; with each one its programs begin anew.
     pub starts: u64,
+    /// When it was started last; none since it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_start: Option<Timestamp>,
+    /// When it was stopped last, if ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_stop: Option<Timestamp>,
 }
 
 /// The service account of an instance.
@@ -218,6 +225,7 @@ pub(crate) fn insert(world: &mut World, spec: &InstanceSpec, now: Timestamp) -> 
     }
     check_tags("tags.items", &spec.tags)?;
     check_account(spec.service_account.as_ref())?;
+    check_metadata(&spec.metadata)?;
     let mut nics: Vec<Nic> = Vec::new();
     for (i, nic) in spec.nics.iter().enumerate() {
         let nic = place(world, project, region.name, nic, i)?;
@@ -243,6 +251,8 @@ pub(crate) fn insert(world: &mut World, spec: &InstanceSpec, now: Timestamp) -> 
         metadata: spec.metadata.clone(),
         running: true,
         starts: 1,
+        last_start: None,
+        last_stop: None,
     };
     world.instances.insert(spec.key.clone(), Arc::new(instance));
     for (i, nic) in spec.nics.iter().enumerate().filter(|(_, nic)| !nic.aliases.is_empty()) {
@@ -432,20 +442,29 @@ pub(crate) fn set_metadata(
     key: &InstanceKey,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), Refusal> {
+    check_metadata(metadata)?;
     update(world, key, |instance| instance.metadata = metadata.clone())
 }
 
 /// Starts an instance; one that runs goes on.
-pub(crate) fn start(world: &mut World, key: &InstanceKey) -> Result<(), Refusal> {
+pub(crate) fn start(world: &mut World, key: &InstanceKey, now: Timestamp) -> Result<(), Refusal> {
     update(world, key, |instance| {
-        instance.starts += u64::from(!instance.running);
+        if !instance.running {
+            instance.starts += 1;
+            instance.last_start = Some(now);
+        }
         instance.running = true;
     })
 }
 
-/// Stops an instance.
-pub(crate) fn stop(world: &mut World, key: &InstanceKey) -> Result<(), Refusal> {
-    update(world, key, |instance| instance.running = false)
+/// Stops an instance; one that is stopped stays so.
+pub(crate) fn stop(world: &mut World, key: &InstanceKey, now: Timestamp) -> Result<(), Refusal> {
+    update(world, key, |instance| {
+        if instance.running {
+            instance.last_stop = Some(now);
+        }
+        instance.running = false;
+    })
 }
 
 /// Starts a running instance anew, as by its power button.
@@ -486,6 +505,10 @@ fn check_account(account: Option<&ServiceAccount>) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+fn check_metadata(items: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    metadata::check(items.iter().map(|(key, value)| (&**key, &**value)))
 }
 
 /// At most 64 tags, each an RFC 1035 name.

@@ -26,6 +26,7 @@ pub mod instances;
 pub mod ipv6;
 pub mod key;
 pub mod managed_zone;
+pub mod metadata;
 pub mod network;
 pub mod peering;
 pub mod project;

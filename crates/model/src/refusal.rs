@@ -28,6 +28,18 @@ pub enum Refusal {
         /// How many it has.
         size: usize,
     },
+    /// A text of the request is longer than Google takes (413 `fieldSizeTooLarge`).
+    #[error(
+        "Value for field 'resource.{field}' is too large: maximum size {most} character(s); actual size {size}."
+    )]
+    TooLong {
+        /// The field's path inside the resource.
+        field: String,
+        /// The most bytes that it may have.
+        most: usize,
+        /// How many it has.
+        size: usize,
+    },
     /// The resource that the change names does not exist (404 `notFound`).
     #[error("The resource '{resource}' was not found")]
     NotFound {
@@ -213,7 +225,9 @@ impl Refusal {
     /// The field of the resource that the refusal is about, where it is about one; for pointing at a line.
     pub fn field(&self) -> Option<&str> {
         match self {
-            Self::Invalid { field, .. } | Self::TooLarge { field, .. } => Some(field),
+            Self::Invalid { field, .. } | Self::TooLarge { field, .. } | Self::TooLong { field, .. } => {
+                Some(field)
+            }
             Self::SubnetOverlap { .. } => Some("ipCidrRange"),
             Self::AuthorizedNetworkElsewhere | Self::NotTheHost { .. } => Some("authorizedNetwork"),
             Self::AllocatedRangeNotFound { .. } => Some("reservedPeeringRanges"),

@@ -146,8 +146,8 @@ impl World {
             Change::InstanceSetServiceAccount { instance, account } => {
                 instance::set_service_account(self, instance, account.as_ref())
             }
-            Change::InstanceStart(key) => instance::start(self, key),
-            Change::InstanceStop(key) => instance::stop(self, key),
+            Change::InstanceStart(key) => instance::start(self, key, now),
+            Change::InstanceStop(key) => instance::stop(self, key, now),
             Change::InstanceReset(key) => instance::reset(self, key),
             Change::InstanceDelete(key) => instance::delete(self, key),
             Change::FirewallInsert(spec) => firewall::insert(self, spec, now),

@@ -264,6 +264,7 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tombolo_api::{Outcome, Request, State, Verb, answer};
     use tombolo_model::{Change, SubnetworkKey, Timestamp};
 
     /// vm-1 (10.1.0.2) in a subnetwork that says this of flow logs, and vm-2 (10.1.1.2) in one that says nothing.
@@ -346,6 +347,11 @@ instances:
             assert_eq!(payload["end_time"], "1970-01-01T00:01:45.000000Z");
             assert_eq!(payload["dest_instance"]["vm_name"].as_str(), names.then_some("vm-2"));
             assert_eq!(payload["src_vpc"]["subnetwork_name"].as_str(), names.then_some("subnet-1"));
+            let path = "/compute/v1/projects/project-1/regions/us-central1/subnetworks/subnet-1";
+            let get = Request::new("localhost", Verb::Get, path, Value::Null);
+            let answer = answer(&State { world, ..State::default() }, &get, Timestamp(0));
+            let Ok(Outcome::Reply(subnetwork)) = answer else { panic!("{answer:?}") };
+            assert_eq!(entry["resource"]["labels"]["subnetwork_id"], subnetwork["id"]);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use std::net::IpAddr;
+use tombolo_api::links;
 use tombolo_dataplane::Connection;
 use tombolo_model::{InstanceKey, NetworkKey, Subnetwork, SubnetworkKey, Timestamp, World};
 
@@ -70,7 +71,7 @@ fn resource(world: &World, network: &NetworkKey, address: IpAddr) -> Value {
     let mut labels = json!({ "project_id": network.project });
     if let Some((key, subnetwork)) = subnetwork(world, network, address) {
         labels["location"] = json!(key.region);
-        labels["subnetwork_id"] = json!(subnetwork.id.to_string());
+        labels["subnetwork_id"] = json!(links::id(subnetwork.id));
         labels["subnetwork_name"] = json!(key.name);
     }
     labels

@@ -129,6 +129,7 @@ fn what_is_no_request_of_googles_is_an_error_with_a_body() {
         (format!("BREW {networks} HTTP/1.0\r\n\r\n"), 405),
         ("GET /%ff%00/%2e%2e HTTP/1.0\r\n\r\n".to_owned(), 404),
         (format!("GET {networks}?fields=a( HTTP/1.0\r\n\r\n"), 400),
+        (format!("GET {networks}?fields=items(name,xyz) HTTP/1.0\r\n\r\n"), 400),
         (format!("GET {networks}?nonsense=%zz HTTP/1.0\r\n\r\n"), 400),
         (post("{"), 400),
         (post("{\"name\": 1e999}"), 400),

@@ -32,8 +32,17 @@ fn essence(world: &World) -> BTreeMap<(String, String), Value> {
             continue;
         }
         let keep = |name: &String| {
-            !["id", "creationTimestamp", "createTime", "number", "networkId", "starts"]
-                .contains(&name.as_str())
+            ![
+                "id",
+                "creationTimestamp",
+                "createTime",
+                "lastStart",
+                "lastStop",
+                "number",
+                "networkId",
+                "starts",
+            ]
+            .contains(&name.as_str())
         };
         fields.retain(|name, _| keep(name));
         let peerings = fields.get_mut("peerings").and_then(Value::as_array_mut);

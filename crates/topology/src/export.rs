@@ -24,8 +24,17 @@ pub struct Export {
 }
 
 /// Fields that a World made anew has its own values for.
-const OWN: [&str; 7] =
-    ["id", "networkId", "creationTimestamp", "createTime", "number", "stateSince", "starts"];
+const OWN: [&str; 9] = [
+    "id",
+    "networkId",
+    "creationTimestamp",
+    "createTime",
+    "number",
+    "stateSince",
+    "starts",
+    "lastStart",
+    "lastStop",
+];
 
 /// The topology file of a World.
 pub fn export(world: &World) -> Export {

@@ -20,7 +20,7 @@ use tombolo_model::{
     FirewallKey, FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, LogMetadata, NetworkKey,
     NetworkSpec, NextHop, NicSpec, PeeringSpec, PolicyKey, Purpose, RedisKey, RedisSpec, Reserve, RouteKey,
     RouteSpec, ServiceAccount, StackType, SubnetworkKey, SubnetworkSpec, World, folder, hierarchical_policy,
-    region::Region,
+    metadata, region::Region,
 };
 
 /// The four rules of the network `default`, which must go before it can.
@@ -297,6 +297,10 @@ impl<'f> Lower<'f> {
             }));
         }
         let items = instance.metadata.iter().flat_map(|m| &m.items);
+        // Here, where it is known which one was said twice, and where.
+        if let Err(refusal) = metadata::check(items.clone().map(|item| (&*item.key.0, &*item.value.0))) {
+            self.error(&format!("{path}.{}", refusal.field().unwrap_or_default()), refusal.to_string());
+        }
         let mut metadata: BTreeMap<_, _> =
             items.map(|item| (item.key.0.clone(), item.value.0.clone())).collect();
         if let Some(script) = &instance.startup_script

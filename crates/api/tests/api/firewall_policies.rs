@@ -130,7 +130,7 @@ fn a_network_has_one_policy() {
     assert!(used.contains("firewallPolicies/p"), "{used}");
     let stale = json!({ "description": "d", "fingerprint": "AAAAAAAAAAA=" });
     let stale = cloud.refused("PATCH", &policy, stale);
-    check(&stale, 412, "Supplied fingerprint does not match the current one.");
+    check(&stale, 412, "Invalid fingerprint.");
     let fingerprint = cloud.get(&policy)["fingerprint"].clone();
     cloud.patch(&policy, json!({ "description": "d", "fingerprint": fingerprint }));
     cloud.post(&format!("{other}?replaceExistingAssociation=true"), body);

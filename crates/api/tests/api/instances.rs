@@ -76,3 +76,46 @@ fn an_instance_has_what_was_said_of_it_and_defaults_for_the_rest() {
     });
     assert_eq!(found["scheduling"], scheduling);
 }
+
+#[test]
+fn metadata_is_as_google_takes_it() {
+    let mut cloud = cloud();
+    cloud.post(INSTANCES, instance("vm-0"));
+    let vm = format!("{INSTANCES}/vm-0");
+    let long = "x".repeat((256 << 10) + 1);
+    for (items, code, message) in [
+        (
+            json!([{ "key": "a", "value": "1" }, { "key": "a b", "value": "1" }]),
+            400,
+            "Invalid value for field 'resource.metadata.items[1].key': 'a b'. \
+             Must be a match of regex '[a-zA-Z0-9-_]{1,128}'",
+        ),
+        (
+            json!([{ "value": "1" }]),
+            400,
+            "Invalid value for field 'resource.metadata.items[0].key': ''. \
+             Must be a match of regex '[a-zA-Z0-9-_]{1,128}'",
+        ),
+        (
+            json!([{ "key": "b", "value": "1" }, { "key": "a" }, { "key": "b", "value": "1" }]),
+            400,
+            "Invalid value for field 'resource.metadata': 'b'. Metadata has duplicate keys: b",
+        ),
+        (
+            json!([{ "key": "a", "value": long }]),
+            413,
+            "Value for field 'resource.metadata.items[0].value' is too large: maximum size 262144 character(s); \
+             actual size 262145.",
+        ),
+    ] {
+        let mut body = instance("vm-1");
+        body["metadata"] = json!({ "items": items });
+        check(&cloud.refused("POST", INSTANCES, body), code, message);
+        let fingerprint = cloud.get(&vm)["metadata"]["fingerprint"].clone();
+        let body = json!({ "fingerprint": fingerprint, "items": items });
+        check(&cloud.refused("POST", &format!("{vm}/setMetadata"), body), code, message);
+        let fingerprint = cloud.get(PROJECT)["commonInstanceMetadata"]["fingerprint"].clone();
+        let body = json!({ "fingerprint": fingerprint, "items": items });
+        check(&cloud.refused("POST", &format!("{PROJECT}/setCommonInstanceMetadata"), body), code, message);
+    }
+}

@@ -88,6 +88,12 @@ fn methods_and_fields_that_are_not_there_say_so() {
     let target = "/compute/v1/projects/project-i-1/aggregated/acceleratorTypes";
     let refused = cloud.refused("GET", target, json!(null));
     check(&refused, 501, "Tombolo does not support the method 'compute.acceleratorTypes.aggregatedList'.");
+    let target = "/compute/v1/projects/project-i-1/aggregated/subnetworks?serviceProjectNumber=100000000001";
+    check(
+        &cloud.refused("GET", target, json!(null)),
+        501,
+        "Tombolo does not support the parameter 'serviceProjectNumber' of 'compute.subnetworks.aggregatedList'.",
+    );
     let networks = "/compute/v1/projects/project-i-1/global/networks";
     let body =
         json!({ "name": "n", "autoCreateSubnetworks": true, "networkProfile": "global/networkProfiles/x" });

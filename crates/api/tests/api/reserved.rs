@@ -108,7 +108,8 @@ fn external_addresses_and_ranges() {
     assert_eq!(cloud.get(&format!("{regional}/nat"))["status"], "IN_USE");
     let labels = json!({ "labels": { "a": "b" }, "labelFingerprint": nat["labelFingerprint"] });
     cloud.post(&format!("{regional}/nat/setLabels"), labels.clone());
-    assert_eq!(cloud.refused("POST", &format!("{regional}/nat/setLabels"), labels)["error"]["code"], 412);
+    let stale = cloud.refused("POST", &format!("{regional}/nat/setLabels"), labels);
+    check(&stale, 412, "Labels fingerprint either invalid or resource labels have changed");
     let range = json!({ "name": "range", "addressType": "INTERNAL", "purpose": "VPC_PEERING", "prefixLength": 20, "network": "global/networks/vpc-1" });
     cloud.post(&global, range.clone());
     let found = cloud.get(&format!("{global}/range"));
@@ -184,7 +185,7 @@ fn ranges_beside_the_primary_one() {
          existing subnetwork 't' in region 'us-central1'.",
     );
     let stale = json!({ "fingerprint": "c3RhbGU=", "secondaryIpRanges": [] });
-    assert_eq!(cloud.refused("PATCH", &target, stale)["error"]["code"], 412);
+    check(&cloud.refused("PATCH", &target, stale), 412, "Invalid fingerprint.");
     let aliases =
         json!([{ "ipCidrRange": "10.9.1.0/24", "subnetworkRangeName": "pods" }, { "ipCidrRange": "/32" }]);
     vm(&mut cloud, "a", json!({ "aliasIpRanges": aliases }));

@@ -251,7 +251,12 @@ fn what_every_project_has() {
     cloud.get(&format!("{COMPUTE}/debian-cloud/global/images/family/debian-12"));
     cloud.get(&format!("{COMPUTE}/debian-cloud/zones/us-central1-a/imageFamilyViews/debian-12"));
     cloud.get("/cloudresourcemanager/v1/projects");
+    let filter = "lifecycleState%3AACTIVE%20AND%20(id%3Aproject-i-2)";
+    let found = cloud.get(&format!("/cloudresourcemanager/v1/projects?filter={filter}"))["projects"].clone();
+    assert_eq!((found[0]["projectId"].as_str(), found.get(1)), (Some("project-i-2"), None));
     cloud.get("/cloudresourcemanager/v3/projects:search");
+    let search = "/cloudresourcemanager/v3/projects:search?query=id:project-i-2";
+    assert_eq!(cloud.refused("GET", search, json!(null))["error"]["code"], 501);
     let services =
         cloud.get("/serviceusage/v1/projects/project-i-1/services?filter=state:ENABLED&pageSize=200");
     assert_eq!(services["services"].as_array().map(Vec::len), Some(1));
@@ -265,17 +270,33 @@ fn what_every_project_has() {
 fn instances_stop_and_start() {
     let mut cloud = two_projects();
     let vm = format!("{COMPUTE}/project-i-1/zones/us-central1-a/instances/vm-1");
+    let made = cloud.get(&vm);
+    assert_eq!(made["lastStartTimestamp"], made["creationTimestamp"]);
     cloud.post(&format!("{vm}/reset"), json!(null));
+    assert_eq!(cloud.get(&vm)["lastStartTimestamp"], made["lastStartTimestamp"]);
+    let ended = |operation: &Value| operation["endTime"].as_str().map(str::to_owned).expect("a time");
+    let stop = cloud.post(&format!("{vm}/stop"), json!(null));
+    // One that is stopped already was so before.
     cloud.post(&format!("{vm}/stop"), json!(null));
-    assert_eq!(cloud.get(&vm)["status"], "TERMINATED");
+    let stopped = cloud.get(&vm);
+    assert_eq!(stopped["status"], "TERMINATED");
+    assert_eq!(
+        (&stopped["lastStopTimestamp"], &stopped["lastStartTimestamp"]),
+        (&json!(ended(&stop)), &made["lastStartTimestamp"])
+    );
     let refused = cloud.refused("POST", &format!("{vm}/reset"), json!(null));
     check(
         &refused,
         400,
         "The resource 'projects/project-i-1/zones/us-central1-a/instances/vm-1' is not ready",
     );
+    let start = cloud.post(&format!("{vm}/start"), json!(null));
     cloud.post(&format!("{vm}/start"), json!(null));
     let found = cloud.get(&vm);
+    assert_eq!(
+        (&found["lastStartTimestamp"], &found["lastStopTimestamp"]),
+        (&json!(ended(&start)), &stopped["lastStopTimestamp"])
+    );
     assert_eq!(
         (&found["status"], &found["networkInterfaces"][0]["networkIP"]),
         (&json!("RUNNING"), &json!("10.1.0.2"))
@@ -319,6 +340,16 @@ fn networks_and_subnetworks_change_where_google_lets_them() {
     cloud.post(&format!("{COMPUTE}/project-i-1/setCommonInstanceMetadata"), metadata.clone());
     let project = cloud.get(&format!("{COMPUTE}/project-i-1"));
     assert_eq!(project["commonInstanceMetadata"]["items"], metadata["items"]);
+    // From then on its fingerprint must be said.
+    let set = format!("{COMPUTE}/project-i-1/setCommonInstanceMetadata");
+    for fingerprint in [json!(null), json!("c3RhbGU=")] {
+        let body = json!({ "fingerprint": fingerprint, "items": [] });
+        let stale = "Supplied fingerprint does not match current metadata fingerprint.";
+        check(&cloud.refused("POST", &set, body), 412, stale);
+    }
+    let fingerprint = &project["commonInstanceMetadata"]["fingerprint"];
+    cloud.post(&set, json!({ "fingerprint": fingerprint, "items": [] }));
+    assert_eq!(cloud.get(&format!("{COMPUTE}/project-i-1"))["commonInstanceMetadata"].get("items"), None);
 }
 
 #[test]

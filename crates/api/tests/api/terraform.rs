@@ -281,6 +281,7 @@ const CHANCE: &[&str] = &[
     "id",
     "labelFingerprint",
     "lastStartTimestamp",
+    "lastStopTimestamp",
     "low",
     "nextPageToken",
     "projectNumber",
@@ -440,10 +441,9 @@ fn the_provider_is_answered_as_when_its_plans_were_empty() {
         match answered {
             Ok(answer) => {
                 assert_eq!(exchange.status, 200, "{place}: {answer}");
-                let (_, query) = target.split_once('?').unwrap_or_default();
-                let fields = query.split('&').find_map(|pair| pair.strip_prefix("fields="));
-                let fields = fields.map(|fields| fields.replace("%2F", "/").replace("%2C", ","));
-                let mask = fields.map(|fields| Mask::parse(&fields).expect("a mask")).unwrap_or_default();
+                let verb = Verb::parse(&exchange.verb).expect("a verb");
+                let request = Request::new("localhost", verb, &target, Value::Null);
+                let mask = Mask::of(&request).expect("a mask");
                 let answer = mask.apply(answer);
                 substitutes.learn(&exchange.answer, &answer);
                 let then = substitutes.apply(&exchange.answer);

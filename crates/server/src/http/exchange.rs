@@ -69,12 +69,8 @@ pub(super) async fn answer(
 }
 
 async fn serve(door: &Door, request: Request) -> Answer {
-    let fields = request.query.iter().find(|(name, _)| name == "fields" || name == "$fields");
     // Before anything is done: who is refused has changed nothing.
-    let mask = match fields {
-        Some((_, text)) if !text.is_empty() => Mask::parse(text)?,
-        _ => Mask::default(),
-    };
+    let mask = Mask::of(&request)?;
     let value = door.service.clone().answer(request).await?;
     Ok(mask.apply(value))
 }

@@ -107,6 +107,7 @@ impl<'a> Session<'a> {
             let operation = self.client.change(Method::POST, collection, Some(body))?;
             let link = operation["targetLink"].as_str().unwrap_or_default();
             eprintln!("Created [{link}].");
+            warn(&operation);
             made.push(self.client.get(&path_of(link))?);
         }
         Ok(made)
@@ -117,6 +118,7 @@ impl<'a> Session<'a> {
         let operation = self.client.change(method, path, body)?;
         let link = operation["targetLink"].as_str().unwrap_or_default().to_owned();
         eprintln!("Updated [{link}].");
+        warn(&operation);
         Ok(link)
     }
 
@@ -128,6 +130,7 @@ impl<'a> Session<'a> {
             let path = format!("{collection}/{}", encode(last(name)));
             let operation = self.client.change(Method::DELETE, &path, None)?;
             eprintln!("Deleted [{}].", operation["targetLink"].as_str().unwrap_or_default());
+            warn(&operation);
         }
         Ok(())
     }
@@ -222,6 +225,16 @@ impl<'a> Session<'a> {
             "" | "y" | "yes" => Ok(()),
             _ => Err(Refused("Aborted by user.".into()).into()),
         }
+    }
+}
+
+/// Says what an operation of Compute warns of, as gcloud does.
+fn warn(operation: &Value) {
+    let warnings = operation["warnings"].as_array().into_iter().flatten();
+    let lines: String =
+        warnings.map(|warning| format!(" - {}\n", warning["message"].as_str().unwrap_or_default())).collect();
+    if !lines.is_empty() {
+        eprintln!("WARNING: Some requests generated warnings:\n{lines}");
     }
 }
 

@@ -50,6 +50,8 @@ const MAKE: &[&str] = &[
 /// What one looks at it with.
 const LOOK: &[&str] = &[
     "projects list",
+    "projects list --filter projectId:project-1",
+    "projects list --filter name:(proj*,none)",
     "projects describe project-1",
     "organizations list --format value(ID,DISPLAY_NAME)",
     "services list --enabled",
@@ -190,12 +192,47 @@ fn verbs_do_and_print_what_they_say() {
         let said = home.run(&words(line)).exits(0);
         assert!(!said.is_empty(), "{line}");
     }
+    // What an operation warns of.
+    let line = "compute routes create r2 --network vpc-1 --destination-range 192.168.1.0/24 --next-hop-address 10.1.0.99";
+    let warned = home.run(&words(line)).err;
+    let want = "/global/routes/r2].\nWARNING: Some requests generated warnings:\n - Next hop ip address '10.1.0.99' is not \
+                assigned";
+    assert!(warned.contains(want), "{warned}");
+    let deleted = home.run(&words("compute routes delete r2")).err;
+    assert!(deleted.starts_with("Deleted [") && !deleted.contains("WARNING"), "{deleted}");
+    // A reserved address by its name.
+    for (line, format, want) in [
+        (
+            "addresses create a-2 --region us-central1 --subnet subnet-1 --addresses 10.1.0.30",
+            "status",
+            "RESERVED",
+        ),
+        (
+            "addresses create a-3 --region us-central1 --subnet subnet-1 --addresses 10.1.0.31",
+            "status",
+            "RESERVED",
+        ),
+        (
+            "instances create vm-4 --zone us-central1-a --subnet subnet-1 --private-network-ip a-2 --no-address",
+            "networkInterfaces[0].networkIP",
+            "10.1.0.30",
+        ),
+        (
+            "instances create vm-5 --zone us-central1-a --network-interface \
+             subnet=subnet-1,private-network-ip=regions/us-central1/addresses/a-3,no-address",
+            "networkInterfaces[0].networkIP",
+            "10.1.0.31",
+        ),
+    ] {
+        assert_eq!(value(&format!("compute {line}"), format), want, "{line}");
+    }
     for line in [
         "compute service-attachments delete service-1 --region us-central1",
         "compute forwarding-rules delete endpoint-1 rule-1 --region us-central1",
         "compute target-instances delete t-1 t-2 --zone us-central1-a",
         "compute networks subnets delete nat-1 --region us-central1",
-        "compute instances delete vm-1 vm-2 vm-3 --zone us-central1-a --quiet",
+        "compute instances delete vm-1 vm-2 vm-3 vm-4 vm-5 --zone us-central1-a --quiet",
+        "compute addresses delete a-2 a-3 --region us-central1",
         "redis instances delete redis-1 --region us-central1",
         "compute networks peerings delete p12 --network vpc-1",
         "compute firewall-rules delete f1 f2",

@@ -5,6 +5,7 @@ use crate::gcloud::args::{Body, List, Pairs, constant};
 use crate::gcloud::session::{Session, Usage};
 use anyhow::Result;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 
 /// What a VM's service account may do unless said otherwise, as gcloud has it.
 const SCOPES: [&str; 7] = [
@@ -89,7 +90,7 @@ struct Nic {
     /// The network; it needs no subnetwork said if it is in auto mode
     #[arg(long)]
     network: Option<String>,
-    /// A certain address of the subnetwork
+    /// A certain address of the subnetwork, or the name of one that is reserved in the zone's region
     #[arg(long, value_name = "ADDRESS")]
     private_network_ip: Option<String>,
     /// Give it no external address
@@ -203,11 +204,17 @@ impl Nic {
             (None, None) => Some(session.network("default")?),
             (None, Some(_)) => None,
         };
+        let address = match self.private_network_ip.as_deref() {
+            Some(said) if said.parse::<IpAddr>().is_err() => {
+                Some(session.link(format_args!("regions/{region}/addresses"), said)?)
+            }
+            said => said.map(str::to_owned),
+        };
         let access = json!([{ "type": "ONE_TO_ONE_NAT", "name": "external-nat" }]);
         Ok(Body::default()
             .maybe("network", network)
             .maybe("subnetwork", subnetwork)
-            .maybe("networkIP", self.private_network_ip.as_deref())
+            .maybe("networkIP", address)
             .maybe("stackType", self.stack_type.as_deref())
             .maybe("accessConfigs", (!self.no_address).then_some(access))
             .json())
