@@ -120,7 +120,13 @@ fn what_a_file_cannot_say_is_told() {
     ] {
         assert!(exported.lost.contains(&want), "{want}: {:?}", exported.lost);
     }
-    assert_eq!(exported.lost.len(), 3, "{:?}", exported.lost);
+    assert_eq!((exported.lost.len(), exported.is_whole), (3, false), "{:?}", exported.lost);
+    // What is only said is told, too, and no lab is another one for it.
+    let said = [("labels".to_owned(), json!({}))].into_iter().collect();
+    let change = Change::Describe { resource: network.to_string(), details: said };
+    let world = by_requests(&example("single-vpc.yaml")).world.apply(&change, NOW).expect("legal");
+    let exported = export(&world);
+    assert_eq!((exported.lost, exported.is_whole), (vec![format!("{network}: labels")], true));
 }
 
 #[test]

@@ -21,7 +21,13 @@ pub struct Export {
     pub text: String,
     /// What of the World the file does not say, one line each: a resource, and which of its fields.
     pub lost: Vec<String>,
+    /// Whether the file's lab does what this one does: lost is nothing, or what is said of resources (descriptions, labels,
+    /// machine types) and no packet depends on.
+    pub is_whole: bool,
 }
+
+/// What marks rows of such things among a World's.
+const AS_SAID: &str = " (as said)";
 
 /// Fields that a World made anew has its own values for.
 const OWN: [&str; 7] =
@@ -30,14 +36,14 @@ const OWN: [&str; 7] =
 /// The topology file of a World.
 pub fn export(world: &World) -> Export {
     let text = yaml(&file(world));
-    let lost = match parse("the exported file", &text) {
+    let (lost, is_whole) = match parse("the exported file", &text) {
         Ok(topology) => match topology.world(Timestamp(0)) {
             Ok(again) => differences(&normal(world), &normal(&again)),
-            Err(refused) => vec![format!("all of it: made anew, {refused}")],
+            Err(refused) => (vec![format!("all of it: made anew, {refused}")], false),
         },
-        Err(errors) => errors.iter().map(|error| format!("all of it: {error}")).collect(),
+        Err(errors) => (errors.iter().map(|error| format!("all of it: {error}")).collect(), false),
     };
-    Export { text, lost }
+    Export { text, lost, is_whole }
 }
 
 fn yaml(value: &Value) -> String {
@@ -442,7 +448,7 @@ fn normal(world: &World) -> BTreeMap<String, Value> {
         match row.kind.as_str() {
             // No resource, but something that every World has of its own.
             _ if name.is_empty() => continue,
-            "details" => name = format!("{name} (as said)"),
+            "details" => name += AS_SAID,
             "projects" => name = format!("projects/{name}"),
             "connections" => name = format!("{name}/privateServicesAccess"),
             // Named after their network's number.
@@ -506,8 +512,8 @@ fn strip(value: &mut Value) {
     }
 }
 
-/// What one World has and another has not, or has otherwise.
-fn differences(world: &BTreeMap<String, Value>, again: &BTreeMap<String, Value>) -> Vec<String> {
+/// What one World has and another has not, or has otherwise; and whether that is no more than what is said of resources.
+fn differences(world: &BTreeMap<String, Value>, again: &BTreeMap<String, Value>) -> (Vec<String>, bool) {
     let names: BTreeSet<&String> = world.keys().chain(again.keys()).collect();
     let line = |name: &String| match (world.get(name), again.get(name)) {
         (Some(have), Some(other)) if have == other => None,
@@ -517,13 +523,16 @@ fn differences(world: &BTreeMap<String, Value>, again: &BTreeMap<String, Value>)
             let differ = fields.into_iter().filter(|field| have[*field] != other[*field]);
             Some(format!("{name}: {}", differ.cloned().collect::<Vec<_>>().join(", ")))
         }
-        (Some(have), None) if name.ends_with("(as said)") => {
+        (Some(have), None) if name.ends_with(AS_SAID) => {
             let fields = have.as_object().into_iter().flat_map(Map::keys).cloned();
-            let name = name.trim_end_matches(" (as said)");
+            let name = name.trim_end_matches(AS_SAID);
             Some(format!("{name}: {}", fields.collect::<Vec<_>>().join(", ")))
         }
         (Some(_), None) => Some(name.clone()),
         (None, _) => Some(format!("that there is no {name}")),
     };
-    names.into_iter().filter_map(line).collect()
+    let told: Vec<(&String, String)> =
+        names.into_iter().filter_map(|name| Some((name, line(name)?))).collect();
+    let is_whole = told.iter().all(|(name, _)| name.ends_with(AS_SAID));
+    (told.into_iter().map(|(_, line)| line).collect(), is_whole)
 }
