@@ -46,7 +46,6 @@ mod network;
 mod next_hop;
 mod peering;
 mod project;
-pub mod rdata;
 mod record_set;
 mod redis;
 mod route;

@@ -4,14 +4,14 @@
 //! whatever the World that comes of it has otherwise is told.
 
 use crate::names::ORGANIZATION;
-use crate::{forwarding, parse, tags};
+use crate::{forwarding, managed_zone, parse, router, tags};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
+use tombolo_model::project::{COMPUTE, DNS, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
     Action, Change, ConnectMode, Direction, Exchange, Firewall, FirewallPolicy, FirewallPolicyKey, Folder,
     HierarchicalPolicy, Instance, L4, LogMetadata, Network, NetworkKey, NextHop, Node, PolicyRule, Purpose,
-    Route, RouteKey, StackType, Timestamp, World, folder::ancestry, network::DEFAULT_MTU,
+    Route, RouteKey, StackType, Timestamp, World, flow_log::FlowLog, folder::ancestry, network::DEFAULT_MTU,
 };
 
 /// A World as text.
@@ -80,6 +80,7 @@ fn file(world: &World) -> Value {
             *service == COMPUTE
                 || (*service == REDIS && world.redis.keys().any(|key| key.project == *id))
                 || (*service == SERVICE_NETWORKING && world.connections.keys().any(|key| key.project == *id))
+                || (*service == DNS && world.managed_zones.keys().any(|key| key.project == *id))
         };
         let services: Vec<&String> = project.services.iter().filter(|service| !implied(service)).collect();
         put(&mut map, "services", json!(services));
@@ -132,6 +133,8 @@ fn file(world: &World) -> Value {
     put(&mut map, "tagKeys", tags::export(world));
     let instances = world.instances.iter().map(|(key, found)| instance(world, key, found));
     put(&mut map, "instances", instances.collect::<Value>());
+    put(&mut map, "routers", router::export(world));
+    put(&mut map, "managedZones", managed_zone::export(world));
     for (field, items) in forwarding::export(world) {
         put(&mut map, field, items);
     }
@@ -193,6 +196,7 @@ fn network(world: &World, key: &NetworkKey, found: &Network) -> Value {
         let secondary =
             found.secondary.iter().map(|(name, range)| json!({ "rangeName": name, "ipCidrRange": range }));
         put(&mut map, "secondaryIpRanges", secondary.collect::<Value>());
+        put(&mut map, "logConfig", flow_log(world, &key.to_string()));
         Value::Object(map)
     });
     put(&mut map, "subnetworks", subnetworks.collect::<Value>());
@@ -227,6 +231,14 @@ fn network(world: &World, key: &NetworkKey, found: &Network) -> Value {
         put(&mut map, "privateServicesAccess", json!({ "reservedPeeringRanges": connection.ranges }));
     }
     Value::Object(map)
+}
+
+/// How a subnetwork's flows are logged, if they are: what is as it is unless said is left out.
+fn flow_log(world: &World, subnetwork: &str) -> Option<Value> {
+    let log = FlowLog::of(world.details.get(subnetwork)?).ok()??;
+    let (mut wire, usual) = (log.wire(), FlowLog::default().wire());
+    wire.as_object_mut()?.retain(|field, value| field == "enable" || usual[field] != *value);
+    Some(wire)
 }
 
 /// Whether a route is the one that its network came with.
@@ -448,7 +460,28 @@ fn normal(world: &World) -> BTreeMap<String, Value> {
         match row.kind.as_str() {
             // No resource, but something that every World has of its own.
             _ if name.is_empty() => continue,
-            "details" => name += AS_SAID,
+            "details" => {
+                // Flow logs are told in several ways.
+                if let Some(log) = flow_log(world, &name) {
+                    value["logConfig"] = log;
+                    value.as_object_mut().map(|fields| fields.remove("enableFlowLogs"));
+                }
+                name += AS_SAID;
+            }
+            // With AUTO_ONLY it is any free one.
+            "routers" => {
+                for nat in value["nats"].as_array_mut().into_iter().flatten() {
+                    if nat["spec"]["addresses"].is_null() {
+                        nat["addresses"] = Value::Null;
+                    }
+                }
+            }
+            // What a zone remembers of its changes is its own.
+            "managedZones" => {
+                for field in ["changes", "updates"] {
+                    value.as_object_mut().map(|fields| fields.remove(field));
+                }
+            }
             "projects" => name = format!("projects/{name}"),
             "connections" => name = format!("{name}/privateServicesAccess"),
             // Named after their network's number.
