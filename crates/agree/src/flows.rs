@@ -54,7 +54,7 @@ pub fn flows(fabric: &Fabric, most: usize, rng: &mut Rng) -> Vec<Flow> {
             3..8 if !ipv6.is_empty() => ipv6[rng.usize(..ipv6.len())],
             _ => addresses[rng.usize(..addresses.len())],
         };
-        // What an endpoint sends to itself never leaves it.
+        // What an endpoint sends to itself is tried apart.
         let own = fabric.nics_of(owner).iter().any(|(_, nic)| nic.has(destination));
         let sender = fabric.nic_towards(owner, destination).filter(|_| !own);
         // Who has no address of that version of IP sends nothing.
@@ -62,6 +62,7 @@ pub fn flows(fabric: &Fabric, most: usize, rng: &mut Rng) -> Vec<Flow> {
         flows.extend(sender.map(|sender| flow(fabric, sender, destination, &addresses, rng)));
     }
     flows.extend(outwards(fabric, rng));
+    flows.extend(within(fabric, &addresses, rng));
     flows
 }
 
@@ -99,6 +100,17 @@ fn outwards(fabric: &Fabric, rng: &mut Rng) -> Vec<Flow> {
         flows.extend(flows.iter().enumerate().map(beyond).collect::<Vec<_>>());
     }
     flows
+}
+
+/// From every endpoint to each of its own addresses: rules, routes and peerings have no say in it.
+fn within(fabric: &Fabric, addresses: &[IpAddr], rng: &mut Rng) -> Vec<Flow> {
+    let all = || fabric.networks.values().flat_map(|network| network.nics.values());
+    let own = all().flat_map(|nic| own_addresses(nic).map(|address| (&nic.owner, address)));
+    let sent = own.filter_map(|(owner, address)| {
+        let sender = fabric.nic_towards(owner, address)?;
+        Some(flow(fabric, sender, address, addresses, rng))
+    });
+    sent.collect()
 }
 
 /// The address of an interface's NAT gateway.

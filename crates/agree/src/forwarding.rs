@@ -51,7 +51,14 @@ impl Maker<'_> {
         let range = self.pick(&FAR_RANGES).parse().unwrap_or_default();
         let stack_type = StackType::default();
         let (network, secondary) = (network.clone(), BTreeMap::new());
-        let spec = SubnetworkSpec { key: subnetwork.clone(), network, range, stack_type, secondary };
+        let spec = SubnetworkSpec {
+            key: subnetwork.clone(),
+            network,
+            range,
+            stack_type,
+            secondary,
+            details: Default::default(),
+        };
         if !self.try_change(&Change::SubnetworkInsert(spec)) {
             return;
         }
@@ -128,7 +135,14 @@ impl Maker<'_> {
         };
         let (stack_type, secondary) = (StackType::default(), BTreeMap::new());
         self.try_changes(&[
-            Change::NatSubnetworkInsert(SubnetworkSpec { key: nat, network, range, stack_type, secondary }),
+            Change::NatSubnetworkInsert(SubnetworkSpec {
+                key: nat,
+                network,
+                range,
+                stack_type,
+                secondary,
+                details: Default::default(),
+            }),
             Change::ServiceAttachmentInsert(attachment),
         ]);
     }

@@ -369,6 +369,10 @@ fn wanted(fabric: &Fabric, trace: &Trace, leaves: bool) -> Wanted {
     let at = |owner: &Owner| BTreeSet::from([owner.to_string()]);
     match &trace.verdict {
         Verdict::Dropped(_) => Wanted { arrived: BTreeSet::new(), replied: Some(false), counted },
+        Verdict::Local => {
+            let sender = owner(&trace.flow.network, &trace.flow.nic);
+            Wanted { arrived: at(&sender), replied: None, counted }
+        }
         Verdict::MetadataServer => Wanted { arrived: BTreeSet::new(), replied: None, counted },
         // Nobody relays here, so that the internet's router refuses connections, and datagrams end where they would leave.
         Verdict::Host => {
@@ -449,6 +453,7 @@ fn verdict_name(trace: &Trace) -> String {
         _ if !trace.others.is_empty() => "SEVERAL".into(),
         Verdict::Delivered { .. } => "DELIVERED".into(),
         Verdict::Forwarded { .. } => "FORWARDED".into(),
+        Verdict::Local => "LOCAL".into(),
         Verdict::MetadataServer => "METADATA_SERVER".into(),
         Verdict::Host => "HOST".into(),
         Verdict::Dropped(cause) => cause.as_str().into(),

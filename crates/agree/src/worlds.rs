@@ -149,6 +149,7 @@ impl Maker<'_> {
                 range,
                 stack_type: StackType::Ipv4Only,
                 secondary: BTreeMap::new(),
+                details: Default::default(),
             }));
             // Refused where the network has no IPv6.
             if self.chance(75) {

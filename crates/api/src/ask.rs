@@ -2,14 +2,14 @@
 //! anybody's are.
 
 use crate::links::link;
-use crate::{Failure, Outcome, Request, State, Verb, answer, firewall_policy, forwarding_rule, ipv6};
+use crate::{Failure, Outcome, Request, State, Verb, answer, firewall_policy, forwarding_rule, ipv6, router};
 use serde_json::{Map, Value, json};
 use tombolo_model::project::SERVICE_NETWORKING;
 use tombolo_model::{
     Acceptance, Action, AddressSpec, AliasSpec, Change, ConnectMode, Consumer, Direction, FirewallSpec,
-    ForwardSpec, ForwardingRuleKey, ForwardingRuleSpec, InstanceSpec, NextHop, RedisSpec, RedisTier, Reserve,
-    RouteSpec, ServiceAttachmentKey, ServiceAttachmentSpec, StackType, TagScope, TargetInstanceKey,
-    Timestamp,
+    ForwardSpec, ForwardingRuleKey, ForwardingRuleSpec, InstanceSpec, ManagedZoneSpec, NextHop, RedisSpec,
+    RedisTier, Reserve, RouteSpec, RouterSpec, ServiceAttachmentKey, ServiceAttachmentSpec, StackType,
+    TagScope, TargetInstanceKey, Timestamp,
 };
 
 /// The request that makes a change; `None` of changes that no topology file makes.
@@ -68,7 +68,24 @@ pub fn ask(change: &Change) -> Option<Request> {
             if spec.stack_type == StackType::Ipv4Ipv6 {
                 (body["stackType"], body["ipv6AccessType"]) = (json!(spec.stack_type), json!(ipv6::INTERNAL));
             }
+            for (field, value) in &spec.details {
+                body[field.as_str()] = value.clone();
+            }
             compute(Verb::Post, path, body)
+        }
+        Change::RouterInsert(RouterSpec { key, network, nats }) => {
+            let nats = nats.iter().map(router::said).collect::<Value>();
+            let body = json!({ "name": key.name, "network": link(network), "nats": nats });
+            compute(Verb::Post, format!("projects/{}/regions/{}/routers", key.project, key.region), body)
+        }
+        Change::ManagedZoneInsert(spec) => request(
+            Verb::Post,
+            format!("/dns/v1/projects/{}/managedZones", spec.key.project),
+            managed_zone(spec),
+        ),
+        Change::RecordSetsChange { zone, deletions, additions } => {
+            let body = json!({ "additions": additions, "deletions": deletions });
+            request(Verb::Post, format!("/dns/v1/{zone}/changes"), body)
         }
         Change::TargetInstanceInsert(spec) => {
             let TargetInstanceKey { project, zone, name } = &spec.key;
@@ -350,6 +367,20 @@ fn service_attachment(spec: &ServiceAttachmentSpec) -> Value {
         "consumerRejectLists": reject.iter().map(|who| json!(who.to_string())).collect::<Value>(),
         "reconcileConnections": reconcile,
     })
+}
+
+fn managed_zone(spec: &ManagedZoneSpec) -> Value {
+    let network = |key| json!({ "networkUrl": link(key) });
+    let mut body = json!({
+        "name": spec.key.name,
+        "dnsName": spec.dns_name,
+        "visibility": "private",
+        "privateVisibilityConfig": { "networks": spec.networks.iter().map(network).collect::<Value>() },
+    });
+    if let Some(target) = &spec.peering {
+        body["peeringConfig"] = json!({ "targetNetwork": network(target) });
+    }
+    body
 }
 
 /// A range for managed services; topology files reserve nothing else.

@@ -47,7 +47,6 @@ mod network;
 mod next_hop;
 mod peering;
 mod project;
-pub mod rdata;
 mod record_set;
 mod redis;
 mod route;

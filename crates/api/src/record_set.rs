@@ -3,10 +3,10 @@
 use crate::failure::Failure;
 use crate::managed_zone::{find, key, lower, required};
 use crate::outcome::{Commit, Outcome};
-use crate::{Call, Handlers, details, list, rdata};
+use crate::{Call, Handlers, details, list};
 use serde_json::{Value, json};
 use tombolo_model::managed_zone::{TYPES, record_key};
-use tombolo_model::{Change, ManagedZone, ManagedZoneKey, RecordChange, RecordSet, World};
+use tombolo_model::{Change, ManagedZone, ManagedZoneKey, RecordChange, RecordSet, World, rdata};
 
 pub(crate) const HANDLERS: Handlers = &[
     ("dns.changes.create", create_change),

@@ -332,17 +332,29 @@ fn wire(world: &World, key: &RouterKey, found: &Router) -> Value {
     wire
 }
 
-fn nat_wire(nat: &Nat, said: Option<&Value>) -> Value {
-    let spec = &nat.spec;
+fn nat_wire(nat: &Nat, kept: Option<&Value>) -> Value {
+    let mut wire = said(&nat.spec);
+    for (name, value) in [
+        ("type", json!("PUBLIC")),
+        ("endpointTypes", json!(["ENDPOINT_TYPE_VM"])),
+        ("autoNetworkTier", json!("PREMIUM")),
+        ("enableEndpointIndependentMapping", json!(false)),
+        ("enableDynamicPortAllocation", json!(false)),
+    ] {
+        wire[name] = value;
+    }
+    for (name, value) in kept.and_then(Value::as_object).into_iter().flatten() {
+        wire[name.as_str()] = value.clone();
+    }
+    wire
+}
+
+/// A gateway as a user says it.
+pub(crate) fn said(spec: &NatSpec) -> Value {
     let mut wire = json!({
         "name": spec.name,
-        "type": "PUBLIC",
-        "endpointTypes": ["ENDPOINT_TYPE_VM"],
         "sourceSubnetworkIpRangesToNat": spec.sources.option(),
         "natIpAllocateOption": if spec.addresses.is_some() { "MANUAL_ONLY" } else { "AUTO_ONLY" },
-        "autoNetworkTier": "PREMIUM",
-        "enableEndpointIndependentMapping": false,
-        "enableDynamicPortAllocation": false,
     });
     if let Some(addresses) = &spec.addresses {
         wire["natIps"] = addresses.iter().map(|address| json!(links::link(address))).collect();
@@ -353,9 +365,6 @@ fn nat_wire(nat: &Nat, said: Option<&Value>) -> Value {
     }
     if let Some(ports) = spec.min_ports_per_vm {
         wire["minPortsPerVm"] = json!(ports);
-    }
-    for (name, value) in said.and_then(Value::as_object).into_iter().flatten() {
-        wire[name.as_str()] = value.clone();
     }
     wire
 }

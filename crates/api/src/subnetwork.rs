@@ -88,6 +88,8 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
             return Err(Failure::unsupported(format_args!("choosing a subnetwork's '{name}'")));
         }
     }
+    let details = details::read(call, SAID, DERIVED)?;
+    FlowLog::of(&details)?;
     let key = SubnetworkKey::new(call.project(), call.param("region"), name);
     let spec = SubnetworkSpec {
         key: key.clone(),
@@ -98,12 +100,10 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
             .map_err(|_| Refusal::invalid("ipCidrRange", range, "Must be a CIDR address range."))?,
         stack_type: stack(call)?,
         secondary: secondary(call)?.unwrap_or_default(),
+        details,
     };
-    let details = details::read(call, SAID, DERIVED)?;
-    FlowLog::of(&details)?;
     let insert = if for_nat { Change::NatSubnetworkInsert(spec) } else { Change::SubnetworkInsert(spec) };
-    let describe = Change::Describe { resource: key.to_string(), details };
-    Ok(Commit::compute(call, "insert", key, vec![insert, describe]))
+    Ok(Commit::compute(call, "insert", key, vec![insert]))
 }
 
 /// The stack type that a body says.

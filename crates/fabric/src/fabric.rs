@@ -115,6 +115,15 @@ impl Nic {
         }
     }
 
+    /// Whether the guest's kernel has the address, so that what it sends there never leaves it. Of its IPv6 range that has
+    /// the first address alone.
+    pub fn is_guests(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(_) => self.has(address),
+            IpAddr::V6(address) => self.ipv6_address() == Some(address),
+        }
+    }
+
     /// The guest's IPv6 address.
     pub fn ipv6_address(&self) -> Option<Ipv6Addr> {
         self.ipv6.map(|range| range.network())

@@ -28,8 +28,10 @@ pub struct Fix {
     pub cost: String,
     /// False for what people try and cannot do.
     pub possible: bool,
-    /// The changes, in order; empty where it is not possible.
+    /// The changes, in order; empty where it is not possible, or no more is needed than that start.
     pub changes: Vec<Change>,
+    /// Whether the lab must be started with `--internet host`, which is no change of the World.
+    pub host: bool,
     /// What the changes make reachable: the flow itself, or the two legs through a proxy.
     pub opens: Vec<Flow>,
 }
@@ -40,15 +42,25 @@ pub fn fixes(world: &World, found: &Trace, now: Timestamp) -> Vec<Fix> {
         return Vec::new();
     }
     let fabric = compile(world);
+    let mut fixes = within(world, &fabric, found, now);
+    if fixes.is_empty() {
+        fixes = beyond(world, &found.flow, now);
+    }
+    fixes.extend(impossible(&fabric, &found.flow));
+    fixes
+}
+
+/// The same by changes of the World alone.
+fn within(world: &World, fabric: &Fabric, found: &Trace, now: Timestamp) -> Vec<Fix> {
     let mut candidates = vec![
         open_gates(world, &found.flow, Vec::new(), now),
-        external(world, &fabric, found, now),
-        nat(world, &fabric, found, now),
+        external(world, fabric, found, now),
+        nat(world, fabric, found, now),
         endpoint(world, found, now),
         global_access(world, found, now),
     ];
-    if let Some((target, nic)) = destination(&fabric, &found.flow) {
-        candidates.push(peer(world, &fabric, &found.flow, target, now));
+    if let Some((target, nic)) = destination(fabric, &found.flow) {
+        candidates.push(peer(world, fabric, &found.flow, target, now));
         if let Owner::Redis(key) = &nic.owner {
             candidates.push(proxy(world, &found.flow, key, nic.address, now));
             candidates.push(recreate(world, &found.flow, key));
@@ -56,8 +68,36 @@ pub fn fixes(world: &World, found: &Trace, now: Timestamp) -> Vec<Fix> {
     }
     let mut fixes: Vec<Fix> = candidates.into_iter().flatten().filter(|fix| holds(world, fix, now)).collect();
     fixes.sort_by_key(|fix| fix.changes.len());
-    fixes.extend(impossible(&fabric, &found.flow));
     fixes
+}
+
+/// Fixes for a flow to an address of the real internet, which is in no lab: what it takes besides where the lab's internet
+/// goes on into the host's network. Private addresses there are somebody's own, and nobody is sent to these.
+fn beyond(world: &World, flow: &Flow, now: Timestamp) -> Vec<Fix> {
+    let there = world.clone().reaching_host(true);
+    let fabric = compile(&there);
+    let private = matches!(flow.destination, IpAddr::V4(address) if range::is_private(address));
+    if world.reaches_host || private || !fabric.host_has(flow.destination) {
+        return Vec::new();
+    }
+    let seen = trace(&fabric, flow);
+    if seen.reachable() {
+        return vec![Fix {
+            title: "the host's network as internet: --internet host".into(),
+            cost: "a restart".into(),
+            possible: true,
+            changes: Vec::new(),
+            host: true,
+            opens: vec![flow.clone()],
+        }];
+    }
+    let too = |fix: Fix| Fix {
+        title: format!("{} + --internet host", fix.title),
+        cost: format!("{}, a restart", fix.cost),
+        host: true,
+        ..fix
+    };
+    within(&there, &fabric, &seen, now).into_iter().map(too).collect()
 }
 
 /// Whether the fix can be made and does what it says.
@@ -106,7 +146,14 @@ fn open_gates(world: &World, flow: &Flow, first: Vec<Change>, now: Timestamp) ->
     }
     let rules: Vec<String> = changes.iter().filter_map(|change| rule_title(world, change)).collect();
     let title = format!("allow {flow}: {}", rules.join(" and "));
-    Some(Fix { title, cost: count(&changes), possible: true, changes, opens: vec![flow.clone()] })
+    Some(Fix {
+        title,
+        cost: count(&changes),
+        possible: true,
+        changes,
+        host: false,
+        opens: vec![flow.clone()],
+    })
 }
 
 /// The instance and interface from which the flow does not reach the internet for want of an external address.
@@ -473,6 +520,7 @@ fn recreate(world: &World, flow: &Flow, redis: &RedisKey) -> Option<Fix> {
         cost: "new, empty instance".into(),
         possible: true,
         changes,
+        host: false,
         opens: vec![flow.clone()],
     })
 }
@@ -486,7 +534,7 @@ fn impossible(fabric: &Fabric, flow: &Flow) -> Option<Fix> {
     }
     let title = format!("peer {} with the tenant network", flow.network.name);
     let cost = "not possible: Google-managed".to_owned();
-    Some(Fix { title, cost, possible: false, changes: Vec::new(), opens: Vec::new() })
+    Some(Fix { title, cost, possible: false, changes: Vec::new(), host: false, opens: Vec::new() })
 }
 
 /// Whether it is a firewall rule, of a network or of a policy.

@@ -111,7 +111,7 @@ fn headline(fabric: &Fabric, trace: &Trace) -> String {
     let flow = &trace.flow;
     let result = match trace.verdict {
         _ if trace.ambiguous() => "AMBIGUOUS",
-        Verdict::Delivered { .. } | Verdict::MetadataServer | Verdict::Host => "REACHABLE",
+        Verdict::Delivered { .. } | Verdict::Local | Verdict::MetadataServer | Verdict::Host => "REACHABLE",
         Verdict::Forwarded { .. } => "FORWARDED",
         Verdict::Dropped(_) => "UNREACHABLE",
     };

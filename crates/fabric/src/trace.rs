@@ -1,7 +1,8 @@
 //! What happens to a flow, step by step, in the words of Google's Connectivity Tests.
 //!
 //! The order of checks: the source address, the egress gate, the route, and then in the destination's network the
-//! ingress gate. The first that fails ends the trace with Google's cause (networkmanagement v1, `DropInfo.cause`).
+//! ingress gate. The first that fails ends the trace with Google's cause (networkmanagement v1, `DropInfo.cause`). What an
+//! interface's owner sends to itself meets none of them: they are outside of it.
 
 use crate::fabric::{Fabric, Nat, Network, Nic, Owner, internet};
 use crate::firewall::{Packet, Rule, decide};
@@ -135,6 +136,8 @@ pub enum Verdict {
         /// Its address.
         nic: Ipv4Addr,
     },
+    /// The sender has the destination address itself: its kernel delivers the packet, and no network sees it.
+    Local,
     /// Google's own server at 169.254.169.254 gets it.
     MetadataServer,
     /// The packet leaves the lab's internet for the host's network; what that does with it, the trace cannot know.
@@ -187,7 +190,10 @@ impl Trace {
     /// to the host's network.
     pub fn reachable(&self) -> bool {
         let there = |way: &Trace| {
-            matches!(way.verdict, Verdict::Delivered { .. } | Verdict::MetadataServer | Verdict::Host)
+            matches!(
+                way.verdict,
+                Verdict::Delivered { .. } | Verdict::Local | Verdict::MetadataServer | Verdict::Host
+            )
         };
         self.ways().all(there)
     }
@@ -258,7 +264,14 @@ fn walk(fabric: &Fabric, flow: &Flow, way: &mut Way) -> Verdict {
         format!("{} nic{}", nic.owner.name(), nic.index),
         place(flow, nic),
     );
-    if flow.source.is_ipv4() != flow.destination.is_ipv4() || !nic.has(flow.source) && !nic.can_ip_forward {
+    let alike = flow.source.is_ipv4() == flow.destination.is_ipv4();
+    let own = fabric.nics_of(&nic.owner).into_iter().find(|(_, own)| own.is_guests(flow.destination));
+    if let Some((network, own)) = own.filter(|_| alike) {
+        let what = format!("{} nic{}", own.owner.name(), own.index);
+        push(way, State::Deliver, network, what, "its own address: nothing leaves it".into());
+        return Verdict::Local;
+    }
+    if !alike || !nic.has(flow.source) && !nic.can_ip_forward {
         let what = format!("source {} is not {}'s own", flow.source, nic.owner.name());
         return drop(way, flow, Cause::ForeignIpDisallowed, what, "canIpForward is false".into());
     }

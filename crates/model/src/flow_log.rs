@@ -18,6 +18,13 @@ pub struct FlowLog {
     pub metadata: LogMetadata,
 }
 
+/// What the API takes when nothing more is said than that they are.
+impl Default for FlowLog {
+    fn default() -> Self {
+        Self { interval: 5, sampling: 0.5, metadata: LogMetadata::ExcludeAllMetadata }
+    }
+}
+
 /// Google's intervals, in seconds.
 const INTERVALS: [(&str, u32); 6] = [
     ("INTERVAL_5_SEC", 5),
@@ -27,8 +34,6 @@ const INTERVALS: [(&str, u32); 6] = [
     ("INTERVAL_10_MIN", 600),
     ("INTERVAL_15_MIN", 900),
 ];
-/// Those that the API takes when nothing is said.
-const DEFAULT_SAMPLING: f64 = 0.5;
 
 impl FlowLog {
     /// What a subnetwork says, if it wants its flows logged.
@@ -40,8 +45,7 @@ impl FlowLog {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             Refusal::invalid(&format!("logConfig.{field}"), value, expected)
         };
-        let mut log =
-            FlowLog { interval: 5, sampling: DEFAULT_SAMPLING, metadata: LogMetadata::ExcludeAllMetadata };
+        let mut log = FlowLog::default();
         for (field, value) in config {
             match field.as_str() {
                 "enable" => {}

@@ -31,6 +31,7 @@ pub mod network;
 pub mod peering;
 pub mod project;
 pub mod range;
+pub mod rdata;
 pub mod redis;
 pub mod refusal;
 pub mod region;

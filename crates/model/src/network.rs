@@ -78,7 +78,14 @@ pub(crate) fn insert(world: &mut World, spec: &NetworkSpec, now: Timestamp) -> R
             let key = SubnetworkKey::new(&spec.key.project, region.name, &spec.key.name);
             let range = region.auto_range();
             let (network, stack_type) = (spec.key.clone(), StackType::Ipv4Only);
-            let spec = SubnetworkSpec { key, network, range, stack_type, secondary: Default::default() };
+            let spec = SubnetworkSpec {
+                key,
+                network,
+                range,
+                stack_type,
+                secondary: Default::default(),
+                details: Default::default(),
+            };
             subnetwork::insert_checked(world, spec, now)?;
         }
     }

@@ -153,7 +153,14 @@ pub(crate) fn insert(world: &mut World, spec: &RedisSpec, now: Timestamp) -> Res
     }
     let key = subnetwork_of(&spec.key, &tenant, &spec.authorized_network);
     let (network, stack_type) = (tenant.clone(), Default::default());
-    let subnetwork = SubnetworkSpec { key, network, range, stack_type, secondary: Default::default() };
+    let subnetwork = SubnetworkSpec {
+        key,
+        network,
+        range,
+        stack_type,
+        secondary: Default::default(),
+        details: Default::default(),
+    };
     subnetwork::insert_checked(world, subnetwork, now)?;
     let redis = Redis {
         id: world.fresh_id(),

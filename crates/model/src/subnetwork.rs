@@ -1,8 +1,8 @@
 //! Subnetworks: a network's ranges, one region each.
 
 use crate::{
-    NetworkKey, Refusal, StackType, SubnetworkKey, Timestamp, World, address, forwarding_rule, ipv6, key,
-    network, peering, project, range, region, route, service_attachment,
+    Details, NetworkKey, Refusal, StackType, SubnetworkKey, Timestamp, World, address, details,
+    forwarding_rule, ipv6, key, network, peering, project, range, region, route, service_attachment,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,9 @@ pub struct SubnetworkSpec {
     /// Its secondary ranges (`secondaryIpRanges`), by name.
     #[serde(default)]
     pub secondary: BTreeMap<String, Ipv4Net>,
+    /// What else is said of it: see [`crate::details`].
+    #[serde(default)]
+    pub details: Details,
 }
 
 /// Creates a subnetwork after checking its name, region, range and every overlap.
@@ -97,6 +100,7 @@ pub(crate) fn insert(world: &mut World, spec: &SubnetworkSpec, now: Timestamp) -
     if !spec.secondary.is_empty() {
         set_secondary(world, &spec.key, &spec.secondary)?;
     }
+    details::describe(world, &spec.key.to_string(), &spec.details)?;
     match spec.stack_type {
         StackType::Ipv4Only => Ok(()),
         StackType::Ipv4Ipv6 => ipv6::enable_subnetwork(world, &spec.key),

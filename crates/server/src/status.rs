@@ -4,10 +4,11 @@ use crate::run::state;
 use crate::view::View;
 use crate::{REDIS_PROGRAM, STARTUP_SCRIPT};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tombolo_agent::{AgentError, ProcessState};
 use tombolo_fabric::Owner;
-use tombolo_model::{Forward, ForwardingRule, ForwardingRuleKey, World};
+use tombolo_model::{Forward, ForwardingRule, ForwardingRuleKey, World, region::Region};
 
 /// A lab's status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,6 +42,9 @@ pub struct NetworkRow {
     pub ip_cidr_range: String,
     /// `-` where it has none.
     pub internal_ipv6_prefix: String,
+    /// It came with its auto-mode network, and nothing is in it: people are told of all such in a line.
+    #[serde(skip)]
+    pub is_spare: bool,
 }
 
 /// An instance.
@@ -116,6 +120,9 @@ pub struct RedisRow {
 pub fn status(view: &View) -> Result<Status, AgentError> {
     let world = &view.world;
     let own = |key: &tombolo_model::NetworkKey| world.networks.get(key).is_some_and(|n| !n.google_managed);
+    let nics = world.instances.values().flat_map(|instance| &instance.nics);
+    let rules = world.forwarding_rules.values().map(|rule| &rule.subnetwork);
+    let used: BTreeSet<_> = nics.map(|nic| &nic.subnetwork).chain(rules).collect();
     let mut networks: Vec<NetworkRow> = Vec::new();
     for key in world.networks.keys().filter(|key| own(key)) {
         let row = |subnetwork: &str, region: &str, range: String, ipv6: Option<String>| NetworkRow {
@@ -125,11 +132,20 @@ pub fn status(view: &View) -> Result<Status, AgentError> {
             region: region.into(),
             ip_cidr_range: range,
             internal_ipv6_prefix: ipv6.unwrap_or_else(|| "-".into()),
+            is_spare: false,
         };
+        let auto = world.networks.get(key).is_some_and(|network| network.auto_create_subnetworks);
         let subnetworks = world.subnetworks.iter().filter(|(_, s)| s.network == *key);
         let before = networks.len();
         networks.extend(subnetworks.map(|(k, s)| {
-            row(&k.name, &k.region, s.range.to_string(), s.ipv6.map(|range| range.to_string()))
+            let range = Region::find(&k.region).map(Region::auto_range);
+            let as_made = auto
+                && (k.name == key.name && range == Some(s.range))
+                && (s.ipv6.is_none() && s.secondary.is_empty());
+            NetworkRow {
+                is_spare: as_made && !used.contains(k),
+                ..row(&k.name, &k.region, s.range.to_string(), s.ipv6.map(|range| range.to_string()))
+            }
         }));
         if networks.len() == before {
             networks.push(row("-", "-", "-".into(), None));

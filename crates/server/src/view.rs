@@ -264,6 +264,9 @@ impl<'a> View<'a> {
     /// The faults that a flow's packets meet, as far as they get.
     pub fn faults_on(&self, trace: &Trace) -> Vec<(&Place, &Fault)> {
         let flow = &trace.flow;
+        if trace.verdict == Verdict::Local {
+            return Vec::new();
+        }
         let mut places = Vec::new();
         let mut add_nic = |network: &NetworkKey, address: &std::net::Ipv4Addr| {
             let nic = self.fabric.networks.get(network).and_then(|network| network.nics.get(address));

@@ -26,12 +26,12 @@ pub(crate) struct Args {
 enum Of {
     /// Print the connections about which firewall rules that log have decided, or how often each rule has
     #[command(
-        after_help = "Example:\n  tombolo compute firewall-rules update vpc-1-allow-ssh --enable-logging\n  tombolo logs firewall --rule vpc-1-allow-ssh --follow\n  tombolo logs firewall --counts\n\nAs in Google's cloud, connections of TCP and UDP are logged, at their first packet. The last 10,000 of a lab are kept,\nuntil it ends. Every rule counts, whether it logs or not, packets of every protocol that begin a connection or are\ndenied."
+        after_help = "Example:\n  tombolo compute firewall-rules update vpc-1-allow-ssh --enable-logging\n  tombolo logs firewall --rule vpc-1-allow-ssh --follow\n  tombolo logs firewall --counts\n\nAs in Google's cloud, connections of TCP and UDP are logged, at their first packet. The last 10,000 of a lab are kept, until it ends. Every rule counts, whether it logs or not, packets of every protocol that begin a connection or are denied."
     )]
     Firewall(Firewall),
     /// Print what has passed of connections, in subnetworks whose flows are logged
     #[command(
-        after_help = "Example:\n  tombolo compute networks subnets update subnet-1 --region us-central1 --enable-flow-logs --logging-flow-sampling 1\n  tombolo logs flows --vm vm-1 --follow\n\nAs in Google's VPC Flow Logs, each record is of one direction, and the end that reports it is its source or its destination. An interval has to be over before it is told (5 s or more). The last 10,000 records of a lab are kept, until it ends."
+        after_help = "Example:\n  tombolo compute networks subnets update subnet-1 --region us-central1 \\\n    --enable-flow-logs --logging-flow-sampling 1\n  tombolo logs flows --vm vm-1 --follow\n\nAs in Google's VPC Flow Logs, each record is of one direction, and the end that reports it is its source or its destination. An interval has to be over before it is told (5 s or more). The last 10,000 records of a lab are kept, until it ends."
     )]
     Flows(Flows),
 }

@@ -45,12 +45,12 @@ enum Verb {
     Demo(demo::Args),
     /// Bring a topology file up and keep it running (Ctrl-C ends it)
     #[command(
-        after_help = "Example:\n  tombolo up examples/article.yaml\n  tombolo up examples/article.yaml --detach\n  tombolo up examples/article.yaml --internet host\n\nThe file becomes requests to Google's APIs, which the lab then answers as one that `serve` serves: to `tombolo\ncompute …`, and to whoever has the token that `tombolo env` names. Nothing of it is kept when it ends.\n\nWith `--internet host`, VMs that have an external address or Cloud NAT reach the host's own network by TCP, UDP and pings,\nprivate addresses (RFC 1918) in it too, but never what subnetworks of the lab have, the host's loopback, its link or the lab's\nserver. It is off by default."
+        after_help = "Example:\n  tombolo up examples/article.yaml\n  tombolo up examples/article.yaml --detach\n  tombolo up examples/article.yaml --internet host\n\nThe file becomes requests to Google's APIs, which the lab then answers as one that `serve` serves: to `tombolo compute …`, and to whoever has the token that `tombolo env` names. Nothing of it is kept when it ends.\n\nWith `--internet host`, VMs that have an external address or Cloud NAT reach the host's own network by TCP, UDP and pings, private addresses (RFC 1918) in it too, but never what subnetworks of the lab have, the host's loopback, its link or the lab's server. It is off by default."
     )]
     Up(up::Args),
     /// Answer Google's APIs: gcloud, Terraform and the client libraries make the lab, and it outlives the server
     #[command(
-        after_help = "Example:\n  tombolo serve\n  tombolo serve --state ./lab --listen 127.0.0.1:9000\n  tombolo serve --internet host\n\nThen, in another terminal: eval \"$(tombolo env)\", and use gcloud. Ctrl-C ends the lab; the next `serve` brings it up\nagain as it was. What `--internet host` lets through `tombolo up --help` says; the next `serve` has to say it again."
+        after_help = "Example:\n  tombolo serve\n  tombolo serve --state ./lab --listen 127.0.0.1:9000\n  tombolo serve --internet host\n\nThen, in another terminal: eval \"$(tombolo env)\", and use gcloud. Ctrl-C ends the lab; the next `serve` brings it up again as it was. What `--internet host` lets through `tombolo up --help` says; the next `serve` has to say it again."
     )]
     Serve(serve::Args),
     /// Print what makes gcloud, Terraform, Python or Node use a lab that is up
@@ -80,7 +80,7 @@ enum Verb {
     Down(up::DownArgs),
     /// Write a lab that is up as a topology file
     #[command(
-        after_help = "Example:\n  tombolo export lab.yaml\n\nWhat a topology file has no words for (descriptions, labels and the like) is told on stderr. Operations, numbers and\ntimes are never in it."
+        after_help = "Example:\n  tombolo export lab.yaml\n\nWhat a topology file has no words for (descriptions, labels and the like) is told on stderr. Operations, numbers and times are never in it. Exit status: 0 a lab of the file does the same, 1 it lacks more than what is only said of resources, 2 error."
     )]
     Export(transfer::ExportArgs),
     /// Make what a topology file says in a lab that is served and empty; it is there after a restart too
@@ -102,12 +102,12 @@ enum Verb {
     Logs(logs::Args),
     /// Say what happens to a packet, step by step, and what would get it there
     #[command(
-        after_help = "Example:\n  tombolo trace vm-1 redis-1:6379\n  tombolo trace vm-1 10.2.0.2 --protocol icmp\n  tombolo trace iap vm-1:22\n\n`iap` is the client of Identity-Aware Proxy in the destination's network, by which one reaches a VM without an\nexternal address. Exit status: 0 reachable, 1 not, 2 error."
+        after_help = "Example:\n  tombolo trace vm-1 redis-1:6379\n  tombolo trace vm-1 10.2.0.2 --protocol icmp\n  tombolo trace iap vm-1:22\n\n`iap` is the client of Identity-Aware Proxy in the destination's network, by which one reaches a VM without an external address. Exit status: 0 reachable, 1 not, 2 error."
     )]
     Trace(trace::Args),
     /// Print or write the packets of an interface of a VM or a redis instance
     #[command(
-        after_help = "Example:\n  tombolo capture vm-1 --count 10\n  tombolo capture redis-1 -w redis.pcap\n  tombolo capture vm-1 -i nic1 -w - | tcpdump -n -r - port 6379\n\nIt hears both directions, what comes before the firewall's gates on the way out and behind them on the way in, as\ntcpdump would in the VM."
+        after_help = "Example:\n  tombolo capture vm-1 --count 10\n  tombolo capture redis-1 -w redis.pcap\n  tombolo capture vm-1 -i nic1 -w - | tcpdump -n -r - port 6379\n\nIt hears both directions, what comes before the firewall's gates on the way out and behind them on the way in, as tcpdump would in the VM."
     )]
     Capture(capture::Args),
     /// Lose or delay packets at an interface or between peered networks, or bound the bandwidth there
@@ -182,7 +182,7 @@ fn schema() -> anyhow::Result<ExitCode> {
 mod tests {
     use super::*;
 
-    /// Flags of nouns and of their verbs must not clash; and every verb has an example.
+    /// Flags of nouns and of their verbs must not clash; and every verb has an example, which fits a terminal.
     #[test]
     fn the_grammar_is_sound() {
         Cli::command().debug_assert();
@@ -191,6 +191,13 @@ mod tests {
         while let Some((path, command)) = left.pop() {
             if !command.has_subcommands() && command.get_after_help().is_none() {
                 without.push(path.clone());
+            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for paragraph in help.split("\n\n") {
+                // Prose is wrapped where it is shown; an example is to be copied as it stands.
+                let folded = paragraph.lines().all(|line| line.chars().count() <= 80);
+                let whole = if paragraph.starts_with("Example") { folded } else { !paragraph.contains('\n') };
+                assert!(whole, "the help of{path} does not fit 80 columns:\n{paragraph}");
             }
             let below = |command: &clap::Command| (format!("{path} {}", command.get_name()), command.clone());
             left.extend(command.get_subcommands().map(below));

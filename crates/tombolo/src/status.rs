@@ -4,7 +4,8 @@ use crate::lab::{LabArgs, Running};
 use crate::output::{Format, bold, json, print, table};
 use anyhow::Result;
 use std::process::ExitCode;
-use tombolo_server::status::{InstanceRow, Status, status};
+use tombolo_model::region::AUTO_RANGE;
+use tombolo_server::status::{InstanceRow, NetworkRow, Status, status};
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -38,7 +39,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// The status as tables.
 pub(crate) fn text(status: &Status) -> String {
-    let networks = rows(["NETWORK", "PROJECT", "SUBNETWORK", "REGION", "RANGE"], &status.networks, |n| {
+    let networks = condensed(&status.networks);
+    let networks = rows(["NETWORK", "PROJECT", "SUBNETWORK", "REGION", "RANGE"], &networks, |n| {
         let ipv6 = Some(&n.internal_ipv6_prefix).filter(|prefix| *prefix != "-");
         let ranges = [&n.ip_cidr_range].into_iter().chain(ipv6).cloned().collect::<Vec<_>>().join(",");
         [n.name.clone(), n.project.clone(), n.subnetwork.clone(), n.region.clone(), ranges]
@@ -114,6 +116,23 @@ pub(crate) fn text(status: &Status) -> String {
         .filter(|t| !t.is_empty())
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// The rows of networks, those of subnetworks that came with an auto-mode network and are spare in one for all.
+fn condensed(rows: &[NetworkRow]) -> Vec<NetworkRow> {
+    let mut out: Vec<NetworkRow> = Vec::new();
+    for of_network in rows.chunk_by(|a, b| (&a.project, &a.name) == (&b.project, &b.name)) {
+        let (spare, told): (Vec<_>, Vec<_>) = of_network.iter().cloned().partition(|row| row.is_spare);
+        let others = if told.is_empty() { "subnetworks" } else { "others" };
+        out.extend(told);
+        out.extend(spare.first().map(|one| NetworkRow {
+            subnetwork: format!("{} {others}", spare.len()),
+            region: "auto mode".into(),
+            ip_cidr_range: AUTO_RANGE.to_string(),
+            ..one.clone()
+        }));
+    }
+    out
 }
 
 /// A table with a heading, or nothing where there are no rows.

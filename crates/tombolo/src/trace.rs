@@ -99,7 +99,10 @@ fn as_json(view: &View, trace: &Trace, fixes: &[Fix], packets: Option<Packets>) 
     let faults = view.faults_on(trace).into_iter().map(|(place, fault)| (place.clone(), *fault)).collect();
     let fixes: Vec<_> = fixes
         .iter()
-        .map(|fix| json!({"title": fix.title, "cost": fix.cost, "possible": fix.possible, "changes": fix.changes}))
+        .map(|fix| {
+            json!({"title": fix.title, "cost": fix.cost, "possible": fix.possible, "changes": fix.changes,
+            "internet": fix.host.then_some("host")})
+        })
         .collect();
     json!({
         "result": result,

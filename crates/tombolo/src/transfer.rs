@@ -31,7 +31,8 @@ pub(crate) struct ImportArgs {
     lab: LabArgs,
 }
 
-/// Writes the lab that is up as a topology file; what such a file has no words for goes to stderr.
+/// Writes the lab that is up as a topology file; what such a file has no words for goes to stderr, and the answer is no
+/// where a lab of that file would not do the same.
 pub(crate) fn export(args: &ExportArgs) -> Result<ExitCode> {
     let running = Running::find(&args.lab)?;
     let exported = tombolo_topology::export(&running.view().world);
@@ -42,7 +43,7 @@ pub(crate) fn export(args: &ExportArgs) -> Result<ExitCode> {
     for lost in &exported.lost {
         eprintln!("not in the file: {lost}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(u8::from(!exported.is_whole)))
 }
 
 /// Sends the requests of a topology file to an empty lab that is served.

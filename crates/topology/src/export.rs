@@ -4,14 +4,14 @@
 //! whatever the World that comes of it has otherwise is told.
 
 use crate::names::ORGANIZATION;
-use crate::{forwarding, parse, tags};
+use crate::{forwarding, managed_zone, parse, router, tags};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
+use tombolo_model::project::{COMPUTE, DNS, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
     Action, Change, ConnectMode, Direction, Exchange, Firewall, FirewallPolicy, FirewallPolicyKey, Folder,
     HierarchicalPolicy, Instance, L4, LogMetadata, Network, NetworkKey, NextHop, Node, PolicyRule, Purpose,
-    Route, RouteKey, StackType, Timestamp, World, folder::ancestry, network::DEFAULT_MTU,
+    Route, RouteKey, StackType, Timestamp, World, flow_log::FlowLog, folder::ancestry, network::DEFAULT_MTU,
 };
 
 /// A World as text.
@@ -21,7 +21,13 @@ pub struct Export {
     pub text: String,
     /// What of the World the file does not say, one line each: a resource, and which of its fields.
     pub lost: Vec<String>,
+    /// Whether the file's lab does what this one does: lost is nothing, or what is said of resources (descriptions, labels,
+    /// machine types) and no packet depends on.
+    pub is_whole: bool,
 }
+
+/// What marks rows of such things among a World's.
+const AS_SAID: &str = " (as said)";
 
 /// Fields that a World made anew has its own values for.
 const OWN: [&str; 9] = [
@@ -39,14 +45,14 @@ const OWN: [&str; 9] = [
 /// The topology file of a World.
 pub fn export(world: &World) -> Export {
     let text = yaml(&file(world));
-    let lost = match parse("the exported file", &text) {
+    let (lost, is_whole) = match parse("the exported file", &text) {
         Ok(topology) => match topology.world(Timestamp(0)) {
             Ok(again) => differences(&normal(world), &normal(&again)),
-            Err(refused) => vec![format!("all of it: made anew, {refused}")],
+            Err(refused) => (vec![format!("all of it: made anew, {refused}")], false),
         },
-        Err(errors) => errors.iter().map(|error| format!("all of it: {error}")).collect(),
+        Err(errors) => (errors.iter().map(|error| format!("all of it: {error}")).collect(), false),
     };
-    Export { text, lost }
+    Export { text, lost, is_whole }
 }
 
 fn yaml(value: &Value) -> String {
@@ -83,6 +89,7 @@ fn file(world: &World) -> Value {
             *service == COMPUTE
                 || (*service == REDIS && world.redis.keys().any(|key| key.project == *id))
                 || (*service == SERVICE_NETWORKING && world.connections.keys().any(|key| key.project == *id))
+                || (*service == DNS && world.managed_zones.keys().any(|key| key.project == *id))
         };
         let services: Vec<&String> = project.services.iter().filter(|service| !implied(service)).collect();
         put(&mut map, "services", json!(services));
@@ -135,6 +142,8 @@ fn file(world: &World) -> Value {
     put(&mut map, "tagKeys", tags::export(world));
     let instances = world.instances.iter().map(|(key, found)| instance(world, key, found));
     put(&mut map, "instances", instances.collect::<Value>());
+    put(&mut map, "routers", router::export(world));
+    put(&mut map, "managedZones", managed_zone::export(world));
     for (field, items) in forwarding::export(world) {
         put(&mut map, field, items);
     }
@@ -196,6 +205,7 @@ fn network(world: &World, key: &NetworkKey, found: &Network) -> Value {
         let secondary =
             found.secondary.iter().map(|(name, range)| json!({ "rangeName": name, "ipCidrRange": range }));
         put(&mut map, "secondaryIpRanges", secondary.collect::<Value>());
+        put(&mut map, "logConfig", flow_log(world, &key.to_string()));
         Value::Object(map)
     });
     put(&mut map, "subnetworks", subnetworks.collect::<Value>());
@@ -230,6 +240,14 @@ fn network(world: &World, key: &NetworkKey, found: &Network) -> Value {
         put(&mut map, "privateServicesAccess", json!({ "reservedPeeringRanges": connection.ranges }));
     }
     Value::Object(map)
+}
+
+/// How a subnetwork's flows are logged, if they are: what is as it is unless said is left out.
+fn flow_log(world: &World, subnetwork: &str) -> Option<Value> {
+    let log = FlowLog::of(world.details.get(subnetwork)?).ok()??;
+    let (mut wire, usual) = (log.wire(), FlowLog::default().wire());
+    wire.as_object_mut()?.retain(|field, value| field == "enable" || usual[field] != *value);
+    Some(wire)
 }
 
 /// Whether a route is the one that its network came with.
@@ -451,7 +469,28 @@ fn normal(world: &World) -> BTreeMap<String, Value> {
         match row.kind.as_str() {
             // No resource, but something that every World has of its own.
             _ if name.is_empty() => continue,
-            "details" => name = format!("{name} (as said)"),
+            "details" => {
+                // Flow logs are told in several ways.
+                if let Some(log) = flow_log(world, &name) {
+                    value["logConfig"] = log;
+                    value.as_object_mut().map(|fields| fields.remove("enableFlowLogs"));
+                }
+                name += AS_SAID;
+            }
+            // With AUTO_ONLY it is any free one.
+            "routers" => {
+                for nat in value["nats"].as_array_mut().into_iter().flatten() {
+                    if nat["spec"]["addresses"].is_null() {
+                        nat["addresses"] = Value::Null;
+                    }
+                }
+            }
+            // What a zone remembers of its changes is its own.
+            "managedZones" => {
+                for field in ["changes", "updates"] {
+                    value.as_object_mut().map(|fields| fields.remove(field));
+                }
+            }
             "projects" => name = format!("projects/{name}"),
             "connections" => name = format!("{name}/privateServicesAccess"),
             // Named after their network's number.
@@ -515,8 +554,8 @@ fn strip(value: &mut Value) {
     }
 }
 
-/// What one World has and another has not, or has otherwise.
-fn differences(world: &BTreeMap<String, Value>, again: &BTreeMap<String, Value>) -> Vec<String> {
+/// What one World has and another has not, or has otherwise; and whether that is no more than what is said of resources.
+fn differences(world: &BTreeMap<String, Value>, again: &BTreeMap<String, Value>) -> (Vec<String>, bool) {
     let names: BTreeSet<&String> = world.keys().chain(again.keys()).collect();
     let line = |name: &String| match (world.get(name), again.get(name)) {
         (Some(have), Some(other)) if have == other => None,
@@ -526,13 +565,16 @@ fn differences(world: &BTreeMap<String, Value>, again: &BTreeMap<String, Value>)
             let differ = fields.into_iter().filter(|field| have[*field] != other[*field]);
             Some(format!("{name}: {}", differ.cloned().collect::<Vec<_>>().join(", ")))
         }
-        (Some(have), None) if name.ends_with("(as said)") => {
+        (Some(have), None) if name.ends_with(AS_SAID) => {
             let fields = have.as_object().into_iter().flat_map(Map::keys).cloned();
-            let name = name.trim_end_matches(" (as said)");
+            let name = name.trim_end_matches(AS_SAID);
             Some(format!("{name}: {}", fields.collect::<Vec<_>>().join(", ")))
         }
         (Some(_), None) => Some(name.clone()),
         (None, _) => Some(format!("that there is no {name}")),
     };
-    names.into_iter().filter_map(line).collect()
+    let told: Vec<(&String, String)> =
+        names.into_iter().filter_map(|name| Some((name, line(name)?))).collect();
+    let is_whole = told.iter().all(|(name, _)| name.ends_with(AS_SAID));
+    (told.into_iter().map(|(_, line)| line).collect(), is_whole)
 }

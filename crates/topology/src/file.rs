@@ -5,14 +5,16 @@
 use crate::form::{Defs, Form, Reader, form};
 use crate::node::{Kind, Node};
 use crate::value::{
-    Acceptance, AliasRange, Everywhere, ForwardedProtocol, Int, Ipv6Access, Loose, Mode, Name, Plain,
-    PolicyOrder, Port, ProbeProtocol, ProjectId, RangeOrName, RegionName, Seconds, Service, Status,
-    TagPurpose, TransitEncryption, Word, ZoneName,
+    Acceptance, AliasRange, Allocation, Everywhere, ForwardedProtocol, Int, Interval, Ipv6Access, Loose,
+    Mode, Name, Plain, PolicyOrder, Port, ProbeProtocol, ProjectId, RangeOrName, RecordType, RegionName,
+    Seconds, Service, Share, Sources, Status, TagPurpose, TransitEncryption, Visibility, Word, ZoneName,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::json;
 use std::net::Ipv4Addr;
-use tombolo_model::{Action, Direction, LogMetadata, PortRange, Protocol, Purpose, RedisTier, StackType};
+use tombolo_model::{
+    Action, Direction, LogMetadata, NatRanges, PortRange, Protocol, Purpose, RedisTier, StackType,
+};
 
 form! {
     /// A topology file of Tombolo: projects, networks, instances, Redis instances and checks of what reaches what.
@@ -31,6 +33,10 @@ form! {
         "tagKeys" tag_keys: Vec<TagKey>,
         /// The VM instances.
         "instances" instances: Vec<Instance>,
+        /// Cloud Routers, for their Cloud NAT gateways.
+        "routers" routers: Vec<Router>,
+        /// Private zones of Cloud DNS.
+        "managedZones" managed_zones: Vec<ManagedZone>,
         /// Target instances: what forwarding rules call the instances that they lead to.
         "targetInstances" target_instances: Vec<TargetInstance>,
         /// Forwarding rules: addresses that lead to target instances, and endpoints of Private Service Connect.
@@ -143,6 +149,23 @@ form! {
         "ipv6AccessType" ipv6_access_type: Option<Word<Ipv6Access>>,
         /// Ranges beside the primary one, for the alias ranges of its instances.
         "secondaryIpRanges" secondary_ip_ranges: Vec<SecondaryRange>,
+        /// Whether its instances' flows are logged: see `tombolo logs flows`.
+        "logConfig" log_config: Option<SubnetworkLogConfig>,
+    }
+}
+
+form! {
+    /// What a subnetwork's flow logs are.
+    part SubnetworkLogConfig {
+        /// Whether flows are logged.
+        "enable" enable: bool,
+        /// How long what passes is summed up: INTERVAL_5_SEC (when left out), INTERVAL_30_SEC, INTERVAL_1_MIN, INTERVAL_5_MIN,
+        /// INTERVAL_10_MIN or INTERVAL_15_MIN.
+        "aggregationInterval" aggregation_interval: Option<Word<Interval>>,
+        /// The share of connections that are logged, 0 to 1; 0.5 when left out.
+        "flowSampling" flow_sampling: Option<Share>,
+        /// INCLUDE_ALL_METADATA to tell of instances and networks; EXCLUDE_ALL_METADATA when left out.
+        "metadata" metadata: Option<Word<LogMetadata>>,
     }
 }
 
@@ -479,6 +502,107 @@ form! {
         "key" key: Plain,
         /// Its value.
         "value" value: Loose,
+    }
+}
+
+form! {
+    /// A Cloud Router, which has Cloud NAT gateways and nothing else.
+    resource Router {
+        /// The router's name, unique in its project and region.
+        "name" name: Name,
+        /// The project that it is in. May be left out when the file has one project.
+        "project" project: Option<ProjectId>,
+        /// Its region, such as `us-central1`.
+        "region" region: RegionName,
+        /// The network whose instances it serves, of its own project: its name, a path or a URL.
+        "network" network: Plain,
+        /// Its gateways: instances without an external address reach the internet by them.
+        "nats" nats: Vec<Nat>,
+    }
+}
+
+form! {
+    /// A Cloud NAT gateway.
+    part Nat {
+        /// The gateway's name, unique in its router.
+        "name" name: Name,
+        /// AUTO_ONLY, the only one that a file has words for: a free address.
+        "natIpAllocateOption" nat_ip_allocate_option: Option<Word<Allocation>>,
+        /// What it serves: ALL_SUBNETWORKS_ALL_IP_RANGES (when left out, and no `subnetworks` are given),
+        /// ALL_SUBNETWORKS_ALL_PRIMARY_IP_RANGES or LIST_OF_SUBNETWORKS.
+        "sourceSubnetworkIpRangesToNat" sources: Option<Word<Sources>>,
+        /// With LIST_OF_SUBNETWORKS: these.
+        "subnetworks" subnetworks: Vec<NatSubnetwork>,
+        /// How many ports an instance may use at least, 2 to 65536; every one may use all.
+        "minPortsPerVm" min_ports_per_vm: Option<Int<2, 65536>>,
+    }
+}
+
+form! {
+    /// A subnetwork that a Cloud NAT gateway serves.
+    part NatSubnetwork {
+        /// The subnetwork, of the router's network and region: its name, a path or a URL.
+        "name" name: Plain,
+        /// ALL_IP_RANGES (when left out), or PRIMARY_IP_RANGE: alias ranges from secondary ranges are not served.
+        "sourceIpRangesToNat" ranges: Vec<Word<NatRanges>>,
+    }
+}
+
+form! {
+    /// A private zone of Cloud DNS.
+    resource ManagedZone {
+        /// The zone's name, unique in its project.
+        "name" name: Name,
+        /// The project that it is in. May be left out when the file has one project.
+        "project" project: Option<ProjectId>,
+        /// What its names end in, such as `corp.example.`, with a dot at the end.
+        "dnsName" dns_name: Plain,
+        /// `private`, the only one that there is.
+        "visibility" visibility: Option<Word<Visibility>>,
+        /// The networks that see it.
+        "privateVisibilityConfig" private_visibility_config: Option<PrivateVisibility>,
+        /// For a peering zone: in which network its names are looked up.
+        "peeringConfig" peering_config: Option<ZonePeering>,
+        /// Its record sets, beside the NS and SOA records that every zone has.
+        "rrsets" rrsets: Vec<RecordSet>,
+    }
+}
+
+form! {
+    /// Who sees a private zone.
+    part PrivateVisibility {
+        /// The networks.
+        "networks" networks: Vec<ZoneNetwork>,
+    }
+}
+
+form! {
+    /// What a peering zone asks.
+    part ZonePeering {
+        /// The network.
+        "targetNetwork" target_network: ZoneNetwork,
+    }
+}
+
+form! {
+    /// A network of a zone.
+    part ZoneNetwork {
+        /// The network's name, a path or a URL.
+        "networkUrl" network_url: Plain,
+    }
+}
+
+form! {
+    /// The records of one name and type.
+    part RecordSet {
+        /// The whole name, with a dot at the end: `db.corp.example.`
+        "name" name: Plain,
+        /// The type, such as `A`.
+        "type" kind: RecordType,
+        /// Seconds for which they may be kept; 300 when left out.
+        "ttl" ttl: Option<Int<0, 2_147_483_647>>,
+        /// The values, as in zone files.
+        "rrdatas" rrdatas: Required<Plain>,
     }
 }
 

@@ -21,10 +21,12 @@ mod form;
 mod forwarding;
 mod lower;
 mod lower_check;
+mod managed_zone;
 mod names;
 mod node;
 mod owners;
 mod point;
+mod router;
 mod tags;
 mod value;
 
@@ -40,7 +42,7 @@ use tombolo_model::{Change, Refusal, Timestamp, World};
 #[derive(Clone, Debug)]
 pub struct Topology {
     /// What makes the lab, in the order in which it can be made: projects, services, networks, subnetworks, tags,
-    /// instances, firewalls, routes, peerings, redis.
+    /// instances, firewalls, routes, peerings, redis, forwarding rules, routers, private zones.
     pub changes: Vec<Located<Change>>,
     /// What must and must not work in it, in the file's order.
     pub checks: Vec<Located<Check>>,

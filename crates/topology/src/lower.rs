@@ -1,10 +1,11 @@
 //! From the file as written to changes, in the order in which they can be made:
 //! folders, projects, services, Shared VPCs, networks, subnetworks, tags, instances, firewalls, firewall policies, routes, peerings, allocated ranges,
-//! connections to Google's services, redis, forwarding rules.
+//! connections to Google's services, redis, forwarding rules, routers, private zones.
 
 use crate::diagnostic::{Diagnostic, Source};
 use crate::file::{
     AliasIpRange, File, Firewall, Instance, L4, Network, PolicyRule, Project, Redis, Route, Subnetwork,
+    SubnetworkLogConfig,
 };
 use crate::form::MAX_ERRORS;
 use crate::names::Names;
@@ -13,14 +14,15 @@ use crate::owners::Owners;
 use crate::value::{Mode, Plain, PolicyOrder, RangeOrName, Status, unknown};
 use crate::{Check, Located};
 use ipnet::Ipv4Net;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use tombolo_model::project::{COMPUTE, REDIS, SERVICE_NETWORKING};
+use tombolo_model::project::{COMPUTE, DNS, REDIS, SERVICE_NETWORKING};
 use tombolo_model::{
-    Action, AddressKey, AddressSpec, AliasSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange,
-    FirewallKey, FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, LogMetadata, NetworkKey,
-    NetworkSpec, NextHop, NicSpec, PeeringSpec, PolicyKey, Purpose, RedisKey, RedisSpec, Reserve, RouteKey,
-    RouteSpec, ServiceAccount, StackType, SubnetworkKey, SubnetworkSpec, World, folder, hierarchical_policy,
-    metadata, region::Region,
+    Action, AddressKey, AddressSpec, AliasSpec, Change, ConnectMode, ConnectionSpec, Details, Direction,
+    Exchange, FirewallKey, FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, LogMetadata,
+    NetworkKey, NetworkSpec, NextHop, NicSpec, PeeringSpec, PolicyKey, Purpose, RedisKey, RedisSpec, Reserve,
+    RouteKey, RouteSpec, ServiceAccount, StackType, SubnetworkKey, SubnetworkSpec, World, folder,
+    hierarchical_policy, metadata, region::Region,
 };
 
 /// The four rules of the network `default`, which must go before it can.
@@ -66,6 +68,8 @@ pub(crate) fn lower(file: &File, source: &Source, root: &Node) -> Result<Lowered
     lower.connections(&owners);
     lower.redis(&owners);
     lower.forwarding(&owners);
+    lower.routers(&owners);
+    lower.managed_zones(&owners);
     let checks = lower.checks();
     if lower.errors.is_empty() { Ok(Lowered { changes: lower.changes, checks }) } else { Err(lower.errors) }
 }
@@ -163,9 +167,13 @@ impl<'f> Lower<'f> {
         for (i, service) in project.services.iter().enumerate() {
             self.change(&format!("{path}.services[{i}]"), enable(&service.0));
         }
-        for (service, used) in [(REDIS, &owners.with_redis), (SERVICE_NETWORKING, &owners.with_connection)] {
+        for (service, used) in [
+            (REDIS, owners.with_redis.contains(id)),
+            (SERVICE_NETWORKING, owners.with_connection.contains(id)),
+            (DNS, owners.managed_zones.contains(id)),
+        ] {
             let listed = project.services.iter().any(|s| s.0 == service);
-            if !listed && used.contains(id) {
+            if !listed && used {
                 self.change(path, enable(service));
             }
         }
@@ -233,6 +241,7 @@ impl<'f> Lower<'f> {
                     range: subnetwork.ip_cidr_range,
                     stack_type,
                     secondary,
+                    details: subnetwork.log_config.as_ref().map(flow_log).unwrap_or_default(),
                 };
                 let for_nat = subnetwork.purpose.is_some_and(|said| said.0 == Purpose::PrivateServiceConnect);
                 let change =
@@ -527,6 +536,19 @@ impl<'f> Lower<'f> {
             })
             .collect()
     }
+}
+
+/// What a subnetwork that logs flows says of it. One that does not says nothing.
+fn flow_log(said: &SubnetworkLogConfig) -> Details {
+    let fields = [
+        ("enable", said.enable.then_some(json!(true))),
+        ("aggregationInterval", said.aggregation_interval.map(|interval| json!(interval.0.0))),
+        ("flowSampling", said.flow_sampling.map(|share| json!(share.0))),
+        ("metadata", said.metadata.map(|metadata| json!(metadata.0.as_str()))),
+    ];
+    let config: Map<_, _> =
+        fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    said.enable.then(|| ("logConfig".to_owned(), Value::Object(config))).into_iter().collect()
 }
 
 /// An alias range.

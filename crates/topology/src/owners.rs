@@ -18,6 +18,8 @@ pub(crate) struct Owners {
     pub(crate) target_instances: Vec<String>,
     pub(crate) forwarding_rules: Vec<String>,
     pub(crate) service_attachments: Vec<String>,
+    pub(crate) routers: Vec<String>,
+    pub(crate) managed_zones: Vec<String>,
     /// The projects with a network that has private services access.
     pub(crate) with_connection: BTreeSet<String>,
     /// The projects that have a Redis instance.
@@ -40,6 +42,8 @@ impl Lower<'_> {
             target_instances: Vec::new(),
             forwarding_rules: Vec::new(),
             service_attachments: Vec::new(),
+            routers: Vec::new(),
+            managed_zones: Vec::new(),
             with_connection: BTreeSet::new(),
             with_redis: BTreeSet::new(),
         };
@@ -90,6 +94,14 @@ impl Lower<'_> {
             self.names.redis.entry(redis.name.0.clone()).or_default().insert(key);
             owners.with_redis.insert(owner.clone());
             owners.redis.push(owner);
+        }
+        for (i, router) in file.routers.iter().enumerate() {
+            let owner = of(self, router.project.as_ref(), "routers", i);
+            owners.routers.push(owner);
+        }
+        for (i, zone) in file.managed_zones.iter().enumerate() {
+            let owner = of(self, zone.project.as_ref(), "managedZones", i);
+            owners.managed_zones.push(owner);
         }
         owners
     }

@@ -21,6 +21,7 @@ fn field(node: &Node, change: &Change, refusal: &Refusal) -> String {
     let of_redis = matches!(change, Change::RedisInsert(_));
     match refusal {
         Refusal::AlreadyExists { .. } if matches!(change, Change::ProjectCreate(_)) => "projectId".into(),
+        Refusal::AlreadyExists { .. } if matches!(change, Change::RecordSetsChange { .. }) => "rrsets".into(),
         Refusal::AlreadyExists { .. } => "name".into(),
         Refusal::NotFound { .. } if of_redis => "authorizedNetwork".into(),
         Refusal::PeerOverlap { .. } | Refusal::PeerOfPeerOverlap { .. } | Refusal::SubnetOverlap { .. }
@@ -44,7 +45,15 @@ fn field(node: &Node, change: &Change, refusal: &Refusal) -> String {
 /// tags and ranges as sets, so its index is not the file's).
 fn in_file(node: &Node, field: &str, value: &str) -> String {
     let field = field.strip_prefix("networkPeering.").unwrap_or(field);
-    let field = match field {
+    let records = field.strip_prefix("change.additions").map(|rest| format!("rrsets{rest}"));
+    let field = records.as_deref().unwrap_or(field);
+    // These are kept by name, so that their index is not the file's.
+    let field = match field.split_once("].subnetworks[") {
+        Some((nat, _)) => format!("{nat}].subnetworks"),
+        None => field.to_owned(),
+    };
+    let field = match field.as_str() {
+        "managedZone" => "rrsets",
         "project_id" => "projectId",
         "location" => "region",
         "instance_id" => "name",

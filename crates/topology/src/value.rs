@@ -7,8 +7,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use tombolo_model::{
-    Action, AliasSpec, Direction, LogMetadata, PortRange, Protocol, Purpose, RedisTier, Refusal, StackType,
+    Action, AliasSpec, Direction, LogMetadata, NatRanges, PortRange, Protocol, Purpose, RedisTier, Refusal,
+    StackType,
     key::{check_name, check_project_id},
+    managed_zone::TYPES,
     project::{COMPUTE, OTHERS, REDIS},
     region::{REGIONS, Region},
 };
@@ -309,6 +311,39 @@ impl Form for Seconds {
     }
 }
 
+/// A share of all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share(pub(crate) f64);
+
+impl Form for Share {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        if !matches!(node.kind(), Kind::Integer | Kind::Number) {
+            return reader.mistyped(node, "a number from 0 to 1");
+        }
+        match node.text().and_then(|t| t.parse::<f64>().ok()) {
+            Some(share) if (0.0..=1.0).contains(&share) => Some(Self(share)),
+            _ => reader.invalid(node, "Must be between 0 and 1."),
+        }
+    }
+    fn schema(_: &mut Defs) -> Value {
+        json!({"type": "number", "minimum": 0, "maximum": 1})
+    }
+}
+
+/// The type of a record set.
+#[derive(Clone, Debug)]
+pub(crate) struct RecordType(pub(crate) String);
+
+impl Text for RecordType {
+    fn parse(text: &str) -> Result<Self, String> {
+        let known = TYPES.contains(&text);
+        known.then(|| Self(text.to_owned())).ok_or_else(|| format!("Must be one of {}.", TYPES.join(", ")))
+    }
+    fn format() -> Value {
+        json!({"enum": TYPES})
+    }
+}
+
 /// A value that is one of a few words.
 pub(crate) trait Words: Copy + 'static {
     /// The words and what they mean.
@@ -340,6 +375,61 @@ impl Words for LogMetadata {
 impl Words for StackType {
     const TABLE: &'static [(&'static str, Self)] =
         &[("IPV4_ONLY", StackType::Ipv4Only), ("IPV4_IPV6", StackType::Ipv4Ipv6)];
+}
+
+/// How long flows are summed up, in Google's words.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interval(pub(crate) &'static str);
+
+impl Words for Interval {
+    const TABLE: &'static [(&'static str, Self)] = &[
+        ("INTERVAL_5_SEC", Self("INTERVAL_5_SEC")),
+        ("INTERVAL_30_SEC", Self("INTERVAL_30_SEC")),
+        ("INTERVAL_1_MIN", Self("INTERVAL_1_MIN")),
+        ("INTERVAL_5_MIN", Self("INTERVAL_5_MIN")),
+        ("INTERVAL_10_MIN", Self("INTERVAL_10_MIN")),
+        ("INTERVAL_15_MIN", Self("INTERVAL_15_MIN")),
+    ];
+}
+
+/// Which addresses a Cloud NAT gateway has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allocation {
+    Auto,
+}
+
+impl Words for Allocation {
+    const TABLE: &'static [(&'static str, Self)] = &[("AUTO_ONLY", Self::Auto)];
+}
+
+/// What a Cloud NAT gateway serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sources {
+    All(NatRanges),
+    Listed,
+}
+
+impl Words for Sources {
+    const TABLE: &'static [(&'static str, Self)] = &[
+        ("ALL_SUBNETWORKS_ALL_IP_RANGES", Self::All(NatRanges::All)),
+        ("ALL_SUBNETWORKS_ALL_PRIMARY_IP_RANGES", Self::All(NatRanges::Primary)),
+        ("LIST_OF_SUBNETWORKS", Self::Listed),
+    ];
+}
+
+impl Words for NatRanges {
+    const TABLE: &'static [(&'static str, Self)] =
+        &[("ALL_IP_RANGES", NatRanges::All), ("PRIMARY_IP_RANGE", NatRanges::Primary)];
+}
+
+/// Who sees a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visibility {
+    Private,
+}
+
+impl Words for Visibility {
+    const TABLE: &'static [(&'static str, Self)] = &[("private", Self::Private)];
 }
 
 /// Who knows the IPv6 addresses of a subnetwork.

@@ -1,9 +1,10 @@
 //! What good files come to: defaults, short forms, references, and the order of the changes.
 
 use std::time::Duration;
+use tombolo_model::flow_log::FlowLog;
 use tombolo_model::{
-    Action, Change, Direction, FirewallSpec, InstanceKey, LogMetadata, NetworkKey, NextHop, RedisKey,
-    RedisTier, SubnetworkKey, Timestamp,
+    Action, Change, Direction, FirewallSpec, InstanceKey, LogMetadata, NatRanges, NatSources, NatSpec,
+    NetworkKey, NextHop, RedisKey, RedisTier, SubnetworkKey, Timestamp,
 };
 use tombolo_topology::{CheckKind, Probe, Target, Topology, export, parse};
 
@@ -576,4 +577,71 @@ fn team() -> String {
     use tombolo_model::{Node, World, folder::key_of};
     let prod = Node::Folder(key_of(&World::default(), &Node::Organization, "prod"));
     key_of(&World::default(), &prod, "team-a").to_string()
+}
+
+#[test]
+fn gateways_serve_all_that_is_not_said_otherwise() {
+    let all = NatSources::AllSubnetworks(NatRanges::All);
+    let primary = NatSources::AllSubnetworks(NatRanges::Primary);
+    let subnetwork = SubnetworkKey::new("project-1", "us-central1", "subnet-1");
+    let listed = |ranges| NatSources::Subnetworks([(subnetwork.clone(), ranges)].into());
+    for (said, want) in [
+        ("", all),
+        (", sourceSubnetworkIpRangesToNat: ALL_SUBNETWORKS_ALL_PRIMARY_IP_RANGES", primary),
+        (", subnetworks: [{name: subnet-1}]", listed(NatRanges::All)),
+        (
+            ", sourceSubnetworkIpRangesToNat: LIST_OF_SUBNETWORKS, \
+             subnetworks: [{name: subnet-1, sourceIpRangesToNat: [PRIMARY_IP_RANGE]}]",
+            listed(NatRanges::Primary),
+        ),
+    ] {
+        let router = format!(
+            "routers: [{{name: r, region: us-central1, network: vpc-1, nats: [{{name: n, minPortsPerVm: 64{said}}}]}}]\n"
+        );
+        let topology = good(&format!("{BASE}{router}"));
+        let Some(Change::RouterInsert(spec)) = topology.changes.last().map(|c| &c.value) else { panic!() };
+        let nat = NatSpec { name: "n".into(), addresses: None, sources: want, min_ports_per_vm: Some(64) };
+        assert_eq!(spec.nats, [nat]);
+        let exported = export(&topology.world(Timestamp(0)).unwrap());
+        assert_eq!(exported.lost, [""; 0], "{}", exported.text);
+    }
+}
+
+#[test]
+fn zones_enable_cloud_dns_and_their_records_have_defaults() {
+    let zone = "managedZones:\n  - name: corp\n    dnsName: Corp.Example.\n    rrsets: \
+                [{name: DB.corp.example., type: TXT, rrdatas: [\"\\\"a b\\\"\"]}]\n";
+    let topology = good(&format!("{BASE}{zone}"));
+    let world = topology.world(Timestamp(0)).unwrap();
+    assert!(world.projects["project-1"].services.contains("dns.googleapis.com"));
+    let (_, zone) = world.managed_zones.iter().next().unwrap();
+    let record = &zone.records["db.corp.example. TXT"];
+    assert_eq!((zone.dns_name.as_str(), record.ttl, record.rrdatas.len()), ("corp.example.", 300, 1));
+    let exported = export(&world);
+    assert!(!exported.text.contains("services"), "{}", exported.text);
+    assert_eq!(exported.lost, [""; 0], "{}", exported.text);
+}
+
+#[test]
+fn a_subnetwork_logs_flows_if_it_says_so() {
+    let plain = FlowLog::default();
+    for (config, want) in [
+        ("{enable: true}", Some(plain)),
+        ("{enable: true, flowSampling: 0.25}", Some(FlowLog { sampling: 0.25, ..plain })),
+        (
+            "{enable: true, aggregationInterval: INTERVAL_10_MIN, metadata: INCLUDE_ALL_METADATA}",
+            Some(FlowLog { interval: 600, metadata: LogMetadata::IncludeAllMetadata, ..plain }),
+        ),
+        ("{enable: false, flowSampling: 1}", None),
+    ] {
+        let text = BASE.replace("10.1.0.0/16}", &format!("10.1.0.0/16, logConfig: {config}}}"));
+        let log = |text: &str| {
+            let world = good(text).world(Timestamp(0)).unwrap();
+            let log = world.details.values().next().map(|details| FlowLog::of(details).unwrap());
+            (log.flatten(), export(&world))
+        };
+        let (have, exported) = log(&text);
+        assert_eq!((have, &exported.lost[..]), (want, &[][..]), "{config}");
+        assert_eq!(log(&exported.text).0, want, "{}", exported.text);
+    }
 }

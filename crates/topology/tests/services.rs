@@ -77,6 +77,17 @@ fn a_published_service_is_made_in_order() {
     assert_eq!(export(&world).lost, ["projects/project-i-1/regions/us-central1/addresses/a-1"]);
 }
 
+/// A range may go while an instance is in it: then no file makes that instance.
+#[test]
+fn a_redis_instance_whose_range_is_gone_is_not_in_the_file() {
+    let world = parse("x", &example("private-service-access.yaml")).unwrap().world(Timestamp(0)).unwrap();
+    assert!(export(&world).is_whole);
+    let key = AddressKey::global("project-i-2", "google-managed-services");
+    let world = world.apply(&Change::AddressDelete(key), Timestamp(0)).unwrap();
+    let exported = export(&world);
+    assert!(!exported.is_whole && exported.lost[0].starts_with("all of it"), "{:?}", exported.lost);
+}
+
 #[test]
 fn what_is_wrong_is_said_where_it_is() {
     let good = example("private-service-access.yaml");

@@ -298,6 +298,7 @@ fn world() -> World {
             range,
             stack_type: StackType::Ipv4Ipv6,
             secondary: BTreeMap::new(),
+            details: Default::default(),
         }));
     }
     let rule = |i: usize, name: &str, all: &str, matches: L4, tags: &[&str]| {
@@ -409,6 +410,7 @@ fn published(
             range,
             stack_type: StackType::Ipv4Only,
             secondary: BTreeMap::new(),
+            details: Default::default(),
         }),
         Change::TargetInstanceInsert(TargetInstanceSpec {
             key: target.clone(),

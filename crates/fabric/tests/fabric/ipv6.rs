@@ -93,6 +93,17 @@ fn it_crosses_where_both_sides_say_so() {
     );
 }
 
+/// A guest has the first address of its range alone, and what it sends to another one goes by its router.
+#[test]
+fn what_a_vm_sends_to_itself_never_leaves_it() {
+    table(
+        &[DUAL],
+        "vm-1 -> fd20:0:1::1:0:0 tcp/22 : LOCAL
+         vm-1 -> fd20:0:1::1:0:1 tcp/22 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1@10.1.0.2 -> fd20:0:1::1:0:0 tcp/22 : DROP FOREIGN_IP_DISALLOWED",
+    );
+}
+
 #[test]
 fn what_is_never_carried() {
     table(

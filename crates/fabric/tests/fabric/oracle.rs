@@ -147,6 +147,20 @@ fn v4(address: IpAddr) -> Option<Ipv4Addr> {
     }
 }
 
+/// Whether the sender has the flow's destination itself, by whichever of its interfaces: what it sends there it gets, whoever
+/// may send it something else. Google's guest agent gives it alias ranges and forwarding rules' addresses too; of IPv6 DHCP
+/// gives it the first address of its range.
+fn is_senders(world: &World, sender: &End, flow: &Flow) -> bool {
+    let Kind::Vm = sender.kind else { return flow.destination == flow.nic };
+    let is = |nic: &Nic| nic.network == flow.network && nic.address == flow.nic;
+    let mut running = world.instances.values().filter(|instance| instance.running);
+    let Some(instance) = running.find(|instance| instance.nics.iter().any(is)) else { return false };
+    instance.nics.iter().any(|nic| match flow.destination {
+        IpAddr::V4(_) => holder(world, &nic.network, flow.destination) == Some(nic.address),
+        IpAddr::V6(address) => nic.ipv6.is_some_and(|range| range.network() == address),
+    })
+}
+
 /// What has the address, itself or, of IPv6, in its range: whose tags and account it has. An alias is nobody's.
 fn named<'w>(world: &'w World, network: &NetworkKey, address: IpAddr) -> Option<End<'w>> {
     let itself = match address {
@@ -525,6 +539,9 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
     let Some(sender) = end(world, &flow.network, flow.nic) else {
         return dropped(Cause::SourceEndpointNotFound);
     };
+    if flow.source.is_ipv4() == flow.destination.is_ipv4() && is_senders(world, &sender, flow) {
+        return Verdict::Local;
+    }
     if holder(world, &flow.network, flow.source) != Some(flow.nic) && !sender.forwards {
         return dropped(Cause::ForeignIpDisallowed);
     }
@@ -716,6 +733,7 @@ fn the_generator_finds_every_verdict() {
             let verdict = match verdicts.as_slice() {
                 [Verdict::Delivered { .. }] => "DELIVERED".to_owned(),
                 [Verdict::Forwarded { .. }] => "FORWARDED".into(),
+                [Verdict::Local] => "LOCAL".into(),
                 [Verdict::MetadataServer] => "METADATA".into(),
                 [Verdict::Host] => "HOST".into(),
                 [Verdict::Dropped(cause)] => cause.as_str().into(),
@@ -725,7 +743,7 @@ fn the_generator_finds_every_verdict() {
         }
     }
     // SOURCE_ENDPOINT_NOT_FOUND is what `nowhere` is for.
-    assert_eq!(seen.len(), 22, "{seen:#?}");
+    assert_eq!(seen.len(), 23, "{seen:#?}");
 }
 
 #[test]

@@ -61,6 +61,7 @@ fn outcome_of(fabric: &Fabric, trace: &Trace) -> String {
     match &trace.verdict {
         Verdict::Delivered { network, nic } => format!("DELIVERED {}", name(network, nic)),
         Verdict::Forwarded { network, nic } => format!("FORWARDED {}", name(network, nic)),
+        Verdict::Local => "LOCAL".into(),
         Verdict::MetadataServer => "DELIVERED metadata".into(),
         Verdict::Host => "DELIVERED host".into(),
         Verdict::Dropped(Cause::FirewallRule) => {
@@ -292,6 +293,29 @@ fn the_senders_gate_and_the_receivers_gate_are_two() {
         "vm-1 -> 10.2.0.3 tcp/1 : DROP FIREWALL_RULE out
          vm-1 -> 10.2.0.2 tcp/1 : DELIVERED vm-2
          vm-2 -> 10.1.0.2 tcp/1 : DELIVERED vm-1",
+    );
+}
+
+/// Neither gate sees what a VM sends to an address of its own; its external address is the internet's.
+#[test]
+fn what_a_vm_sends_to_itself_never_leaves_it() {
+    let closed = "deny out vpc-1 all egress priority=0\ndeny in vpc-1 all priority=0";
+    let more = "vm two subnet-1=10.1.0.9,subnet-2=10.2.0.9\nnat vm-1\nalias vm-1 =10.1.7.0/24
+        target t vm-1\nforward f vpc-1 subnet-1=10.1.0.7 t tcp:80";
+    table(
+        &[closed, more],
+        "vm-1 -> 10.1.0.2 tcp/22 : LOCAL
+         vm-1 -> 10.1.7.3 icmp : LOCAL
+         vm-1 -> 10.1.0.7 tcp/22 : LOCAL
+         vm-1@10.9.9.9 -> 10.1.0.2 tcp/22 : LOCAL
+         vm-1 -> 198.18.0.2 tcp/22 : DROP FIREWALL_RULE out
+         vm-1b -> 10.1.0.2 tcp/22 : DROP FIREWALL_RULE out
+         two -> 10.2.0.9 tcp/22 : LOCAL",
+    );
+    table(
+        &["nat vm-1\nallow in vpc-1 tcp:22 sources=198.18.0.2/32"],
+        "vm-1 -> 198.18.0.2 tcp/22 : DELIVERED vm-1
+         vm-1 -> 198.18.0.2 tcp/23 : DROP FIREWALL_RULE default-deny-ingress",
     );
 }
 

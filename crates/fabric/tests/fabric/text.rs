@@ -97,6 +97,8 @@ fn traces_read_as_they_should() {
             None,
         ),
         ("no-way-out", &["vm vm-3 subnet-1"], "vm-1 -> 203.0.113.2 tcp/443", None),
+        ("beyond", &[], "vm-1 -> 8.8.8.8 tcp/443", None),
+        ("beyond-by-address", &["nat vm-1"], "vm-1 -> 8.8.8.8 icmp", probes),
         ("egress", &[PEERED, "deny no-out vpc-1 all egress"], "vm-1 -> 10.2.0.2 tcp/80", None),
         ("reachable", &[PEERED, INTERNAL], "vm-1 -> 10.2.0.2 icmp", Some(Packets { sent: 3, delivered: 3 })),
         ("endpoint", &[ENDPOINT], "vm-1 -> 10.1.0.9 tcp/6379", Some(Packets { sent: 3, delivered: 3 })),

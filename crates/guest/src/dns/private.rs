@@ -6,9 +6,8 @@
 use super::{Found, answers};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use std::str::FromStr;
-use tombolo_api::rdata;
 use tombolo_model::managed_zone::{is_within, record_key};
-use tombolo_model::{ManagedZone, NetworkKey, RecordSet, World};
+use tombolo_model::{ManagedZone, NetworkKey, RecordSet, World, rdata};
 
 /// The zone that is asked for a name: of those that the network sees, the one with the longest name.
 pub(super) fn zone_of<'w>(world: &'w World, network: &NetworkKey, name: &str) -> Option<&'w ManagedZone> {

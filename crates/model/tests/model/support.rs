@@ -163,6 +163,7 @@ pub(crate) fn change(line: &str) -> Change {
                 range: parse(w.nth(3)),
                 stack_type: StackType::Ipv4Only,
                 secondary: Default::default(),
+                details: Default::default(),
             })
         }
         "vm" => vm_insert(&w),
@@ -303,6 +304,7 @@ pub(crate) fn change(line: &str) -> Change {
             range: parse(w.nth(3)),
             stack_type: StackType::Ipv4Only,
             secondary: Default::default(),
+            details: Default::default(),
         }),
         "target" => Change::TargetInstanceInsert(TargetInstanceSpec {
             key: target(w.nth(1)),

@@ -64,6 +64,7 @@ impl Story {
                 range: range.parse().unwrap_or_default(),
                 stack_type: Default::default(),
                 secondary: Default::default(),
+                details: Default::default(),
             })
         };
         vec![

@@ -14,7 +14,7 @@ const TABLE: &str = "table(name, address_range():label=ADDRESS/RANGE, addressTyp
 pub(crate) enum Verb {
     /// Reserve an address
     #[command(
-        after_help = "Examples:\n  tombolo compute addresses create a-1 --region us-central1 --subnet subnet-1 --addresses 10.1.0.9\n  tombolo compute addresses create services --global --purpose VPC_PEERING --prefix-length 24 --network vpc-1"
+        after_help = "Examples:\n  tombolo compute addresses create a-1 --region us-central1 --subnet subnet-1 \\\n    --addresses 10.1.0.9\n  tombolo compute addresses create services --global --purpose VPC_PEERING \\\n    --prefix-length 24 --network vpc-1"
     )]
     Create(Create),
     /// List reserved addresses

@@ -68,7 +68,7 @@ enum ComputeNoun {
     Regions(places::Verb),
     /// Log in to a VM by ssh, through its firewall, and run a command or a shell; the exit status is the command's
     #[command(
-        after_help = "Example:\n  tombolo compute ssh vm-1\n  tombolo compute ssh alice@vm-1 --command 'uname -a'\n  tombolo compute ssh vm-2 -- -N -L 6379:10.34.175.91:6379\n\nThe connection comes from Identity-Aware Proxy (35.235.240.1) to port 22 of the VM. The key that is used is made when\nit is missing, and put into the project's metadata, or the instance's if that blocks the project's keys. Exit status:\nthe command's; 255 when there is no connection or no login."
+        after_help = "Example:\n  tombolo compute ssh vm-1\n  tombolo compute ssh alice@vm-1 --command 'uname -a'\n  tombolo compute ssh vm-2 -- -N -L 6379:10.34.175.91:6379\n\nThe connection comes from Identity-Aware Proxy (35.235.240.1) to port 22 of the VM. The key that is used is made when it is missing, and put into the project's metadata, or the instance's if that blocks the project's keys. Exit status: the command's; 255 when there is no connection or no login."
     )]
     Ssh(ssh::Args),
     /// Connect to a port of a VM through Identity-Aware Proxy, and so through its firewall

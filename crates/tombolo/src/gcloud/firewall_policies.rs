@@ -18,7 +18,7 @@ const COLLECTION: &str = "/compute/v1/locations/global/firewallPolicies";
 pub(crate) enum Verb {
     /// Create a policy, which has no rules and acts nowhere yet
     #[command(
-        after_help = "Example:\n  tombolo compute firewall-policies create --short-name policy-1 --organization 433637338589"
+        after_help = "Example:\n  tombolo compute firewall-policies create --short-name policy-1 \\\n    --organization 433637338589"
     )]
     Create(Create),
     /// List the policies that are kept in the organization or a folder
@@ -39,7 +39,7 @@ pub(crate) enum Verb {
     Move(Move),
     /// Replace a policy's rules with those of another one
     #[command(
-        after_help = "Example:\n  tombolo compute firewall-policies clone-rules policy-1 --source-firewall-policy policy-2"
+        after_help = "Example:\n  tombolo compute firewall-policies clone-rules policy-1 \\\n    --source-firewall-policy policy-2"
     )]
     CloneRules(CloneRules),
     /// Delete a policy
@@ -114,12 +114,12 @@ pub(crate) struct CloneRules {
 pub(crate) enum Rules {
     /// Add a rule
     #[command(
-        after_help = "Example:\n  tombolo compute firewall-policies rules create 1000 --firewall-policy policy-1 --direction INGRESS --action goto_next --src-ip-ranges 10.0.0.0/8 --layer4-configs tcp:22,icmp"
+        after_help = "Example:\n  tombolo compute firewall-policies rules create 1000 \\\n    --firewall-policy policy-1 --direction INGRESS --action goto_next \\\n    --src-ip-ranges 10.0.0.0/8 --layer4-configs tcp:22,icmp"
     )]
     Create(Rule),
     /// Change a rule; what is not said stays
     #[command(
-        after_help = "Example:\n  tombolo compute firewall-policies rules update 1000 --firewall-policy policy-1 --action deny"
+        after_help = "Example:\n  tombolo compute firewall-policies rules update 1000 \\\n    --firewall-policy policy-1 --action deny"
     )]
     Update(Rule),
     /// List a policy's rules
@@ -127,7 +127,7 @@ pub(crate) enum Rules {
     List(RulesOf),
     /// Show a rule
     #[command(
-        after_help = "Example:\n  tombolo compute firewall-policies rules describe 1000 --firewall-policy policy-1"
+        after_help = "Example:\n  tombolo compute firewall-policies rules describe 1000 \\\n    --firewall-policy policy-1"
     )]
     Describe(At),
     /// Delete a rule
@@ -181,17 +181,17 @@ pub(crate) struct Rule {
 pub(crate) enum Associations {
     /// Have a policy act at the organization or a folder
     #[command(
-        after_help = "Example:\n  tombolo compute firewall-policies associations create --firewall-policy policy-1 --organization 433637338589"
+        after_help = "Example:\n  tombolo compute firewall-policies associations create \\\n    --firewall-policy policy-1 --organization 433637338589"
     )]
     Create(Associate),
     /// List what acts at the organization or a folder
     #[command(
-        after_help = "Example:\n  tombolo compute firewall-policies associations list --organization 433637338589"
+        after_help = "Example:\n  tombolo compute firewall-policies associations list \\\n    --organization 433637338589"
     )]
     List(ListIn),
     /// End a policy's acting somewhere
     #[command(
-        after_help = "Example:\n  tombolo compute firewall-policies associations delete organization-433637338589 --firewall-policy policy-1"
+        after_help = "Example:\n  tombolo compute firewall-policies associations delete \\\n    organization-433637338589 --firewall-policy policy-1"
     )]
     Delete(Dissociate),
 }

@@ -16,7 +16,7 @@ const TABLE: &str = "table(name, network.basename(), direction, priority, \
 pub(crate) enum Verb {
     /// Create a rule
     #[command(
-        after_help = "Examples:\n  tombolo compute firewall-rules create vpc-1-allow-ssh --network vpc-1 --allow tcp:22\n  tombolo compute firewall-rules create no-web --network vpc-1 --direction EGRESS --action DENY --rules tcp:80,tcp:443"
+        after_help = "Examples:\n  tombolo compute firewall-rules create vpc-1-allow-ssh --network vpc-1 \\\n    --allow tcp:22\n  tombolo compute firewall-rules create no-web --network vpc-1 \\\n    --direction EGRESS --action DENY --rules tcp:80,tcp:443"
     )]
     Create(Create),
     /// List rules
@@ -27,7 +27,7 @@ pub(crate) enum Verb {
     Describe(Named),
     /// Change a rule; what is not said stays
     #[command(
-        after_help = "Example:\n  tombolo compute firewall-rules update vpc-1-allow-ssh --allow tcp:22,icmp --source-ranges 10.0.0.0/8"
+        after_help = "Example:\n  tombolo compute firewall-rules update vpc-1-allow-ssh --allow tcp:22,icmp \\\n    --source-ranges 10.0.0.0/8"
     )]
     Update(Update),
     /// Delete rules

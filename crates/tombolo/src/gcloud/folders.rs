@@ -75,7 +75,7 @@ enum ManagerNoun {
 enum Verb {
     /// Create a folder
     #[command(
-        after_help = "Example:\n  tombolo resource-manager folders create --display-name prod --organization 433637338589"
+        after_help = "Example:\n  tombolo resource-manager folders create --display-name prod \\\n    --organization 433637338589"
     )]
     Create(Create),
     /// List the folders that are directly in the organization or a folder

@@ -14,7 +14,7 @@ const TABLE: &str = "table(name, region.basename(), IPAddress, IPProtocol, first
 pub(crate) enum Verb {
     /// Create a forwarding rule
     #[command(
-        after_help = "Examples:\n  tombolo compute forwarding-rules create rule-1 --region us-central1 --load-balancing-scheme internal --network vpc-2 --subnet subnet-2 --ports 6379 --target-instance target-1 --target-instance-zone us-central1-a\n  tombolo compute forwarding-rules create endpoint-1 --region us-central1 --network vpc-1 --address a-1 --target-service-attachment projects/project-2/regions/us-central1/serviceAttachments/redis"
+        after_help = "Examples:\n  tombolo compute forwarding-rules create rule-1 --region us-central1 \\\n    --load-balancing-scheme internal --network vpc-2 --subnet subnet-2 \\\n    --ports 6379 --target-instance target-1 --target-instance-zone us-central1-a\n  tombolo compute forwarding-rules create endpoint-1 --region us-central1 \\\n    --network vpc-1 --address a-1 \\\n    --target-service-attachment \\\n    projects/project-2/regions/us-central1/serviceAttachments/redis"
     )]
     Create(Box<Create>),
     /// List forwarding rules of every region
@@ -27,12 +27,12 @@ pub(crate) enum Verb {
     Describe(InRegion),
     /// Have a forwarding rule lead to another target instance
     #[command(
-        after_help = "Example:\n  tombolo compute forwarding-rules set-target rule-1 --region us-central1 --target-instance target-2 --target-instance-zone us-central1-a"
+        after_help = "Example:\n  tombolo compute forwarding-rules set-target rule-1 --region us-central1 \\\n    --target-instance target-2 --target-instance-zone us-central1-a"
     )]
     SetTarget(SetTarget),
     /// Change whether clients of other regions may use a forwarding rule
     #[command(
-        after_help = "Example:\n  tombolo compute forwarding-rules update rule-1 --region us-central1 --allow-global-access"
+        after_help = "Example:\n  tombolo compute forwarding-rules update rule-1 --region us-central1 \\\n    --allow-global-access"
     )]
     Update(Update),
     /// Delete forwarding rules

@@ -22,17 +22,17 @@ const TABLE: &str = "table(name, zone.basename(), machineType.machine_type().bas
 pub(crate) enum Verb {
     /// Create instances
     #[command(
-        after_help = "Examples:\n  tombolo compute instances create vm-1 --zone us-central1-a --subnet subnet-1 --private-network-ip 10.1.0.2 --no-address\n  tombolo compute instances create router --zone us-central1-a --can-ip-forward --network-interface subnet=subnet-1,no-address --network-interface subnet=subnet-2,no-address"
+        after_help = "Examples:\n  tombolo compute instances create vm-1 --zone us-central1-a --subnet subnet-1 \\\n    --private-network-ip 10.1.0.2 --no-address\n  tombolo compute instances create router --zone us-central1-a \\\n    --can-ip-forward --network-interface subnet=subnet-1,no-address \\\n    --network-interface subnet=subnet-2,no-address"
     )]
     Create(Box<create::Create>),
     /// List instances of every zone
     #[command(
-        after_help = "Example:\n  tombolo compute instances list --format \"table(name, networkInterfaces[0].networkIP)\""
+        after_help = "Example:\n  tombolo compute instances list \\\n    --format \"table(name, networkInterfaces[0].networkIP)\""
     )]
     List(ListedByZone),
     /// Show an instance
     #[command(
-        after_help = "Example:\n  tombolo compute instances describe vm-1 --zone us-central1-a --format \"value(networkInterfaces[0].networkIP)\""
+        after_help = "Example:\n  tombolo compute instances describe vm-1 --zone us-central1-a \\\n    --format \"value(networkInterfaces[0].networkIP)\""
     )]
     Describe(InZone),
     /// Delete instances
@@ -59,7 +59,7 @@ pub(crate) enum Verb {
     RemoveTags(RemoveTags),
     /// Give an interface an external address
     #[command(
-        after_help = "Example:\n  tombolo compute instances add-access-config vm-1 --zone us-central1-a --address web-address"
+        after_help = "Example:\n  tombolo compute instances add-access-config vm-1 --zone us-central1-a \\\n    --address web-address"
     )]
     AddAccessConfig(AddAccessConfig),
     /// Take an interface's external address
@@ -72,12 +72,12 @@ pub(crate) enum Verb {
     NetworkInterfaces(interfaces::Verb),
     /// Give a stopped instance another service account
     #[command(
-        after_help = "Example:\n  tombolo compute instances set-service-account vm-1 --zone us-central1-a --service-account web@my-project.iam.gserviceaccount.com"
+        after_help = "Example:\n  tombolo compute instances set-service-account vm-1 --zone us-central1-a \\\n    --service-account web@my-project.iam.gserviceaccount.com"
     )]
     SetServiceAccount(SetServiceAccount),
     /// Add to an instance's metadata
     #[command(
-        after_help = "Example:\n  tombolo compute instances add-metadata vm-1 --zone us-central1-a --metadata-from-file startup-script=boot.sh"
+        after_help = "Example:\n  tombolo compute instances add-metadata vm-1 --zone us-central1-a \\\n    --metadata-from-file startup-script=boot.sh"
     )]
     AddMetadata(AddMetadata),
     /// Take keys from an instance's metadata

@@ -106,22 +106,22 @@ pub(crate) struct All {
 pub(crate) enum Rules {
     /// Add a rule
     #[command(
-        after_help = "Example:\n  tombolo compute network-firewall-policies rules create 1000 --firewall-policy policy-1 --global-firewall-policy --direction INGRESS --action goto_next --src-ip-ranges 10.0.0.0/8 --layer4-configs tcp:22,icmp"
+        after_help = "Example:\n  tombolo compute network-firewall-policies rules create 1000 \\\n    --firewall-policy policy-1 --global-firewall-policy --direction INGRESS \\\n    --action goto_next --src-ip-ranges 10.0.0.0/8 --layer4-configs tcp:22,icmp"
     )]
     Create(Rule),
     /// Change a rule; what is not said stays
     #[command(
-        after_help = "Example:\n  tombolo compute network-firewall-policies rules update 1000 --firewall-policy policy-1 --global-firewall-policy --action deny"
+        after_help = "Example:\n  tombolo compute network-firewall-policies rules update 1000 \\\n    --firewall-policy policy-1 --global-firewall-policy --action deny"
     )]
     Update(Rule),
     /// Show a rule
     #[command(
-        after_help = "Example:\n  tombolo compute network-firewall-policies rules describe 1000 --firewall-policy policy-1 --global-firewall-policy"
+        after_help = "Example:\n  tombolo compute network-firewall-policies rules describe 1000 \\\n    --firewall-policy policy-1 --global-firewall-policy"
     )]
     Describe(At),
     /// Delete a rule
     #[command(
-        after_help = "Example:\n  tombolo compute network-firewall-policies rules delete 1000 --firewall-policy policy-1 --global-firewall-policy"
+        after_help = "Example:\n  tombolo compute network-firewall-policies rules delete 1000 \\\n    --firewall-policy policy-1 --global-firewall-policy"
     )]
     Delete(At),
 }
@@ -223,12 +223,12 @@ pub(super) struct Says {
 pub(crate) enum Associations {
     /// Have a policy act in a network
     #[command(
-        after_help = "Example:\n  tombolo compute network-firewall-policies associations create --firewall-policy policy-1 --global-firewall-policy --network vpc-1"
+        after_help = "Example:\n  tombolo compute network-firewall-policies associations create \\\n    --firewall-policy policy-1 --global-firewall-policy --network vpc-1"
     )]
     Create(Associate),
     /// End a policy's acting in a network
     #[command(
-        after_help = "Example:\n  tombolo compute network-firewall-policies associations delete --name network-vpc-1 --firewall-policy policy-1 --global-firewall-policy"
+        after_help = "Example:\n  tombolo compute network-firewall-policies associations delete \\\n    --name network-vpc-1 --firewall-policy policy-1 --global-firewall-policy"
     )]
     Delete(Dissociate),
 }

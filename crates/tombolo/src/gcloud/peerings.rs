@@ -19,12 +19,12 @@ const ROUTES: &str = "table(destRange, type, nextHopRegion, priority, status)";
 pub(crate) enum Verb {
     /// Create a network's side of a peering; both sides make it ACTIVE
     #[command(
-        after_help = "Example:\n  tombolo compute networks peerings create vpc-1-to-vpc-2 --network vpc-1 --peer-project project-i-2 --peer-network vpc-2"
+        after_help = "Example:\n  tombolo compute networks peerings create vpc-1-to-vpc-2 --network vpc-1 \\\n    --peer-project project-i-2 --peer-network vpc-2"
     )]
     Create(Create),
     /// Change which routes a peering exchanges
     #[command(
-        after_help = "Example:\n  tombolo compute networks peerings update vpc-1-to-vpc-2 --network vpc-1 --export-custom-routes"
+        after_help = "Example:\n  tombolo compute networks peerings update vpc-1-to-vpc-2 --network vpc-1 \\\n    --export-custom-routes"
     )]
     Update(Update),
     /// Delete a network's side of a peering
@@ -37,7 +37,7 @@ pub(crate) enum Verb {
     List(List),
     /// List the routes that cross a peering in one direction
     #[command(
-        after_help = "Example:\n  tombolo compute networks peerings list-routes vpc-1-to-vpc-2 --network vpc-1 --region us-central1 --direction incoming"
+        after_help = "Example:\n  tombolo compute networks peerings list-routes vpc-1-to-vpc-2 --network vpc-1 \\\n    --region us-central1 --direction incoming"
     )]
     ListRoutes(ListRoutes),
 }

@@ -33,7 +33,7 @@ enum RedisNoun {
 enum Verb {
     /// Create a Redis instance
     #[command(
-        after_help = "Example:\n  tombolo redis instances create redis-1 --region us-central1 --size 1 --network projects/project-i-2/global/networks/vpc-2"
+        after_help = "Example:\n  tombolo redis instances create redis-1 --region us-central1 --size 1 \\\n    --network projects/project-i-2/global/networks/vpc-2"
     )]
     Create(Create),
     /// List Redis instances of a region
@@ -41,7 +41,7 @@ enum Verb {
     List(ListArgs),
     /// Show a Redis instance
     #[command(
-        after_help = "Example:\n  tombolo redis instances describe redis-1 --region us-central1 --format \"value(host)\""
+        after_help = "Example:\n  tombolo redis instances describe redis-1 --region us-central1 \\\n    --format \"value(host)\""
     )]
     Describe(InRegion),
     /// Delete a Redis instance and what is in it
@@ -49,7 +49,7 @@ enum Verb {
     Delete(InRegion),
     /// Change a Redis instance
     #[command(
-        after_help = "Example:\n  tombolo redis instances update redis-1 --region us-central1 --display-name \"the cache\""
+        after_help = "Example:\n  tombolo redis instances update redis-1 --region us-central1 \\\n    --display-name \"the cache\""
     )]
     Update(Update),
     /// Print the password of a Redis instance that has one

@@ -53,12 +53,12 @@ pub(crate) struct Create {
 pub(crate) enum Nats {
     /// Add a NAT gateway to a router
     #[command(
-        after_help = "Examples:\n  tombolo compute routers nats create nat-1 --router router-1 --region us-central1 --auto-allocate-nat-external-ips --nat-all-subnet-ip-ranges\n  tombolo compute routers nats create nat-1 --router router-1 --region us-central1 --nat-external-ip-pool a-1,a-2 --nat-custom-subnet-ip-ranges subnet-1,subnet-2:ALL"
+        after_help = "Examples:\n  tombolo compute routers nats create nat-1 --router router-1 \\\n    --region us-central1 --auto-allocate-nat-external-ips \\\n    --nat-all-subnet-ip-ranges\n  tombolo compute routers nats create nat-1 --router router-1 \\\n    --region us-central1 --nat-external-ip-pool a-1,a-2 \\\n    --nat-custom-subnet-ip-ranges subnet-1,subnet-2:ALL"
     )]
     Create(NatArgs),
     /// Change a NAT gateway; what is not said stays
     #[command(
-        after_help = "Example:\n  tombolo compute routers nats update nat-1 --router router-1 --region us-central1 --nat-external-ip-pool a-1"
+        after_help = "Example:\n  tombolo compute routers nats update nat-1 --router router-1 \\\n    --region us-central1 --nat-external-ip-pool a-1"
     )]
     Update(NatArgs),
     /// List the NAT gateways of a router
@@ -68,12 +68,12 @@ pub(crate) enum Nats {
     List(Of),
     /// Show a NAT gateway
     #[command(
-        after_help = "Example:\n  tombolo compute routers nats describe nat-1 --router router-1 --region us-central1"
+        after_help = "Example:\n  tombolo compute routers nats describe nat-1 --router router-1 \\\n    --region us-central1"
     )]
     Describe(One),
     /// Delete NAT gateways
     #[command(
-        after_help = "Example:\n  tombolo compute routers nats delete nat-1 --router router-1 --region us-central1"
+        after_help = "Example:\n  tombolo compute routers nats delete nat-1 --router router-1 \\\n    --region us-central1"
     )]
     Delete(Several),
 }

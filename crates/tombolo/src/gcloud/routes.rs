@@ -14,7 +14,7 @@ const TABLE: &str = "table(name, network.basename(), destRange, firstof(nextHopI
 pub(crate) enum Verb {
     /// Create a static route
     #[command(
-        after_help = "Example:\n  tombolo compute routes create to-dc --network vpc-1 --destination-range 192.168.0.0/16 --next-hop-instance vm-1 --next-hop-instance-zone us-central1-a"
+        after_help = "Example:\n  tombolo compute routes create to-dc --network vpc-1 \\\n    --destination-range 192.168.0.0/16 --next-hop-instance vm-1 \\\n    --next-hop-instance-zone us-central1-a"
     )]
     Create(Create),
     /// List routes

@@ -15,12 +15,12 @@ const TABLE: &str =
 pub(crate) enum Verb {
     /// Publish a forwarding rule
     #[command(
-        after_help = "Examples:\n  tombolo compute service-attachments create redis --region us-central1 --producer-forwarding-rule rule-1 --nat-subnets nat-1 --connection-preference ACCEPT_AUTOMATIC\n  tombolo compute service-attachments create redis --region us-central1 --target-service rule-1 --nat-subnets nat-1 --connection-preference ACCEPT_MANUAL --consumer-accept-list project-1=10"
+        after_help = "Examples:\n  tombolo compute service-attachments create redis --region us-central1 \\\n    --producer-forwarding-rule rule-1 --nat-subnets nat-1 \\\n    --connection-preference ACCEPT_AUTOMATIC\n  tombolo compute service-attachments create redis --region us-central1 \\\n    --target-service rule-1 --nat-subnets nat-1 \\\n    --connection-preference ACCEPT_MANUAL --consumer-accept-list project-1=10"
     )]
     Create(Args),
     /// Change a service attachment; what is not said stays
     #[command(
-        after_help = "Example:\n  tombolo compute service-attachments update redis --region us-central1 --consumer-accept-list project-1=10,project-2=1"
+        after_help = "Example:\n  tombolo compute service-attachments update redis --region us-central1 \\\n    --consumer-accept-list project-1=10,project-2=1"
     )]
     Update(Args),
     /// List service attachments of every region

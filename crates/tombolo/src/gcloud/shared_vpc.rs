@@ -34,12 +34,12 @@ pub(crate) enum Verb {
 pub(crate) enum Associated {
     /// Attach a service project to a host project
     #[command(
-        after_help = "Example:\n  tombolo compute shared-vpc associated-projects add project-i-1 --host-project project-host"
+        after_help = "Example:\n  tombolo compute shared-vpc associated-projects add project-i-1 \\\n    --host-project project-host"
     )]
     Add(Service),
     /// Detach a service project from its host project
     #[command(
-        after_help = "Example:\n  tombolo compute shared-vpc associated-projects remove project-i-1 --host-project project-host"
+        after_help = "Example:\n  tombolo compute shared-vpc associated-projects remove project-i-1 \\\n    --host-project project-host"
     )]
     Remove(Service),
 }

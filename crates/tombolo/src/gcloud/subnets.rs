@@ -16,7 +16,7 @@ const TABLE: &str = "table(name, region.basename(), network.basename(), ipCidrRa
 pub(crate) enum Verb {
     /// Create a subnetwork
     #[command(
-        after_help = "Example:\n  tombolo compute networks subnets create subnet-1 --network vpc-1 --region us-central1 --range 10.1.0.0/16"
+        after_help = "Example:\n  tombolo compute networks subnets create subnet-1 --network vpc-1 \\\n    --region us-central1 --range 10.1.0.0/16"
     )]
     Create(Create),
     /// List subnetworks of every region
@@ -34,12 +34,12 @@ pub(crate) enum Verb {
     Delete(AllInRegion),
     /// Make a subnetwork's range larger
     #[command(
-        after_help = "Example:\n  tombolo compute networks subnets expand-ip-range subnet-1 --region us-central1 --prefix-length 15"
+        after_help = "Example:\n  tombolo compute networks subnets expand-ip-range subnet-1 \\\n    --region us-central1 --prefix-length 15"
     )]
     ExpandIpRange(Expand),
     /// Change a subnetwork
     #[command(
-        after_help = "Example:\n  tombolo compute networks subnets update subnet-1 --region us-central1 --enable-private-ip-google-access"
+        after_help = "Example:\n  tombolo compute networks subnets update subnet-1 --region us-central1 \\\n    --enable-private-ip-google-access"
     )]
     Update(Update),
 }

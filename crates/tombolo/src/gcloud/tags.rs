@@ -30,7 +30,7 @@ pub(super) enum Tags {
 pub(super) enum Keys {
     /// Create a tag key
     #[command(
-        after_help = "Example:\n  tombolo resource-manager tags keys create role --parent projects/my-project --purpose GCE_FIREWALL --purpose-data network=my-project/vpc-1"
+        after_help = "Example:\n  tombolo resource-manager tags keys create role --parent projects/my-project \\\n    --purpose GCE_FIREWALL --purpose-data network=my-project/vpc-1"
     )]
     Create(CreateKey),
     /// List the tag keys of the organization or a project
@@ -43,7 +43,7 @@ pub(super) enum Keys {
     Describe(One),
     /// Change a tag key's description
     #[command(
-        after_help = "Example:\n  tombolo resource-manager tags keys update my-project/role --description 'what it is for'"
+        after_help = "Example:\n  tombolo resource-manager tags keys update my-project/role \\\n    --description 'what it is for'"
     )]
     Update(Update),
     /// Delete a tag key that has no values
@@ -66,7 +66,7 @@ pub(super) enum Values {
     Describe(One),
     /// Change a tag value's description
     #[command(
-        after_help = "Example:\n  tombolo resource-manager tags values update my-project/role/web --description 'what it is for'"
+        after_help = "Example:\n  tombolo resource-manager tags values update my-project/role/web \\\n    --description 'what it is for'"
     )]
     Update(Update),
     /// Delete a tag value that no instance has and no rule names
@@ -78,17 +78,17 @@ pub(super) enum Values {
 pub(super) enum Bindings {
     /// Bind a tag value to an instance
     #[command(
-        after_help = "Example:\n  tombolo resource-manager tags bindings create --tag-value my-project/role/web --parent //compute.googleapis.com/projects/my-project/zones/us-central1-a/instances/vm-1 --location us-central1-a"
+        after_help = "Example:\n  tombolo resource-manager tags bindings create \\\n    --tag-value my-lab/role/web \\\n    --parent \\\n    //compute.googleapis.com/projects/my-lab/zones/us-east1-b/instances/vm-1 \\\n    --location us-east1-b"
     )]
     Create(Bind),
     /// List the values that an instance has
     #[command(
-        after_help = "Example:\n  tombolo resource-manager tags bindings list --parent //compute.googleapis.com/projects/my-project/zones/us-central1-a/instances/vm-1 --location us-central1-a"
+        after_help = "Example:\n  tombolo resource-manager tags bindings list \\\n    --parent \\\n    //compute.googleapis.com/projects/my-lab/zones/us-east1-b/instances/vm-1 \\\n    --location us-east1-b"
     )]
     List(ListBindings),
     /// Take a tag value from an instance
     #[command(
-        after_help = "Example:\n  tombolo resource-manager tags bindings delete --tag-value my-project/role/web --parent //compute.googleapis.com/projects/my-project/zones/us-central1-a/instances/vm-1 --location us-central1-a"
+        after_help = "Example:\n  tombolo resource-manager tags bindings delete \\\n    --tag-value my-lab/role/web \\\n    --parent \\\n    //compute.googleapis.com/projects/my-lab/zones/us-east1-b/instances/vm-1 \\\n    --location us-east1-b"
     )]
     Delete(Bind),
 }

@@ -12,7 +12,7 @@ const TABLE: &str = "table(name, zone.basename(), instance.basename(), natPolicy
 pub(crate) enum Verb {
     /// Create a target instance, which forwarding rules may lead to
     #[command(
-        after_help = "Example:\n  tombolo compute target-instances create target-1 --instance vm-1 --zone us-central1-a"
+        after_help = "Example:\n  tombolo compute target-instances create target-1 --instance vm-1 \\\n    --zone us-central1-a"
     )]
     Create(Create),
     /// List target instances of every zone

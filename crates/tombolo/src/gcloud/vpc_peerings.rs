@@ -15,7 +15,7 @@ const PEERING: &str = "servicenetworking-googleapis-com";
 pub(crate) enum Verb {
     /// Connect a network to Google's services
     #[command(
-        after_help = "Example:\n  tombolo services vpc-peerings connect --network vpc-1 --ranges google-managed-services"
+        after_help = "Example:\n  tombolo services vpc-peerings connect --network vpc-1 \\\n    --ranges google-managed-services"
     )]
     Connect(Ranges),
     /// List a network's connections

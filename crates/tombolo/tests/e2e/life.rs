@@ -5,6 +5,40 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 
+const AUTO: &str = r#"
+projects: [{projectId: project-1, defaultNetwork: true}]
+networks:
+  - name: mixed
+    autoCreateSubnetworks: true
+    subnetworks: [{name: own, region: us-east1, ipCidrRange: 192.168.0.0/24}]
+instances:
+  - {name: vm-1, zone: europe-west1-b, networkInterfaces: [{subnetwork: mixed}]}
+"#;
+
+/// For people: programs are told all of it.
+#[test]
+fn status_tells_of_an_auto_mode_network_in_a_line() {
+    as_each_user(|home| {
+        home.up(&home.write("auto.yaml", AUTO));
+        let text = home.run(&["status"]).exits(0);
+        let lines: Vec<String> =
+            text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let all = home.run(&["status", "--format", "json"]).json(0);
+        let count =
+            |name| all["networks"].as_array().unwrap().iter().filter(|row| row["name"] == name).count();
+        let regions = count("default");
+        assert!(regions > 40 && count("mixed") == regions + 1, "{all:#}");
+        let want = [
+            format!("default project-1 {regions} subnetworks auto mode 10.128.0.0/9"),
+            "mixed project-1 mixed europe-west1 10.132.0.0/20".into(),
+            "mixed project-1 own us-east1 192.168.0.0/24".into(),
+            format!("mixed project-1 {} others auto mode 10.128.0.0/9", regions - 1),
+        ];
+        assert_eq!(lines[1..5], want);
+        home.down();
+    });
+}
+
 #[test]
 fn status_lists_what_there_is() {
     as_each_user(|home| {

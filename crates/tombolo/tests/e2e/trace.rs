@@ -45,3 +45,44 @@ fn trace_gives_the_reason_and_the_packets() {
         home.down();
     });
 }
+
+/// Nobody may send and nobody may receive.
+const CLOSED: &str = r#"
+projects: [{projectId: project-1}]
+networks:
+  - name: vpc-1
+    subnetworks: [{name: subnet-1, region: us-central1, ipCidrRange: 10.1.0.0/24}]
+    firewalls: [{name: out, direction: EGRESS, denied: [{IPProtocol: all}]}]
+instances:
+  - name: vm-1
+    zone: us-central1-a
+    networkInterfaces: [{subnetwork: subnet-1, accessConfigs: [{}], aliasIpRanges: [{ipCidrRange: 10.1.0.64/28}]}]
+"#;
+
+#[test]
+fn what_a_vm_sends_to_itself_meets_no_firewall() {
+    as_each_user(|home| {
+        home.up(&home.write("closed.yaml", CLOSED));
+        let traced = |to: &str, code| home.run(&["trace", "vm-1", to]).exits(code);
+        home.run(&["fault", "add", "vm-1", "--cut"]).exits(0);
+        for to in ["vm-1", "vm-1:22", "10.1.0.70"] {
+            let text = traced(to, 0);
+            assert!(text.contains("DELIVER vm-1 nic0") && text.contains("3 sent, 3 delivered"), "{text}");
+            assert!(!text.contains("EGRESS") && !text.contains("fault"), "{text}");
+        }
+        assert_eq!(home.sh("vm-1", "ping -n -c1 -W1 10.1.0.2").code, 0);
+        home.run(&["fault", "remove", "vm-1"]).exits(0);
+        // Its external address is the internet's, and the way there and back is like any other.
+        let text = traced("198.18.0.2:22", 1);
+        assert!(text.contains("FIREWALL_RULE") && text.contains("3 sent, 0 delivered"), "{text}");
+        for words in
+            ["delete out", "create self --network vpc-1 --allow tcp:22 --source-ranges 198.18.0.2/32"]
+        {
+            let words: Vec<&str> = words.split(' ').collect();
+            home.run(&[&["compute", "firewall-rules"], &words[..], &["--quiet"]].concat()).exits(0);
+        }
+        let text = traced("198.18.0.2:22", 0);
+        assert!(text.contains("INGRESS self") && text.contains("3 sent, 3 delivered"), "{text}");
+        home.down();
+    });
+}

@@ -47,7 +47,16 @@ fn what_is_exported_is_imported_and_outlives_the_server() {
     home.run(&["check", "--running", &example_checks(home)]).exits(0);
     // What a file has no words for is told.
     home.run(&["projects", "create", "project-3", "--labels", "a=b"]).exits(0);
-    assert!(home.run(&["export"]).err.contains("not in the file: projects/project-3: labels"));
+    home.run(&["services", "enable", "compute.googleapis.com", "--project", "project-3"]).exits(0);
+    let exported = home.run(&["export"]);
+    assert!(exported.err.contains("not in the file: projects/project-3: labels"), "{exported:?}");
+    assert!(exported.exits(0).contains("projectId: project-3"));
+    // And where the lab would be another one, so is the answer.
+    let reserve = "compute addresses create a-1 --region us-central1 --project project-i-1";
+    home.run(&reserve.split(' ').collect::<Vec<_>>()).exits(0);
+    let exported = home.run(&["export"]);
+    assert!(exported.err.contains("not in the file: projects/project-i-1/regions/us-central1/addresses/a-1"));
+    assert!(exported.exits(1).contains("projectId: project-3"));
     home.down();
 }
 

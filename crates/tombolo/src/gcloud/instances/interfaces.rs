@@ -12,7 +12,7 @@ use serde_json::Value;
 pub(crate) enum Verb {
     /// Change an interface
     #[command(
-        after_help = "Example:\n  tombolo compute instances network-interfaces update vm-1 --zone us-central1-a --stack-type IPV4_IPV6"
+        after_help = "Example:\n  tombolo compute instances network-interfaces update vm-1 \\\n    --zone us-central1-a --stack-type IPV4_IPV6"
     )]
     Update(Update),
 }
