@@ -80,6 +80,7 @@ pub(crate) fn packet(probe: &Probe, cookie: u32) -> Option<Vec<u8>> {
         (6, _) => tcp_syn(probe, port, cookie),
         (17, _) => udp(probe, port, cookie),
         (132, _) => sctp_init(probe, port, cookie),
+        (51, _) => authentication_header(cookie),
         _ => cookie.to_be_bytes().to_vec(),
     };
     let mut bytes = match (probe.source, probe.destination) {
@@ -141,6 +142,7 @@ pub(crate) fn read(packet: &[u8]) -> Option<Found> {
         17 => Some(Found::Probe(word(8)?)),
         132 if *body.get(12)? == 1 => Some(Found::Probe(word(16)?)),
         132 => None,
+        51 => Some(Found::Probe(word(4)?)),
         _ => Some(Found::Probe(word(0)?)),
     }
 }
@@ -208,6 +210,15 @@ fn sctp_init(probe: &Probe, port: u16, cookie: u32) -> Vec<u8> {
     body
 }
 
+/// An authentication header whose security parameters index is the cookie (RFC 4302, 2), before a protocol for experiments
+/// (RFC 3692). In IPv6 it is an extension header: the kernel goes on to what it says comes next.
+fn authentication_header(cookie: u32) -> Vec<u8> {
+    let mut body = vec![253, 4, 0, 0]; // its length in words, less two
+    body.extend(cookie.to_be_bytes());
+    body.extend([0; 16]); // sequence number, integrity check value
+    body
+}
+
 /// SCTP's checksum (RFC 9260, appendix A).
 fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
@@ -242,10 +253,10 @@ mod tests {
     fn every_probe_carries_its_cookie() {
         let ends = [["10.0.0.2", "10.0.0.3"], ["fd20::2", "fd20::3"]]
             .map(|ends| ends.map(|end| end.parse().unwrap()));
-        for (protocol, [source, destination]) in [1, 6, 17, 47, 50, 132]
+        for (protocol, [source, destination]) in [1, 6, 17, 47, 50, 51, 132]
             .map(|p| (p, ends[0]))
             .into_iter()
-            .chain([58, 6, 17, 47, 50, 132].map(|p| (p, ends[1])))
+            .chain([58, 6, 17, 47, 50, 51, 132].map(|p| (p, ends[1])))
         {
             let probe = Probe { from: String::new(), source, destination, protocol, port: 80 };
             let bytes = packet(&probe, 0xdead_beef).unwrap();
@@ -264,6 +275,18 @@ mod tests {
         let [[source, _], [_, destination]] = ends;
         let probe = Probe { from: String::new(), source, destination, protocol: 6, port: 80 };
         assert_eq!(packet(&probe, 7), None);
+    }
+
+    /// Otherwise whatever the cookie began with would come next: in IPv6 another authentication header, in 16 seconds of 71
+    /// minutes, and then the packet would be malformed.
+    #[test]
+    fn what_an_authentication_header_leads_to_is_no_cookie() {
+        let [source, destination] = ["fd20::2", "fd20::3"].map(|end| end.parse().unwrap());
+        let probe = Probe { from: String::new(), source, destination, protocol: 51, port: 0 };
+        let bytes = packet(&probe, 0x3333_3333).unwrap();
+        let header = &bytes[40..];
+        assert_eq!((header[0], (usize::from(header[1]) + 2) * 4), (253, header.len()));
+        assert_eq!(header.len() % 8, 0);
     }
 
     #[test]
