@@ -58,7 +58,7 @@ impl Kernel {
             let results = match run_of(&first.op) {
                 Some((Run::Links, namespace)) => self.create_links(namespace, now, &mut indexes),
                 Some((Run::Small, namespace)) => self.apply_small(namespace, now, &mut indexes),
-                Some((Run::Rules, _)) => self.load_rules(now, making.order.is_some()),
+                Some((Run::Rules, _)) => self.load_rules(now),
                 None => vec![self.apply_big(&first.op, &mut making)],
             };
             failures.extend(now.iter().zip(results).filter_map(|(edit, result)| {
@@ -121,9 +121,8 @@ impl Kernel {
         }
     }
 
-    /// Loads rules, those of several routers at the same time: the kernel takes them in for each by itself. Not so while
-    /// somebody else has much to do (`busy`), for which all waits in the end.
-    fn load_rules(&mut self, edits: &[Edit], busy: bool) -> Vec<Result<()>> {
+    /// Loads rules, those of several routers at the same time: the kernel takes them in for each by itself.
+    fn load_rules(&mut self, edits: &[Edit]) -> Vec<Result<()>> {
         let loads = edits.iter().filter_map(|edit| match &edit.op {
             Op::LoadRules { namespace, rules } => Some((&**namespace, rules)),
             _ => None,
@@ -145,7 +144,7 @@ impl Kernel {
             let done = std::iter::from_fn(|| next().map(|(held, (place, rules))| (place, held.load(rules))));
             done.collect::<Vec<_>>()
         };
-        let processors = if busy { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let others = processors.min(loads.len()) - 1;
         let done = std::thread::scope(|scope| {
             let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
@@ -356,7 +355,9 @@ fn endpoint(op: &Op) -> Option<&str> {
 fn namespaces_of(op: &Op) -> [Option<&str>; 2] {
     match op {
         Op::CreateLink { a, b } => [Some(&a.0), Some(&b.0)],
-        Op::SetStrictSource { namespace, .. } | Op::SetIpv6 { namespace, .. } => [Some(namespace), None],
+        Op::LoadRules { namespace, .. }
+        | Op::SetStrictSource { namespace, .. }
+        | Op::SetIpv6 { namespace, .. } => [Some(namespace), None],
         op => [run_of(op).map(|(_, namespace)| namespace), None],
     }
 }
