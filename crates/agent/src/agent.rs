@@ -12,13 +12,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
 use tombolo_dataplane::linux::guests::Guests;
 
 use crate::dispatch::dispatch;
+use crate::fd;
 use crate::lab::Lab;
 use crate::lease::{self, Lease};
 use crate::message::{ExecEvent, Hello, Request, Response};
@@ -28,9 +28,7 @@ use crate::proto::{Conn, ProtoError};
 /// then end the process, which ends everything in the lab.
 pub(crate) fn run(lease: &Conn, listen: Option<PathBuf>, keep: Duration) -> Result<()> {
     // A few descriptors per VM and network, and then some; for the guests' process too.
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
+    fd::make_room();
     // While there is one thread.
     let guests = Guests::start().context("make the guests' user namespace")?;
     end_on_sigterm()?;

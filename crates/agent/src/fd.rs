@@ -1,8 +1,31 @@
-//! Descriptors inherited from the process that started this one.
+//! Descriptors: those inherited from the process that started this one, and room for many.
 
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// As many descriptors as a process of ours has room for from the start: 256 KiB in the kernel.
+const ROOM: u64 = 1 << 15;
+
+/// Lets this process have as many descriptors as it may, and makes room for most of them.
+///
+/// The kernel makes room when it is needed too, each time for twice as many; but in a process with threads it waits until
+/// none of them looks at the old table any more, and that takes it some 15 to 40 ms (`synchronize_rcu` in `expand_fdtable`,
+/// Linux, `fs/file.c`). So at best it is called while there is one thread.
+pub fn make_room() {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let limit = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
+    let last = limit.min(ROOM).saturating_sub(1);
+    // SAFETY: standard input may be closed, which is an error without an effect; the copy is owned by nobody else.
+    unsafe {
+        let copy = libc::fcntl(0, libc::F_DUPFD_CLOEXEC, last as libc::c_int);
+        if copy >= 0 {
+            libc::close(copy);
+        }
+    }
+}
 
 /// Takes ownership of an inherited descriptor and puts a close-on-exec copy above the standard ones.
 pub(crate) fn adopt(fd: i32) -> io::Result<OwnedFd> {

@@ -46,6 +46,7 @@ use std::time::Duration;
 pub use bootstrap::{LabError, enter_lab};
 pub use capture::dropped;
 pub use client::own_stdio;
+pub use fd::make_room;
 pub use hits::{Hit, Hits};
 pub use kernel::ConvergeReport;
 pub use lab::Lab;

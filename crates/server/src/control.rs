@@ -150,6 +150,8 @@ impl Control {
     /// Becomes the lab's server; refused when there is one. From now on SIGINT and SIGTERM end [`Control::serve`]
     /// instead of the process.
     pub fn bind(dir: &LabDir) -> Result<Self> {
+        // While there is one thread.
+        tombolo_agent::make_room();
         let taken = || {
             std::io::Error::other(
                 "the lab is up already; `tombolo down` ends it, and --lab NAME makes another one beside it",

@@ -19,7 +19,6 @@ mod resolver;
 use crate::now;
 use datagrams::LIMITS;
 pub use datagrams::sends_pings;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use resolver::Resolver;
 use std::collections::BTreeMap;
 use std::io;
@@ -64,9 +63,7 @@ impl Guests {
     /// Starts the thread, which serves no network yet. At these ports of the host's nobody in the lab reaches it.
     pub fn start(own_ports: &[u16]) -> io::Result<Self> {
         // Each network has sockets, and each of its VMs' connections.
-        if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-        }
+        tombolo_agent::make_room();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
