@@ -145,8 +145,6 @@ impl Init {
         // Its stdin, so that no descriptor is ever open across exec in this many-threaded process.
         command.arg0("init").arg("vm-init").stdin(Stdio::from(theirs.into_fd()));
         command.process_group(0).env_clear().current_dir("/").stdout(Stdio::null());
-        // One that runs has little to remember: pages of 2 MiB are for agents and servers.
-        command.env("MIMALLOC_ALLOW_THP", "0");
         let mut child = command.spawn().context("start its init")?;
         drop(command);
         let group = Arc::new(Group(Mutex::new(Some(Pid::from_raw(child.id() as i32)))));

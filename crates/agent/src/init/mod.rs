@@ -31,8 +31,6 @@ use crate::proto::Conn;
 pub(crate) fn main() -> Result<()> {
     let conn = Conn::new(fd::adopt(0)?);
     fd::to_null(0)?;
-    // That this process has no huge pages is not for its programs to inherit.
-    prctl::set_thp_disable(false).context("let programs have huge pages")?;
     if let Err(error) = run(&conn) {
         conn.send(&InitHello::Failed { message: format!("{error:#}") }, &[])?;
     }
