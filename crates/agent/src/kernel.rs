@@ -95,12 +95,9 @@ impl Dataplane {
 
     /// Makes an empty network namespace unless there is one of that name.
     pub(crate) fn make_netns(&self, name: &str) -> Result<()> {
-        let mut kernel = lock(&self.kernel);
-        if !kernel.namespaces.contains_key(name) {
-            let made = kernel.create(false).with_context(|| format!("make network namespace {name}"))?;
-            kernel.namespaces.insert(name.to_owned(), made);
-            self.turns.fetch_add(1, Ordering::Relaxed);
-        }
+        let made = lock(&self.kernel).ensure(name, false);
+        let made = made.with_context(|| format!("make network namespace {name}"))?;
+        self.turns.fetch_add(made.into(), Ordering::Relaxed);
         Ok(())
     }
 

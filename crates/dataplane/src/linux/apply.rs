@@ -49,16 +49,20 @@ impl Kernel {
         let mut making = Making::new(guests.as_deref(), plan);
         while let Some(first) = edits.first() {
             // What is asked of one namespace by netlink goes to the kernel together.
-            let together = |edit: &&Edit| run_of(&edit.op).is_some() && run_of(&edit.op) == run_of(&first.op);
+            let (run, namespace) = (run_of(&first.op), namespace_of(&first.op));
+            let together = |edit: &&Edit| {
+                let anywhere = run == Some(Run::Rules);
+                run.is_some() && run_of(&edit.op) == run && (anywhere || namespace_of(&edit.op) == namespace)
+            };
             let (now, later) = edits.split_at(edits.iter().take_while(together).count().max(1));
             edits = later;
             for name in now.iter().flat_map(|edit| namespaces_of(&edit.op)).flatten() {
                 failures.extend(self.await_made(Some(name), &mut making));
             }
-            let results = match run_of(&first.op) {
-                Some((Run::Links, namespace)) => self.create_links(namespace, now, &mut indexes),
-                Some((Run::Small, namespace)) => self.apply_small(namespace, now, &mut indexes),
-                Some((Run::Rules, _)) => self.load_rules(now),
+            let results = match run {
+                Some(Run::Links) => self.create_links(namespace, now, &mut indexes),
+                Some(Run::Small) => self.apply_small(namespace, now, &mut indexes),
+                Some(Run::Rules) => self.load_rules(now),
                 None => vec![self.apply_big(&first.op, &mut making)],
             };
             failures.extend(now.iter().zip(results).filter_map(|(edit, result)| {
@@ -354,11 +358,30 @@ fn endpoint(op: &Op) -> Option<&str> {
 /// The namespaces that must be there for an edit.
 fn namespaces_of(op: &Op) -> [Option<&str>; 2] {
     match op {
+        Op::CreateNamespace { .. } | Op::DeleteNamespace { .. } => [None, None],
         Op::CreateLink { a, b } => [Some(&a.0), Some(&b.0)],
-        Op::LoadRules { namespace, .. }
+        op => [Some(namespace_of(op)), None],
+    }
+}
+
+/// The namespace that an edit is about, or in which it is asked for.
+fn namespace_of(op: &Op) -> &str {
+    match op {
+        Op::CreateLink { a, .. } => &a.0,
+        Op::DeleteLink { namespace, .. }
+        | Op::DeleteLookup { namespace, .. }
+        | Op::DeleteRoute { namespace, .. }
+        | Op::DeleteNeighbour { namespace, .. }
+        | Op::DeleteAddress { namespace, .. }
+        | Op::DeleteNamespace { namespace }
+        | Op::CreateNamespace { namespace, .. }
+        | Op::LoadRules { namespace, .. }
         | Op::SetStrictSource { namespace, .. }
-        | Op::SetIpv6 { namespace, .. } => [Some(namespace), None],
-        op => [run_of(op).map(|(_, namespace)| namespace), None],
+        | Op::SetIpv6 { namespace, .. }
+        | Op::AddAddress { namespace, .. }
+        | Op::AddNeighbour { namespace, .. }
+        | Op::AddRoute { namespace, .. }
+        | Op::AddLookup { namespace, .. } => namespace,
     }
 }
 
@@ -373,21 +396,24 @@ enum Run {
     Rules,
 }
 
-/// What an edit can go together with, and the namespace in which it is asked for, if it must be the same.
-fn run_of(op: &Op) -> Option<(Run, &str)> {
+/// What an edit can go together with: but for rules, in the same namespace.
+fn run_of(op: &Op) -> Option<Run> {
     match op {
-        Op::CreateLink { a, .. } => Some((Run::Links, &a.0)),
-        Op::LoadRules { .. } => Some((Run::Rules, "")),
-        Op::DeleteLink { namespace, .. }
-        | Op::DeleteRoute { namespace, .. }
-        | Op::DeleteNeighbour { namespace, .. }
-        | Op::DeleteAddress { namespace, .. }
-        | Op::AddAddress { namespace, .. }
-        | Op::AddNeighbour { namespace, .. }
-        | Op::AddRoute { namespace, .. }
-        | Op::DeleteLookup { namespace, .. }
-        | Op::AddLookup { namespace, .. } => Some((Run::Small, namespace)),
-        _ => None,
+        Op::CreateLink { .. } => Some(Run::Links),
+        Op::LoadRules { .. } => Some(Run::Rules),
+        Op::DeleteLink { .. }
+        | Op::DeleteLookup { .. }
+        | Op::DeleteRoute { .. }
+        | Op::DeleteNeighbour { .. }
+        | Op::DeleteAddress { .. }
+        | Op::AddAddress { .. }
+        | Op::AddNeighbour { .. }
+        | Op::AddRoute { .. }
+        | Op::AddLookup { .. } => Some(Run::Small),
+        Op::CreateNamespace { .. }
+        | Op::DeleteNamespace { .. }
+        | Op::SetStrictSource { .. }
+        | Op::SetIpv6 { .. } => None,
     }
 }
 

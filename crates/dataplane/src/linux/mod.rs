@@ -68,13 +68,19 @@ impl Kernel {
         self.guests.iter().for_each(|guests| guests.expect(endpoints));
         let mut any = false;
         for name in routers {
-            if !self.namespaces.contains_key(name) {
-                let made = self.create(true)?;
-                self.namespaces.insert(name.clone(), made);
-                any = true;
-            }
+            any |= self.ensure(name, true)?;
         }
         Ok(any)
+    }
+
+    /// Makes a namespace of this name, empty, unless there is one; whether it did.
+    pub fn ensure(&mut self, name: &str, router: bool) -> Result<bool> {
+        let missing = !self.namespaces.contains_key(name);
+        if missing {
+            let made = self.create(router)?;
+            self.namespaces.insert(name.to_owned(), made);
+        }
+        Ok(missing)
     }
 
     /// A new namespace with `lo` up and settled, that belongs to whom it should.
