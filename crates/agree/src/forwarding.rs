@@ -49,22 +49,18 @@ impl Maker<'_> {
     fn far_instance(&mut self, i: usize, network: &NetworkKey) {
         let subnetwork = SubnetworkKey::new(PROJECT, FAR, format!("far-{i}"));
         let range = self.pick(&FAR_RANGES).parse().unwrap_or_default();
-        let stack_type = StackType::default();
-        let (network, secondary) = (network.clone(), BTreeMap::new());
-        let spec = SubnetworkSpec {
-            key: subnetwork.clone(),
-            network,
-            range,
-            stack_type,
-            secondary,
-            details: Default::default(),
-        };
+        let spec = SubnetworkSpec::new(subnetwork.clone(), network.clone(), range);
         if !self.try_change(&Change::SubnetworkInsert(spec)) {
             return;
         }
         let spec = InstanceSpec {
             key: InstanceKey::new(PROJECT, format!("{FAR}-b"), format!("far-{i}")),
-            nics: vec![NicSpec { subnetwork, address: None, stack_type, aliases: Vec::new() }],
+            nics: vec![NicSpec {
+                subnetwork,
+                address: None,
+                stack_type: StackType::default(),
+                aliases: Vec::new(),
+            }],
             tags: BTreeSet::new(),
             can_ip_forward: self.chance(30),
             service_account: None,
@@ -133,16 +129,8 @@ impl Maker<'_> {
             nat_subnetworks: vec![nat.clone()],
             acceptance: Acceptance { manual: self.chance(15), ..Acceptance::default() },
         };
-        let (stack_type, secondary) = (StackType::default(), BTreeMap::new());
         self.try_changes(&[
-            Change::NatSubnetworkInsert(SubnetworkSpec {
-                key: nat,
-                network,
-                range,
-                stack_type,
-                secondary,
-                details: Default::default(),
-            }),
+            Change::NatSubnetworkInsert(SubnetworkSpec::new(nat, network, range)),
             Change::ServiceAttachmentInsert(attachment),
         ]);
     }

@@ -143,14 +143,7 @@ impl Maker<'_> {
         for j in 0..self.rng.usize(1..=3) {
             let subnet = SubnetworkKey::new(PROJECT, REGION, format!("subnet-{i}-{j}"));
             let range = self.pick(&RANGES).parse().unwrap_or_default();
-            self.try_change(&Change::SubnetworkInsert(SubnetworkSpec {
-                key: subnet,
-                network: key.clone(),
-                range,
-                stack_type: StackType::Ipv4Only,
-                secondary: BTreeMap::new(),
-                details: Default::default(),
-            }));
+            self.try_change(&Change::SubnetworkInsert(SubnetworkSpec::new(subnet, key.clone(), range)));
             // Refused where the network has no IPv6.
             if self.chance(75) {
                 let subnetwork = SubnetworkKey::new(PROJECT, REGION, format!("subnet-{i}-{j}"));

@@ -25,15 +25,26 @@ impl Default for FlowLog {
     }
 }
 
-/// Google's intervals, in seconds.
-const INTERVALS: [(&str, u32); 6] = [
-    ("INTERVAL_5_SEC", 5),
-    ("INTERVAL_30_SEC", 30),
-    ("INTERVAL_1_MIN", 60),
-    ("INTERVAL_5_MIN", 300),
-    ("INTERVAL_10_MIN", 600),
-    ("INTERVAL_15_MIN", 900),
-];
+/// One of Google's intervals, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval(u32);
+
+impl Interval {
+    /// All of them, by Google's names.
+    pub const ALL: [(&str, Interval); 6] = [
+        ("INTERVAL_5_SEC", Interval(5)),
+        ("INTERVAL_30_SEC", Interval(30)),
+        ("INTERVAL_1_MIN", Interval(60)),
+        ("INTERVAL_5_MIN", Interval(300)),
+        ("INTERVAL_10_MIN", Interval(600)),
+        ("INTERVAL_15_MIN", Interval(900)),
+    ];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, known)| *known == self).map_or(Self::ALL[0].0, |(name, _)| name)
+    }
+}
 
 impl FlowLog {
     /// What a subnetwork says, if it wants its flows logged.
@@ -50,10 +61,10 @@ impl FlowLog {
             match field.as_str() {
                 "enable" => {}
                 "aggregationInterval" => {
-                    let known = INTERVALS.iter().find(|(name, _)| *value == json!(name));
-                    let names: Vec<_> = INTERVALS.iter().map(|(name, _)| *name).collect();
+                    let known = Interval::ALL.iter().find(|(name, _)| *value == json!(name));
+                    let names: Vec<_> = Interval::ALL.iter().map(|(name, _)| *name).collect();
                     let expected = format!("Must be one of {}.", names.join(", "));
-                    log.interval = known.ok_or_else(|| invalid(field, value, &expected))?.1;
+                    log.interval = known.ok_or_else(|| invalid(field, value, &expected))?.1.0;
                 }
                 "flowSampling" => {
                     let share = value.as_f64().filter(|share| (0.0..=1.0).contains(share));
@@ -81,10 +92,9 @@ impl FlowLog {
 
     /// As the API tells it.
     pub fn wire(&self) -> Value {
-        let interval = INTERVALS.iter().find(|(_, seconds)| *seconds == self.interval);
         json!({
             "enable": true,
-            "aggregationInterval": interval.map_or("INTERVAL_5_SEC", |(name, _)| name),
+            "aggregationInterval": Interval(self.interval).as_str(),
             "filterExpr": "true",
             "flowSampling": self.sampling,
             "metadata": self.metadata.as_str(),

@@ -2,8 +2,8 @@
 
 use crate::firewall::{Action, Direction, FirewallSpec, L4, PortRange, Protocol};
 use crate::{
-    FirewallKey, NetworkKey, NextHop, Peering, Refusal, Route, RouteKey, StackType, SubnetworkKey,
-    SubnetworkSpec, Timestamp, World, firewall, key, project, region, subnetwork,
+    FirewallKey, NetworkKey, NextHop, Peering, Refusal, Route, RouteKey, SubnetworkKey, SubnetworkSpec,
+    Timestamp, World, firewall, key, project, region, subnetwork,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -77,16 +77,7 @@ pub(crate) fn insert(world: &mut World, spec: &NetworkSpec, now: Timestamp) -> R
         for region in region::REGIONS {
             let key = SubnetworkKey::new(&spec.key.project, region.name, &spec.key.name);
             let range = region.auto_range();
-            let (network, stack_type) = (spec.key.clone(), StackType::Ipv4Only);
-            let spec = SubnetworkSpec {
-                key,
-                network,
-                range,
-                stack_type,
-                secondary: Default::default(),
-                details: Default::default(),
-            };
-            subnetwork::insert_checked(world, spec, now)?;
+            subnetwork::insert_checked(world, SubnetworkSpec::new(key, spec.key.clone(), range), now)?;
         }
     }
     Ok(())

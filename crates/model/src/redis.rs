@@ -152,16 +152,7 @@ pub(crate) fn insert(world: &mut World, spec: &RedisSpec, now: Timestamp) -> Res
         return Err(Refusal::invalid("reservedIpRange", range, format!("The range {conflict}.")));
     }
     let key = subnetwork_of(&spec.key, &tenant, &spec.authorized_network);
-    let (network, stack_type) = (tenant.clone(), Default::default());
-    let subnetwork = SubnetworkSpec {
-        key,
-        network,
-        range,
-        stack_type,
-        secondary: Default::default(),
-        details: Default::default(),
-    };
-    subnetwork::insert_checked(world, subnetwork, now)?;
+    subnetwork::insert_checked(world, SubnetworkSpec::new(key, tenant.clone(), range), now)?;
     let redis = Redis {
         id: world.fresh_id(),
         create_time: now,

@@ -85,6 +85,14 @@ pub struct SubnetworkSpec {
     pub details: Details,
 }
 
+impl SubnetworkSpec {
+    /// One with a primary range of IPv4, and nothing else.
+    pub fn new(key: SubnetworkKey, network: NetworkKey, range: Ipv4Net) -> Self {
+        let (secondary, details) = (BTreeMap::new(), Details::new());
+        Self { key, network, range, stack_type: StackType::Ipv4Only, secondary, details }
+    }
+}
+
 /// Creates a subnetwork after checking its name, region, range and every overlap.
 pub(crate) fn insert(world: &mut World, spec: &SubnetworkSpec, now: Timestamp) -> Result<(), Refusal> {
     project::require(world, &spec.key.project, project::COMPUTE)?;

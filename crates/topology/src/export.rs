@@ -3,7 +3,7 @@
 //! What the file cannot say is not guessed at from a list that somebody would have to keep: the text is read again, and
 //! whatever the World that comes of it has otherwise is told.
 
-use crate::names::ORGANIZATION;
+use crate::names::{ORGANIZATION, network_name};
 use crate::{forwarding, managed_zone, parse, router, tags};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,7 +112,7 @@ fn file(world: &World) -> Value {
             "authorizedNetwork",
             match network.project == key.project {
                 true => network.name.clone(),
-                false => format!("{}/{}", network.project, network.name),
+                false => network_name(network),
             },
         );
         match &redis.connect_mode {
@@ -216,7 +216,7 @@ fn network(world: &World, key: &NetworkKey, found: &Network) -> Value {
     let peerings = users.map(|peering| {
         let mut map = Map::new();
         put(&mut map, "name", peering.name.as_str());
-        put(&mut map, "network", format!("{}/{}", peering.peer.project, peering.peer.name));
+        put(&mut map, "network", network_name(&peering.peer));
         // What is as it is unless said is left out.
         let [said, usual] = [json!(peering.exchange), json!(Exchange::default())];
         for (field, value) in
@@ -325,7 +325,7 @@ fn policy_rules(world: &World, rules: &BTreeMap<u32, PolicyRule>) -> Value {
         put(&mut map, "match", matched);
         put(&mut map, "targetServiceAccounts", json!(rule.target_service_accounts));
         put(&mut map, "targetSecureTags", tags::names(world, rule.target_secure_tags.iter()));
-        let targets = rule.target_networks.iter().map(|key| json!(format!("{}/{}", key.project, key.name)));
+        let targets = rule.target_networks.iter().map(|key| json!(network_name(key)));
         put(&mut map, "targetResources", targets.collect::<Value>());
         for (field, said) in [("disabled", rule.disabled), ("enableLogging", rule.logging)] {
             put(&mut map, field, said.then_some(true));
@@ -336,9 +336,10 @@ fn policy_rules(world: &World, rules: &BTreeMap<u32, PolicyRule>) -> Value {
 }
 
 fn policy(world: &World, key: &FirewallPolicyKey, found: &FirewallPolicy) -> Value {
-    let associations = found.associations.iter().map(|(name, network)| {
-        json!({ "name": name, "attachmentTarget": format!("{}/{}", network.project, network.name) })
-    });
+    let associations = found
+        .associations
+        .iter()
+        .map(|(name, network)| json!({ "name": name, "attachmentTarget": network_name(network) }));
     let mut map = Map::new();
     put(&mut map, "name", key.name.as_str());
     put(&mut map, "region", key.region.clone());

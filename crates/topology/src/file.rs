@@ -5,15 +5,16 @@
 use crate::form::{Defs, Form, Reader, form};
 use crate::node::{Kind, Node};
 use crate::value::{
-    Acceptance, AliasRange, Allocation, Everywhere, ForwardedProtocol, Int, Interval, Ipv6Access, Loose,
-    Mode, Name, Plain, PolicyOrder, Port, ProbeProtocol, ProjectId, RangeOrName, RecordType, RegionName,
-    Seconds, Service, Share, Sources, Status, TagPurpose, TransitEncryption, Visibility, Word, ZoneName,
+    Acceptance, AliasRange, Allocation, Everywhere, ForwardedProtocol, Int, Ipv6Access, Loose, Mode, Name,
+    Plain, PolicyOrder, Port, ProbeProtocol, ProjectId, RangeOrName, RecordType, RegionName, Seconds,
+    Service, Share, Sources, Status, TagPurpose, TransitEncryption, Visibility, Word, ZoneName,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::json;
 use std::net::Ipv4Addr;
 use tombolo_model::{
     Action, Direction, LogMetadata, NatRanges, PortRange, Protocol, Purpose, RedisTier, StackType,
+    flow_log::Interval,
 };
 
 form! {

@@ -2,7 +2,7 @@
 
 use crate::file;
 use crate::lower::Lower;
-use crate::names::{Names, by_path, only};
+use crate::names::{Names, by_path, network_name, only};
 use crate::owners::Owners;
 use crate::value::{Acceptance, ForwardedProtocol, unknown};
 use serde_json::{Map, Value, json};
@@ -245,7 +245,7 @@ pub(crate) fn export(world: &World) -> [(&'static str, Value); 3] {
             "instance": format!("{}/{}/{}", instance.project, instance.zone, instance.name),
         });
         if found.network_said {
-            map["network"] = json!(format!("{}/{}", found.network.project, found.network.name));
+            map["network"] = json!(network_name(&found.network));
         }
         map
     });

@@ -542,7 +542,7 @@ impl<'f> Lower<'f> {
 fn flow_log(said: &SubnetworkLogConfig) -> Details {
     let fields = [
         ("enable", said.enable.then_some(json!(true))),
-        ("aggregationInterval", said.aggregation_interval.map(|interval| json!(interval.0.0))),
+        ("aggregationInterval", said.aggregation_interval.map(|interval| json!(interval.0.as_str()))),
         ("flowSampling", said.flow_sampling.map(|share| json!(share.0))),
         ("metadata", said.metadata.map(|metadata| json!(metadata.0.as_str()))),
     ];

@@ -2,6 +2,7 @@
 
 use crate::file;
 use crate::lower::Lower;
+use crate::names::network_name;
 use crate::owners::Owners;
 use crate::value::{Visibility, Word};
 use serde_json::{Value, json};
@@ -71,7 +72,7 @@ pub(crate) fn export(world: &World) -> Value {
 }
 
 fn zone(key: &ManagedZoneKey, found: &ManagedZone) -> Value {
-    let network = |key: &NetworkKey| json!({ "networkUrl": format!("{}/{}", key.project, key.name) });
+    let network = |key: &NetworkKey| json!({ "networkUrl": network_name(key) });
     let mut map = json!({ "name": key.name, "project": key.project, "dnsName": found.dns_name });
     if !found.networks.is_empty() {
         map["privateVisibilityConfig"] =

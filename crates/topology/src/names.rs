@@ -9,6 +9,11 @@ use tombolo_model::{
     TagValueKey, TargetInstanceKey,
 };
 
+/// What an exported file calls a network.
+pub(crate) fn network_name(key: &NetworkKey) -> String {
+    format!("{}/{}", key.project, key.name)
+}
+
 /// What the organization is called.
 pub(crate) const ORGANIZATION: &str = "organization";
 

@@ -2,6 +2,7 @@
 
 use crate::file;
 use crate::lower::Lower;
+use crate::names::network_name;
 use crate::owners::Owners;
 use crate::value::{Allocation, Sources, Word};
 use serde_json::{Map, Value, json};
@@ -87,7 +88,7 @@ fn router(key: &RouterKey, found: &Router) -> Value {
         "name": key.name,
         "project": key.project,
         "region": key.region,
-        "network": format!("{}/{}", found.network.project, found.network.name),
+        "network": network_name(&found.network),
     });
     if !found.nats.is_empty() {
         map["nats"] = found.nats.iter().map(nat).collect();

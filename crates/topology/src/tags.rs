@@ -5,7 +5,7 @@
 
 use crate::file::{Instance, PolicyRule, TagKey};
 use crate::lower::Lower;
-use crate::names::{Names, ORGANIZATION};
+use crate::names::{Names, ORGANIZATION, network_name};
 use crate::value::{Plain, unknown};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -175,7 +175,7 @@ pub(crate) fn export(world: &World) -> Value {
         if let Some(scope) = &found.scope {
             map.insert("purpose".into(), json!("GCE_FIREWALL"));
             let data = match scope {
-                TagScope::Network(key) => json!({ "network": format!("{}/{}", key.project, key.name) }),
+                TagScope::Network(key) => json!({ "network": network_name(key) }),
                 TagScope::Organization => json!({ "organization": "auto" }),
             };
             map.insert("purposeData".into(), data);

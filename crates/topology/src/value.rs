@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use tombolo_model::{
     Action, AliasSpec, Direction, LogMetadata, NatRanges, PortRange, Protocol, Purpose, RedisTier, Refusal,
     StackType,
+    flow_log::Interval,
     key::{check_name, check_project_id},
     managed_zone::TYPES,
     project::{COMPUTE, OTHERS, REDIS},
@@ -377,19 +378,8 @@ impl Words for StackType {
         &[("IPV4_ONLY", StackType::Ipv4Only), ("IPV4_IPV6", StackType::Ipv4Ipv6)];
 }
 
-/// How long flows are summed up, in Google's words.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Interval(pub(crate) &'static str);
-
 impl Words for Interval {
-    const TABLE: &'static [(&'static str, Self)] = &[
-        ("INTERVAL_5_SEC", Self("INTERVAL_5_SEC")),
-        ("INTERVAL_30_SEC", Self("INTERVAL_30_SEC")),
-        ("INTERVAL_1_MIN", Self("INTERVAL_1_MIN")),
-        ("INTERVAL_5_MIN", Self("INTERVAL_5_MIN")),
-        ("INTERVAL_10_MIN", Self("INTERVAL_10_MIN")),
-        ("INTERVAL_15_MIN", Self("INTERVAL_15_MIN")),
-    ];
+    const TABLE: &'static [(&'static str, Self)] = &Interval::ALL;
 }
 
 /// Which addresses a Cloud NAT gateway has.

@@ -292,14 +292,8 @@ fn world() -> World {
         let ula = format!("fd20:0:{i}::/48").parse().unwrap();
         changes.push(Change::NetworkEnableIpv6 { network: key.clone(), range: Some(ula) });
         let range = format!("10.{i}.0.0/16").parse().unwrap();
-        changes.push(Change::SubnetworkInsert(SubnetworkSpec {
-            key: subnetwork(i),
-            network: key,
-            range,
-            stack_type: StackType::Ipv4Ipv6,
-            secondary: BTreeMap::new(),
-            details: Default::default(),
-        }));
+        let spec = SubnetworkSpec::new(subnetwork(i), key, range);
+        changes.push(Change::SubnetworkInsert(SubnetworkSpec { stack_type: StackType::Ipv4Ipv6, ..spec }));
     }
     let rule = |i: usize, name: &str, all: &str, matches: L4, tags: &[&str]| {
         let mut spec = FirewallSpec::new(FirewallKey::new(PROJECT, name), network(i));
@@ -404,14 +398,7 @@ fn published(
         acceptance: Acceptance::default(),
     };
     vec![
-        Change::NatSubnetworkInsert(SubnetworkSpec {
-            key: nat,
-            network: network(4),
-            range,
-            stack_type: StackType::Ipv4Only,
-            secondary: BTreeMap::new(),
-            details: Default::default(),
-        }),
+        Change::NatSubnetworkInsert(SubnetworkSpec::new(nat, network(4), range)),
         Change::TargetInstanceInsert(TargetInstanceSpec {
             key: target.clone(),
             instance: InstanceKey::new(PROJECT, ZONE, "other"),

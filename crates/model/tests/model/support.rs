@@ -157,14 +157,7 @@ pub(crate) fn change(line: &str) -> Change {
         "subnet" => {
             let mut key = subnet(w.nth(1));
             key.region = w.words.get(4).copied().unwrap_or("us-central1").into();
-            Change::SubnetworkInsert(SubnetworkSpec {
-                key,
-                network: network(w.nth(2)),
-                range: parse(w.nth(3)),
-                stack_type: StackType::Ipv4Only,
-                secondary: Default::default(),
-                details: Default::default(),
-            })
+            Change::SubnetworkInsert(SubnetworkSpec::new(key, network(w.nth(2)), parse(w.nth(3))))
         }
         "vm" => vm_insert(&w),
         "tags" => Change::InstanceSetTags {
@@ -298,14 +291,11 @@ pub(crate) fn change(line: &str) -> Change {
             router: router(w.nth(1)),
             nats: w.words.iter().skip(2).map(|text| gateway(text)).collect(),
         },
-        "nat-subnet" => Change::NatSubnetworkInsert(SubnetworkSpec {
-            key: subnet(w.nth(1)),
-            network: network(w.nth(2)),
-            range: parse(w.nth(3)),
-            stack_type: StackType::Ipv4Only,
-            secondary: Default::default(),
-            details: Default::default(),
-        }),
+        "nat-subnet" => Change::NatSubnetworkInsert(SubnetworkSpec::new(
+            subnet(w.nth(1)),
+            network(w.nth(2)),
+            parse(w.nth(3)),
+        )),
         "target" => Change::TargetInstanceInsert(TargetInstanceSpec {
             key: target(w.nth(1)),
             instance: vm(w.nth(2)),

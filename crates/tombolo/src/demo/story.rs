@@ -58,14 +58,7 @@ impl Story {
             |key| Change::NetworkInsert(NetworkSpec { key, auto_create_subnetworks: false, mtu: None });
         let subnet = |network: NetworkKey, name, range: &str| {
             let key = SubnetworkKey::new(&network.project, REGION, name);
-            Change::SubnetworkInsert(SubnetworkSpec {
-                key,
-                network,
-                range: range.parse().unwrap_or_default(),
-                stack_type: Default::default(),
-                secondary: Default::default(),
-                details: Default::default(),
-            })
+            Change::SubnetworkInsert(SubnetworkSpec::new(key, network, range.parse().unwrap_or_default()))
         };
         vec![
             network(vpc_1.clone()),
