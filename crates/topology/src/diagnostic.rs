@@ -58,14 +58,19 @@ impl std::error::Error for Diagnostic {}
 /// A stretch of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
-    pub(crate) width: usize,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    pub(crate) width: u32,
 }
 
 impl Span {
     /// The file's first character.
     pub(crate) const START: Span = Span { line: 1, column: 1, width: 1 };
+
+    /// One character. A file has fewer than [`crate::node::MAX_BYTES`].
+    pub(crate) fn at(marker: &saphyr_parser::Marker) -> Span {
+        Span { line: marker.line() as u32, column: marker.col() as u32 + 1, width: 1 }
+    }
 }
 
 /// A file's name and text.
@@ -82,12 +87,12 @@ impl Source {
         let clean = |text: &str| text.replace(char::is_control, " ");
         Diagnostic {
             file: self.file.clone(),
-            line: span.line.max(1),
-            column: span.column.max(1),
+            line: span.line.max(1) as usize,
+            column: span.column.max(1) as usize,
             path: clean(path),
             message: clean(&message.into()),
-            source_line: clean(self.line(span.line)).trim_end().to_owned(),
-            width: span.width,
+            source_line: clean(self.line(span.line as usize)).trim_end().to_owned(),
+            width: span.width as usize,
         }
     }
 
@@ -107,7 +112,7 @@ impl Source {
         let (start, end) = (&span.start, &span.end);
         let one_line = start.line() == end.line() && end.col() > start.col();
         let width = if one_line { end.col() - start.col() } else { 1 };
-        Span { line: start.line(), column: start.col() + 1, width }
+        Span { width: width as u32, ..Span::at(start) }
     }
 }
 

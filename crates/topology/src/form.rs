@@ -174,7 +174,7 @@ impl<'s> Reader<'s> {
         if T::RESOURCE {
             self.resource = Some(self.path.len());
         }
-        for entry in entries.iter().filter(|e| !T::KEYS.contains(&e.key.as_str())) {
+        for entry in entries.iter().filter(|e| !T::KEYS.contains(&&*e.key)) {
             if self.full() {
                 break;
             }
@@ -197,7 +197,7 @@ impl<'s> Reader<'s> {
 
     /// Checks that exactly one of these keys is there, if any are named.
     fn exactly_one(&mut self, node: &Node, entries: &[Entry], keys: &[&str]) -> Option<()> {
-        let given: Vec<&Entry> = entries.iter().filter(|e| keys.contains(&e.key.as_str())).collect();
+        let given: Vec<&Entry<'_>> = entries.iter().filter(|e| keys.contains(&&*e.key)).collect();
         match given.as_slice() {
             [] if !keys.is_empty() => {
                 self.error(node.span, format!("missing one of the keys {}", keys.join(", ")))
@@ -213,8 +213,8 @@ impl<'s> Reader<'s> {
 
 /// The keys of a mapping that is being read.
 pub(crate) struct Fields<'n, 'r, 's> {
-    node: &'n Node,
-    entries: &'n [Entry],
+    node: &'n Node<'n>,
+    entries: &'n [Entry<'n>],
     reader: &'r mut Reader<'s>,
 }
 

@@ -47,7 +47,6 @@ pub struct Topology {
     /// What must and must not work in it, in the file's order.
     pub checks: Vec<Located<Check>>,
     source: Source,
-    root: node::Node,
 }
 
 /// A value and the place in the file that it comes from.
@@ -76,7 +75,8 @@ pub fn parse(file_name: &str, text: &str) -> Result<Topology, Vec<Diagnostic>> {
         errors.sort_by_key(|error| (error.line, error.column));
         errors
     })?;
-    Ok(Topology { changes, checks, source, root })
+    drop(root);
+    Ok(Topology { changes, checks, source })
 }
 
 impl Topology {
@@ -90,8 +90,13 @@ impl Topology {
     /// The diagnostic for a change of this file that a World refused: at the field that is to blame, or at the
     /// resource when none is.
     pub fn refused(&self, change: &Located<Change>, refusal: &Refusal) -> Diagnostic {
-        let path = point::blame(&self.root, &change.path, &change.value, refusal);
-        let span = self.root.find(&path).map_or(Span::START, |node| node.span);
+        // It was read before, and is not kept for what hardly ever happens.
+        let root = match node::read(&self.source) {
+            Ok(root) => root,
+            Err(error) => return error,
+        };
+        let path = point::blame(&root, &change.path, &change.value, refusal);
+        let span = root.find(&path).map_or(Span::START, |node| node.span);
         self.source.diagnostic(span, &path, refusal.to_string())
     }
 }

@@ -33,7 +33,7 @@ const DEFAULT_RULES: [&str; 4] =
 pub(crate) struct Lower<'f> {
     pub(crate) file: &'f File,
     source: &'f Source,
-    root: &'f Node,
+    root: &'f Node<'f>,
     pub(crate) names: Names,
     changes: Vec<Located<Change>>,
     errors: Vec<Diagnostic>,
@@ -48,7 +48,9 @@ pub(crate) struct Lowered {
 /// The changes and checks of a file that is well-formed.
 pub(crate) fn lower(file: &File, source: &Source, root: &Node) -> Result<Lowered, Vec<Diagnostic>> {
     let names = Names::default();
-    let mut lower = Lower { file, source, root, names, changes: Vec::new(), errors: Vec::new() };
+    let rules = file.networks.iter().map(|network| network.firewalls.len()).sum::<usize>();
+    let changes = Vec::with_capacity(file.instances.len() + rules);
+    let mut lower = Lower { file, source, root, names, changes, errors: Vec::new() };
     let owners = lower.owners();
     if !lower.errors.is_empty() {
         return Err(lower.errors);
@@ -78,7 +80,7 @@ impl<'f> Lower<'f> {
     /// A value with the place of `path`.
     pub(crate) fn located<T>(&self, value: T, path: String) -> Located<T> {
         let span = self.root.find(&path).map_or(crate::diagnostic::Span::START, |node| node.span);
-        Located { value, path, line: span.line, column: span.column }
+        Located { value, path, line: span.line as usize, column: span.column as usize }
     }
 
     /// Whether there are as many errors as are shown, so that looking for more is no use.
@@ -294,7 +296,7 @@ impl<'f> Lower<'f> {
 
     fn instance(&mut self, instance: &Instance, owner: &str, path: &str) -> Option<InstanceSpec> {
         let region = Region::of_zone(&instance.zone.0)?; // its form is known to be good
-        let mut nics = Vec::new();
+        let mut nics = Vec::with_capacity(instance.network_interfaces.0.len());
         for (i, nic) in instance.network_interfaces.0.iter().enumerate() {
             let found = self.names.subnetwork(&nic.subnetwork.0, owner, region.name);
             let subnetwork = self.noted(found, &format!("{path}.networkInterfaces[{i}].subnetwork"));
