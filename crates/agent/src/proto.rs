@@ -102,7 +102,7 @@ impl Conn {
     /// Sends one message with descriptors; the caller's descriptors stay open.
     pub fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<(), ProtoError> {
         let mut frame = vec![0; HEADER];
-        rmp_serde::encode::write_named(&mut frame, message)?;
+        rmp_serde::encode::write(&mut frame, message)?;
         let bytes = frame.len() - HEADER;
         if bytes > MAX_FRAME || fds.len() > MAX_FDS {
             return Err(ProtoError::TooLarge { bytes, fds: fds.len() });

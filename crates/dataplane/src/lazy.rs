@@ -262,7 +262,7 @@ fn without(rules: &Ruleset, absent: &BTreeSet<&str>, held: BTreeSet<IpNet>) -> R
         egress_of: kept(&ipv6.egress_of, absent),
         ingress_of: kept(&ipv6.ingress_of, absent),
     };
-    let (egress_of, ingress_of) = (kept(&rules.egress_of, absent), kept(&rules.ingress_of, absent));
+    let (egress_of, ingress_of) = (kept(&*rules.egress_of, absent), kept(&*rules.ingress_of, absent));
     let maps = [&egress_of, &ingress_of, &ipv6.egress_of, &ipv6.ingress_of];
     // Chains that log are there from the beginning, and so is who listens to them. Those for IPv6 lead to what only those
     // have who have it.
@@ -273,7 +273,7 @@ fn without(rules: &Ruleset, absent: &BTreeSet<&str>, held: BTreeSet<IpNet>) -> R
         chains,
         egress_of: Arc::new(egress_of),
         ingress_of: Arc::new(ingress_of),
-        ends_of: Arc::new(kept(&rules.ends_of, absent)),
+        ends_of: Arc::new(kept(&*rules.ends_of, absent)),
         external: kept(&rules.external, absent),
         nat: kept(&rules.nat, absent),
         ipv6: Arc::new(ipv6),
@@ -300,8 +300,11 @@ fn needed<'c>(
 }
 
 /// What a map has for links that are there.
-fn kept<T: Clone>(map: &BTreeMap<String, T>, absent: &BTreeSet<&str>) -> BTreeMap<String, T> {
-    map.iter()
+fn kept<'m, T: Clone + 'm, M: FromIterator<(String, T)>>(
+    map: impl IntoIterator<Item = (&'m String, &'m T)>,
+    absent: &BTreeSet<&str>,
+) -> M {
+    map.into_iter()
         .filter(|(link, _)| !absent.contains(link.as_str()))
         .map(|(link, it)| (link.clone(), it.clone()))
         .collect()

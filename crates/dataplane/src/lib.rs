@@ -31,6 +31,7 @@ pub mod render;
 pub mod rerender;
 pub mod rules;
 mod signposts;
+pub mod small;
 pub mod state;
 pub mod table;
 

@@ -1,6 +1,7 @@
 //! The kernel's state as plain data: what is wanted and what is observed have the same form.
 
 use crate::rules::Ruleset;
+use crate::small::{Map, Set};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,19 +42,19 @@ pub struct Namespace {
     /// A router forwards and has rules; an endpoint does neither.
     pub router: bool,
     /// Ends of veth pairs, by interface name.
-    pub links: BTreeMap<String, Link>,
+    pub links: Map<String, Link>,
     /// Interfaces with IPv6; a new one is without. A guest's `lo` is its own affair, and not told of.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub ipv6: BTreeSet<String>,
+    #[serde(default)]
+    pub ipv6: Set<String>,
     /// Addresses, each alone in its prefix (/32, /128), by interface name.
-    pub addresses: BTreeSet<(String, IpAddr)>,
+    pub addresses: Set<(String, IpAddr)>,
     /// Permanent neighbours: nothing ever asks by ARP or for IPv6 neighbours, so nothing can lie about them.
-    pub neighbours: BTreeSet<Neighbour>,
+    pub neighbours: Set<Neighbour>,
     /// The main table, and what tables of our own have.
-    pub routes: BTreeSet<Route>,
+    pub routes: Set<Route>,
     /// Whose packets are looked up in a table of our own before the main one.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub lookups: BTreeSet<Lookup>,
+    #[serde(default)]
+    pub lookups: Set<Lookup>,
 }
 
 /// One end of a veth pair.
@@ -84,7 +85,7 @@ pub struct Neighbour {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Route {
     /// The number of a table of our own; none for the kernel's tables.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub table: Option<u32>,
     /// The destinations.
     pub destination: IpNet,

@@ -117,12 +117,12 @@ fn inflict(kernel: &mut Kernel, damage: &Damage) -> Option<()> {
         }
         Damage::RouteGone(at, which) => {
             let (name, space) = space(at)?;
-            let route = pick(space.routes, which)?;
+            let route = pick(space.routes.iter().cloned(), which)?;
             kernel.damage(&name, |n| assert!(n.routes.remove(&route)));
         }
         Damage::RouteElsewhere(at, which) => {
             let (name, space) = space(at)?;
-            let route = pick(space.routes, which)?;
+            let route = pick(space.routes.iter().cloned(), which)?;
             let ipv6 = route.destination.addr().is_ipv6();
             let link = space.links.keys().find(|link| !ipv6 || space.ipv6.contains(*link))?.clone();
             kernel.add_route(&name, &Route { via: RouteVia::Link(link), ..route }).unwrap();
@@ -130,7 +130,7 @@ fn inflict(kernel: &mut Kernel, damage: &Damage) -> Option<()> {
         Damage::RouteForeign(at) => kernel.add_route(&space(at)?.0, &blackhole("203.0.113.0/24")).unwrap(),
         Damage::LookupGone(at, which) => {
             let (name, space) = space(at)?;
-            let lookup = pick(space.lookups, which)?;
+            let lookup = pick(space.lookups.iter().cloned(), which)?;
             kernel.damage(&name, |n| assert!(n.lookups.remove(&lookup)));
         }
         Damage::LookupForeign(at) => {
@@ -139,18 +139,18 @@ fn inflict(kernel: &mut Kernel, damage: &Damage) -> Option<()> {
         }
         Damage::NeighbourGone(at, which) => {
             let (name, space) = space(at)?;
-            let neighbour = pick(space.neighbours, which)?;
+            let neighbour = pick(space.neighbours.iter().cloned(), which)?;
             kernel.damage(&name, |n| assert!(n.neighbours.remove(&neighbour)));
         }
         Damage::NeighbourLies(at, which) => {
             let (name, space) = space(at)?;
-            let neighbour = pick(space.neighbours, which)?;
+            let neighbour = pick(space.neighbours.iter().cloned(), which)?;
             let lie = Neighbour { mac: [2, 0, 0, 0, 0, 9], ..neighbour };
             kernel.apply(&Op::AddNeighbour { namespace: name, neighbour: lie }).unwrap();
         }
         Damage::AddressGone(at, which) => {
             let (name, space) = space(at)?;
-            let address = pick(space.addresses, which)?;
+            let address = pick(space.addresses.iter().cloned(), which)?;
             kernel.damage(&name, |n| assert!(n.addresses.remove(&address)));
         }
         Damage::AddressForeign(at) => {

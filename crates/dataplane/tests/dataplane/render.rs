@@ -124,7 +124,7 @@ proptest! {
                 prop_assert!(link.len() <= 15, "{link} is too long for Linux");
                 // Both ends name each other, with the same MTU.
                 let (there, other) = it.peer.as_ref().unwrap();
-                let back = &desired.state.namespaces[there].links[other];
+                let back = &desired.state.namespaces[there].links.get(other).unwrap();
                 prop_assert_eq!(back.peer.as_ref(), Some(&(name.clone(), link.clone())));
                 prop_assert_eq!(back.mtu, it.mtu);
             }
@@ -190,7 +190,7 @@ proptest! {
                 prop_assert_eq!(&ipv6.ingress_of.keys().map(String::as_str).collect::<BTreeSet<_>>(), &ours);
                 prop_assert!(ipv6.is_empty() || theirs.iter().all(|link| ipv6.sources.contains_key(*link)));
                 for link in &ours {
-                    let filtered = namespace.links[*link].strict_source;
+                    let filtered = namespace.links.get(*link).unwrap().strict_source;
                     prop_assert_eq!(filtered, ipv6.sources.contains_key(*link));
                 }
                 for chain in ipv6.egress_of.values().chain(ipv6.ingress_of.values()) {
