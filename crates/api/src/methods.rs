@@ -158,21 +158,20 @@ pub fn find(request: &Request) -> Result<(&'static Method, Params), Failure> {
         _ => (Api::ALL.to_vec(), path),
     };
     let segments: Vec<Cow<'_, str>> = path.split('/').map(decode).collect();
-    let candidates = apis.iter().filter_map(|api| BY_LENGTH.get(&(*api, segments.len()))).flatten().copied();
-    let mut other_verb = false;
+    let of_length =
+        || apis.iter().filter_map(|api| BY_LENGTH.get(&(*api, segments.len()))).flatten().copied();
     let mut best: Option<(&Method, Params)> = None;
-    for method in candidates {
+    for method in of_length().filter(|method| method.verb == request.verb) {
         let Some(params) = matched(&method.path, &segments) else { continue };
-        if method.verb != request.verb {
-            other_verb = true;
-            continue;
-        }
         // `services:batchEnable` is more exact than `{servicesId}`, and has fewer parameters.
         if best.as_ref().is_none_or(|(_, found)| params.len() < found.len()) {
             best = Some((method, params));
         }
     }
-    best.ok_or_else(|| Failure::no_such_method(request, other_verb))
+    best.ok_or_else(|| {
+        let other_verb = of_length().any(|method| matched(&method.path, &segments).is_some());
+        Failure::no_such_method(request, other_verb)
+    })
 }
 
 /// Resource Manager's label of its host in a region or zone, which is as good as the one everywhere
