@@ -63,6 +63,10 @@ pub struct Ring<T> {
     broken: bool,
 }
 
+/// How long a socket is left alone that takes nothing, where there is no waiting for it. It is the kernel's to
+/// read until it is submitted.
+static PAUSE: Timespec = Timespec::new().nsec(20_000_000);
+
 /// Bytes that a send takes at most: below what the kernel itself cuts off.
 const MOST_SENT: usize = 1 << 30;
 /// A send that takes what the socket does now.
@@ -219,7 +223,7 @@ impl<T: Socket> Ring<T> {
         }
     }
 
-    /// Tells once when a socket can be written to.
+    /// Tells once when a socket can be written to, or may be.
     pub fn tell_writable(&mut self, slot: Slot) -> io::Result<()> {
         let Some(place) = self.place(slot) else { return Ok(()) };
         if std::mem::replace(&mut place.telling, true) {
@@ -282,14 +286,16 @@ impl<T: Socket> Ring<T> {
         self.push(opcode::AsyncCancel::new(token(kind, slot)).build(), Kind::Cancel, slot)
     }
 
-    /// Listens for the end of a socket that is not read from.
+    /// Listens for the end of a socket that is not read from. Once its peer has ended its side there is no waiting for the
+    /// other one: io_uring's polls tell of that side always (`IO_POLL_UNMASK`), at once and for ever. Whoever sends
+    /// will hear of it.
     fn listen(&mut self, slot: Slot) -> io::Result<()> {
         let Some(place) = self.place(slot) else { return Ok(()) };
-        if place.removed || std::mem::replace(&mut place.listening, true) {
+        if place.removed || place.half_over || std::mem::replace(&mut place.listening, true) {
             return Ok(());
         }
-        let mask = if place.half_over { 0 } else { POLLRDHUP };
-        let entry = opcode::PollAdd::new(self.fd(slot), (mask | POLLHUP | POLLERR) as u32).build();
+        let mask = (POLLRDHUP | POLLHUP | POLLERR) as u32;
+        let entry = opcode::PollAdd::new(self.fd(slot), mask).build();
         self.push(entry, Kind::Listen, slot)
     }
 
@@ -483,6 +489,14 @@ impl<T: Socket> Ring<T> {
         let Some(place) = self.place(slot) else { return Ok(()) };
         let tag = place.tag;
         match kind {
+            // Its peer has ended its side, and so polls are over at once although it takes nothing.
+            Kind::Tell if result > 0 && result & i32::from(POLLOUT | POLLERR | POLLHUP) == 0 => {
+                place.half_over = true;
+                match place.removed {
+                    true => place.telling = false,
+                    false => return self.push(opcode::Timeout::new(&PAUSE).build(), Kind::Tell, slot),
+                }
+            }
             Kind::Tell => {
                 place.telling = false;
                 if !place.removed {

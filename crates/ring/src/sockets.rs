@@ -83,8 +83,9 @@ pub(crate) struct Place<T> {
     pub(crate) reading: Reading,
     /// It is to tell when it can be written to.
     pub(crate) telling: bool,
-    /// It is to tell when its peer has gone; when its peer has ended its side, too.
+    /// It is to tell when its peer has gone, or has ended its side.
     pub(crate) listening: bool,
+    /// The peer is known to have ended its side.
     pub(crate) half_over: bool,
     /// What is still to be sent; only of a socket that is removed.
     pub(crate) last: Vec<u8>,

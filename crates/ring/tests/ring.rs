@@ -192,6 +192,49 @@ fn a_paused_socket_keeps_what_comes_and_says_when_its_peer_goes() {
     ring.resume(slot).expect("nothing to do");
 }
 
+/// Polls of io_uring are over at once then, whatever they wait for: a loop that goes by them would never rest.
+#[test]
+fn a_peer_that_has_ended_its_side_is_told_of_once() {
+    let Some(mut ring) = ring() else { return };
+    let (slot, giver) = pair(&mut ring, Group::Small, 5);
+    ring.pause(slot).expect("a request");
+    let (mut sent, mut events) = (Vec::<Sent>::new(), Vec::new());
+    ring.turn(std::iter::empty(), Some(Duration::ZERO), &mut sent, &mut events).expect("a turn");
+    giver.shutdown(Shutdown::Write).expect("a socket");
+    assert!(matches!(wait(&mut ring)[..], [Event::Hung { tag: 5, over: false, .. }]));
+    for _ in 0..3 {
+        ring.turn(std::iter::empty(), Some(Duration::from_millis(1)), &mut sent, &mut events)
+            .expect("a turn");
+    }
+    assert!(events.is_empty(), "{events:?}");
+}
+
+#[test]
+fn a_full_socket_whose_peer_has_ended_its_side_takes_more_when_it_does() {
+    let Some(mut ring) = ring() else { return };
+    let (slot, mut taker) = pair(&mut ring, Group::Small, 9);
+    taker.shutdown(Shutdown::Write).expect("a socket");
+    assert!(matches!(wait(&mut ring)[..], [Event::Ended { tag: 9, error: 0, .. }]));
+    let bytes = vec![0; 4 << 20];
+    let mut events = Vec::new();
+    let taken = send(&mut ring, slot, Bytes::Own(&bytes), &mut events);
+    assert!(taken > 0 && (taken as usize) < bytes.len() && events.is_empty());
+    ring.tell_writable(slot).expect("a request");
+    let mut sent = Vec::<Sent>::new();
+    ring.turn(std::iter::empty(), Some(Duration::ZERO), &mut sent, &mut events).expect("a turn");
+    assert!(events.is_empty(), "it takes nothing: {events:?}");
+    taker.read_exact(&mut vec![0; taken as usize]).expect("a read");
+    assert!(matches!(wait(&mut ring)[..], [Event::Writable { tag: 9, .. }]));
+    assert!(send(&mut ring, slot, Bytes::Own(&bytes), &mut events) > 0);
+    // One that waits is over when it is removed.
+    ring.tell_writable(slot).expect("a request");
+    ring.turn(std::iter::empty(), Some(Duration::ZERO), &mut sent, &mut events).expect("a turn");
+    ring.remove(slot, Vec::new()).expect("a request");
+    while !ring.is_empty() {
+        ring.turn(std::iter::empty(), Some(PATIENCE), &mut sent, &mut events).expect("a turn");
+    }
+}
+
 #[test]
 fn the_last_bytes_of_a_removed_socket_arrive() {
     let Some(mut ring) = ring() else { return };
