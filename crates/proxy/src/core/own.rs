@@ -193,7 +193,8 @@ impl Core {
         session.start_clock(now, self.pools[client.pool].timeout);
         let answered = session.answered.take();
         let place = (client.pool, session.server);
-        session.throttled = self.pools[client.pool].bounds.holds_back(client.out.len());
+        // Whoever is held back is let go by `client_wrote`, which has reading resumed, and by nothing else.
+        session.throttled |= self.pools[client.pool].bounds.holds_back(client.out.len());
         if session.is_over() {
             self.leave(id, now);
             self.follow(id);
@@ -207,10 +208,19 @@ impl Core {
         Ok(())
     }
 
+    /// A connection outlives its client's session, for which it may have been read from no more: the next
+    /// client would wait for ever.
+    fn read_on(&mut self, session: &Session) {
+        if session.throttled {
+            self.actions.push_back(Action::ResumeServer(ConnectionId(session.connection)));
+        }
+    }
+
     /// Takes a client back to the shared connections.
     pub(super) fn leave(&mut self, id: ClientId, now: Micros) {
         let Some(session) = self.clients.get_mut(id).and_then(|client| client.session.take()) else { return };
         let index = session.connection;
+        self.read_on(&session);
         let connection = &mut self.connections[index];
         connection.owner = None;
         let (pool, server) = (connection.pool, connection.server);
@@ -228,6 +238,7 @@ impl Core {
     /// writes that nobody waits for an answer to, so the server gets them first.
     pub(super) fn abandon(&mut self, session: &Session) {
         let index = session.connection;
+        self.read_on(session);
         let connection = &mut self.connections[index];
         connection.owner = None;
         if !session.is_opaque() || connection.out.is_empty() {

@@ -29,7 +29,7 @@ impl World {
             for id in self.order.clone() {
                 let Some(client) = self.clients.get(&id) else { continue };
                 match self.core.wants_input(id) && !client.unsent.is_empty() {
-                    true => self.feed(id),
+                    true => self.feed(id, 10_000),
                     false => self.core.client_quiet(id),
                 }
                 self.write_client(id);
@@ -45,13 +45,17 @@ impl World {
         panic!("a client stays for ever: {:?}", self.clients.keys());
     }
 
-    /// A client sends the next of what it has prepared.
-    pub(crate) fn feed(&mut self, id: ClientId) {
+    /// A client sends the next of what it has prepared. It is read from no more once it should not be, until the core
+    /// says so.
+    pub(crate) fn feed(&mut self, id: ClientId, count: usize) {
         if let Some(client) = self.clients.get_mut(&id)
-            && self.core.wants_input(id)
+            && !self.held_clients.contains(&id)
         {
-            let bytes: Vec<u8> = client.unsent.drain(..client.unsent.len().min(10_000)).collect();
+            let bytes: Vec<u8> = client.unsent.drain(..client.unsent.len().min(count)).collect();
             self.core.client_data(id, &bytes, self.now);
+            if !self.core.wants_input(id) {
+                self.held_clients.insert(id);
+            }
         }
     }
 

@@ -54,9 +54,14 @@ impl FakeClient {
         let bulk = |text: &str| Value::Bulk(text.as_bytes().to_vec());
         let name = format!("{name}-{}", self.asked);
         let few = dice.below(4);
+        let pad = "x".repeat(if dice.one_in(3) { dice.below(1200) } else { 0 });
         let tokens = |kind: &str| {
             (0..few)
-                .map(|n| if kind == "m" { format!("m-<{name}>-{n}") } else { format!("{kind}-{name}-{n}") })
+                .map(|n| match kind {
+                    "m" => format!("m-<{name}>-{n}{pad}"),
+                    "d" => format!("d-{name}-{n}{pad}"),
+                    _ => format!("{kind}-{name}-{n}"),
+                })
                 .collect::<Vec<String>>()
         };
         match dice.below(20) {

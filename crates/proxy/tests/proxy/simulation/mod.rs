@@ -45,6 +45,7 @@ three:
   redis_db: 1
   timeout: 60
   server_connections: 2
+  max_client_buffer: 1024
   servers: [\"127.0.0.1:8:1\"]
 ";
 
@@ -62,6 +63,9 @@ struct World {
     pools: HashMap<ClientId, usize>,
     connecting: Vec<ConnectionId>,
     servers: HashMap<ConnectionId, FakeServer>,
+    /// Those that are read from no more until the core says so, and whether one more chunk is under way.
+    held: HashMap<ConnectionId, bool>,
+    held_clients: HashSet<ClientId>,
     executed: HashSet<String>,
     ended: usize,
     draining: bool,
@@ -87,6 +91,8 @@ impl World {
             pools: HashMap::new(),
             connecting: Vec::new(),
             servers: HashMap::new(),
+            held: HashMap::new(),
+            held_clients: HashSet::new(),
             executed: HashSet::new(),
             ended: 0,
             draining: false,
@@ -150,14 +156,9 @@ impl World {
 
     fn client_sends(&mut self) {
         let Some(id) = self.any_client() else { return };
-        if !self.core.wants_input(id) {
-            return;
-        }
         let most = if self.dice.one_in(2) { 30 } else { 60_000 };
         let count = 1 + self.dice.below(most);
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        let bytes: Vec<u8> = client.unsent.drain(..count.min(client.unsent.len())).collect();
-        self.core.client_data(id, &bytes, self.now);
+        self.feed(id, count);
     }
 
     fn client_takes(&mut self) {
@@ -256,14 +257,17 @@ impl World {
     }
 
     fn send_from(&mut self, id: ConnectionId, count: usize) {
-        if !self.core.wants_server_data(id) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        if self.held.get(&id) == Some(&false) || server.output.is_empty() {
             return;
         }
-        let Some(server) = self.servers.get_mut(&id) else { return };
         let bytes: Vec<u8> = server.output.drain(..count.min(server.output.len())).collect();
-        if !bytes.is_empty() {
-            self.server_data(id, &bytes).expect("good replies");
+        match self.held.get_mut(&id) {
+            Some(one_more) => *one_more = false,
+            None if !self.core.wants_server_data(id) => drop(self.held.insert(id, self.dice.one_in(2))),
+            None => {}
         }
+        self.server_data(id, &bytes).expect("good replies");
     }
 
     /// Hands in what a server sends, as it is read: behind what was left of the last time, for some
@@ -316,6 +320,7 @@ impl World {
         server.output.extend(b"?\r\n");
         let bytes: Vec<u8> = server.output.drain(..).collect();
         self.servers.remove(&id);
+        self.held.remove(&id);
         assert_eq!(self.server_data(id, &bytes), Err(ServerError::Protocol));
     }
 
@@ -339,6 +344,7 @@ impl World {
     fn server_drops(&mut self) {
         let Some(id) = self.any_server() else { return };
         self.servers.remove(&id);
+        self.held.remove(&id);
         self.core.server_failed(id, &ServerError::Closed, self.now);
     }
 
@@ -353,11 +359,15 @@ impl World {
                 Action::Connect(id) => self.connecting.push(id),
                 Action::CloseServer(id) => {
                     self.servers.remove(&id);
+                    self.held.remove(&id);
                     self.connecting.retain(|other| *other != id);
                 }
                 Action::WriteServer(id) => self.write_server(id),
+                // A socket may be full; it says later when it is not.
+                Action::WriteClient(_) if self.dice.one_in(3) => {}
                 Action::WriteClient(id) => self.write_client(id),
-                Action::ResumeClient(_) | Action::ResumeServer(_) => {}
+                Action::ResumeClient(id) => drop(self.held_clients.remove(&id)),
+                Action::ResumeServer(id) => drop(self.held.remove(&id)),
                 Action::CloseClient(id) => {
                     if let Some(client) = self.clients.remove(&id) {
                         let done = self.draining && client.unsent.is_empty() && client.has_all();
@@ -382,7 +392,7 @@ impl World {
                 return self.audit();
             }
             for id in self.order.clone() {
-                self.feed(id);
+                self.feed(id, 10_000);
                 self.write_client(id);
             }
             self.serve();
