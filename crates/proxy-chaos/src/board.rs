@@ -223,9 +223,21 @@ impl Board {
         let known = DOCUMENTED.iter().chain(more).find(|known| text.starts_with(**known));
         match known.or_else(|| sessions.iter().find(|known| text.contains(**known))) {
             Some(known) if self.is_troubled(servers, sent) => Ok(known),
-            Some(_) => unexpected(format!("without a fault: {text}")),
+            Some(_) => unexpected(format!("without a fault ({}): {text}", self.story(servers, sent))),
             None => unexpected(text.to_string()),
         }
+    }
+
+    /// How long ago a request to `servers` was sent that an error came to, and how long before it
+    /// was sent the last fault of one of them was over.
+    fn story(&self, servers: u64, sent: u64) -> String {
+        let ends = self.servers.iter().enumerate().filter(|(index, _)| servers >> index & 1 == 1);
+        let last = ends.map(|(_, server)| server.last.load(SeqCst)).max().filter(|last| *last > 0);
+        let before = last.map_or_else(
+            || "before any".to_string(),
+            |last| format!("{} ms after one", sent.saturating_sub(last - 1)),
+        );
+        format!("asked {} ms ago, {before}", self.now().saturating_sub(sent))
     }
 
     fn grace(&self) -> u64 {

@@ -152,7 +152,7 @@ impl<'a> Client<'a> {
         let mut judged = 0;
         let finding = match self.send(&mut connection, &pipeline.bytes, cut) {
             Ok(()) => self.receive(&mut connection, pipeline, cut, &mut judged),
-            Err(error) => self.broken(pipeline, &error),
+            Err(error) => self.broken(pipeline, 0, &error),
         };
         self.board.checked(judged as u64);
         pipeline.sent[judged..].iter().for_each(|sent| sent.expect.doubt(&mut self.script.keys));
@@ -211,7 +211,7 @@ impl<'a> Client<'a> {
         for sent in &pipeline.sent[..wanted] {
             let reply = match connection.reply() {
                 Ok(reply) => reply,
-                Err(error) => return self.broken(pipeline, &error),
+                Err(error) => return self.broken(pipeline, *judged, &error),
             };
             *judged += 1;
             match sent.judge(&reply, &mut self.script.keys, self.board) {
@@ -236,10 +236,19 @@ impl<'a> Client<'a> {
 
     /// What an error of the connection means. Only a transaction may end with its connection, and
     /// only by a fault.
-    fn broken(&mut self, pipeline: &Pipeline, error: &io::Error) -> Option<Finding> {
+    fn broken(&mut self, pipeline: &Pipeline, judged: usize, error: &io::Error) -> Option<Finding> {
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                Some(Finding::new(Wrong::Lost, format!("no reply in {} s", PATIENCE.as_secs())))
+                let waits_for = pipeline.sent.get(judged).map(|sent| &sent.expect);
+                let story = format!(
+                    "no reply in {} s to request {} of {} of client {} ({:?}): {waits_for:?}",
+                    PATIENCE.as_secs(),
+                    judged + 1,
+                    pipeline.sent.len(),
+                    self.script.keys.client(),
+                    self.kind,
+                );
+                Some(Finding::new(Wrong::Lost, story))
             }
             ErrorKind::InvalidData => Some(Finding::new(Wrong::Reordered, error.to_string())),
             _ if self.lost_state || self.may_lose_state(pipeline) => {

@@ -5,7 +5,7 @@
 //! here does I/O; `kills` is how many kills of the key's server may have had an effect, and `since`
 //! how many were over when a request was sent.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use crate::token::{LENGTH, Token};
 use crate::verdict::{Finding, Wrong};
@@ -16,6 +16,9 @@ mod raises;
 pub use feed::Feed;
 pub use raises::Raises;
 
+/// Events of a register that are remembered.
+const PAST: usize = 16;
+
 type Check = Result<(), Finding>;
 
 /// A key with one value: SET, GET, DEL.
@@ -24,16 +27,29 @@ pub struct Register {
     current: Option<Token>,
     since: u64,
     doubts: Vec<(Option<Token>, u64)>,
+    past: VecDeque<Event>,
+}
+
+/// Something that a client has learnt of a register, for the story of a failure. With the kills of its server: those that were
+/// over when it was written, or that may have had an effect when it was read.
+#[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "it is there to be printed")]
+enum Event {
+    Wrote(Option<Token>, u64),
+    InDoubt(Option<Token>, u64),
+    Read(Option<Token>, u64),
 }
 
 impl Register {
     /// A write (`None` for a DEL) was acknowledged.
     pub fn wrote(&mut self, value: Option<Token>, since: u64) {
+        self.note(Event::Wrote(value, since));
         (self.current, self.since) = (value, since);
     }
 
     /// A write is in doubt.
     pub fn doubt(&mut self, value: Option<Token>, since: u64) {
+        self.note(Event::InDoubt(value, since));
         self.doubts.push((value, since));
     }
 
@@ -44,19 +60,28 @@ impl Register {
 
     /// What a reader saw.
     pub fn read(&mut self, seen: Option<Token>, kills: u64) -> Check {
+        self.note(Event::Read(seen, kills));
         if seen == self.current {
+            return Ok(());
+        }
+        // A kill first: if that took it, a DEL in doubt may still run.
+        if seen.is_none() && kills > self.since {
+            self.current = None;
             return Ok(());
         }
         if let Some(at) = self.doubts.iter().position(|(value, _)| *value == seen) {
             (self.current, self.since) = self.doubts.swap_remove(at);
             return Ok(());
         }
-        if seen.is_none() && kills > self.since {
-            self.current = None;
-            return Ok(());
-        }
-        let story = format!("the key has {seen:?} and should have {:?}", self.current);
+        let story = format!("the key has {seen:?} and should have {:?}: {:?}", self.current, self.past);
         Err(Finding::new(if seen.is_some() { Wrong::Duplicated } else { Wrong::Lost }, story))
+    }
+
+    fn note(&mut self, event: Event) {
+        if self.past.len() == PAST {
+            self.past.pop_front();
+        }
+        self.past.push_back(event);
     }
 
     /// Whether the key exists: for sure, or at least perhaps.

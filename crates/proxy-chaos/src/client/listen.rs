@@ -86,11 +86,12 @@ impl Client<'_> {
         let channels: Vec<String> = (0..CHANNELS - 1).map(|slot| pair.channel(slot)).collect();
         let mut words: Vec<&str> = vec!["SUBSCRIBE"];
         words.extend(channels.iter().map(String::as_str));
+        let asked = self.board.now();
         self.ask(connection, &words)?;
         self.ask(connection, &["PSUBSCRIBE", &pair.pattern()])?;
         // Until all is subscribed to, and after the first is not, gaps are as they should be.
         let mut nothing = None;
-        self.confirmed(connection, pair, &["subscribe", "psubscribe"], heard, &mut nothing)?;
+        self.confirmed(connection, pair, (asked, &["subscribe", "psubscribe"]), heard, &mut nothing)?;
         let (mut last, end) = (None, self.board.now() + plan.ms);
         connection.patience(GLANCE)?;
         while *heard < plan.messages && self.board.now() < end && !self.board.is_over() {
@@ -104,9 +105,10 @@ impl Client<'_> {
         if plan.cut {
             return Ok(());
         }
+        let asked = self.board.now();
         self.ask(connection, &["UNSUBSCRIBE"])?;
         self.ask(connection, &["PUNSUBSCRIBE", &pair.pattern()])?;
-        self.confirmed(connection, pair, &["unsubscribe", "punsubscribe"], heard, &mut nothing)?;
+        self.confirmed(connection, pair, (asked, &["unsubscribe", "punsubscribe"]), heard, &mut nothing)?;
         match connection.rest() {
             0 => Ok(()),
             more => {
@@ -123,12 +125,13 @@ impl Client<'_> {
         connection.send(&bytes)
     }
 
-    /// Reads until each channel and the pattern is confirmed, with messages in between.
+    /// Reads until each channel and the pattern is confirmed, which was asked for at a time and is
+    /// answered in words of two kinds, with messages in between.
     fn confirmed(
         &mut self,
         connection: &mut Connection,
         pair: &Pair,
-        kinds: &[&str; 2],
+        (asked, kinds): (u64, &[&str; 2]),
         heard: &mut usize,
         last: &mut Option<u64>,
     ) -> Result<(), End> {
@@ -141,7 +144,7 @@ impl Client<'_> {
                 self.board.checked(u64::from(wanted == 0) * 2);
             } else if let Value::Error(text) = &reply {
                 // The end of the connection follows, since a subscription was wanted of it.
-                let known = self.board.excuse(pair.messages_at, self.board.now(), true, text)?;
+                let known = self.board.excuse(pair.messages_at, asked, true, text)?;
                 *self.tally.errors.entry(known).or_default() += 1;
                 self.lost_state = true;
                 wanted -= 1;

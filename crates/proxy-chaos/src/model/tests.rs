@@ -36,6 +36,18 @@ fn a_value_is_gone_only_after_a_kill_or_a_del() {
 }
 
 #[test]
+fn a_del_in_doubt_may_run_after_a_kill_took_the_value() {
+    let mut register = Register::default();
+    register.wrote(Some(token(1)), 3);
+    register.doubt(None, 4);
+    assert_eq!(wrong(register.read(None, 4)), None, "the kill or the DEL");
+    register.wrote(Some(token(2)), 4);
+    assert_eq!(wrong(register.read(None, 4)), None, "a frozen server ran the DEL late");
+    register.wrote(Some(token(3)), 4);
+    assert_eq!(wrong(register.read(None, 4)), Some(Wrong::Lost), "but only once");
+}
+
+#[test]
 fn a_counter_counts_each_increment_once() {
     let mut counter = Counter::default();
     assert_eq!(wrong(counter.counted(1, 0, 0)), None);
