@@ -69,6 +69,7 @@ impl Ipv6Rules {
             add(&source_chain(link), vec![rule([is_own], to_gates()), rule([], Verdict::Drop)]);
         }
         let gates = vec![
+            rule([Match::Established], Verdict::Accept),
             rule([], Verdict::ByState(Some(ERRORS.into()))),
             rule([peering(Way::In)], Verdict::Goto(GATE_IN_6.into())),
             by_link(Way::In, "egress-6"),

@@ -367,6 +367,7 @@ impl Ruleset {
             rules.push(rule([internet(Way::In), internet(Way::Out)], Verdict::Drop));
         }
         rules.extend(self.forwarding.boundaries());
+        rules.push(rule([Match::Established], Verdict::Accept));
         rules.push(rule([], Verdict::ByState(Some(GATE_ERRORS.into()))));
         // Linux takes all but the first of these for anybody's.
         let nobody = Match::Address(Family::V4, Side::Destination, Intervals::new([(0, 0x00ff_ffff)]));

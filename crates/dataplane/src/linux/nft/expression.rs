@@ -58,6 +58,11 @@ pub(super) fn condition(list: &mut Attributes, one: &Match, set: Option<&Lookup>
             });
             compare(list, Compare::Equal, &[0; 4]);
         }
+        Match::Established => {
+            load_state(list);
+            mask(list, &2_u32.to_ne_bytes()); // NF_CT_STATE_BIT(IP_CT_ESTABLISHED)
+            compare(list, Compare::NotEqual, &[0; 4]);
+        }
         Match::Protocol(number) => {
             load_meta(list, 16); // NFT_META_L4PROTO
             compare(list, Compare::Equal, &[*number]);
@@ -197,10 +202,7 @@ pub(super) fn verdict(list: &mut Attributes, verdict: &Verdict, states: Option<&
             look_up(list, map, None, Some(TO_VERDICT));
         }
         Verdict::ByState(_) => {
-            expression(list, "ct", |a| {
-                a.number(2, 0); // NFTA_CT_KEY: NFT_CT_STATE
-                a.number(1, REGISTER); // NFTA_CT_DREG
-            });
+            load_state(list);
             let Some(map) = states else { return };
             look_up(list, map.name, Some(map.id), Some(TO_VERDICT));
         }
@@ -339,18 +341,30 @@ fn within(list: &mut Attributes, family: Family, (first, last): (u128, u128)) {
     let bytes = |number| Numbers::Addresses(family).bytes(number);
     match prefix_of(family, first, last) {
         Some(bits) if bits > 0 && bits < family.bits() => {
-            let mask = family.last() & !(family.last() >> bits);
-            expression(list, "bitwise", |a| {
-                a.number(1, REGISTER); // NFTA_BITWISE_SREG
-                a.number(2, REGISTER); // NFTA_BITWISE_DREG
-                a.number(3, family.bits() / 8); // NFTA_BITWISE_LEN
-                a.nested(4, |a| a.bytes(1, &bytes(mask))); // NFTA_BITWISE_MASK
-                a.nested(5, |a| a.bytes(1, &bytes(0))); // NFTA_BITWISE_XOR
-            });
+            mask(list, &bytes(family.last() & !(family.last() >> bits)));
             compare(list, Compare::Equal, &bytes(first));
         }
         _ => between(list, &bytes(first), &bytes(last)),
     }
+}
+
+/// Keeps these bits.
+fn mask(list: &mut Attributes, bits: &[u8]) {
+    expression(list, "bitwise", |a| {
+        a.number(1, REGISTER); // NFTA_BITWISE_SREG
+        a.number(2, REGISTER); // NFTA_BITWISE_DREG
+        a.number(3, bits.len() as u32); // NFTA_BITWISE_LEN
+        a.nested(4, |a| a.bytes(1, bits)); // NFTA_BITWISE_MASK
+        a.nested(5, |a| a.bytes(1, &vec![0; bits.len()])); // NFTA_BITWISE_XOR
+    });
+}
+
+/// Loads the state of the packet's connection, a bit.
+fn load_state(list: &mut Attributes) {
+    expression(list, "ct", |a| {
+        a.number(2, 0); // NFTA_CT_KEY: NFT_CT_STATE
+        a.number(1, REGISTER); // NFTA_CT_DREG
+    });
 }
 
 /// A number between two others, or equal to both.
