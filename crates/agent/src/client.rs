@@ -34,7 +34,7 @@ impl Line {
 
     /// Makes a request whose answer, that it is done, whoever makes the next one waits for.
     fn tell(&mut self, name: &'static str, request: &Request) -> Result<(), AgentError> {
-        self.conn.send(request, &[])?;
+        self.conn.send_in_order(request, &[])?;
         self.owed.push(name);
         Ok(())
     }
@@ -45,7 +45,7 @@ impl Line {
         request: &Q,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(A, Vec<OwnedFd>), AgentError> {
-        self.conn.send(request, fds)?;
+        self.conn.send_in_order(request, fds)?;
         let mut before = Ok(());
         for name in std::mem::take(&mut self.owed) {
             before = before.and(done(name, self.conn.recv()?.0));

@@ -102,7 +102,20 @@ impl Conn {
     /// Sends one message with descriptors; the caller's descriptors stay open.
     pub fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<(), ProtoError> {
         let mut frame = vec![0; HEADER];
+        rmp_serde::encode::write_named(&mut frame, message)?;
+        self.send_frame(frame, fds)
+    }
+
+    /// The same without the fields' names, for what is large: values in the order of the fields. None of them may be left out
+    /// when it says nothing (`skip_serializing_if`): those behind it would be taken for it.
+    pub fn send_in_order<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<(), ProtoError> {
+        let mut frame = vec![0; HEADER];
         rmp_serde::encode::write(&mut frame, message)?;
+        self.send_frame(frame, fds)
+    }
+
+    /// Sends a message that stands behind room for the header.
+    fn send_frame(&self, mut frame: Vec<u8>, fds: &[BorrowedFd<'_>]) -> Result<(), ProtoError> {
         let bytes = frame.len() - HEADER;
         if bytes > MAX_FRAME || fds.len() > MAX_FDS {
             return Err(ProtoError::TooLarge { bytes, fds: fds.len() });

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
-use tombolo_agent::Conn;
+use tombolo_agent::{Conn, ProtoError};
 use tombolo_dataplane::{Fault, Faults, Place};
 use tombolo_model::World;
 
@@ -257,9 +257,40 @@ fn answer(stream: UnixStream, lab: &impl Served, api: &ApiAddress) -> Option<boo
     }
 }
 
-/// Asks a server; `None` when none answers.
+/// Asks a server; `None` when none answers. One whose answer is none has failed: it is of another version.
 pub fn ask(dir: &LabDir, request: Request) -> Option<Response> {
     let conn = Conn::new(UnixStream::connect(dir.control()).ok()?.into());
     conn.send(&request, &[]).ok()?;
-    Some(conn.recv::<Response>().ok()?.0)
+    match conn.recv::<Response>() {
+        Ok((response, _)) => Some(response),
+        Err(ProtoError::Decode(error)) => {
+            let message = format!("the lab's server is of another version than this program: {error}");
+            Some(Response::Failed { message })
+        }
+        Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_none_is_told_from_no_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = LabDir { path: folder.path().to_owned() };
+        assert!(ask(&dir, Request::World).is_none());
+        let listener = UnixListener::bind(dir.control()).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let conn = Conn::new(listener.accept().unwrap().0.into());
+                conn.recv::<Request>().unwrap();
+                conn.send(&"of old", &[]).unwrap();
+            });
+            let answer = ask(&dir, Request::World);
+            assert!(
+                matches!(answer, Some(Response::Failed { message }) if message.contains("another version"))
+            );
+        });
+    }
 }

@@ -160,6 +160,7 @@ impl Running {
             Some(Response::World(world)) => {
                 Ok(Self { world: *world, agent: Agent::connect(&dir.agent())?, dir })
             }
+            Some(Response::Failed { message }) => Err(anyhow!(message)),
             _ => Err(anyhow!(
                 "no lab is up (looked in {}): `tombolo up FILE` brings one up",
                 dir.path.display()
