@@ -3,6 +3,9 @@
 use crate::oracle::Space;
 use crate::support::world;
 use crate::tests::Test;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use tombolo_dataplane::linux::netlink;
 use tombolo_dataplane::linux::{Kernel, netns};
 use tombolo_dataplane::{Desired, Edit, Lookup, Op, Plan, Route, RouteVia, plan, render};
 use tombolo_fabric::compile;
@@ -10,6 +13,7 @@ use tombolo_fabric::compile;
 pub(crate) const TESTS: &[Test] = &[
     ("what_others_change_is_observed", what_others_change_is_observed),
     ("a_network_of_many", a_network_of_many),
+    ("streams_pass_in_large_batches", streams_pass_in_large_batches),
 ];
 
 const ROUTER: &str = "projects/project-1/global/networks/vpc-1";
@@ -68,6 +72,28 @@ fn sysctl(name: &'static str, value: &'static str) -> Damage {
         let write = || std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}"), value);
         netns::with(&*kernel.namespaces[ROUTER].fd, write).unwrap().unwrap();
     })
+}
+
+fn streams_pass_in_large_batches() {
+    let mut kernel = Kernel::default();
+    converge(&mut kernel, &desired());
+    for (name, held) in &kernel.namespaces {
+        let links = netns::with(&*held.fd, || {
+            netlink::Route::open()?.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))
+        });
+        for message in links.unwrap().unwrap() {
+            let RouteNetlinkMessage::NewLink(link) = message else { continue };
+            let is_lo = link.attributes.contains(&LinkAttribute::IfName("lo".into()));
+            let batch = link.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::GsoIpv4MaxSize(bytes) => Some(*bytes),
+                _ => None,
+            });
+            match batch {
+                None => return println!("this kernel is older than Linux 6.3: not tested"),
+                Some(bytes) => assert!(is_lo || bytes == 192 << 10, "{name}: {bytes}"),
+            }
+        }
+    }
 }
 
 fn what_others_change_is_observed() {
