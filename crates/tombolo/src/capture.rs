@@ -1,5 +1,6 @@
 //! `tombolo capture`: the packets of an interface, as tcpdump would show them from within.
 
+mod batch;
 mod packet;
 mod pcap;
 
@@ -81,7 +82,7 @@ fn signals() -> Result<SignalFd> {
 fn listen(ears: &OwnedFd, signals: &SignalFd, most: u64, sink: &mut Sink) -> Result<u64> {
     let mut frame = vec![0; pcap::SNAP_LENGTH];
     let mut captured = 0;
-    while captured < most {
+    'all: while captured < most {
         let heard = match hear(ears, &mut frame) {
             Ok(heard) => heard,
             Err(Errno::EAGAIN) => {
@@ -101,10 +102,15 @@ fn listen(ears: &OwnedFd, signals: &SignalFd, most: u64, sink: &mut Sink) -> Res
             Err(Errno::ENETDOWN | Errno::ENXIO | Errno::ENODEV) => break,
             Err(error) => return Err(error).context("listen"),
         };
-        captured += 1;
         let kept = heard.length.min(frame.len());
-        if !sink.put(&heard, &frame[..kept])? {
-            break;
+        let packets = batch::packets(&frame[..kept]);
+        let whole = packets.len() == 1;
+        for packet in packets {
+            let length = if whole { heard.length } else { packet.len() };
+            captured += 1;
+            if !sink.put(&Heard { length, ..heard }, &packet)? || captured == most {
+                break 'all;
+            }
         }
     }
     sink.flush()?;
