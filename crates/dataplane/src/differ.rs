@@ -1,16 +1,15 @@
 //! Where two maps differ. Pure.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::iter::Peekable;
 
 /// The keys whose values differ, in order, each with the value on either side. It takes one step for each key, and a
-/// comparison: of what is shared (`Arc`) that is one of pointers.
-pub fn differ<'m, K: Ord, V: PartialEq>(
-    before: &'m BTreeMap<K, V>,
-    after: &'m BTreeMap<K, V>,
+/// comparison: of what is shared (`Arc`) that is one of pointers. Both maps are in the order of their keys.
+pub fn differ<'m, K: Ord + 'm, V: PartialEq + 'm>(
+    before: impl IntoIterator<Item = (&'m K, &'m V)>,
+    after: impl IntoIterator<Item = (&'m K, &'m V)>,
 ) -> impl Iterator<Item = (&'m K, Option<&'m V>, Option<&'m V>)> {
-    let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());
+    let (mut old, mut new) = (before.into_iter().peekable(), after.into_iter().peekable());
     std::iter::from_fn(move || step(&mut old, &mut new)).filter(|(_, old, new)| old != new)
 }
 
@@ -34,6 +33,7 @@ fn step<'m, K: Ord + 'm, V: 'm>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn keys_with_other_values_are_found() {

@@ -1,10 +1,11 @@
 //! Maps and sets that are mostly small: a leaf of the standard library's trees has room for eleven, and of the namespaces of a
 //! lab nearly all are endpoints, which have one link, one address, one neighbour and one route.
 
+use crate::differ::differ;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, BTreeSet, btree_map, btree_set};
+use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 use std::marker::PhantomData;
 use std::slice;
@@ -23,14 +24,8 @@ enum Pairs<K, V> {
 }
 
 /// A set in order, as `BTreeSet` is.
-#[derive(Clone)]
-pub struct Set<T>(Items<T>);
-
-#[derive(Clone)]
-enum Items<T> {
-    Few(Vec<T>),
-    Many(BTreeSet<T>),
-}
+#[derive(Clone, PartialEq, Eq)]
+pub struct Set<T: Ord>(Map<T, ()>);
 
 /// Puts it in its place, with no more room than is needed: there are many such vectors.
 fn put<T>(few: &mut Vec<T>, at: usize, item: T) {
@@ -258,24 +253,21 @@ impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for M
     }
 }
 
-impl<T> Default for Set<T> {
+impl<T: Ord> Default for Set<T> {
     fn default() -> Self {
-        Self(Items::Few(Vec::new()))
+        Self(Map::default())
     }
 }
 
 impl<T: Ord> Set<T> {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.is_empty()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        match &self.0 {
-            Items::Few(few) => few.len(),
-            Items::Many(many) => many.len(),
-        }
+        self.0.len()
     }
 
     /// Whether it is there.
@@ -283,30 +275,12 @@ impl<T: Ord> Set<T> {
     where
         T: Borrow<Q>,
     {
-        match &self.0 {
-            Items::Few(few) => few.iter().any(|known| known.borrow() == item),
-            Items::Many(many) => many.contains(item),
-        }
+        self.0.contains_key(item)
     }
 
     /// Puts it in; whether it was not there.
     pub fn insert(&mut self, item: T) -> bool {
-        match &mut self.0 {
-            Items::Few(few) => match few.binary_search(&item) {
-                Ok(_) => false,
-                Err(at) if few.len() < FEW => {
-                    put(few, at, item);
-                    true
-                }
-                Err(_) => {
-                    let mut many: BTreeSet<T> = std::mem::take(few).into_iter().collect();
-                    many.insert(item);
-                    self.0 = Items::Many(many);
-                    true
-                }
-            },
-            Items::Many(many) => many.insert(item),
-        }
+        self.0.insert(item, ()).is_none()
     }
 
     /// Takes it out; whether it was there.
@@ -314,20 +288,14 @@ impl<T: Ord> Set<T> {
     where
         T: Borrow<Q>,
     {
-        match &mut self.0 {
-            Items::Few(few) => {
-                let at = few.iter().position(|known| known.borrow() == item);
-                at.map(|at| few.remove(at)).is_some()
-            }
-            Items::Many(many) => many.remove(item),
-        }
+        self.0.remove(item).is_some()
     }
 
     /// Takes out all that are not so.
-    pub fn retain(&mut self, so: impl FnMut(&T) -> bool) {
-        match &mut self.0 {
-            Items::Few(few) => few.retain(so),
-            Items::Many(many) => many.retain(so),
+    pub fn retain(&mut self, mut so: impl FnMut(&T) -> bool) {
+        match &mut self.0.0 {
+            Pairs::Few(few) => few.retain(|(item, ())| so(item)),
+            Pairs::Many(many) => many.retain(|item, ()| so(item)),
         }
     }
 
@@ -338,48 +306,17 @@ impl<T: Ord> Set<T> {
 
     /// All, in their order.
     pub fn iter(&self) -> ItemIter<'_, T> {
-        match &self.0 {
-            Items::Few(few) => ItemIter::Few(few.iter()),
-            Items::Many(many) => ItemIter::Many(many.iter()),
-        }
+        self.0.iter().map(|(item, ())| item)
     }
 
     /// Those that another one has not.
     pub fn difference<'s>(&'s self, other: &'s Self) -> impl Iterator<Item = &'s T> {
-        let (trees, others) = match (&self.0, &other.0) {
-            (Items::Many(own), Items::Many(other)) => (Some(own.difference(other)), None),
-            _ => (None, Some(self.iter().filter(|item| !other.contains(*item)))),
-        };
-        trees.into_iter().flatten().chain(others.into_iter().flatten())
+        differ(&self.0, &other.0).filter(|(_, own, _)| own.is_some()).map(|(item, ..)| item)
     }
 }
 
 /// The items of a set.
-#[derive(Debug, Clone)]
-pub enum ItemIter<'s, T> {
-    /// Of few.
-    Few(slice::Iter<'s, T>),
-    /// Of many.
-    Many(btree_set::Iter<'s, T>),
-}
-
-impl<'s, T> Iterator for ItemIter<'s, T> {
-    type Item = &'s T;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            ItemIter::Few(few) => few.next(),
-            ItemIter::Many(many) => many.next(),
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        match self {
-            ItemIter::Few(few) => few.size_hint(),
-            ItemIter::Many(many) => many.size_hint(),
-        }
-    }
-}
+pub type ItemIter<'s, T> = std::iter::Map<PairIter<'s, T, ()>, fn((&'s T, &'s ())) -> &'s T>;
 
 impl<'s, T: Ord> IntoIterator for &'s Set<T> {
     type Item = &'s T;
@@ -400,13 +337,7 @@ impl<T: Ord> Extend<T> for Set<T> {
 
 impl<T: Ord> FromIterator<T> for Set<T> {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
-        let items: Vec<T> = items.into_iter().collect();
-        if items.len() > FEW {
-            return Self(Items::Many(items.into_iter().collect()));
-        }
-        let mut set = Self(Items::Few(Vec::with_capacity(items.len())));
-        set.extend(items);
-        set
+        Self(items.into_iter().map(|item| (item, ())).collect())
     }
 }
 
@@ -415,14 +346,6 @@ impl<T: Ord, const N: usize> From<[T; N]> for Set<T> {
         items.into_iter().collect()
     }
 }
-
-impl<T: Ord> PartialEq for Set<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.iter().eq(other)
-    }
-}
-
-impl<T: Ord> Eq for Set<T> {}
 
 impl<T: Ord + fmt::Debug> fmt::Debug for Set<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -445,6 +368,7 @@ impl<'de, T: Ord + Deserialize<'de>> Deserialize<'de> for Set<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     /// Beside the standard library's, through every size up to a few more than are few.
     #[test]

@@ -44,7 +44,6 @@ pub struct Namespace {
     /// Ends of veth pairs, by interface name.
     pub links: Map<String, Link>,
     /// Interfaces with IPv6; a new one is without. A guest's `lo` is its own affair, and not told of.
-    #[serde(default)]
     pub ipv6: Set<String>,
     /// Addresses, each alone in its prefix (/32, /128), by interface name.
     pub addresses: Set<(String, IpAddr)>,
@@ -53,7 +52,6 @@ pub struct Namespace {
     /// The main table, and what tables of our own have.
     pub routes: Set<Route>,
     /// Whose packets are looked up in a table of our own before the main one.
-    #[serde(default)]
     pub lookups: Set<Lookup>,
 }
 
@@ -85,7 +83,6 @@ pub struct Neighbour {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Route {
     /// The number of a table of our own; none for the kernel's tables.
-    #[serde(default)]
     pub table: Option<u32>,
     /// The destinations.
     pub destination: IpNet,

@@ -179,7 +179,7 @@ impl Change {
                 change.apart.push(vec![new_map(name)?]);
             }
             let (mut gone, mut come) = (Vec::new(), Vec::new());
-            for (link, then, now) in differ(known.unwrap_or(&none), elements) {
+            for (link, then, now) in differ(&**known.unwrap_or(&none), &**elements) {
                 gone.extend(then.map(|chain| (link, chain)));
                 come.extend(now.map(|chain| (link, chain)));
             }
