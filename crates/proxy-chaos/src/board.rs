@@ -205,12 +205,17 @@ impl Board {
         self.servers[server].kills_done.load(SeqCst)
     }
 
+    /// The servers of a set of bits.
+    fn among(&self, servers: u64) -> impl Iterator<Item = &Server> {
+        let all = self.servers.iter().enumerate();
+        all.filter(move |(index, _)| servers >> index & 1 == 1).map(|(_, server)| server)
+    }
+
     /// Whether a request to `servers` (a set of bits), sent at `sent`, may have met a fault.
     pub fn is_troubled(&self, servers: u64, sent: u64) -> bool {
-        self.servers.iter().enumerate().any(|(index, server)| {
+        self.among(servers).any(|server| {
             let last = server.last.load(SeqCst);
-            servers >> index & 1 == 1
-                && (server.active.load(SeqCst) > 0 || (last > 0 && last - 1 + self.grace() >= sent))
+            server.active.load(SeqCst) > 0 || (last > 0 && last - 1 + self.grace() >= sent)
         })
     }
 
@@ -231,8 +236,7 @@ impl Board {
     /// How long ago a request to `servers` was sent that an error came to, and how long before it
     /// was sent the last fault of one of them was over.
     fn story(&self, servers: u64, sent: u64) -> String {
-        let ends = self.servers.iter().enumerate().filter(|(index, _)| servers >> index & 1 == 1);
-        let last = ends.map(|(_, server)| server.last.load(SeqCst)).max().filter(|last| *last > 0);
+        let last = self.among(servers).map(|server| server.last.load(SeqCst)).max().filter(|last| *last > 0);
         let before = last.map_or_else(
             || "before any".to_string(),
             |last| format!("{} ms after one", sent.saturating_sub(last - 1)),

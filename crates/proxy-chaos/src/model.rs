@@ -19,6 +19,10 @@ pub use raises::Raises;
 /// Events of a register that are remembered.
 const PAST: usize = 16;
 
+/// What a client has learnt of a register, for the story of a failure: what happened to which value, and the kills of its server,
+/// those that were over when it was written, or that may have had an effect when it was read.
+type Event = (&'static str, Option<Token>, u64);
+
 type Check = Result<(), Finding>;
 
 /// A key with one value: SET, GET, DEL.
@@ -30,26 +34,16 @@ pub struct Register {
     past: VecDeque<Event>,
 }
 
-/// Something that a client has learnt of a register, for the story of a failure. With the kills of its server: those that were
-/// over when it was written, or that may have had an effect when it was read.
-#[derive(Debug, Clone, Copy)]
-#[allow(dead_code, reason = "it is there to be printed")]
-enum Event {
-    Wrote(Option<Token>, u64),
-    InDoubt(Option<Token>, u64),
-    Read(Option<Token>, u64),
-}
-
 impl Register {
     /// A write (`None` for a DEL) was acknowledged.
     pub fn wrote(&mut self, value: Option<Token>, since: u64) {
-        self.note(Event::Wrote(value, since));
+        self.note(("wrote", value, since));
         (self.current, self.since) = (value, since);
     }
 
     /// A write is in doubt.
     pub fn doubt(&mut self, value: Option<Token>, since: u64) {
-        self.note(Event::InDoubt(value, since));
+        self.note(("in doubt", value, since));
         self.doubts.push((value, since));
     }
 
@@ -60,7 +54,7 @@ impl Register {
 
     /// What a reader saw.
     pub fn read(&mut self, seen: Option<Token>, kills: u64) -> Check {
-        self.note(Event::Read(seen, kills));
+        self.note(("read", seen, kills));
         if seen == self.current {
             return Ok(());
         }

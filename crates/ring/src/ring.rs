@@ -490,12 +490,11 @@ impl<T: Socket> Ring<T> {
         let tag = place.tag;
         match kind {
             // Its peer has ended its side, and so polls are over at once although it takes nothing.
-            Kind::Tell if result > 0 && result & i32::from(POLLOUT | POLLERR | POLLHUP) == 0 => {
+            Kind::Tell
+                if !place.removed && result > 0 && result & i32::from(POLLOUT | POLLERR | POLLHUP) == 0 =>
+            {
                 place.half_over = true;
-                match place.removed {
-                    true => place.telling = false,
-                    false => return self.push(opcode::Timeout::new(&PAUSE).build(), Kind::Tell, slot),
-                }
+                return self.push(opcode::Timeout::new(&PAUSE).build(), Kind::Tell, slot);
             }
             Kind::Tell => {
                 place.telling = false;

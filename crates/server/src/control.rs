@@ -264,7 +264,7 @@ pub fn ask(dir: &LabDir, request: Request) -> Option<Response> {
     match conn.recv::<Response>() {
         Ok((response, _)) => Some(response),
         Err(ProtoError::Decode(error)) => {
-            let message = format!("the lab's server is of another version than this program: {error}");
+            let message = format!("the lab that is up is of another version of tombolo: {error}");
             Some(Response::Failed { message })
         }
         Err(_) => None,

@@ -75,7 +75,6 @@ pub fn parse(file_name: &str, text: &str) -> Result<Topology, Vec<Diagnostic>> {
         errors.sort_by_key(|error| (error.line, error.column));
         errors
     })?;
-    drop(root);
     Ok(Topology { changes, checks, source })
 }
 

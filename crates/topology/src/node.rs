@@ -157,22 +157,25 @@ impl<'s> Builder<'s> {
     /// The next event and where it is.
     fn next(&mut self) -> Result<(Event<'s>, Span), Diagnostic> {
         match self.parser.next_event() {
-            Some(Ok((Event::Scalar(text, style, anchor, tag), span))) => {
-                let text = self.written(text, &span);
-                Ok((Event::Scalar(text, style, anchor, tag), self.source.span(&span)))
+            Some(Ok((mut event, span))) => {
+                if let Event::Scalar(text, ..) = &mut event
+                    && let Some(written) = self.written(text, &span)
+                {
+                    *text = Cow::Borrowed(written);
+                }
+                Ok((event, self.source.span(&span)))
             }
-            Some(Ok((event, span))) => Ok((event, self.source.span(&span))),
             Some(Err(error)) => Err(self.syntax(&error)),
             None => Ok((Event::StreamEnd, Span::START)),
         }
     }
 
     /// A scalar as it stands in the file, if it does: the parser copies each. Its places are counted in characters.
-    fn written(&self, text: Cow<'s, str>, span: &saphyr_parser::Span) -> Cow<'s, str> {
+    fn written(&self, text: &str, span: &saphyr_parser::Span) -> Option<&'s str> {
         let (start, end) = (span.start.index(), span.end.index());
         let quoted = start + 1..end.saturating_sub(1);
-        let stands = [start..end, quoted].into_iter().filter_map(|range| self.source.text.get(range));
-        stands.filter(|stands| *stands == text).map(Cow::Borrowed).next().unwrap_or(text)
+        let mut stands = [start..end, quoted].into_iter().filter_map(|range| self.source.text.get(range));
+        stands.find(|stands| *stands == text)
     }
 
     /// An error of the YAML itself.
