@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use nix::unistd::{SysconfVar, sysconf};
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// More than any start takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -74,21 +75,19 @@ impl Drop for Process {
     }
 }
 
-/// The CPU time of all threads of a process so far, in user mode and in the kernel.
+/// The CPU time of all threads of a process so far, in user mode and in the kernel, from its CPU clock: exact,
+/// where `/proc/PID/stat` has the same in hundredths of a second.
 pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
-    let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
-    from_ticks(cpu_ticks(&stat).with_context(|| path)?)
+    let clock = clock_getcpuclockid(Pid::from_raw(pid as i32));
+    let time = clock.and_then(clock_gettime).with_context(|| format!("the CPU clock of process {pid}"))?;
+    Ok(time.into())
 }
 
 /// The time that all processors were busy so far.
 pub fn machine_cpu() -> anyhow::Result<Duration> {
     let path = "/proc/stat";
     let stat = fs::read_to_string(path).context(path)?;
-    from_ticks(machine_ticks(&stat).context(path)?)
-}
-
-fn from_ticks(ticks: u64) -> anyhow::Result<Duration> {
+    let ticks = machine_ticks(&stat).context(path)?;
     let per_second = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100);
     Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
 }
@@ -99,16 +98,6 @@ fn machine_ticks(stat: &str) -> Option<u64> {
     let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
     let ticks: Vec<u64> = fields.map_while(|field| field.parse().ok()).collect();
     (ticks.len() >= 8).then(|| ticks[..3].iter().chain(&ticks[5..8]).sum())
-}
-
-/// utime and stime, which are the 14th and 15th field; the 2nd may have anything in it, but ends
-/// with the last parenthesis.
-fn cpu_ticks(stat: &str) -> Option<u64> {
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let mut fields = rest.split(' ').skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
 }
 
 fn memory(status: &str, name: &str) -> Option<u64> {
@@ -150,10 +139,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_process_has_a_cpu_clock() {
+        let before = cpu(std::process::id()).expect("our own clock");
+        while cpu(std::process::id()).expect("our own clock") <= before {}
+        // The kernel gives no process so high a number (`PID_MAX_LIMIT`).
+        assert!(cpu(1 << 22).is_err());
+    }
+
+    #[test]
     fn fields_of_proc() {
-        let stat = "7 (a) b) S 1 1 1 0 -1 4194560 100 0 0 0 250 31 0 0 20 0 1 0 9 9";
-        assert_eq!(cpu_ticks(stat), Some(281));
-        assert_eq!(cpu_ticks("7 (a"), None);
         assert_eq!(machine_ticks("cpu  1 2 3 400 500 6 7 8 1 0\ncpu0 1"), Some(27));
         let status = "Name:\tx\nVmHWM:\t    2044 kB\nVmRSS:\t  12 kB\n";
         assert_eq!(memory(status, "VmHWM"), Some(2044));
