@@ -107,7 +107,8 @@ impl Guard {
             _ if headers.contains_key(ORIGIN) => {
                 Err(Failure::new(403, "forbidden", "Web pages may not use this server."))
             }
-            _ if is_ours(host) || !headers.contains_key(HOST) => Ok(()),
+            // A request that names no host is no browser's. HTTP/2 names it elsewhere than in this header.
+            _ if is_ours(host) || (host.is_empty() && !headers.contains_key(HOST)) => Ok(()),
             _ => Err(Failure::new(
                 403,
                 "forbidden",
@@ -166,6 +167,9 @@ mod tests {
             ("googleapis.com.evil.example", Some(403)),
         ] {
             let admitted = Guard::Local.admit(&headers(&[("host", host)]), host, false);
+            assert_eq!(admitted.err().map(|failure| failure.code), code, "{host}");
+            // As HTTP/2 has it.
+            let admitted = Guard::Local.admit(&HeaderMap::new(), host, false);
             assert_eq!(admitted.err().map(|failure| failure.code), code, "{host}");
         }
         let page = headers(&[("host", "localhost"), ("origin", "http://localhost")]);
