@@ -1,8 +1,10 @@
 //! `tombolo exec` and `tombolo shell`.
 
 use crate::lab::{LabArgs, Running};
+use crate::stdin::Input;
 use anyhow::{Result, anyhow};
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use tombolo_agent::{Outcome, Program, attach, own_stdio, terminal_size};
 
@@ -39,10 +41,18 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let program = Program { cwd, env, ..Program::new(args.command) };
     let interactive = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let size = terminal_size(std::io::stdin()).filter(|_| interactive);
+    let mut input = None;
     let outcome = attach(|| match size {
         Some(size) => view.agent.exec_tty(&endpoint, program, size),
-        None => view.agent.exec(&endpoint, program, own_stdio()),
+        None => {
+            let [_, stdout, stderr] = own_stdio();
+            let stdin = input.insert(Input::new()?);
+            view.agent.exec(&endpoint, program, [stdin.as_fd(), stdout, stderr])
+        }
     })?;
+    if let Some(input) = input {
+        input.give_back();
+    }
     if let Outcome::Failed { message, .. } = &outcome {
         eprintln!("tombolo: {message}");
     }

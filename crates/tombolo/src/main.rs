@@ -16,6 +16,7 @@ mod serial;
 mod serve;
 mod ssh;
 mod status;
+mod stdin;
 mod steps;
 mod trace;
 mod transfer;

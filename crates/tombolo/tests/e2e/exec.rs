@@ -23,6 +23,20 @@ fn exec_is_transparent() {
         let counted = run(home.command(&["exec", "vm-1", "--", "wc", "-c"]), &large).exits(0);
         assert_eq!(counted.trim(), "3145728");
 
+        // A file that is the input is read, to where the program has read it, and that is all.
+        let path = home.path.join("input");
+        std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
+        let input = std::fs::File::open(&path).unwrap();
+        let with_input = |script: &str| {
+            let mut command = home.command(&["exec", "vm-1", "--", "sh", "-c", script]);
+            let output = command.stdin(input.try_clone().unwrap()).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        assert_eq!(with_input("read line; echo $line"), "one\n");
+        assert_eq!((with_input("true"), with_input("cat")), (String::new(), "two\nthree\n".into()));
+        with_input("echo mine > /proc/self/fd/0");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\n");
+
         assert_eq!(home.sh("vm-2", "hostname; cat /proc/1/comm").exits(0), "vm-2\ninit\n");
         assert_eq!(
             home.run(&["exec", "project-i-1/us-central1-a/vm-1", "--", "hostname"]).exits(0),
