@@ -2,16 +2,18 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
@@ -24,31 +26,54 @@ use crate::lease::{self, Lease};
 use crate::message::{ExecEvent, Hello, Request, Response};
 use crate::proto::{Conn, ProtoError};
 
+/// How long the agent may be at a request of a holder of the lease who is gone.
+const LAST_REQUEST: Duration = Duration::from_secs(30);
+
 /// Serves until the lease closes and nobody has adopted it for `keep`, or somebody asks for the end. The caller must
 /// then end the process, which ends everything in the lab.
-pub(crate) fn run(lease: &Conn, listen: Option<PathBuf>, keep: Duration) -> Result<()> {
+pub(crate) fn run(lease: &Conn, listen: Option<PathBuf>, keep: Duration, hide: Vec<PathBuf>) -> Result<()> {
     // A few descriptors per VM and network, and then some; for the guests' process too.
     fd::make_room();
     // While there is one thread.
     let guests = Guests::start().context("make the guests' user namespace")?;
     end_on_sigterm()?;
     let (held, adopters) = Lease::held();
-    let lab = Arc::new(Lab::new(guests, held));
+    let lab = Arc::new(Lab::new(guests, held, hide));
     if let Some(path) = &listen {
         let listener = bind(path).with_context(|| format!("listen on {}", path.display()))?;
         let lab = Arc::clone(&lab);
         thread::Builder::new().name("listen".into()).spawn(move || accept(&lab, &listener))?;
     }
     lease.send(&Hello::Ready { version: env!("CARGO_PKG_VERSION").into() }, &[])?;
-    let mut end = serve(&lab, lease, true);
+    let mut end = serve_lease(&lab, lease)?;
     while let Next::Closed = end {
         let Some(lease) = lab.lease.next(&adopters, keep) else { break };
-        end = serve(&lab, &lease, true);
+        end = serve_lease(&lab, &lease)?;
     }
     if let Some(path) = listen {
         let _ = fs::remove_file(path);
     }
     Ok(())
+}
+
+/// Serves the lease until it closes. Should a request on it never end, whoever holds the lease can still end the lab by
+/// ending itself.
+fn serve_lease(lab: &Arc<Lab>, lease: &Conn) -> Result<Next> {
+    let over = Arc::new(AtomicBool::new(false));
+    let (watched, noticed) = (lease.try_clone()?, Arc::clone(&over));
+    thread::Builder::new().name("lease".into()).stack_size(64 << 10).spawn(move || {
+        // Nothing is asked for, so only its end is told of.
+        while poll(&mut [PollFd::new(watched.as_fd(), PollFlags::empty())], PollTimeout::NONE).is_err() {}
+        drop(watched);
+        thread::sleep(LAST_REQUEST);
+        if !noticed.load(Ordering::Relaxed) {
+            // SAFETY: it takes no pointers. Nothing is to be tidied up that the kernel does not.
+            unsafe { libc::_exit(1) }
+        }
+    })?;
+    let end = serve(lab, lease, true);
+    over.store(true, Ordering::Relaxed);
+    Ok(end)
 }
 
 /// Serves a connection until it closes.
@@ -132,7 +157,6 @@ fn failed(message: String) -> Response {
 }
 
 fn answer(conn: &Conn, response: Response, fds: Vec<OwnedFd>) -> Next {
-    use std::os::fd::AsFd;
     match conn.send(&response, &fds.iter().map(AsFd::as_fd).collect::<Vec<_>>()) {
         Ok(()) => Next::Request,
         Err(_) => Next::Closed,
@@ -143,15 +167,19 @@ fn accept(lab: &Arc<Lab>, listener: &UnixListener) {
     loop {
         // Out of descriptors, most likely: somebody will close one.
         let Ok((stream, _)) = listener.accept() else {
-            thread::sleep(std::time::Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(100));
             continue;
         };
-        let same_user =
-            getsockopt(&stream, sockopt::PeerCredentials).is_ok_and(|peer| peer.uid() == geteuid().as_raw());
-        if same_user {
+        if is_outside(&stream) {
             let _ = serve_on_thread(lab, Conn::new(stream.into()));
         }
     }
+}
+
+/// Whether it is this user's process, and none of the lab's: those have a number here.
+fn is_outside(stream: &UnixStream) -> bool {
+    getsockopt(stream, sockopt::PeerCredentials)
+        .is_ok_and(|peer| peer.uid() == geteuid().as_raw() && peer.pid() == 0)
 }
 
 /// A socket that only this user can reach: 0600 in a directory that is 0700.

@@ -19,7 +19,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, chdir, fork, setsid};
 
-use crate::{advice, userns};
+use crate::{advice, keyring, userns};
 
 /// A step on the way into the lab that the kernel refused.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,7 @@ pub fn enter_lab() -> Result<(), LabError> {
         // SAFETY: ignoring a signal installs no handler.
         unsafe { signal(each, SigHandler::SigIgn) }.map_err(|errno| LabError::at("ignore signals", errno))?;
     }
+    keyring::leave();
     userns::enter()?;
     let flags = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +26,8 @@ use crate::wake::Waker;
 pub struct Lab {
     /// The user namespace of VMs' programs.
     pub(crate) guests: Arc<Guests>,
+    /// Folders of the host that VMs do not see.
+    pub(crate) hide: Vec<PathBuf>,
     /// Network namespaces, links, routes and rules.
     pub(crate) dataplane: Dataplane,
     vms: Mutex<BTreeMap<String, Arc<Vm>>>,
@@ -48,11 +51,12 @@ pub struct Lab {
 
 impl Lab {
     /// A lab with nothing in it.
-    pub(crate) fn new(guests: Guests, lease: Lease) -> Self {
+    pub(crate) fn new(guests: Guests, lease: Lease, hide: Vec<PathBuf>) -> Self {
         let guests = Arc::new(guests);
         Self {
             dataplane: Dataplane::new(Arc::clone(&guests)),
             guests,
+            hide,
             vms: Mutex::default(),
             turns: AtomicU64::default(),
             listeners: Listeners::default(),

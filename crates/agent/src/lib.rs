@@ -24,6 +24,7 @@ mod fd;
 pub mod hits;
 mod init;
 mod kernel;
+mod keyring;
 mod lab;
 mod late;
 mod lease;
@@ -55,12 +56,13 @@ pub use message::{
 };
 pub use proto::{Conn, ProtoError};
 pub use session::{Outcome, Session};
-pub use spawn::{Agent, AgentError, SpawnOptions};
+pub use spawn::{Agent, AgentError, SpawnOptions, is_same_user};
 pub use terminal::{attach, terminal_size};
 
 use message::Hello;
 
-/// The hidden subcommand `agent --lease-fd N [--listen PATH] [--keep MILLISECONDS]`. `args` are those after the subcommand's name.
+/// The hidden subcommand `agent --lease-fd N [--listen PATH] [--keep MILLISECONDS] [--hide PATH]…`. `args` are those after the
+/// subcommand's name.
 ///
 /// To be called first thing: the process must have no other thread, and descriptors beyond the standard ones
 /// are closed.
@@ -79,8 +81,8 @@ pub fn main_agent(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(lease) => lease,
         Err(error) => return fail(&format!("--lease-fd {}: {error}", options.lease)),
     };
-    let result =
-        enter_lab().map_err(Into::into).and_then(|()| agent::run(&lease, options.listen, options.keep));
+    let AgentOptions { listen, keep, hide, .. } = options;
+    let result = enter_lab().map_err(Into::into).and_then(|()| agent::run(&lease, listen, keep, hide));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -106,16 +108,18 @@ struct AgentOptions {
     lease: i32,
     listen: Option<PathBuf>,
     keep: Duration,
+    hide: Vec<PathBuf>,
 }
 
 fn agent_options(args: impl IntoIterator<Item = OsString>) -> Result<AgentOptions, String> {
-    let (mut lease, mut listen, mut keep) = (None, None, Duration::ZERO);
+    let (mut lease, mut listen, mut keep, mut hide) = (None, None, Duration::ZERO, Vec::new());
     let mut args = args.into_iter();
     while let Some(flag) = args.next() {
         let value = args.next().ok_or_else(|| format!("{} needs a value", flag.display()))?;
         match flag.to_str() {
             Some("--lease-fd") => lease = value.to_str().and_then(|text| text.parse().ok()),
             Some("--listen") => listen = Some(PathBuf::from(value)),
+            Some("--hide") => hide.push(PathBuf::from(value)),
             Some("--keep") => {
                 let millis = value.to_str().and_then(|text| text.parse().ok());
                 keep = Duration::from_millis(millis.ok_or("--keep must be a number of milliseconds")?);
@@ -123,7 +127,8 @@ fn agent_options(args: impl IntoIterator<Item = OsString>) -> Result<AgentOption
             _ => return Err(format!("unknown flag {}", flag.display())),
         }
     }
-    Ok(AgentOptions { lease: lease.ok_or("--lease-fd must name the lease's descriptor")?, listen, keep })
+    let lease = lease.ok_or("--lease-fd must name the lease's descriptor")?;
+    Ok(AgentOptions { lease, listen, keep, hide })
 }
 
 fn fail(message: &str) -> ExitCode {

@@ -378,7 +378,11 @@ pub enum ExecControl {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum InitRequest {
     /// The first message, with the network namespace and the guests' user namespace attached.
-    Setup(VmSpec),
+    Setup {
+        vm: VmSpec,
+        /// Folders of the host that the VM does not see.
+        hide: Vec<PathBuf>,
+    },
     /// Runs a program. Descriptors: the requester's connection, then stdin, stdout, stderr unless `tty`.
     Launch { program: Program, tty: Option<WinSize>, detach: bool },
     /// The hosts file or resolv.conf changed, or the environment.

@@ -93,10 +93,15 @@ impl Conn {
 
     /// Bounds how long a peer can keep a blocking call waiting; zero lifts the bound.
     pub fn set_timeouts(&self, limit: Duration) -> io::Result<()> {
-        let limit = TimeVal::new(limit.as_secs() as libc::time_t, i64::from(limit.subsec_micros()));
+        let limit = time_val(limit);
         setsockopt(&self.socket, sockopt::ReceiveTimeout, &limit)?;
         setsockopt(&self.socket, sockopt::SendTimeout, &limit)?;
         Ok(())
+    }
+
+    /// Bounds how long a peer that reads nothing can keep a sender waiting.
+    pub(crate) fn set_send_timeout(&self, limit: Duration) -> io::Result<()> {
+        Ok(setsockopt(&self.socket, sockopt::SendTimeout, &time_val(limit))?)
     }
 
     /// Sends one message with descriptors; the caller's descriptors stay open.
@@ -196,6 +201,10 @@ impl AsFd for Conn {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn time_val(limit: Duration) -> TimeVal {
+    TimeVal::new(limit.as_secs() as libc::time_t, i64::from(limit.subsec_micros()))
 }
 
 fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {

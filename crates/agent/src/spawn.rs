@@ -16,6 +16,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::geteuid;
 use tombolo_dataplane::Desired;
 
 use crate::client::Line;
@@ -56,8 +58,16 @@ pub struct SpawnOptions {
     pub listen: Option<PathBuf>,
     /// For how long the lab goes on when whoever holds its lease is killed, for [`Agent::adopt`].
     pub keep: Duration,
+    /// Folders of the host that no VM sees. Where sockets are, whoever sees them can connect.
+    pub hide: Vec<PathBuf>,
     /// Arguments of the binary before `agent`.
     pub prefix: Vec<OsString>,
+}
+
+/// Whether the process at the other end runs as this one's user. A socket's name says nothing of that where others may
+/// make files too, as in /tmp.
+pub fn is_same_user(stream: &UnixStream) -> bool {
+    getsockopt(stream, sockopt::PeerCredentials).is_ok_and(|peer| peer.uid() == geteuid().as_raw())
 }
 
 /// A connection to an agent. The one that started it holds its lease: dropping that ends the lab.
@@ -87,6 +97,9 @@ impl Agent {
         if !options.keep.is_zero() {
             command.arg("--keep").arg(options.keep.as_millis().to_string());
         }
+        for folder in &options.hide {
+            command.arg("--hide").arg(std::path::absolute(folder).map_err(AgentError::Start)?);
+        }
         command.stdin(Stdio::from(theirs.into_fd())).stdout(Stdio::null());
         let mut child = command.spawn().map_err(AgentError::Start)?;
         // Only the child may hold its end, or its death would go unnoticed.
@@ -113,6 +126,10 @@ impl Agent {
     /// Connects to an agent that listens on `path`.
     pub fn connect(path: &Path) -> Result<Self, AgentError> {
         let stream = UnixStream::connect(path).map_err(AgentError::Start)?;
+        if !is_same_user(&stream) {
+            let why = format!("{} is another user's", path.display());
+            return Err(AgentError::Start(io::Error::new(io::ErrorKind::PermissionDenied, why)));
+        }
         Ok(Self::on(Conn::new(stream.into())))
     }
 

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -25,6 +26,8 @@ use crate::proto::Conn;
 
 /// Against a host directory whose server does not answer: a VM that cannot start must not hold up the lab.
 const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long an init may leave requests unread: it does nothing that takes long.
+const SEND_LIMIT: Duration = Duration::from_secs(2);
 
 /// One VM.
 #[derive(Debug)]
@@ -91,7 +94,10 @@ impl Vm {
         }
         let refresh = InitRequest::Refresh(spec.clone());
         state.spec = Arc::new(spec);
-        let _ = state.send(&refresh, &[]);
+        // An init that takes nothing is none; the next program gets another.
+        if state.init.is_some() && state.send(&refresh, &[]).is_err() {
+            state.stop();
+        }
     }
 
     pub(crate) fn stop(&self) {
@@ -117,7 +123,7 @@ impl State {
         }
         let netns = lab.netns_of(&self.spec.netns).with_context(|| format!("VM {key} has no network yet"))?;
         self.init = Some(
-            Init::start(&self.spec, [netns.as_fd(), lab.guests.user()])
+            Init::start(&self.spec, &lab.hide, [netns.as_fd(), lab.guests.user()])
                 .with_context(|| format!("start VM {key}"))?,
         );
         Ok(())
@@ -139,7 +145,7 @@ struct Init {
 }
 
 impl Init {
-    fn start(spec: &VmSpec, namespaces: [BorrowedFd<'_>; 2]) -> Result<Self> {
+    fn start(spec: &VmSpec, hide: &[PathBuf], namespaces: [BorrowedFd<'_>; 2]) -> Result<Self> {
         let (conn, theirs) = Conn::pair()?;
         let mut command = Command::new("/proc/self/exe");
         // Its stdin, so that no descriptor is ever open across exec in this many-threaded process.
@@ -149,7 +155,8 @@ impl Init {
         drop(command);
         let group = Arc::new(Group(Mutex::new(Some(Pid::from_raw(child.id() as i32)))));
 
-        let hello = set_up(&conn, spec, namespaces);
+        let setup = InitRequest::Setup { vm: spec.clone(), hide: hide.to_vec() };
+        let hello = set_up(&conn, &setup, namespaces);
         // It ends as soon as it has forked, or failed, or found the socket closed.
         if hello.is_err() {
             group.kill();
@@ -176,11 +183,15 @@ impl Init {
     }
 }
 
-fn set_up(conn: &Conn, spec: &VmSpec, namespaces: [BorrowedFd<'_>; 2]) -> Result<()> {
+fn set_up(conn: &Conn, setup: &InitRequest, namespaces: [BorrowedFd<'_>; 2]) -> Result<()> {
     conn.set_timeouts(START_LIMIT)?;
-    conn.send(&InitRequest::Setup(spec.clone()), &namespaces)?;
+    conn.send(setup, &namespaces)?;
     match conn.recv().context("its init did not become ready")?.0 {
-        InitHello::Ready => Ok(conn.set_timeouts(Duration::ZERO)?),
+        InitHello::Ready => {
+            // Its end is waited for for ever; that it takes a request is not.
+            conn.set_timeouts(Duration::ZERO)?;
+            Ok(conn.set_send_timeout(SEND_LIMIT)?)
+        }
         InitHello::Failed { message } => bail!(message),
     }
 }

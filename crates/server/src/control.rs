@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
-use tombolo_agent::{Conn, ProtoError};
+use tombolo_agent::{Conn, ProtoError, is_same_user};
 use tombolo_dataplane::{Fault, Faults, Place};
 use tombolo_model::World;
 
@@ -257,9 +257,15 @@ fn answer(stream: UnixStream, lab: &impl Served, api: &ApiAddress) -> Option<boo
     }
 }
 
-/// Asks a server; `None` when none answers. One whose answer is none has failed: it is of another version.
+/// Asks a server; `None` when none answers. One whose answer is none has failed: it is of another version. What somebody
+/// else has put in its place, where everybody may, is not asked.
 pub fn ask(dir: &LabDir, request: Request) -> Option<Response> {
-    let conn = Conn::new(UnixStream::connect(dir.control()).ok()?.into());
+    let stream = UnixStream::connect(dir.control()).ok()?;
+    if !is_same_user(&stream) {
+        let message = format!("{} is another user's", dir.control().display());
+        return Some(Response::Failed { message });
+    }
+    let conn = Conn::new(stream.into());
     conn.send(&request, &[]).ok()?;
     match conn.recv::<Response>() {
         Ok((response, _)) => Some(response),

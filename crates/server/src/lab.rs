@@ -54,6 +54,8 @@ pub struct Options {
     pub own_ports: Vec<u16>,
     /// Which VMs are lazy.
     pub lazy: LazyVms,
+    /// Folders of the host that VMs do not see: where sockets and secrets of labs are.
+    pub hide: Vec<PathBuf>,
 }
 
 /// Which VMs are lazy: they are there from the first packet to them on, or from the first program in them.
@@ -103,8 +105,8 @@ pub enum LabError {
 
 /// Starts an agent.
 fn spawn(options: &Options) -> Result<Agent, AgentError> {
-    let spawn =
-        SpawnOptions { listen: options.listen.clone(), keep: options.keep, ..SpawnOptions::default() };
+    let (listen, hide) = (options.listen.clone(), options.hide.clone());
+    let spawn = SpawnOptions { listen, keep: options.keep, hide, ..SpawnOptions::default() };
     Agent::spawn(&options.exe, &spawn)
 }
 

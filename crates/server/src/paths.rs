@@ -16,11 +16,15 @@ impl LabDir {
     /// The folder of the lab `name`: under `$TOMBOLO_RUNTIME_DIR`, else `$XDG_RUNTIME_DIR/tombolo`, else
     /// `/tmp/tombolo-UID`.
     pub fn of(name: &str) -> Self {
+        Self { path: Self::base().join(name) }
+    }
+
+    /// The folder in which all labs of this user have theirs.
+    pub fn base() -> PathBuf {
         let set = |variable| std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let base = set("TOMBOLO_RUNTIME_DIR")
+        set("TOMBOLO_RUNTIME_DIR")
             .or_else(|| set("XDG_RUNTIME_DIR").map(|dir| dir.join("tombolo")))
-            .unwrap_or_else(|| PathBuf::from(format!("/tmp/tombolo-{}", nix::unistd::getuid())));
-        Self { path: base.join(name) }
+            .unwrap_or_else(|| PathBuf::from(format!("/tmp/tombolo-{}", nix::unistd::getuid())))
     }
 
     /// Makes the folder, 0700; refuses one that somebody else owns or can enter.

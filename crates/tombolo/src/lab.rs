@@ -113,7 +113,8 @@ pub(crate) fn options(listen: Option<PathBuf>) -> Result<Options> {
     let proxy = exe.with_file_name("tombolo-proxy");
     let bin = [exe.clone(), proxy].into_iter().filter(|path| path.exists()).collect();
     let (ssh, lazy) = (Some(Secret::random()?), LazyVms::Auto);
-    Ok(Options { exe, listen, bin, keep: Duration::ZERO, ssh, own_ports: Vec::new(), lazy })
+    let hide = vec![LabDir::base()];
+    Ok(Options { exe, listen, bin, keep: Duration::ZERO, ssh, own_ports: Vec::new(), lazy, hide })
 }
 
 /// Reads a topology file; every error of it goes to stderr.

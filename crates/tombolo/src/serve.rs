@@ -112,8 +112,9 @@ impl Serving<'_> {
         let secret = api.state.join("ssh/host-secret");
         let secret = Secret::in_file(&secret).with_context(|| secret.display().to_string())?;
         let own_ports = vec![api.address.port()];
-        let lab =
+        let mut lab =
             Options { ssh: Some(secret), keep, own_ports, lazy: start.lazy(), ..options(Some(dir.agent()))? };
+        lab.hide.push(api.state.clone());
         let (reaches_host, pings_host) = (start.reaches_host(), sends_pings());
         let begin = begin(lab)?;
         start.note_less();

@@ -42,7 +42,8 @@ struct Set {
     inheritable: u32,
 }
 
-/// Drops from the bounding set, so that no program gets them back, and from the calling process.
+/// Drops from the bounding set, so that no program gets them back, and from the calling process. (In a user namespace that
+/// it makes a program has all of them, as anybody's does, over what it makes there: nothing of the VM's or the lab's.)
 pub(super) fn drop_all_but_kept() -> Result<()> {
     let kept = KEPT.iter().fold(0u64, |set, cap| set | 1 << cap);
     for cap in (0..64).filter(|cap| kept & 1 << cap == 0) {

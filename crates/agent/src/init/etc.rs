@@ -61,10 +61,18 @@ pub(super) fn populate(host: &Path, root: &Path, vm: &VmSpec) -> Result<()> {
 
 /// The files that change when the VM's network does.
 pub(super) fn names(etc: &Path, vm: &VmSpec) -> Result<()> {
-    fs::write(etc.join("hostname"), format!("{}\n", vm.hostname))?;
-    fs::write(etc.join("hosts"), &vm.hosts)?;
-    fs::write(etc.join("resolv.conf"), &vm.resolv_conf)?;
-    Ok(())
+    replace(&etc.join("hostname"), &format!("{}\n", vm.hostname))?;
+    replace(&etc.join("hosts"), &vm.hosts)?;
+    replace(&etc.join("resolv.conf"), &vm.resolv_conf)
+}
+
+/// A new file in the place of whatever is there: root in the VM may have put a pipe there, which nobody reads.
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let beside = path.with_extension("new");
+    let _ = fs::remove_file(&beside);
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o644).open(&beside)?.write_all(text.as_bytes())?;
+    Ok(fs::rename(beside, path)?)
 }
 
 fn accounts(host: &Path, etc: &Path) -> Result<()> {

@@ -17,15 +17,16 @@ mod serve;
 mod session;
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
 use nix::unistd::{ForkResult, fork, sethostname};
 
-use crate::fd;
 use crate::message::{InitHello, InitRequest, VmSpec};
 use crate::proto::Conn;
+use crate::{fd, keyring};
 
 /// Runs the hidden subcommand `vm-init`; its stdin is the agent's socket.
 pub(crate) fn main() -> Result<()> {
@@ -38,14 +39,14 @@ pub(crate) fn main() -> Result<()> {
 }
 
 fn run(conn: &Conn) -> Result<()> {
-    let (InitRequest::Setup(vm), fds) = conn.recv()? else { bail!("expected to be set up first") };
+    let (InitRequest::Setup { vm, hide }, fds) = conn.recv()? else { bail!("expected to be set up first") };
     let user = enter_namespaces(fds)?;
     // SAFETY: vm-init is single-threaded, so the child may do anything.
     if let ForkResult::Parent { .. } = unsafe { fork() }.context("fork")? {
         // The child speaks for itself, and the agent inherits it.
         return Ok(());
     }
-    become_init(&vm, user)?;
+    become_init(&vm, &hide, user)?;
     conn.send(&InitHello::Ready, &[])?;
     // Panics up to here are worth seeing; from here on pid 1 holds nothing of the host.
     fd::to_null(1)?;
@@ -69,9 +70,10 @@ fn enter_namespaces(fds: Vec<OwnedFd>) -> Result<OwnedFd> {
 }
 
 /// In pid 1: after this, nothing of the host is writable and no dangerous capability is left.
-fn become_init(vm: &VmSpec, user: OwnedFd) -> Result<()> {
+fn become_init(vm: &VmSpec, hide: &[PathBuf], user: OwnedFd) -> Result<()> {
+    keyring::leave();
     sethostname(&vm.hostname).context("set the hostname")?;
-    root::build(vm)?;
+    root::build(vm, hide)?;
     // From here on the lab is somebody else's: its routers, and the mounts that were just made.
     setns(&user, CloneFlags::CLONE_NEWUSER).context("enter the guests' user namespace")?;
     drop(user);

@@ -46,12 +46,15 @@ const SHARED_DIRS: [&str; 3] = ["tmp", "var/tmp", "run/lock"];
 const PROC_READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sysrq-trigger", "acpi"];
 const PROC_HIDDEN: [&str; 5] = ["kcore", "keys", "timer_list", "latency_stats", "sched_debug"];
 
-/// Replaces the calling process's root. It must be in mount, pid and network namespaces of the VM's.
-pub(super) fn build(vm: &VmSpec) -> Result<()> {
+/// Replaces the calling process's root by one without what is in `hide`. It must be in mount, pid and network namespaces
+/// of the VM's.
+pub(super) fn build(vm: &VmSpec, hide: &[PathBuf]) -> Result<()> {
     // While the host's paths still mean what they say.
     let binaries =
         vm.bin.iter().map(|path| fs::canonicalize(path).with_context(|| path.display().to_string()));
     let binaries = binaries.collect::<Result<Vec<PathBuf>>>()?;
+    // What is not there is hidden already.
+    let hidden: Vec<PathBuf> = hide.iter().filter_map(|path| fs::canonicalize(path).ok()).collect();
     put_host_below()?;
     let (host, root) = (Path::new("/host"), Path::new("/root"));
 
@@ -61,6 +64,9 @@ pub(super) fn build(vm: &VmSpec) -> Result<()> {
     show_host(host, root)?;
     package_dirs(host, root);
     etc::populate(host, root, vm)?;
+    for path in &hidden {
+        cover(root, path)?;
+    }
     for binary in &binaries {
         show_binary(host, root, binary)?;
     }
@@ -171,6 +177,16 @@ fn package_dirs(host: &Path, root: &Path) {
             let _ = fs::create_dir(root.join(parent).join(entry.file_name()));
         }
     }
+}
+
+/// An empty folder over one of the host's, if the VM would see it.
+fn cover(root: &Path, path: &Path) -> Result<()> {
+    let at = root.join(path.strip_prefix("/").unwrap_or(path));
+    if !at.is_dir() {
+        return Ok(());
+    }
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mounts::fresh("tmpfs", &at.to_string_lossy(), flags, "mode=755,size=4k")
 }
 
 fn show_binary(host: &Path, root: &Path, path: &Path) -> Result<()> {

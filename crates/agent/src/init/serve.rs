@@ -107,7 +107,7 @@ impl Init<'_> {
     fn obey(&mut self, request: InitRequest, fds: Vec<OwnedFd>) {
         match request {
             InitRequest::Launch { program, tty, detach } => self.launch(&program, tty, detach, fds),
-            InitRequest::Setup(vm) | InitRequest::Refresh(vm) => {
+            InitRequest::Setup { vm, .. } | InitRequest::Refresh(vm) => {
                 // A VM whose disk is full keeps its old names; nothing better can be done from here.
                 let _ = etc::names(Path::new("/etc"), &vm);
                 self.vm = vm;

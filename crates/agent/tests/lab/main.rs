@@ -33,6 +33,10 @@ fn main() -> ExitCode {
         Some("vm-init") => tombolo_agent::main_vm_init(args),
         Some("vm-sshd") => ssh::serve_main(),
         Some("exec") => tty::exec_main(args),
+        Some("has-key") => {
+            let name = args.next().unwrap_or_default();
+            if sandbox::has_key(&name.to_string_lossy()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
         Some("spawn-and-fail") => {
             death::spawn_and_fail();
             ExitCode::SUCCESS

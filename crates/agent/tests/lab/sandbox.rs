@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tombolo_agent::Program;
+use tombolo_agent::{Program, SpawnOptions};
 
 use crate::Test;
 use crate::support::{Lab, eventually, ran, vm};
@@ -10,10 +10,13 @@ use crate::support::{Lab, eventually, ran, vm};
 pub(crate) const TESTS: &[Test] = &[
     ("names_are_the_vms", names_are_the_vms),
     ("names_change_while_it_runs", names_change_while_it_runs),
+    ("names_change_whatever_is_in_their_place", names_change_whatever_is_in_their_place),
     ("processes_are_the_vms", processes_are_the_vms),
     ("host_files_are_read_only_or_hidden", host_files_are_read_only_or_hidden),
     ("tmp_is_private_and_lasts", tmp_is_private_and_lasts),
     ("host_configuration_is_found", host_configuration_is_found),
+    ("the_labs_own_folders_are_not_there", the_labs_own_folders_are_not_there),
+    ("keys_are_the_vms", keys_are_the_vms),
     ("kernel_settings_are_out_of_reach", kernel_settings_are_out_of_reach),
     ("capabilities_are_dropped", capabilities_are_dropped),
     ("nothing_is_inherited", nothing_is_inherited),
@@ -43,6 +46,83 @@ fn names_change_while_it_runs() {
     lab.agent.set_vms(vec![changed]).unwrap();
     assert_eq!(lab.sh("a", "hostname; ls /tmp"), ran(0, "renamed\n"), "another hostname is another machine");
     assert_eq!(lab.sh("b", "true").code, 125, "a VM that is not listed any more");
+}
+
+/// Whoever waits for somebody to read a pipe waits for ever, and an init has nobody beside it.
+fn names_change_whatever_is_in_their_place() {
+    let lab = Lab::new();
+    let script =
+        "cd /etc; rm hosts hostname resolv.conf; mkfifo hosts; mkdir hostname; ln -s /dev/zero resolv.conf";
+    assert_eq!(lab.sh("a", script), ran(0, ""));
+    let mut changed = vm("a");
+    for round in 0..3 {
+        changed.hosts = format!("10.9.9.{round} new\n");
+        lab.agent.set_vms(vec![changed.clone(), vm("b")]).unwrap();
+        lab.agent.ping().unwrap();
+    }
+    // The one that can not be replaced keeps those after it from being so, and nothing else.
+    assert_eq!(lab.sh("a", "rmdir /etc/hostname"), ran(0, ""));
+    changed.hosts = "10.9.9.9 new\n".into();
+    lab.agent.set_vms(vec![changed, vm("b")]).unwrap();
+    assert_eq!(lab.sh("a", "cat /etc/hosts"), ran(0, "10.9.9.9 new\n"));
+    assert_eq!(lab.sh("a", "cat /etc/resolv.conf"), ran(0, &vm("a").resolv_conf));
+}
+
+/// Where sockets are that a VM sees it can connect to them, be they shown read-only.
+fn the_labs_own_folders_are_not_there() {
+    // A place that VMs see. Who is not its owner is not the one to write there either.
+    let Ok(dir) = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")) else { return };
+    let run = dir.path().join("run");
+    let (socket, file) = (run.join("agent.sock"), dir.path().join("file"));
+    fs::write(&file, "seen").unwrap();
+    let options = |hide| SpawnOptions { listen: Some(socket.clone()), hide, ..Default::default() };
+    let look = format!("cat {}; ls -A {}", file.display(), run.display());
+    let lab = Lab::with_options(&options(vec![run.clone(), "/nowhere".into(), "/tmp".into()]));
+    assert_eq!(lab.sh("a", &look), ran(0, "seen"));
+    drop(lab);
+    // The agent knows its own all the same.
+    let lab = Lab::with_options(&options(Vec::new()));
+    assert_eq!(lab.sh("a", &look), ran(0, "seenagent.sock\n"));
+    let program = std::env::current_exe().unwrap();
+    let program = program.file_name().unwrap().to_str().unwrap();
+    let enter = format!("{program} exec {} b hostname", socket.display());
+    let inside = lab.sh("a", &enter);
+    assert!(inside.code != 0 && !inside.out.contains("vm-b"), "{inside:?}");
+}
+
+fn keys_are_the_vms() {
+    const NAME: &str = "tombolo-agent-test";
+    if !add_key(NAME) {
+        // A kernel or a container without keys; what is not there is nobody's.
+        return;
+    }
+    let program = std::env::current_exe().unwrap();
+    let look = |program: &std::path::Path| format!("{} has-key {NAME}", program.display());
+    let on_the_host = std::process::Command::new("sh").args(["-c", &look(&program)]).status().unwrap();
+    assert!(on_the_host.success());
+    let lab = Lab::new();
+    let name = program.file_name().unwrap();
+    assert_eq!(lab.sh("a", &look(name.as_ref())), ran(1, ""));
+}
+
+/// `KEY_SPEC_SESSION_KEYRING` (linux/keyctl.h).
+const SESSION: libc::c_long = -3;
+
+/// Puts a key on the calling thread's session keyring, which its children have too.
+fn add_key(name: &str) -> bool {
+    let name = std::ffi::CString::new(name).unwrap();
+    // SAFETY: both texts end with a zero, and one byte of the second is the key.
+    unsafe {
+        libc::syscall(libc::SYS_add_key, c"user".as_ptr(), name.as_ptr(), c"x".as_ptr(), 1, SESSION) >= 0
+    }
+}
+
+/// `lab has-key NAME`
+pub(crate) fn has_key(name: &str) -> bool {
+    const SEARCH: libc::c_long = 10;
+    let name = std::ffi::CString::new(name).unwrap();
+    // SAFETY: both texts end with a zero.
+    unsafe { libc::syscall(libc::SYS_keyctl, SEARCH, SESSION, c"user".as_ptr(), name.as_ptr(), 0) >= 0 }
 }
 
 fn processes_are_the_vms() {
