@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
+use tombolo_resp::Value;
+
 use crate::board::Board;
 use crate::connection::{Connection, Door, PATIENCE};
 use crate::expect::Outcome;
@@ -124,7 +126,9 @@ impl<'a> Client<'a> {
         match Connection::open(&self.door) {
             Ok(connection) => {
                 self.lost_state = false;
-                Some(connection)
+                // Who listens reads messages, which are not replies in RESP3.
+                let speaks_resp3 = self.kind != Kind::Listening && self.rng.bool();
+                if speaks_resp3 { self.greet(connection) } else { Some(connection) }
             }
             Err(error) => {
                 let story = format!("no connection to the proxy: {error}");
@@ -133,6 +137,23 @@ impl<'a> Client<'a> {
                 None
             }
         }
+    }
+
+    /// Has the proxy speak RESP3. Where its server is not there it may say so, or close the connection as a server's
+    /// end would, but not be silent.
+    fn greet(&mut self, mut connection: Connection) -> Option<Connection> {
+        match connection.send(b"HELLO 3\r\n").and_then(|()| connection.reply()) {
+            Ok(Value::Map(_) | Value::Error(_)) => return Some(connection),
+            Ok(other) => {
+                let story = format!("HELLO 3 was answered with {other:?}");
+                self.tally.found(Finding::new(Wrong::Misdelivered, story));
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                self.tally.found(Finding::new(Wrong::Lost, "HELLO 3 was not answered"));
+            }
+            Err(_) => self.board.sleep(10),
+        }
+        None
     }
 
     fn cut(&mut self, pipeline: &Pipeline) -> Cut {

@@ -203,8 +203,10 @@ impl Core {
     /// CLIENT GETNAME of such a name.
     pub(super) fn tell_name(&mut self, id: ClientId) {
         let mut reply = Vec::new();
-        match self.clients.get(id).and_then(|client| client.name.as_deref()) {
+        let Some(client) = self.clients.get(id) else { return };
+        match client.name.as_deref() {
             Some(name) => encode::bulk(&mut reply, name),
+            None if client.resp3 => reply.extend_from_slice(b"_\r\n"),
             None => reply.extend_from_slice(b"$-1\r\n"),
         }
         self.answer(id, &reply);

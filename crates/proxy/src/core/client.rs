@@ -21,9 +21,11 @@ const LARGE: usize = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) pool: usize,
-    /// Which of the connections to a server it uses; always the same, so that its commands run in
-    /// its order.
+    /// Which of the connections to a server it uses; always the same while requests are under way, so that its
+    /// commands run in its order.
     pub(super) lane: usize,
+    /// It speaks RESP3.
+    pub(super) resp3: bool,
     pub(super) authenticated: bool,
     /// Its requests are looked at for what its user may not do.
     pub(super) restricted: bool,
@@ -73,6 +75,7 @@ impl Client {
         Client {
             pool,
             lane,
+            resp3: false,
             authenticated,
             restricted: false,
             user: None,

@@ -99,7 +99,19 @@ impl Effect {
                 | Effect::Silent
                 | Effect::Shutdown
                 | Effect::Own
+                // Which protocol a client speaks is for the proxy to remember.
+                | Effect::Hello { names: false, user: false, .. }
         )
+    }
+
+    /// Whether it asks for RESP3, or for RESP2, and for nothing else.
+    pub(super) fn protocol(self) -> Option<bool> {
+        match self {
+            Effect::Hello { protocol: Some(protocol @ (2 | 3)), names: false, user: false } => {
+                Some(protocol == 3)
+            }
+            _ => None,
+        }
     }
 
     /// Whether the answer may take as long as it likes.

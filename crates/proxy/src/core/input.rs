@@ -16,8 +16,7 @@ impl Core {
     /// limit over all threads.
     pub fn client_connected(&mut self, pool: usize) -> ClientId {
         let state = &mut self.pools[pool];
-        let lane = state.next_lane;
-        state.next_lane = (lane + 1) % state.config.server_connections;
+        let lane = state.next_lane(false);
         state.clients += 1;
         self.total_clients += 1;
         let mut client = Client::new(pool, lane, true);

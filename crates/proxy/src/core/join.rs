@@ -105,9 +105,11 @@ impl Join {
                 all.iter().for_each(|number| encode::integer(&mut out, *number));
             }
             Gather::Pick(dice) => {
-                let full: Vec<_> = self.parts.iter().filter(|part| *part != b"$-1\r\n").collect();
+                // Of RESP2, and of RESP3.
+                let null = |part: &Vec<u8>| part == b"$-1\r\n" || part == b"_\r\n";
+                let full: Vec<_> = self.parts.iter().filter(|part| !null(part)).collect();
                 let picked = full.get((dice % full.len().max(1) as u64) as usize);
-                out.extend_from_slice(picked.map_or(b"$-1\r\n", |part| part.as_slice()));
+                out.extend_from_slice(picked.copied().or(self.parts.first())?);
             }
             Gather::Scan { place, places, next } => {
                 let part = self.parts.first()?;
@@ -187,6 +189,8 @@ mod tests {
             (Gather::All, &["*2\r\n:1\r\n:0\r\n", "*2\r\n:1\r\n:1\r\n"], "*2\r\n:1\r\n:0\r\n"),
             (Gather::Pick(5), &["$-1\r\n", "$1\r\na\r\n"], "$1\r\na\r\n"),
             (Gather::Pick(5), &["$-1\r\n", "$-1\r\n"], "$-1\r\n"),
+            (Gather::Pick(4), &["_\r\n", "$1\r\na\r\n"], "$1\r\na\r\n"),
+            (Gather::Pick(5), &["_\r\n", "_\r\n"], "_\r\n"),
             (
                 Gather::Scan { place: 1, places: 3, next: Some(2) },
                 &["*2\r\n$1\r\n5\r\n*0\r\n"],

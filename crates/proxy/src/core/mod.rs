@@ -110,7 +110,8 @@ struct ServerState {
     server: Server,
     /// It has left its cluster, and nothing of it is under way: its place is free for another.
     gone: bool,
-    /// The connections that clients share, by lane.
+    /// The connections that clients share, by lane: as many as the pool says for clients that speak RESP2, and as many
+    /// more for those that speak RESP3, of whom there may be none.
     lanes: Vec<usize>,
     /// The one that a cluster's node is asked on about the cluster.
     control: Option<usize>,
@@ -237,8 +238,11 @@ impl Core {
     fn add_server(&mut self, pool: usize, server: Server) -> usize {
         let state = &mut self.pools[pool];
         let index = state.servers.len();
-        let lanes = (0..state.config.server_connections).map(|_| {
+        let count = state.config.server_connections;
+        let protocols = if state.config.protocol == Protocol::Redis { 2 } else { 1 };
+        let lanes = (0..count * protocols).map(|lane| {
             let mut connection = Connection::new(pool, index, true, state.timeout);
+            connection.resp3 = lane >= count;
             connection.memcache = (state.config.protocol == Protocol::Memcache).then(Default::default);
             connection.in_cluster = state.cluster.is_some();
             connection.keeps = connection.in_cluster || state.slow.is_some();
@@ -281,14 +285,14 @@ impl Core {
         self.epoch = epoch;
     }
 
-    /// Connects every server of `pool` now instead of on the first request.
+    /// Connects every server of `pool` now instead of on the first request, as clients speak by default.
     pub fn preconnect(&mut self, pool: usize, now: Micros) {
         if self.pools[pool].cluster.is_some() {
             return self.begin_cluster(pool, now);
         }
         for place in 0..self.shared.len() {
             let index = self.shared[place];
-            if self.connections[index].pool == pool {
+            if self.connections[index].pool == pool && !self.connections[index].resp3 {
                 self.connect(index, now);
             }
         }
@@ -378,6 +382,19 @@ impl Core {
 }
 
 impl PoolState {
+    /// The lane of the client that comes next.
+    fn next_lane(&mut self, resp3: bool) -> usize {
+        let lane = self.next_lane;
+        self.next_lane = (lane + 1) % self.config.server_connections;
+        self.lane(lane, resp3)
+    }
+
+    /// The lane beside `lane`, or itself, on which the protocol is spoken.
+    fn lane(&self, lane: usize, resp3: bool) -> usize {
+        let count = self.config.server_connections;
+        lane % count + if resp3 { count } else { 0 }
+    }
+
     fn new(pool: Arc<Pool>) -> PoolState {
         let mut greeting = Vec::new();
         let mut start = ByteQueue::default();

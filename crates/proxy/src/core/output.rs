@@ -40,6 +40,10 @@ impl Core {
         let pool = &self.pools[connection.pool];
         let mut missing = pool.greeting_replies;
         connection.greeting.push(pool.greeting.as_slice());
+        if connection.resp3 {
+            missing += 1;
+            connection.greeting.push(b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n");
+        }
         if connection.shared {
             missing += pool.shared_greeting_replies;
             connection.greeting.push(pool.shared_greeting);

@@ -47,7 +47,8 @@ impl Core {
             Some(session) => session.opening = None,
             None if waits => return false,
             None => {
-                if !self.enter(id, server, now) {
+                let resp3 = effect.protocol().unwrap_or(client.resp3);
+                if !self.enter(id, server, resp3, now) {
                     self.answer(
                         id,
                         b"-ERR tombolo-proxy: too many clients have a connection of their own\r\n",
@@ -105,28 +106,35 @@ impl Core {
         false
     }
 
-    /// Gives a client a connection of its own; `false` when there are too many.
-    pub(super) fn enter(&mut self, id: ClientId, server: usize, now: Micros) -> bool {
+    /// Gives a client a connection of its own that speaks RESP3, or RESP2; `false` when there are too many.
+    pub(super) fn enter(&mut self, id: ClientId, server: usize, resp3: bool, now: Micros) -> bool {
         let Some(client) = self.clients.get(id) else { return true };
         let pool = client.pool;
-        let Some(index) = self.acquire(pool, server) else { return false };
+        let Some(index) = self.acquire(pool, server, resp3) else { return false };
         self.connections[index].owner = Some(id);
         let home = self.pools[pool].config.redis_db;
         if let Some(client) = self.clients.get_mut(id) {
-            client.session = Some(Box::new(Session::new(index, server, home)));
+            client.session = Some(Box::new(Session::new(index, server, home, (resp3, client.resp3))));
         }
         self.connect(index, now);
         true
     }
 
-    fn acquire(&mut self, pool: usize, server: usize) -> Option<usize> {
-        while let Some(index) = self.pools[pool].servers[server].spare.idle.pop() {
+    /// A connection that nobody has, and on which the protocol is spoken or will be.
+    fn acquire(&mut self, pool: usize, server: usize, resp3: bool) -> Option<usize> {
+        loop {
+            let idle = &mut self.pools[pool].servers[server].spare.idle;
+            let Some(place) = idle.iter().rposition(|&index| self.connections[index].resp3 == resp3) else {
+                break;
+            };
+            let index = idle.remove(place);
             if self.connections[index].input.is_empty() {
                 return Some(index);
             }
             self.close_own(index);
         }
         if let Some(index) = self.pools[pool].servers[server].spare.closed.pop() {
+            self.connections[index].resp3 = resp3;
             return Some(index);
         }
         let state = &mut self.pools[pool];
@@ -134,7 +142,9 @@ impl Core {
             return None;
         }
         state.own_connections += 1;
-        self.connections.push(Connection::new(pool, server, false, state.timeout));
+        let mut connection = Connection::new(pool, server, false, state.timeout);
+        connection.resp3 = resp3;
+        self.connections.push(connection);
         Some(self.connections.len() - 1)
     }
 
@@ -176,7 +186,10 @@ impl Core {
         let Some(session) = &mut client.session else { return Err(ServerError::Protocol) };
         // Pushed messages to a client that is about to go would keep it for ever.
         let is_late = client.closing && session.waits_for_ever() && session.waiting().0 == 0;
-        match session.message(frame) {
+        let verdict = session.message(frame);
+        let resp3 = session.has_agreed_resp3();
+        (client.resp3, client.lane) = (resp3, self.pools[client.pool].lane(client.lane, resp3));
+        match verdict {
             Verdict::Unasked => return Err(ServerError::Protocol),
             Verdict::Swallow => {}
             Verdict::Replace(answer) => client.out.push(&answer),
@@ -222,7 +235,7 @@ impl Core {
         let index = session.connection;
         self.read_on(&session);
         let connection = &mut self.connections[index];
-        connection.owner = None;
+        (connection.owner, connection.resp3) = (None, session.is_resp3());
         let (pool, server) = (connection.pool, connection.server);
         let idle = &mut self.pools[pool].servers[server].spare.idle;
         if connection.state == State::Ready && idle.len() < KEEP_OWN_IDLE {
@@ -372,6 +385,7 @@ impl Core {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.become_anonymous(&rules);
         (client.unbound, client.name) = (false, None);
+        (client.resp3, client.lane) = (false, self.pools[client.pool].lane(client.lane, false));
         self.follow(id);
     }
 

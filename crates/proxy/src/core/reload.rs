@@ -170,8 +170,7 @@ impl Core {
         }
         let paused = client.paused;
         let state = &mut self.pools[new];
-        let lane = state.next_lane;
-        state.next_lane = (lane + 1) % state.config.server_connections;
+        let lane = state.next_lane(client.resp3);
         state.clients += 1;
         let config = state.config.clone();
         self.pools[old].clients -= 1;

@@ -1,13 +1,13 @@
 //! One connection to a server, which clients share or one of them has to itself.
 //!
 //! ```text
-//!  Idle ──request──▶ Connecting ──connected──▶ Handshake (AUTH, SELECT) ──answered──▶ Ready
-//!    ▲                    │                         │                                   │
-//!    └────────────────────┴── refused, closed, timed out: an error for each request ────┘
+//!  Idle ──request──▶ Connecting ──connected──▶ Handshake (AUTH, …) ──answered──▶ Ready
+//!    ▲                    │                         │                              │
+//!    └────────────────────┴── refused, closed, timed out: an error for each request ┘
 //! ```
 //!
-//! Requests wait in `out` until the connection is ready, so none runs before AUTH and SELECT
-//! succeeded. A request is written once: when a connection fails, nobody knows what ran.
+//! Requests wait in `out` until the connection is ready, so none runs before AUTH, SELECT and
+//! HELLO succeeded. A request is written once: when a connection fails, nobody knows what ran.
 
 use std::collections::VecDeque;
 
@@ -117,11 +117,13 @@ pub(super) struct Connection {
     pub(super) server: usize,
     /// Clients share it; otherwise it belongs to one, or none.
     pub(super) shared: bool,
+    /// The server speaks RESP3 on it, from its greeting on.
+    pub(super) resp3: bool,
     /// The longest wait for a reply; `Micros::MAX` for as long as it takes.
     timeout: Micros,
     pub(super) state: State,
     pub(super) out: ByteQueue,
-    /// AUTH and SELECT, until they are written.
+    /// AUTH, SELECT and HELLO, until they are written.
     pub(super) greeting: ByteQueue,
     pub(super) in_flight: VecDeque<InFlight>,
     /// Whether the bytes of requests in flight are kept, in `kept`: a cluster's node may refuse one,
@@ -158,6 +160,7 @@ impl Connection {
             pool,
             server,
             shared,
+            resp3: false,
             timeout,
             state: State::Idle,
             out: ByteQueue::default(),

@@ -35,6 +35,8 @@ struct State {
     watching: bool,
     named: bool,
     resp3: bool,
+    /// As `resp3`, but as the client knows it: its HELLO may not be answered yet.
+    agreed: bool,
     /// State that is not followed in detail.
     pinned: bool,
     /// Replies can not be told from other messages any more.
@@ -90,11 +92,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(connection: usize, server: usize, home: u32) -> Session {
+    /// On a connection that speaks RESP3, with a client that does; or RESP2.
+    pub(super) fn new(connection: usize, server: usize, home: u32, (resp3, agreed): (bool, bool)) -> Session {
         Session {
             connection,
             server,
-            state: State::default(),
+            state: State { resp3, agreed, ..State::default() },
             home,
             database: home,
             pending: VecDeque::new(),
@@ -118,10 +121,11 @@ impl Session {
         self.awaits(|effect| matches!(effect, Effect::Auth | Effect::Hello { user: true, .. }))
     }
 
-    /// Whether a request must not be sent before what is missing has come: behind a password, a
+    /// Whether a request must not be sent before what is missing has come: behind a password, a protocol, a
     /// transaction that is promised, or where replies stop to be told apart.
     pub(super) fn holds_back(&self, effect: Effect) -> bool {
-        let opens = |effect: &Effect| matches!(effect, Effect::Monitor | Effect::Begin);
+        let opens =
+            |effect: &Effect| matches!(effect, Effect::Monitor | Effect::Begin | Effect::Hello { .. });
         let mutes = matches!(effect, Effect::Mute | Effect::Replicate);
         (mutes && !self.pending.is_empty()) || self.is_authenticating() || self.awaits(opens)
     }
@@ -135,10 +139,20 @@ impl Session {
         self.pending.iter().any(|pending| matches!(pending, Pending::Reply(effect, ..) if what(effect)))
     }
 
+    /// Whether the connection speaks RESP3.
+    pub(super) fn is_resp3(&self) -> bool {
+        self.state.resp3
+    }
+
+    /// Whether the client does, which it is known by wherever it goes.
+    pub(super) fn has_agreed_resp3(&self) -> bool {
+        self.state.agreed
+    }
+
     /// Whether the connection remembers anything of its client.
     pub(super) fn is_clean(&self) -> bool {
         let state = &self.state;
-        let flags = state.transaction || state.watching || state.named || state.resp3 || state.pinned;
+        let flags = state.transaction || state.watching || state.named || state.pinned;
         !flags && !state.opaque && !self.is_subscribed() && self.database == self.home
     }
 
@@ -396,6 +410,7 @@ impl Session {
             Effect::Name(named) => state.named = named,
             Effect::Hello { protocol, names, user } => {
                 state.resp3 = protocol.map_or(state.resp3, |protocol| protocol > 2);
+                state.agreed = state.resp3;
                 state.named |= names;
                 state.pinned |= user;
                 if user {

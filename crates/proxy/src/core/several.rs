@@ -95,12 +95,11 @@ pub(super) fn decide_apart(
     }
 }
 
-/// HELLO of a protocol in which replies of several servers would have to be rewritten is refused
-/// as an old server refuses it, which makes clients fall back.
+/// HELLO, which the first server answers; the others hear of it on the connections of its protocol.
 pub(super) fn hello(placement: &Placement, effect: Effect) -> Decision {
     match effect {
         // The name is kept here.
-        Effect::Hello { protocol: protocol @ (None | Some(2)), user, .. } => {
+        Effect::Hello { protocol: protocol @ (None | Some(2 | 3)), user, .. } => {
             Decision::Hello(placement.first(), Effect::Hello { protocol, names: false, user })
         }
         _ => error("NOPROTO unsupported protocol version"),
@@ -140,11 +139,16 @@ pub(super) fn decide_own(
         return Decision::Wait;
     }
     if session.is_subscribed() {
+        let about_channels = matches!(effect, Effect::Subscribe(_) | Effect::UnsubscribeAll(_));
+        // In RESP2 the server refuses everything else. In RESP3 it would do it, be it the one or not.
+        let anything = session.is_resp3() && !about_channels && !matches!(command.name, "ping" | "echo");
         return match place(placement, command, request, 0) {
-            Place::Server(server) if server != session.server && placement.slots().is_some() => {
+            Place::Server(server) if server != session.server && placement.slots().is_some() && !anything => {
                 clustered::other_channels()
             }
-            Place::Nowhere(decision) if placement.slots().is_some() => decision,
+            Place::Nowhere(decision) if placement.slots().is_some() || anything => decision,
+            Place::Server(server) if anything && server != session.server => while_subscribed(command),
+            Place::Keyless if anything => while_subscribed(command),
             _ => Decision::Own(session.server, effect),
         };
     }
@@ -177,6 +181,13 @@ pub(super) fn decide_own(
             command.name
         )),
     }
+}
+
+fn while_subscribed(command: &Command) -> Decision {
+    refuse(&format!(
+        "tombolo-proxy: '{}' may need another server than the one that this client is subscribed on; use another connection",
+        command.name
+    ))
 }
 
 /// What a library calls itself, which nobody asks for later; answered as Redis 7.2 answers it.

@@ -16,7 +16,7 @@ fn message(words: &[&str]) -> Value {
     Value::Array(words.iter().map(|word| bulk(word)).collect())
 }
 
-fn confirmation(kind: &str, name: &str, left: i64) -> Value {
+pub(crate) fn confirmation(kind: &str, name: &str, left: i64) -> Value {
     array(&[bulk(kind), bulk(name), Value::Integer(left)])
 }
 
@@ -349,6 +349,40 @@ fn an_array_is_no_push_to_a_subscriber_in_resp3() {
     assert_eq!(client.ask("HELLO 2").items().len(), 14);
     client.send(b"UNSUBSCRIBE c\r\nGET k\r\n");
     assert_eq!([client.reply(), client.reply()], [confirmation("unsubscribe", "c", 0), Value::Null]);
+}
+
+#[test]
+fn who_speaks_resp3_shares_connections_too() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(&[redis.port], &[]);
+    assert_eq!(redis.client().ask("HSET h f v"), Value::Integer(1));
+    let map = Value::Map(vec![(bulk("f"), bulk("v"))]);
+    let mut clients: Vec<Client> = (0..20).map(|_| proxy.client()).collect();
+    for client in &mut clients[..10] {
+        client.send(b"HELLO 3\r\nHGETALL h\r\n");
+        assert!(matches!(client.reply(), Value::Map(_)));
+        assert_eq!(client.reply(), map);
+    }
+    for (index, client) in clients.iter_mut().enumerate() {
+        let expected = if index < 10 { map.clone() } else { message(&["f", "v"]) };
+        // Theirs on what they share, and on what is theirs for a while.
+        assert_eq!(client.ask("HGETALL h"), expected);
+        assert_eq!(client.ask("MULTI"), simple("OK"));
+        assert_eq!(client.ask("HGETALL h"), simple("QUEUED"));
+        assert_eq!(client.ask("EXEC"), Value::Array(vec![expected.clone()]));
+        assert_eq!(client.ask("HGETALL h"), expected);
+    }
+    let connected = redis.client().ask("CLIENT LIST").text().lines().count();
+    assert!(connected <= 6, "{connected}");
+    // And back, in the middle of what is under way.
+    let one = &mut clients[0];
+    one.send(b"HGETALL h\r\nHELLO 2\r\nHGETALL h\r\nHELLO 3\r\nHGETALL h\r\nRESET\r\nHGETALL h\r\n");
+    assert_eq!(one.reply(), map);
+    assert_eq!(one.reply().items().len(), 14);
+    assert_eq!(one.reply(), message(&["f", "v"]));
+    assert!(matches!(one.reply(), Value::Map(_)));
+    assert_eq!([one.reply(), one.reply()], [map, simple("RESET")]);
+    assert_eq!(one.reply(), message(&["f", "v"]));
 }
 
 #[test]

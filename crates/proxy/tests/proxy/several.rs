@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::common::{Client, Proxy, Redis, bulk, error, simple, wait_for};
+use crate::own::confirmation;
 use tombolo_resp::Value;
 
 const OPTIONS: &[&str] = &["hash_tag: \"{}\"", "hash: murmur", "distribution: modula"];
@@ -196,7 +197,7 @@ fn what_is_about_one_server_is_refused_with_the_reason() {
         let reply = client.ask(line).text();
         assert!(reply.starts_with("ERR tombolo-proxy does not support "), "{line}: {reply}");
     }
-    assert_eq!(client.ask("HELLO 3"), error("NOPROTO unsupported protocol version"));
+    assert_eq!(client.ask("HELLO 4"), error("NOPROTO unsupported protocol version"));
     assert!(matches!(client.ask("HELLO 2"), Value::Array(_)));
     assert_eq!(client.ask("SELECT 0"), simple("OK"));
     assert!(
@@ -252,6 +253,69 @@ fn what_libraries_say_and_ask_at_the_start_is_answered() {
     let mut ours = fresh.client();
     wait_for("all of them", || (ours.ask("DBSIZE") == Value::Integer(0)).then_some(()));
     assert!(matches!(ours.ask("HELLO 2"), Value::Array(_)));
+}
+
+/// What newer libraries speak unless they are told otherwise.
+#[test]
+fn resp3_is_spoken_by_all_servers() {
+    let (servers, proxy) = pool();
+    let mut others: Vec<Client> = (0..20).map(|_| proxy.client()).collect();
+    for client in &mut others {
+        assert!(matches!(client.ask("HELLO 3"), Value::Map(_)));
+        for key in 0..20 {
+            client.ask(&format!("GET key:{key}"));
+        }
+    }
+    // They share connections, as others do.
+    let connected = |server: &Redis| server.client().ask("CLIENT LIST").text().lines().count();
+    assert!(
+        servers.iter().map(connected).all(|count| count <= 4),
+        "{:?}",
+        servers.iter().map(connected).collect::<Vec<_>>()
+    );
+
+    let mut client = proxy.client();
+    let null = |client: &mut Client, line: &str| {
+        client.send(format!("{line}\r\n").as_bytes());
+        client.raw()
+    };
+    assert_eq!(null(&mut client, "CLIENT GETNAME").as_deref(), Some(b"$-1\r\n".as_slice()));
+    assert!(matches!(client.ask("HELLO 3"), Value::Map(_)));
+    for line in ["CLIENT GETNAME", "RANDOMKEY", "GET key:1"] {
+        assert_eq!(null(&mut client, line).as_deref(), Some(b"_\r\n".as_slice()), "{line}");
+    }
+    fill(&mut client, 50);
+    for key in 0..9 {
+        assert_eq!(client.ask(&format!("HSET h:{key} f {key}")), Value::Integer(1));
+        let map = Value::Map(vec![(bulk("f"), bulk(&key.to_string()))]);
+        assert_eq!(client.ask(&format!("HGETALL h:{key}")), map);
+    }
+    assert_eq!(client.ask("DBSIZE"), Value::Integer(59));
+    assert_eq!(client.ask("MGET none:1 none:2 none:3"), Value::Array(vec![Value::Null; 3]));
+    assert!(matches!(client.ask("RANDOMKEY"), Value::Bulk(_)));
+    assert_eq!(client.ask("MULTI"), simple("OK"));
+    assert_eq!(client.ask("HGETALL h:1"), simple("QUEUED"));
+    assert_eq!(client.ask("EXEC"), Value::Array(vec![Value::Map(vec![(bulk("f"), bulk("1"))])]));
+
+    // A subscriber may ask for anything in RESP3, and the server that it is subscribed on is not all of them.
+    assert_eq!(client.ask("SUBSCRIBE news"), confirmation("subscribe", "news", 1));
+    let answers: Vec<Value> = (0..9).map(|key| client.ask(&format!("HGETALL h:{key}"))).collect();
+    let refused = |answer: &Value| matches!(answer, Value::Error(_));
+    assert!(answers.iter().any(refused) && !answers.iter().all(refused), "{answers:?}");
+    for (key, answer) in answers.iter().enumerate().filter(|(_, answer)| !refused(answer)) {
+        assert_eq!(*answer, Value::Map(vec![(bulk("f"), bulk(&key.to_string()))]));
+    }
+    assert!(client.ask("DBSIZE").text().contains("subscribed"));
+    assert_eq!(client.ask("PING x"), bulk("x"));
+    assert_eq!(proxy.client().ask("PUBLISH news m"), Value::Integer(1));
+    assert_eq!(client.raw().as_deref(), Some(b">3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$1\r\nm\r\n".as_slice()));
+    assert_eq!(client.ask("UNSUBSCRIBE"), confirmation("unsubscribe", "news", 0));
+    assert_eq!(client.ask("DBSIZE"), Value::Integer(59));
+
+    assert_eq!(client.ask("RESET"), simple("RESET"));
+    assert_eq!(client.ask("HGETALL h:1"), Value::Array(vec![bulk("f"), bulk("1")]));
+    assert_eq!(null(&mut client, "GET none").as_deref(), Some(b"$-1\r\n".as_slice()));
+    assert_eq!(null(&mut others[0], "GET none").as_deref(), Some(b"_\r\n".as_slice()));
 }
 
 #[test]

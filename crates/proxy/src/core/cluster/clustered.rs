@@ -151,7 +151,8 @@ mod tests {
             ("READONLY", "+OK"),
             ("READWRITE", "+OK"),
             ("MULTI", "Begin"),
-            ("HELLO 3", "-NOPROTO unsupported protocol version"),
+            ("HELLO 3", "Hello(2, Hello { protocol: Some(3), names: false, user: false })"),
+            ("HELLO 4", "-NOPROTO unsupported protocol version"),
         ] {
             assert_eq!(outcome(ReadFrom::Primary, line), expected, "{line}");
         }

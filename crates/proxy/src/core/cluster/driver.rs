@@ -166,7 +166,8 @@ impl Core {
         if first && state.config.preconnect {
             for server in state.placement.everywhere() {
                 let lanes = self.pools[pool].servers[server].lanes.clone();
-                lanes.into_iter().for_each(|lane| self.connect(lane, now));
+                let usual = lanes.into_iter().filter(|lane| !self.connections[*lane].resp3);
+                usual.collect::<Vec<_>>().into_iter().for_each(|lane| self.connect(lane, now));
             }
         }
         self.let_go(pool, server);

@@ -58,8 +58,9 @@ impl Core {
         }
         // The request is answered as far as this connection goes.
         session.message(error);
+        let resp3 = session.has_agreed_resp3();
         self.leave(id, now);
-        if !self.enter(id, target, now) {
+        if !self.enter(id, target, resp3, now) {
             self.answer(id, error);
             return true;
         }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn session() -> Session {
-    Session::new(0, 0, 0)
+    Session::new(0, 0, 0, (false, false))
 }
 
 /// Plays requests (`>`) and messages of the server (`<`); says whether the session is over after

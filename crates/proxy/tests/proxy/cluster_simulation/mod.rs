@@ -447,8 +447,8 @@ fn nodes_that_have_left_are_not_told_of_and_leave_their_places_to_others() {
         world.run_for(500_000);
         assert_eq!(world.told(), [7002, 7004]);
     }
-    // Four places, each with two connections for clients and one for questions about the cluster.
-    assert_eq!((world.core.connections().count(), world.tally.failed), (12, 0));
+    // Four places, each with two connections for clients of each protocol and one for questions about the cluster.
+    assert_eq!((world.core.connections().count(), world.tally.failed), (20, 0));
 }
 
 #[test]
