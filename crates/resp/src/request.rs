@@ -17,8 +17,8 @@ use crate::number::{Header, header};
 
 /// The longest argument, in bytes: Redis' default `proto-max-bulk-len`.
 pub const MAX_BULK_BYTES: usize = 512 << 20;
-/// The most arguments in a request, its name included.
-pub const MAX_ARGS: usize = 1 << 20;
+/// The most arguments in a request, its name included: Redis' limit.
+pub const MAX_ARGS: usize = i32::MAX as usize;
 /// The longest request on the wire, in bytes; below Redis' `client-query-buffer-limit` of 1 GiB,
 /// past which a server closes a connection that others may share.
 pub const MAX_REQUEST_BYTES: usize = (1 << 30) - (1 << 20);

@@ -14,6 +14,8 @@ pub(super) enum Effect {
     /// Nothing.
     Plain,
     /// Nothing, but the answer may take as long as it likes.
+    Long,
+    /// As `Long`, and it may never come.
     Blocking,
     /// As `Blocking`: it asks about the writes that its connection has seen.
     Wait,
@@ -91,6 +93,7 @@ impl Effect {
         !matches!(
             self,
             Effect::Plain
+                | Effect::Long
                 | Effect::Blocking
                 | Effect::Wait
                 | Effect::Exec
@@ -116,6 +119,11 @@ impl Effect {
 
     /// Whether the answer may take as long as it likes.
     pub(super) fn is_patient(self) -> bool {
+        self == Effect::Long || self.may_be_for_ever()
+    }
+
+    /// Whether the answer may never come.
+    pub(super) fn may_be_for_ever(self) -> bool {
         matches!(self, Effect::Blocking | Effect::Wait | Effect::Shutdown)
     }
 
@@ -154,7 +162,7 @@ impl Effect {
             "shutdown" => Effect::Shutdown,
             "wait" => Effect::Wait,
             name if CLIENT_PLAIN.contains(&name) => Effect::Plain,
-            name if LONG.contains(&name) => Effect::Blocking,
+            name if LONG.contains(&name) => Effect::Long,
             _ if command.may_block(request) => Effect::Blocking,
             _ if command.flags.contains(Flags::STATEFUL) => Effect::Pin,
             _ => Effect::Plain,
@@ -273,7 +281,7 @@ mod tests {
             ("SCRIPT DEBUG YES", Effect::Pin),
             ("SHUTDOWN", Effect::Shutdown),
             ("REPLICAOF NO ONE", Effect::Plain),
-            ("DEBUG SLEEP 1", Effect::Blocking),
+            ("DEBUG SLEEP 1", Effect::Long),
         ] {
             assert_eq!(apart(line), Some(effect), "{line}");
         }

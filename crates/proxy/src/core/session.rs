@@ -167,7 +167,7 @@ impl Session {
         let state = &self.state;
         match self.pending.front() {
             _ if state.opaque => state.patient || (state.streams && self.ending.is_none()),
-            Some(Pending::Reply(effect, ..)) => effect.is_patient(),
+            Some(Pending::Reply(effect, ..)) => effect.may_be_for_ever(),
             Some(_) => false,
             None => self.is_subscribed(),
         }

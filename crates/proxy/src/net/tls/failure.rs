@@ -48,6 +48,10 @@ fn certificate(error: &CertificateError) -> String {
                 }
             }
         }
+        CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
+            "the certificate is a certificate authority's (CA:TRUE); the peer needs one that is signed by it"
+                .to_string()
+        }
         other => format!("the certificate is of no use: {other}"),
     }
 }
