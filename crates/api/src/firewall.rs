@@ -3,8 +3,10 @@
 use crate::failure::Failure;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, links, list, project};
+use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::str::FromStr;
 use tombolo_model::{
     Action, Change, Direction, Firewall, FirewallKey, FirewallSpec, L4, LogMetadata, NetworkKey, Refusal,
@@ -153,8 +155,8 @@ fn spec(project: &str, key: FirewallKey, body: Option<&Map<String, Value>>) -> R
         spec.priority = u16::try_from(priority)
             .map_err(|_| Refusal::invalid("priority", priority, "Must be between 0 and 65535."))?;
     }
-    spec.source_ranges = set(body, "sourceRanges", "a CIDR range such as 10.0.0.0/8 or fd20::/20")?;
-    spec.destination_ranges = set(body, "destinationRanges", "a CIDR range such as 10.0.0.0/8 or fd20::/20")?;
+    spec.source_ranges = ranges(body, "sourceRanges")?;
+    spec.destination_ranges = ranges(body, "destinationRanges")?;
     spec.source_tags = set(body, "sourceTags", "a network tag")?;
     spec.target_tags = set(body, "targetTags", "a network tag")?;
     spec.source_service_accounts = set(body, "sourceServiceAccounts", "a service account")?;
@@ -185,14 +187,28 @@ fn logging(body: &Map<String, Value>) -> Result<Option<LogMetadata>, Failure> {
     }
 }
 
-/// The values of a list, each of which must be one of its kind. A lone address is a range of one.
+/// The ranges of a list. A lone address is a range of one, whichever its family.
+pub(crate) fn ranges(body: &Map<String, Value>, field: &str) -> Result<BTreeSet<IpNet>, Failure> {
+    let parse = |text: &str| text.parse().or_else(|_| text.parse().map(|lone: IpAddr| lone.into()));
+    parsed(body, field, "a CIDR range such as 10.0.0.0/8 or fd20::/20", parse)
+}
+
+/// The values of a list, each of which must be one of its kind.
 pub(crate) fn set<T: FromStr + Ord>(
     body: &Map<String, Value>,
     field: &str,
     expected: &str,
 ) -> Result<BTreeSet<T>, Failure> {
+    parsed(body, field, expected, T::from_str)
+}
+
+fn parsed<T: Ord, E>(
+    body: &Map<String, Value>,
+    field: &str,
+    expected: &str,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<BTreeSet<T>, Failure> {
     let items = body.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let parse = |text: &str| text.parse::<T>().or_else(|_| format!("{text}/32").parse());
     items
         .iter()
         .filter_map(Value::as_str)

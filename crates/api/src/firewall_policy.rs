@@ -317,7 +317,7 @@ fn rule(body: &Map<String, Value>, hierarchical: bool) -> Result<PolicyRule, Fai
         action,
         direction,
         matches: layer4(matched)?,
-        ranges: firewall::set(matched, far, "a CIDR range such as 10.0.0.0/8 or fd20::/20")?,
+        ranges: firewall::ranges(matched, far)?,
         src_secure_tags: secure_tags("match.srcSecureTags", matched.get("srcSecureTags"))?,
         target_secure_tags: secure_tags("targetSecureTags", body.get("targetSecureTags"))?,
         target_service_accounts: accounts

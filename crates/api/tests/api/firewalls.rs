@@ -1,6 +1,6 @@
 //! Firewall rules by service account, and the accounts of instances.
 
-use crate::common::{Cloud, check};
+use crate::common::{Cloud, check, policy_rule};
 use serde_json::{Value, json};
 
 const P: &str = "/compute/v1/projects/project-1";
@@ -129,4 +129,29 @@ fn a_rule_that_logs() {
     assert_eq!(cloud.get(&r)["logConfig"], all);
     cloud.good("PUT", &r, rule(json!({})));
     assert_eq!(cloud.get(&r)["logConfig"], json!({ "enable": false }), "a PUT says all");
+}
+
+#[test]
+fn a_lone_address_is_a_range_of_one() {
+    let mut cloud = cloud();
+    let (rules, r) = (format!("{P}/global/firewalls"), format!("{P}/global/firewalls/r"));
+    cloud.post(&rules, rule(json!({ "sourceRanges": ["10.0.0.1"] })));
+    assert_eq!(cloud.get(&r)["sourceRanges"], json!(["10.0.0.1/32"]));
+    let (said, ranges) = (json!(["fd20::", "fd20::1/128"]), json!(["fd20::/128", "fd20::1/128"]));
+    cloud.patch(&r, json!({ "sourceRanges": said }));
+    assert_eq!(cloud.get(&r)["sourceRanges"], ranges);
+    let policies = format!("{P}/global/firewallPolicies");
+    cloud.post(&policies, json!({ "name": "p" }));
+    let matched = json!({ "srcIpRanges": said, "layer4Configs": [{ "ipProtocol": "all" }] });
+    cloud.post(&format!("{policies}/p/addRule"), policy_rule(7, json!({ "match": matched })));
+    assert_eq!(cloud.get(&format!("{policies}/p"))["rules"][0]["match"]["srcIpRanges"], ranges);
+    // Half an address, or a mask that an address cannot have, is none.
+    for bad in ["10.0.0", "fd20::/129", "10.0.0.1/32/32"] {
+        let refused = cloud.refused("PATCH", &r, json!({ "sourceRanges": [bad] }));
+        let expected = format!(
+            "Invalid value for field 'resource.sourceRanges[0]': '{bad}'. Must be a CIDR range such as \
+             10.0.0.0/8 or fd20::/20."
+        );
+        check(&refused, 400, &expected);
+    }
 }
