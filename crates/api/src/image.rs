@@ -84,7 +84,7 @@ pub(crate) fn source(project: &str, said: &str) -> Result<Source, Failure> {
 }
 
 fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
-    let items = IMAGES.iter().filter(|image| image.0 == call.project()).map(wire).collect();
+    let items = list::fixed(IMAGES.iter().filter(|image| image.0 == call.project()).map(wire));
     list::compute(call, "compute#imageList", &format!("projects/{}/global/images", call.project()), items)
 }
 

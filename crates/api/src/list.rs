@@ -1,11 +1,16 @@
 //! Lists: `filter`, `orderBy`, `maxResults` or `pageSize`, `pageToken`; and Compute's lists over all scopes.
+//!
+//! Items come in the order of their keys, or in one that their noun gives ([`ranked`]).
 
 use crate::failure::Failure;
 use crate::filter::Filter;
 use crate::methods::Api;
 use crate::outcome::Outcome;
 use crate::{Call, links, project, zone};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// Google's default and largest page in Compute.
@@ -28,7 +33,8 @@ pub(crate) fn page(call: &Call<'_>, items: Vec<Value>) -> Result<(Vec<Value>, Op
     };
     let mut items: Vec<Value> =
         items.into_iter().filter(|item| filter.as_ref().is_none_or(|filter| filter.matches(item))).collect();
-    order(call, &mut items)?;
+    let order = Order::of(call)?;
+    items.sort_by_cached_key(|item| order.place(item));
     let (name, largest) = match call.method.api {
         Api::Compute => ("maxResults", PAGE),
         Api::Dns => ("maxResults", LARGEST),
@@ -45,35 +51,113 @@ pub(crate) fn page(call: &Call<'_>, items: Vec<Value>) -> Result<(Vec<Value>, Op
     };
     let start = match call.query("pageToken") {
         None => 0,
-        Some(token) => token.strip_prefix("at-").and_then(|at| at.parse().ok()).ok_or_else(|| {
-            Failure::invalid(format!(
-                "Invalid value for field 'pageToken': '{token}'. It is none that was given out."
-            ))
-        })?,
+        Some(token) => {
+            let last = order.read(token).ok_or_else(|| {
+                Failure::invalid(format!(
+                    "Invalid value for field 'pageToken': '{token}'. It is none that was given out."
+                ))
+            })?;
+            items.partition_point(|item| order.place(item) <= last)
+        }
     };
     let more = items.len() > start + size;
-    let page: Vec<Value> = items.into_iter().skip(start).take(size).collect();
-    Ok((page, more.then(|| format!("at-{}", start + size))))
+    let mut page: Vec<Value> = items.into_iter().skip(start).take(size).collect();
+    let next = page.last().filter(|_| more).map(|last| order.token(last));
+    for item in &mut page {
+        item.as_object_mut().map(|item| item.shift_remove(RANK));
+    }
+    Ok((page, next))
 }
 
-/// `orderBy`: by name, which is the order here anyway, or by age.
-fn order(call: &Call<'_>, items: &mut [Value]) -> Result<(), Failure> {
-    let Some(order) = call.query("orderBy") else { return Ok(()) };
-    let mut words = order.split_whitespace();
-    let (field, direction) = (words.next().unwrap_or_default(), words.next());
-    let key = |item: &Value| item[field].as_str().unwrap_or_default().to_owned();
-    match (field, direction) {
-        ("name" | "creationTimestamp", None | Some("asc")) => items.sort_by_key(key),
-        ("name" | "creationTimestamp", Some("desc")) => {
-            items.sort_by_key(|item| std::cmp::Reverse(key(item)))
-        }
-        _ => {
-            return Err(Failure::invalid(format!(
+/// What an item has while its page is cut, if its list has an order that its name does not tell.
+const RANK: &str = "\u{0}rank";
+
+/// Items in an order of their own: by `rank`, which no two of them share.
+pub(crate) fn ranked(items: impl Iterator<Item = (String, Value)>) -> Vec<Value> {
+    let with = |(rank, mut item): (String, Value)| {
+        item[RANK] = Value::String(rank);
+        item
+    };
+    items.map(with).collect()
+}
+
+/// Items in the order in which they come, which must be the same for ever: what nobody makes or deletes.
+pub(crate) fn fixed(items: impl Iterator<Item = Value>) -> Vec<Value> {
+    ranked(items.enumerate().map(|(at, item)| (format!("{at:09}"), item)))
+}
+
+/// The order of a list. A page's token is the place of its last item and not how many came before, so that the next
+/// page begins after it though that item, or any before it, was deleted meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Order {
+    /// By name: whatever tells an item from the others of its list.
+    Name,
+    /// By a field first.
+    Up(&'static str),
+    Down(&'static str),
+}
+
+/// An item's place in a list.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Up(String, String),
+    Down(Reverse<String>, String),
+}
+
+impl Order {
+    /// `orderBy`: by name, which is the order here anyway, or by age.
+    fn of(call: &Call<'_>) -> Result<Order, Failure> {
+        let Some(order) = call.query("orderBy") else { return Ok(Order::Name) };
+        let mut words = order.split_whitespace();
+        let (field, direction, more) = (words.next().unwrap_or_default(), words.next(), words.next());
+        let field = ["name", "creationTimestamp"].into_iter().find(|known| *known == field);
+        match (field, direction, more) {
+            (Some(field), None | Some("asc"), None) => Ok(Order::Up(field)),
+            (Some(field), Some("desc"), None) => Ok(Order::Down(field)),
+            _ => Err(Failure::invalid(format!(
                 "Invalid value for field 'orderBy': '{order}'. Expected 'name' or 'creationTimestamp desc'."
-            )));
+            ))),
         }
     }
-    Ok(())
+
+    fn place(self, item: &Value) -> Place {
+        let text = |field: &str| item[field].as_str().unwrap_or_default().to_owned();
+        match self {
+            Order::Name => self.at(String::new(), name(item)),
+            Order::Up(field) | Order::Down(field) => self.at(text(field), name(item)),
+        }
+    }
+
+    fn at(self, first: String, name: String) -> Place {
+        match self {
+            Order::Name | Order::Up(_) => Place::Up(first, name),
+            Order::Down(_) => Place::Down(Reverse(first), name),
+        }
+    }
+
+    /// The token of the page that ends with an item.
+    fn token(self, last: &Value) -> String {
+        let (Place::Up(first, name) | Place::Down(Reverse(first), name)) = self.place(last);
+        URL_SAFE_NO_PAD.encode(json!([first, name]).to_string())
+    }
+
+    /// The place that a token says.
+    fn read(self, token: &str) -> Option<Place> {
+        let text = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (first, name) = serde_json::from_slice(&text).ok()?;
+        Some(self.at(first, name))
+    }
+}
+
+/// What tells an item from the others of its list, and orders it as its key does: by the parts of its path.
+fn name(item: &Value) -> String {
+    const NAMES: [&str; 6] = [RANK, "selfLink", "projectId", "name", "tagValue", "id"];
+    let name = NAMES.iter().find_map(|field| item[*field].as_str()).unwrap_or_default();
+    // Record sets share their names, and are told apart by their types.
+    match item["type"].as_str() {
+        Some(kind) if item["kind"] == "dns#resourceRecordSet" => format!("{name} {kind}"),
+        _ => name.replace('/', "\u{0}"),
+    }
 }
 
 /// A list of Compute's. `kind` is such as `compute#networkList`, `path` such as `projects/p/global/networks`.

@@ -229,6 +229,9 @@ fn get_operation(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn list_operations(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let zone = find(call, &key)?;
-    let items = zone.updates.iter().map(|update| operation(call.world(), &key, zone, *update)).collect();
+    let one = |update: &(u64, Timestamp)| {
+        (format!("{:020}", update.0), operation(call.world(), &key, zone, *update))
+    };
+    let items = list::ranked(zone.updates.iter().map(one));
     list::dns(call, "dns#managedZoneOperationsListResponse", "operations", items)
 }

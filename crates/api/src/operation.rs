@@ -359,8 +359,8 @@ fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
     let inside = |operation: &&Arc<Operation>| {
         operation.path().rsplit_once('/').is_some_and(|(parent, _)| parent == collection)
     };
-    let items = call.state.operations.newest_first().filter(inside).map(|operation| operation.wire());
-    list::compute(call, "compute#operationList", &collection, items.collect())
+    let items = call.state.operations.newest_first().filter(inside).map(ranked);
+    list::compute(call, "compute#operationList", &collection, list::ranked(items))
 }
 
 fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -385,10 +385,17 @@ fn aggregated(call: &Call<'_>) -> Result<Outcome, Failure> {
             Scope::Zone(zone) => format!("zones/{zone}"),
             _ => "global".to_owned(),
         };
-        (scope, operation.wire())
+        (scope, operation)
     });
+    let (at, items): (Vec<_>, Vec<_>) = items.unzip();
+    let items = at.into_iter().zip(list::ranked(items.into_iter().map(ranked))).collect();
     let scopes = std::iter::once("global".to_owned()).chain(zone::region_scopes()).chain(zone::zone_scopes());
-    list::aggregated(call, "compute#operationAggregatedList", "operations", scopes, items.collect())
+    list::aggregated(call, "compute#operationAggregatedList", "operations", scopes, items)
+}
+
+/// The newest first.
+fn ranked(operation: &Arc<Operation>) -> (String, Value) {
+    (format!("{:020}", u64::MAX - operation.number), operation.wire())
 }
 
 /// The path of an operation of one of the other APIs.
@@ -426,5 +433,5 @@ fn list_by_name(call: &Call<'_>) -> Result<Outcome, Failure> {
     };
     let own =
         call.state.operations.newest_first().filter(|operation| operation.api == call.method.api.name());
-    list::named(call, "operations", own.filter(here).map(|operation| operation.wire()).collect())
+    list::named(call, "operations", list::ranked(own.filter(here).map(ranked)))
 }

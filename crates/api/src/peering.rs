@@ -133,16 +133,18 @@ fn routes(call: &Call<'_>) -> Result<Outcome, Failure> {
         |range: &Ipv4Net| range::is_private(range.network()) || gives.export_subnet_routes_with_public_ip;
     let subnets = world.subnetworks.iter().filter(|(_, s)| s.network == *exporter);
     let ranges = subnets.flat_map(|(key, s)| s.ranges().map(move |range| (key, range)));
-    let mut items: Vec<Value> = ranges
+    // Each with its rank: Google gives these no names.
+    let mut items: Vec<(String, Value)> = ranges
         .filter(|(_, range)| given(range))
         .map(|(key, range)| {
-            json!({
+            let wire = json!({
                 "destRange": range.to_string(),
                 "type": "SUBNET_PEERING_ROUTE",
                 "nextHopRegion": key.region,
                 "priority": 0,
                 "imported": takes(&range),
-            })
+            });
+            (format!("0 {key} {range}"), wire)
         })
         .collect();
     let ipv6 = world
@@ -152,26 +154,28 @@ fn routes(call: &Call<'_>) -> Result<Outcome, Failure> {
     let taken: Vec<_> = imported_ipv6_ranges(world, importer, exporter).map(|(_, range)| range).collect();
     items.extend(ipv6.filter_map(|(key, s)| {
         let range = s.ipv6?;
-        Some(json!({
+        let wire = json!({
             "destRange": ipv6::range(range),
             "type": "SUBNET_PEERING_ROUTE",
             "nextHopRegion": key.region,
             "priority": 0,
             "imported": taken.contains(&range),
-        }))
+        });
+        Some((format!("1 {key}"), wire))
     }));
     let statics = world.routes.iter().filter(|(_, route)| {
         gives.export_custom_routes && route.network == *exporter && route.crosses_peerings()
     });
     items.extend(statics.map(|(key, route)| {
-        json!({
+        let wire = json!({
             "destRange": route.dest_range.to_string(),
             "type": "STATIC_PEERING_ROUTE",
             "priority": route.priority,
             "imported": imported_routes(world, importer, exporter).any(|(taken, _)| taken == key),
-        })
+        });
+        (format!("2 {key}"), wire)
     }));
-    list::compute(call, KIND, &path, items)
+    list::compute(call, KIND, &path, list::ranked(items.into_iter()))
 }
 
 /// A network's side of a peering on the wire.

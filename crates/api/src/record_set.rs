@@ -240,9 +240,8 @@ fn get_change(call: &Call<'_>) -> Result<Outcome, Failure> {
 /// The latest first, unless asked otherwise.
 fn list_changes(call: &Call<'_>) -> Result<Outcome, Failure> {
     let zone = find(call, &key(call))?;
-    let mut items: Vec<Value> = zone.changes.iter().map(change_wire).collect();
-    if call.query("sortOrder") != Some("ascending") {
-        items.reverse();
-    }
-    list::dns(call, "dns#changesListResponse", "changes", items)
+    let ascending = call.query("sortOrder") == Some("ascending");
+    let rank = |id: u64| format!("{:020}", if ascending { id } else { u64::MAX - id });
+    let items = zone.changes.iter().map(|change| (rank(change.id), change_wire(change)));
+    list::dns(call, "dns#changesListResponse", "changes", list::ranked(items))
 }

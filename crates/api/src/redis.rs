@@ -220,7 +220,8 @@ fn get_location(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 fn list_locations(call: &Call<'_>) -> Result<Outcome, Failure> {
     require(call)?;
-    list::named(call, "locations", REGIONS.iter().map(|region| location(call.project(), region)).collect())
+    let all = REGIONS.iter().map(|region| location(call.project(), region));
+    list::named(call, "locations", list::fixed(all))
 }
 
 fn unknown_location(name: &str) -> Failure {

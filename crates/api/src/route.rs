@@ -48,13 +48,15 @@ fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
     let (world, project) = (call.world(), call.project());
     let own = world.routes.iter().filter(|(key, _)| key.project == project);
     let own = own.map(|(key, route)| wire(world, key, route));
-    let all = own.chain(local(world, project)).chain(imported(world, project)).collect();
+    // Those that somebody made come first.
+    let own = own.map(|route| (format!("0 {}", route["name"]), route));
+    let all = list::ranked(own.chain(local(world, project)).chain(imported(world, project)));
     list::compute(call, "compute#routeList", &format!("projects/{project}/global/routes"), all)
 }
 
 /// The route of that name that nobody made.
 fn derived(world: &World, key: &RouteKey) -> Option<Value> {
-    let mut all = local(world, &key.project).chain(imported(world, &key.project));
+    let mut all = local(world, &key.project).chain(imported(world, &key.project)).map(|(_, route)| route);
     all.find(|route| route["name"] == json!(key.name))
 }
 
@@ -73,16 +75,15 @@ fn digits(number: u64) -> String {
     format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-/// The routes of the project's own subnetworks.
-fn local(world: &World, project: &str) -> impl Iterator<Item = Value> {
+/// The routes of the project's own subnetworks, each with its rank.
+fn local(world: &World, project: &str) -> impl Iterator<Item = (String, Value)> {
     let own = world.subnetworks.iter().filter(move |(key, _)| key.project == project);
-    let all = own
-        .flat_map(|(_, subnetwork)| ranges(subnetwork).map(move |(index, range)| (subnetwork, index, range)));
-    all.map(move |(subnetwork, index, range)| {
+    let all = own.flat_map(|(key, subnetwork)| ranges(subnetwork).map(move |range| (key, subnetwork, range)));
+    all.map(move |(key, subnetwork, (index, range))| {
         // The routes of secondary ranges have numbers of their own too.
         let number = subnetwork.id | index << 48;
         let name = format!("default-route-{}", digits(number));
-        json!({
+        let wire = json!({
             "kind": "compute#route",
             "id": links::id(u64::MAX - number),
             "creationTimestamp": subnetwork.creation_timestamp.to_string(),
@@ -93,13 +94,14 @@ fn local(world: &World, project: &str) -> impl Iterator<Item = Value> {
             "priority": 0,
             "nextHopNetwork": links::link(&subnetwork.network),
             "selfLink": links::link(RouteKey::new(project, name)),
-        })
+        });
+        (format!("1 {key} {index:03}"), wire)
     })
 }
 
-/// The routes to the subnetworks of the project's peers. Static routes that a peering imports are none of these: only
+/// The routes to the subnetworks of the project's peers, each with its rank. Static routes that a peering imports are none of these: only
 /// `listPeeringRoutes` shows them.
-fn imported(world: &World, project: &str) -> impl Iterator<Item = Value> {
+fn imported(world: &World, project: &str) -> impl Iterator<Item = (String, Value)> {
     let own = world.networks.iter().filter(move |(key, _)| key.project == project);
     let peerings =
         own.flat_map(|(key, network)| network.peerings.iter().map(move |peering| (key, network, peering)));
@@ -113,7 +115,7 @@ fn imported(world: &World, project: &str) -> impl Iterator<Item = Value> {
             // Each importer has a route of its own to the same range.
             let number = index << 52 ^ network.id << 26 ^ subnetwork.id;
             let name = format!("peering-route-{}", digits(number));
-            Some(json!({
+            let wire = json!({
                 "kind": "compute#route",
                 "id": links::id(number),
                 "creationTimestamp": peering.state_since.max(subnetwork.creation_timestamp).to_string(),
@@ -124,7 +126,8 @@ fn imported(world: &World, project: &str) -> impl Iterator<Item = Value> {
                 "priority": 0,
                 PEERING: peering.name,
                 "selfLink": links::link(RouteKey::new(project, name)),
-            }))
+            });
+            Some((format!("2 {key} {} {of} {index:03}", peering.name), wire))
         })
     })
 }

@@ -102,7 +102,7 @@ fn batch_get(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 fn list(call: &Call<'_>) -> Result<Outcome, Failure> {
     let (_, project) = project::find(call, call.project())?;
-    list::named(call, "services", known().map(|service| wire(project, service)).collect())
+    list::named(call, "services", list::fixed(known().map(|service| wire(project, service))))
 }
 
 fn by_path(world: &World, path: &str) -> Value {

@@ -91,7 +91,7 @@ fn get_region(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 fn list_regions(call: &Call<'_>) -> Result<Outcome, Failure> {
     project::require_compute(call)?;
-    let items = REGIONS.iter().map(|found| region(call.project(), found)).collect();
+    let items = list::fixed(REGIONS.iter().map(|found| region(call.project(), found)));
     list::compute(call, "compute#regionList", &format!("projects/{}/regions", call.project()), items)
 }
 
@@ -121,7 +121,7 @@ fn get_zone(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 fn list_zones(call: &Call<'_>) -> Result<Outcome, Failure> {
     project::require_compute(call)?;
-    let items = zones().map(|(name, region)| zone(call.project(), &name, region)).collect();
+    let items = list::fixed(zones().map(|(name, region)| zone(call.project(), &name, region)));
     list::compute(call, "compute#zoneList", &format!("projects/{}/zones", call.project()), items)
 }
 
@@ -149,7 +149,7 @@ fn get_machine_type(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn list_machine_types(call: &Call<'_>) -> Result<Outcome, Failure> {
     project::require_compute(call)?;
     let zone = require_zone(call)?;
-    let items = MACHINE_TYPES.iter().map(|found| machine_type(call.project(), zone, found)).collect();
+    let items = list::fixed(MACHINE_TYPES.iter().map(|found| machine_type(call.project(), zone, found)));
     let path = format!("projects/{}/zones/{zone}/machineTypes", call.project());
     list::compute(call, "compute#machineTypeList", &path, items)
 }

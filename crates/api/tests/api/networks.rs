@@ -1,7 +1,7 @@
 //! Networks by the API: the story's first steps, and what Google refuses.
 
 use crate::common::{Cloud, check};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn a_network_is_inserted_shown_listed_and_deleted() {
@@ -118,4 +118,124 @@ fn routing_is_merged() {
     );
     let routing = json!({ "routingMode": "GLOBAL", "bgpBestPathSelectionMode": "STANDARD" });
     assert_eq!(cloud.get(&target)["routingConfig"], routing);
+}
+
+/// All pages of a list, each of whose items is deleted before the next page is asked for.
+fn emptied(cloud: &mut Cloud, list: &str, field: &str, delete: impl Fn(&Value) -> String) -> Vec<String> {
+    let (mut seen, mut token) = (Vec::new(), String::new());
+    loop {
+        let page = cloud.get(&format!("{list}&pageToken={token}"));
+        let items = page[field].as_array().cloned().unwrap_or_default();
+        for item in &items {
+            cloud.delete(&delete(item));
+        }
+        seen.extend(items.iter().map(|item| item["name"].as_str().unwrap_or_default().to_owned()));
+        match page["nextPageToken"].as_str() {
+            None => return seen,
+            Some(next) => {
+                assert!(next.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_'), "{next}");
+                token = next.to_owned();
+            }
+        }
+    }
+}
+
+#[test]
+fn pages_go_on_after_what_was_deleted() {
+    let mut cloud = Cloud::with_project("project-i-1");
+    let networks = "/compute/v1/projects/project-i-1/global/networks";
+    let names = ["a", "b", "c", "d", "e", "f"];
+    // "default" is the project's own, with rules that are in the way.
+    for (order, desc) in [("", false), ("&orderBy=creationTimestamp+desc", true)] {
+        for name in names {
+            cloud.post(networks, json!({ "name": name, "autoCreateSubnetworks": false }));
+        }
+        let list = format!("{networks}?maxResults=2&filter=name!%3Ddefault{order}");
+        let seen = emptied(&mut cloud, &list, "items", |item| {
+            format!("{networks}/{}", item["name"].as_str().unwrap())
+        });
+        let mut expected = names.to_vec();
+        if desc {
+            expected.reverse();
+        }
+        assert_eq!(seen, expected);
+    }
+    for bad in ["at-2", "x", "e30", "WyJhIl0"] {
+        let refused = cloud.refused("GET", &format!("{networks}?pageToken={bad}"), json!(null));
+        let expected =
+            format!("Invalid value for field 'pageToken': '{bad}'. It is none that was given out.");
+        check(&refused, 400, &expected);
+    }
+}
+
+#[test]
+fn pages_of_every_kind_of_list_go_on() {
+    let mut cloud = Cloud::with_project("project-i-1");
+    let p = "/compute/v1/projects/project-i-1";
+    for region in ["us-central1", "us-east1", "us-west1"] {
+        for name in ["a", "b"] {
+            cloud.post(&format!("{p}/regions/{region}/addresses"), json!({ "name": name }));
+        }
+    }
+    let pages = |cloud: &mut Cloud, list: &str, of: &dyn Fn(&Value) -> Vec<String>, gone: Option<&str>| {
+        let (mut seen, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = cloud.get(&format!("{list}pageToken={token}"));
+            seen.extend(of(&page));
+            if let Some(gone) = gone.filter(|_| token.is_empty()) {
+                cloud.delete(gone);
+            }
+            match page["nextPageToken"].as_str() {
+                None => return seen,
+                Some(next) => token = next.to_owned(),
+            }
+        }
+    };
+    let of = |field: &'static str, name: &'static str| {
+        move |page: &Value| -> Vec<String> {
+            let items = page[field].as_array().into_iter().flatten();
+            items.map(|item| item[name].as_str().unwrap_or_default().to_owned()).collect()
+        }
+    };
+    let aggregated = |page: &Value| {
+        let scopes = page["items"].as_object().into_iter().flatten();
+        let all = scopes.flat_map(|(scope, found)| {
+            found["addresses"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(move |one| format!("{scope} {}", one["name"]))
+        });
+        all.collect::<Vec<_>>()
+    };
+    // The last of the first page is gone when the second is asked for.
+    let list = format!("{p}/aggregated/addresses?maxResults=3&");
+    let seen = pages(&mut cloud, &list, &aggregated, Some(&format!("{p}/regions/us-east1/addresses/a")));
+    let expected = [
+        "regions/us-central1 \"a\"",
+        "regions/us-central1 \"b\"",
+        "regions/us-east1 \"a\"",
+        "regions/us-east1 \"b\"",
+        "regions/us-west1 \"a\"",
+        "regions/us-west1 \"b\"",
+    ];
+    assert_eq!(seen, expected);
+    // Operations come in at the front, where no page is any more.
+    let all = cloud.get(&format!("{p}/regions/us-east1/operations"));
+    let all = of("items", "name")(&all);
+    assert_eq!(all.len(), 3);
+    let list = format!("{p}/regions/us-east1/operations?maxResults=1&");
+    let gone = format!("{p}/regions/us-east1/addresses/b");
+    assert_eq!(pages(&mut cloud, &list, &of("items", "name"), Some(&gone)), all);
+    // Lists of what nobody makes keep their order.
+    for (list, size, field, name) in [
+        (format!("{p}/zones?"), "maxResults", "items", "name"),
+        (format!("{p}/zones/us-central1-a/machineTypes?"), "maxResults", "items", "name"),
+        ("/redis/v1/projects/project-i-1/locations?".to_owned(), "pageSize", "locations", "name"),
+        ("/serviceusage/v1/projects/project-i-1/services?".to_owned(), "pageSize", "services", "name"),
+    ] {
+        let whole = of(field, name)(&cloud.get(&list));
+        assert!(whole.len() > 3, "{list}");
+        assert_eq!(pages(&mut cloud, &format!("{list}{size}=3&"), &of(field, name), None), whole, "{list}");
+    }
 }
