@@ -2,12 +2,12 @@
 
 use crate::failure::Failure;
 use crate::methods::{Api, Method, Params};
-use crate::request::Request;
+use crate::request::{Request, Verb};
 use crate::schema;
 use crate::state::State;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use std::collections::BTreeMap;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
 use tombolo_model::{Timestamp, World};
 
 /// Query parameters of every method. Source: the `parameters` of any discovery document.
@@ -39,6 +39,8 @@ pub struct Call<'a> {
     query: BTreeMap<String, Vec<String>>,
     /// The body, normalised; an empty object when there is none.
     pub body: Value,
+    /// The paths of the fields that the body takes back.
+    cleared: BTreeSet<String>,
     /// Now.
     pub now: Timestamp,
 }
@@ -51,11 +53,14 @@ impl<'a> Call<'a> {
         params: Params,
         now: Timestamp,
     ) -> Result<Call<'a>, Failure> {
-        let body = match method.request {
+        let (body, nulls) = match method.request {
             Some(name) => schema::normalise(method.api, name, &request.body)?,
-            None => Value::Object(Default::default()),
+            None => (Value::Object(Default::default()), BTreeSet::new()),
         };
-        Ok(Call { state, method, params, query: query(method, request)?, body, now })
+        // What makes a thing, or says all of it anew, has nothing to take back.
+        let merges = request.verb == Verb::Patch || method.id.ends_with(".patchRule");
+        let cleared = if merges { nulls } else { BTreeSet::new() };
+        Ok(Call { state, method, params, query: query(method, request)?, body, cleared, now })
     }
 
     /// The World.
@@ -92,6 +97,19 @@ impl<'a> Call<'a> {
     /// A field of the body, or of a message in it: `a.b`.
     pub fn field(&self, path: &str) -> Option<&Value> {
         path.split('.').try_fold(&self.body, |value, name| value.get(name))
+    }
+
+    /// Whether the body says null for a field, or for a message that it is in: it is to be as if nobody had ever said it.
+    /// So only in a PATCH; elsewhere a null is as good as absent.
+    pub fn clears(&self, path: &str) -> bool {
+        let prefixes = path.match_indices('.').map(|(at, _)| &path[..at]);
+        prefixes.chain([path]).any(|path| self.cleared.contains(path))
+    }
+
+    /// Takes the fields that the body clears from a message that it is merged into; `within` is such as `match.`, or
+    /// nothing.
+    pub(crate) fn clear(&self, within: &str, message: &mut Map<String, Value>) {
+        message.retain(|name, _| !self.clears(&format!("{within}{name}")));
     }
 
     /// A text field of the body that is there and not empty.

@@ -82,7 +82,8 @@ pub(crate) fn get<'w>(world: &'w World, path: &str, field: &str) -> Option<&'w V
 }
 
 /// The change that a PATCH of a resource makes, which is `present` on the wire now: fields that are kept as said are
-/// set. One that changes a derived field is refused, unless the noun changes it `itself`.
+/// set, and those that are null or empty are taken back. One that changes a derived field is refused, unless the noun
+/// changes it `itself`.
 pub(crate) fn patch(
     call: &Call<'_>,
     resource: impl ToString,
@@ -97,7 +98,19 @@ pub(crate) fn patch(
     if let Some(name) = derived.iter().find(changed) {
         return Err(Failure::unsupported(format_args!("a change of the field '{name}' by a patch")));
     }
-    Ok(merge(call.world(), resource, read(call, said, derived)?))
+    let mut change = merge(call.world(), resource, read(call, said, derived)?);
+    if let Change::Describe { details, .. } = &mut change {
+        for name in said {
+            match call.field(name).filter(|value| is_empty(value)) {
+                // A message that turns something off says more than no message.
+                Some(value @ Value::Object(_)) => drop(details.insert((*name).to_owned(), value.clone())),
+                Some(_) => drop(details.remove(*name)),
+                None if call.clears(name) => drop(details.remove(*name)),
+                None => {}
+            }
+        }
+    }
+    Ok(change)
 }
 
 /// Adds what was said of the resource at `path` to what is shown of it; said fields replace defaults.

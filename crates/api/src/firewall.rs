@@ -75,7 +75,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Commit::compute(call, "insert", key, changes))
 }
 
-/// PATCH: fields that are said replace the present ones.
+/// PATCH: fields that are said replace the present ones, and those that are null are as if nobody had said them.
 fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = wire(call.world(), &key, find(call.world(), &key)?);
@@ -87,6 +87,9 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
             merged.shift_remove(other);
         }
     }
+    call.clear("", &mut merged);
+    // A rule stays in its network.
+    merged.insert("network".to_owned(), present["network"].clone());
     merged.extend(body);
     replace(call, "patch", key, &merged)
 }

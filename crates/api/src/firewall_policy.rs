@@ -150,7 +150,7 @@ pub(crate) fn add_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
     set_rule(call, "addRule", priority(at)?, &body, false)
 }
 
-/// Fields that are said replace the present ones.
+/// Fields that are said replace the present ones, and those that are null are as if nobody had said them.
 pub(crate) fn patch_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
     let (key, at) = (policy_key(call), priority_of(call)?);
     let present = rule_at(call.world(), &key, at)?;
@@ -161,6 +161,8 @@ pub(crate) fn patch_rule(call: &Call<'_>) -> Result<Outcome, Failure> {
     }
     // Of a match, too, what is not said stays.
     let mut matched = present["match"].as_object().cloned().unwrap_or_default();
+    call.clear("match.", &mut matched);
+    call.clear("", &mut merged);
     if let Some(said) = said.get("match").and_then(Value::as_object) {
         matched.extend(said.clone());
     }

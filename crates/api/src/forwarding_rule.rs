@@ -261,7 +261,7 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     };
     refuse(call, other, "It is for forwarding rules of another kind.")?;
     let described = details::patch(call, &key, &present, SAID, DERIVED, &[own, other])?;
-    let global = call.field(own).and_then(Value::as_bool);
+    let global = call.field(own).and_then(Value::as_bool).or(call.clears(own).then_some(false));
     let set = global.map(|global| Change::ForwardingRuleSetGlobal { rule: key.clone(), global });
     let changes = set.into_iter().chain([described]).collect();
     Ok(Commit::compute(call, "patch", key, changes))

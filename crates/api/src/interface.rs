@@ -158,12 +158,14 @@ fn update(call: &Call<'_>) -> Result<Outcome, Failure> {
     let mut changes = Vec::new();
     match call.field("stackType").map(ipv6::stack).transpose()? {
         Some(StackType::Ipv4Ipv6) => changes.push(Change::NicEnableIpv6 { instance: key.clone(), nic }),
-        Some(StackType::Ipv4Only) if found.nics[nic].ipv6.is_some() => {
+        said if found.nics[nic].ipv6.is_some()
+            && (said == Some(StackType::Ipv4Only) || call.clears("stackType")) =>
+        {
             return Err(Failure::unsupported("taking IPv6 from an interface"));
         }
         _ => {}
     }
-    if call.field("aliasIpRanges").is_some() {
+    if call.field("aliasIpRanges").is_some() || call.clears("aliasIpRanges") {
         let aliases = aliases(nic, &call.body)?;
         changes.push(Change::AliasesSet { instance: key.clone(), nic, aliases });
     }

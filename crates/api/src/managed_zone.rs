@@ -95,8 +95,15 @@ fn update(call: &Call<'_>) -> Result<Outcome, Failure> {
     let describe = details::patch(call, &key, &present, SAID, DERIVED, &itself)?;
     let change = Change::ManagedZoneUpdate {
         zone: key.clone(),
-        networks: networks(call)?.unwrap_or_else(|| zone.networks.clone()),
-        peering: peering(call)?.or_else(|| zone.peering.clone()),
+        networks: match networks(call)? {
+            Some(networks) => networks,
+            None if call.clears("privateVisibilityConfig.networks") => BTreeSet::new(),
+            None => zone.networks.clone(),
+        },
+        peering: match peering(call)? {
+            None if call.clears("peeringConfig.targetNetwork.networkUrl") => None,
+            peering => peering.or_else(|| zone.peering.clone()),
+        },
     };
     let path = operation_path(&key, zone.next_update());
     Ok(Commit::resource(call, path, vec![change, describe], operation_by_path))

@@ -71,7 +71,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         mtu: mtu.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX)),
     };
     let mut details = details::read(call, SAID, DERIVED)?;
-    merge_routing(&mut details, &json!({ "routingMode": "REGIONAL" }));
+    merge_routing(call, &mut details, &json!({ "routingMode": "REGIONAL" }));
     let mut changes =
         vec![Change::NetworkInsert(spec), Change::Describe { resource: key.to_string(), details }];
     changes.extend(order(call, &key));
@@ -84,11 +84,12 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = wire(call.world(), &key, find(call.world(), &key)?);
     let mut change = details::patch(call, &key, &present, SAID, DERIVED, &[ORDER, ULA, ULA_RANGE])?;
-    if call.field(ULA) == Some(&Value::Bool(false)) && present.get(ULA).is_some() {
+    let disables = call.field(ULA) == Some(&Value::Bool(false)) || call.clears(ULA);
+    if disables && present.get(ULA).is_some() {
         return Err(Failure::unsupported("taking the internal IPv6 range from a network"));
     }
     if let Change::Describe { details, .. } = &mut change {
-        merge_routing(details, &present[ROUTING]);
+        merge_routing(call, details, &present[ROUTING]);
     }
     let changes = [change].into_iter().chain(order(call, &key)).chain(ula(call, &key)?).collect();
     Ok(Commit::compute(call, "patch", key, changes))
@@ -96,7 +97,10 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 /// The change of the order in which firewall policy and rules come, if the body says it.
 fn order(call: &Call<'_>, key: &NetworkKey) -> Option<Change> {
-    let first = call.text(ORDER)? == BEFORE;
+    let first = match call.text(ORDER) {
+        None if call.clears(ORDER) => false,
+        said => said? == BEFORE,
+    };
     Some(Change::NetworkSetPolicyFirst { network: key.clone(), first })
 }
 
@@ -121,9 +125,10 @@ fn ula(call: &Call<'_>, key: &NetworkKey) -> Result<Option<Change>, Failure> {
 }
 
 /// Fields of the routing configuration that are said replace the present ones, or, by a flag, take one back.
-fn merge_routing(details: &mut Details, present: &Value) {
+fn merge_routing(call: &Call<'_>, details: &mut Details, present: &Value) {
     let Some(Value::Object(said)) = details.get(ROUTING) else { return };
     let mut merged = present.as_object().cloned().unwrap_or_default();
+    call.clear(&format!("{ROUTING}."), &mut merged);
     merged.extend(said.clone());
     if merged.shift_remove("deleteBgpAlwaysCompareMed") == Some(Value::Bool(true)) {
         merged.shift_remove("bgpAlwaysCompareMed");

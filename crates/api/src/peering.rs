@@ -65,22 +65,35 @@ fn exchange(call: &Call<'_>, mut exchange: Exchange) -> Result<Exchange, Failure
             return Err(Refusal::invalid("networkPeering.exchangeSubnetRoutes", "false", expected).into());
         }
     }
-    if let Some(stack) = said("stackType") {
-        exchange.stack_type = ipv6::stack(stack)?;
+    let usual = Exchange::default();
+    match said("stackType") {
+        Some(stack) => exchange.stack_type = ipv6::stack(stack)?,
+        None if call.clears("networkPeering.stackType") => exchange.stack_type = usual.stack_type,
+        None => {}
     }
     if let Some(strategy) =
         said("updateStrategy").and_then(Value::as_str).filter(|said| *said != "INDEPENDENT")
     {
         return Err(Failure::unsupported(format_args!("peerings whose updateStrategy is '{strategy}'")));
     }
-    for (name, flag) in [
-        ("exportCustomRoutes", &mut exchange.export_custom_routes),
-        ("importCustomRoutes", &mut exchange.import_custom_routes),
-        ("exportSubnetRoutesWithPublicIp", &mut exchange.export_subnet_routes_with_public_ip),
-        ("importSubnetRoutesWithPublicIp", &mut exchange.import_subnet_routes_with_public_ip),
+    for (name, flag, default) in [
+        ("exportCustomRoutes", &mut exchange.export_custom_routes, usual.export_custom_routes),
+        ("importCustomRoutes", &mut exchange.import_custom_routes, usual.import_custom_routes),
+        (
+            "exportSubnetRoutesWithPublicIp",
+            &mut exchange.export_subnet_routes_with_public_ip,
+            usual.export_subnet_routes_with_public_ip,
+        ),
+        (
+            "importSubnetRoutesWithPublicIp",
+            &mut exchange.import_subnet_routes_with_public_ip,
+            usual.import_subnet_routes_with_public_ip,
+        ),
     ] {
-        if let Some(said) = said(name).and_then(Value::as_bool) {
-            *flag = said;
+        match said(name).and_then(Value::as_bool) {
+            Some(said) => *flag = said,
+            None if call.clears(&format!("networkPeering.{name}")) => *flag = default,
+            None => {}
         }
     }
     Ok(exchange)

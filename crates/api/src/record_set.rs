@@ -126,6 +126,9 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = named(call, find(call, &key)?)?.clone();
     let mut said = wire(&present);
+    if let Some(said) = said.as_object_mut() {
+        call.clear("", said);
+    }
     for (name, value) in call.body.as_object().into_iter().flatten() {
         said[name.as_str()] = value.clone();
     }

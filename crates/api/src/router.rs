@@ -94,10 +94,14 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let present = wire(call.world(), &key, found);
     let mut change = details::patch(call, &key, &present, SAID, DERIVED, DERIVED)?;
     let mut changes = Vec::new();
-    if let Change::Describe { details, .. } = &mut change
-        && let Some(nats) = gateways(call, details)?
-    {
-        changes.push(Change::RouterSetNats { router: key.clone(), nats });
+    if let Change::Describe { details, .. } = &mut change {
+        let nats = gateways(call, details)?.or_else(|| {
+            call.clears(NATS).then(|| {
+                details.remove(NATS);
+                Vec::new()
+            })
+        });
+        changes.extend(nats.map(|nats| Change::RouterSetNats { router: key.clone(), nats }));
     }
     changes.push(change);
     Ok(Commit::compute(call, "patch", key, changes))

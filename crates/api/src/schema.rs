@@ -1,13 +1,14 @@
 //! Requests and answers against Google's message schemas.
 //!
 //! [`normalise`] takes a body as clients may send it and makes it what Google's server would have read: names in
-//! camel case, enums as strings (clients with `enum-encoding=int` send numbers), 64-bit numbers as strings, no nulls.
+//! camel case, enums as strings (clients with `enum-encoding=int` send numbers), 64-bit numbers as strings, no nulls:
+//! where a null says something, in what changes a resource, one asks which fields were null.
 //! What no such message has is refused with the message that Google's front end gives.
 
 use crate::failure::Failure;
 use crate::methods::{Api, Method};
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 
 /// Fields that Google's server reads and the discovery document does not have: API, message, field, schema of the value.
@@ -146,14 +147,19 @@ pub(crate) fn field(api: Api, form: &'static Form, name: &str) -> Option<&'stati
     }
 }
 
-/// Makes `body` a proper message of type `name`, or says why it is none.
-pub(crate) fn normalise(api: Api, name: &str, body: &Value) -> Result<Value, Failure> {
+/// Makes `body` a proper message of type `name`, or says why it is none; and the paths of its fields that are null,
+/// such as `logConfig.metadata`. Items of lists have no such paths.
+pub(crate) fn normalise(api: Api, name: &str, body: &Value) -> Result<(Value, BTreeSet<String>), Failure> {
     let messages = messages(api);
     let form =
         messages.get(name).ok_or_else(|| Failure::unsupported(format_args!("the message '{name}'")))?;
-    let mut reader = Reader { api, messages, path: Vec::new(), violations: Vec::new() };
+    let mut reader =
+        Reader { api, messages, path: Vec::new(), violations: Vec::new(), nulls: BTreeSet::new() };
     let value = reader.value(form, body);
-    if reader.violations.is_empty() { Ok(value.unwrap_or_else(|| json!({}))) } else { Err(reader.failure()) }
+    if !reader.violations.is_empty() {
+        return Err(reader.failure());
+    }
+    Ok((value.unwrap_or_else(|| json!({})), reader.nulls))
 }
 
 struct Reader<'b> {
@@ -161,6 +167,7 @@ struct Reader<'b> {
     messages: &'static Messages,
     path: Vec<Part<'b>>,
     violations: Vec<(String, String)>,
+    nulls: BTreeSet<String>,
 }
 
 /// Where a reader goes in.
@@ -173,6 +180,7 @@ impl<'b> Reader<'b> {
     /// The value as its schema wants it; `None` when it is null, which is as good as absent.
     fn value(&mut self, form: &'static Form, value: &'b Value) -> Option<Value> {
         if value.is_null() {
+            self.nulls.insert(self.place());
             return None;
         }
         if self.path.len() > MAX_DEPTH {
@@ -363,7 +371,7 @@ mod tests {
 
     #[test]
     fn bodies_become_what_google_reads() {
-        let firewall = |body| normalise(Api::Compute, "Firewall", &body);
+        let firewall = |body| normalise(Api::Compute, "Firewall", &body).map(|(body, _)| body);
         assert_eq!(
             firewall(
                 json!({ "direction": 432880501, "priority": "7", "id": 12, "name": null, "source_ranges": [] })
@@ -371,12 +379,20 @@ mod tests {
             Ok(json!({ "direction": "EGRESS", "priority": 7, "id": "12", "sourceRanges": [] })),
         );
         assert_eq!(firewall(json!({ "direction": "" })), Ok(json!({})));
-        let redis = |body| normalise(Api::Redis, "Instance", &body);
+        let redis = |body| normalise(Api::Redis, "Instance", &body).map(|(body, _)| body);
         assert!(redis(json!({ "tier": "" })).is_err());
         assert_eq!(
             redis(json!({ "tier": 3, "memory_size_gb": 1, "labels": { "a_b": "c" } })),
             Ok(json!({ "tier": "STANDARD_HA", "memorySizeGb": 1, "labels": { "a_b": "c" } })),
         );
+    }
+
+    #[test]
+    fn nulls_are_told_by_their_paths() {
+        let body = json!({ "target_tags": null, "logConfig": { "metadata": null, "enable": true } });
+        let (read, nulls) = normalise(Api::Compute, "Firewall", &body).expect("a firewall rule");
+        assert_eq!(read, json!({ "logConfig": { "enable": true } }));
+        assert_eq!(nulls.into_iter().collect::<Vec<_>>(), ["logConfig.metadata", "targetTags"]);
     }
 
     #[test]

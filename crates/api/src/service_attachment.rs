@@ -147,7 +147,9 @@ fn target(call: &Call<'_>) -> Result<Option<ForwardingRuleKey>, Failure> {
 }
 
 fn nat_subnetworks(call: &Call<'_>) -> Result<Option<Vec<SubnetworkKey>>, Failure> {
-    let Some(said) = call.field("natSubnets").and_then(Value::as_array) else { return Ok(None) };
+    let Some(said) = call.field("natSubnets").and_then(Value::as_array) else {
+        return Ok(call.clears("natSubnets").then(Vec::new));
+    };
     let one = |(i, link): (usize, &Value)| -> Result<SubnetworkKey, Failure> {
         let link = link.as_str().unwrap_or_default();
         let malformed =
@@ -160,6 +162,7 @@ fn nat_subnetworks(call: &Call<'_>) -> Result<Option<Vec<SubnetworkKey>>, Failur
 /// Whose endpoints are taken: what is said, and otherwise what was.
 fn acceptance(call: &Call<'_>, was: Acceptance) -> Result<Acceptance, Failure> {
     let list = |field: &str| call.field(field).and_then(Value::as_array);
+    let says = |field: &str| list(field).is_some() || call.clears(field);
     let manual = match call.text("connectionPreference") {
         Some("ACCEPT_MANUAL") => true,
         Some("ACCEPT_AUTOMATIC") => false,
@@ -169,8 +172,9 @@ fn acceptance(call: &Call<'_>, was: Acceptance) -> Result<Acceptance, Failure> {
         }
         None => was.manual,
     };
-    let reconcile = call.field("reconcileConnections").and_then(Value::as_bool).unwrap_or(was.reconcile);
-    let mut accept = if list("consumerAcceptLists").is_some() { BTreeMap::new() } else { was.accept };
+    let reconcile = call.field("reconcileConnections").and_then(Value::as_bool);
+    let reconcile = reconcile.unwrap_or(was.reconcile && !call.clears("reconcileConnections"));
+    let mut accept = if says("consumerAcceptLists") { BTreeMap::new() } else { was.accept };
     for (i, one) in list("consumerAcceptLists").into_iter().flatten().enumerate() {
         let field = |name: &str| format!("consumerAcceptLists[{i}].{name}");
         let text = |name: &str| one[name].as_str().filter(|text| !text.is_empty());
@@ -188,7 +192,7 @@ fn acceptance(call: &Call<'_>, was: Acceptance) -> Result<Acceptance, Failure> {
         let large = |_| Refusal::invalid(&field("connectionLimit"), limit, "It is too large.");
         accept.insert(who, u32::try_from(limit).map_err(large)?);
     }
-    let mut reject = if list("consumerRejectLists").is_some() { BTreeSet::new() } else { was.reject };
+    let mut reject = if says("consumerRejectLists") { BTreeSet::new() } else { was.reject };
     for (i, one) in list("consumerRejectLists").into_iter().flatten().enumerate() {
         let text = one.as_str().unwrap_or_default();
         let expected = "Must be a project or a network.";

@@ -161,16 +161,22 @@ fn expand(call: &Call<'_>) -> Result<Outcome, Failure> {
 /// PATCH, which must say the present fingerprint.
 fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    let present = wire(call.world(), &key, find(call.world(), &key)?);
+    let found = find(call.world(), &key)?;
+    let present = wire(call.world(), &key, found);
     let fingerprint = present["fingerprint"].as_str().unwrap_or_default();
     details::fresh(call, "fingerprint", fingerprint, details::STALE)?;
-    let secondary =
-        secondary(call)?.map(|ranges| Change::SubnetworkSetSecondary { subnetwork: key.clone(), ranges });
+    let none = || call.clears("secondaryIpRanges").then(BTreeMap::new);
+    let secondary = secondary(call)?
+        .or_else(none)
+        .map(|ranges| Change::SubnetworkSetSecondary { subnetwork: key.clone(), ranges });
     let mut change =
         details::patch(call, &key, &present, SAID, DERIVED, &["secondaryIpRanges", STACK, ACCESS])?;
     // What is said as it is changes nothing; there is no way back.
     let says = |name| call.field(name).filter(|said| present.get(name) != Some(said));
     let dual_stack = match (says(STACK), says(ACCESS)) {
+        (None, _) if call.clears(STACK) && found.ipv6.is_some() => {
+            return Err(Failure::unsupported("taking IPv6 from a subnetwork"));
+        }
         (None, None) => None,
         (Some(stack), _) if ipv6::stack(stack)? == StackType::Ipv4Only => {
             return Err(Failure::unsupported("taking IPv6 from a subnetwork"));
@@ -186,7 +192,15 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
 
 /// `enableFlowLogs` is the old name of `logConfig.enable`: what is said now of the one is said of the other.
 fn agree_on_flow_logs(call: &Call<'_>, details: &mut Details) {
-    let said = call.field("enableFlowLogs").filter(|_| call.field("logConfig").is_none()).cloned();
+    let [old, new] = ["enableFlowLogs", "logConfig"];
+    if call.clears(new) && call.field(old).is_none() || call.clears("logConfig.enable") {
+        details.remove(old);
+    }
+    let said = match call.field(old) {
+        None if call.clears(old) => Some(Value::Bool(false)),
+        said => said.cloned(),
+    };
+    let said = said.filter(|_| call.field(new).is_none());
     if let (Some(said), Some(config)) = (said, details.get_mut("logConfig")) {
         config["enable"] = said;
     }

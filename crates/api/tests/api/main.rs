@@ -11,6 +11,7 @@ mod hierarchical_policies;
 mod instances;
 mod ipv6;
 mod networks;
+mod nulls;
 mod private_service_connect;
 mod reserved;
 mod routers;
