@@ -45,12 +45,33 @@ pub(crate) fn read(call: &Call<'_>, region: &str, index: usize, nic: &Value) -> 
             .ok_or_else(|| Refusal::invalid(&field("subnetwork"), link, "The URL is malformed."))?,
         None => automatic(call, region, index, nic["network"].as_str().unwrap_or("default"))?,
     };
+    check_network(call, &field("network"), &nic["network"], &subnetwork)?;
     let address = match nic["networkIP"].as_str().filter(|text| !text.is_empty()) {
         None => None,
         Some(text) => Some(address::resolve(call, &field("networkIP"), text)?),
     };
     let stack_type = ipv6::stack(&nic["stackType"])?;
     Ok(NicSpec { subnetwork, address, stack_type, aliases: aliases(index, nic)? })
+}
+
+/// Refuses a network beside a subnetwork that is another one's.
+fn check_network(
+    call: &Call<'_>,
+    field: &str,
+    said: &Value,
+    subnetwork: &SubnetworkKey,
+) -> Result<(), Failure> {
+    let Some(link) = said.as_str().filter(|link| !link.is_empty()) else { return Ok(()) };
+    let key = links::network(call.project(), link)
+        .ok_or_else(|| Refusal::invalid(field, link, "The URL is malformed."))?;
+    // A subnetwork that there is not is refused as that.
+    match call.world().subnetworks.get(subnetwork).filter(|found| found.network != key) {
+        Some(found) => {
+            let expected = format!("The subnetwork '{subnetwork}' is in the network '{}'.", found.network);
+            Err(Refusal::invalid(field, link, expected).into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// The subnetwork that an auto-mode network has in a region.

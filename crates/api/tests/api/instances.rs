@@ -119,3 +119,29 @@ fn metadata_is_as_google_takes_it() {
         check(&cloud.refused("POST", &format!("{PROJECT}/setCommonInstanceMetadata"), body), code, message);
     }
 }
+
+/// A network beside a subnetwork is the subnetwork's own, or refused.
+#[test]
+fn an_interfaces_network_is_its_subnetworks() {
+    let mut cloud = cloud();
+    cloud.post(
+        &format!("{PROJECT}/global/networks"),
+        json!({ "name": "vpc-2", "autoCreateSubnetworks": false }),
+    );
+    let with = |name: &str, network: &str| {
+        let mut body = instance(name);
+        body["networkInterfaces"][0]["network"] = json!(network);
+        body
+    };
+    for (name, network) in [("vm-1", "global/networks/vpc-1"), ("vm-2", "vpc-1")] {
+        cloud.post(INSTANCES, with(name, network));
+    }
+    for other in ["global/networks/vpc-2", "global/networks/none"] {
+        let expected = format!(
+            "Invalid value for field 'resource.networkInterfaces[0].network': '{other}'. The subnetwork \
+             'projects/project-i-1/regions/us-central1/subnetworks/subnet-1' is in the network \
+             'projects/project-i-1/global/networks/vpc-1'."
+        );
+        check(&cloud.refused("POST", INSTANCES, with("vm-3", other)), 400, &expected);
+    }
+}
