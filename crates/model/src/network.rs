@@ -37,6 +37,22 @@ pub struct Network {
     pub ipv6: Option<Ipv6Net>,
 }
 
+impl Network {
+    /// Whether a route is the one to the internet that the network came with.
+    pub fn is_default_route(&self, key: &RouteKey) -> bool {
+        key.name == default_route(self.id)
+    }
+
+    /// Whether a subnetwork of this network, whose key is `network`, is one of those that auto mode made.
+    pub fn is_automatic(&self, network: &NetworkKey, subnetwork: &SubnetworkKey) -> bool {
+        self.auto_create_subnetworks && subnetwork.name == network.name
+    }
+}
+
+fn default_route(network_id: u64) -> String {
+    format!("default-route-{network_id:016x}")
+}
+
 /// What a user says of a new network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -85,7 +101,7 @@ pub(crate) fn insert(world: &mut World, spec: &NetworkSpec, now: Timestamp) -> R
 
 /// The route to the internet that every new network has.
 fn insert_default_route(world: &mut World, network: &NetworkKey, network_id: u64, now: Timestamp) {
-    let key = RouteKey::new(&network.project, format!("default-route-{network_id:016x}"));
+    let key = RouteKey::new(&network.project, default_route(network_id));
     let route = Route {
         id: world.fresh_id(),
         creation_timestamp: now,
@@ -168,14 +184,17 @@ pub(crate) fn delete(world: &mut World, key: &NetworkKey) -> Result<(), Refusal>
     if let Some((user, _)) = world.target_instances.iter().find(|(_, target)| target.network == *key) {
         return Err(Refusal::in_use("network", key, user));
     }
-    let user_route = |r: &Route| r.network == *key && r.next_hop != NextHop::InternetGateway;
-    if let Some((user, _)) = world.routes.iter().find(|(_, r)| user_route(r)) {
+    let user_route = |k: &RouteKey, r: &Route| r.network == *key && !network.is_default_route(k);
+    if let Some((user, _)) = world.routes.iter().find(|(k, r)| user_route(k, r)) {
         return Err(Refusal::in_use("network", key, user));
     }
-    // An auto-mode network takes its own subnetworks along; a custom one must have none.
+    // An auto-mode network takes along the subnetworks that it came with, unless somebody uses one.
     let own: Vec<_> =
         world.subnetworks.iter().filter(|(_, s)| s.network == *key).map(|(k, _)| k.clone()).collect();
-    if let (false, Some(user)) = (network.auto_create_subnetworks, own.first()) {
+    if let Some(user) = own.iter().find(|k| !network.is_automatic(key, k)) {
+        return Err(Refusal::in_use("network", key, user));
+    }
+    if let Some(user) = own.iter().find_map(|k| subnetwork::user_of(world, k)) {
         return Err(Refusal::in_use("network", key, user));
     }
     if let Some(peering) = network.peerings.first() {

@@ -17,6 +17,9 @@ const PROHIBITED: [([u8; 4], u8); 7] = [
     ([255, 255, 255, 255], 32),
 ];
 
+/// Where the subnetworks that auto mode makes have their ranges from.
+pub const AUTOMATIC: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 128, 0, 0), 9);
+
 /// Whether two ranges share an address: equal, containing or contained.
 pub fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
     a.contains(&b.network()) || b.contains(&a.network())

@@ -171,6 +171,7 @@ fn check_new_range(
     field: &str,
     range: Ipv4Net,
 ) -> Result<(), Refusal> {
+    check_automatic(world, key, network, field, range)?;
     let conflict = ranges_of(world, network).find(|(_, have)| range::overlap(have, &range));
     if let Some((existing, _)) = conflict {
         return Err(Refusal::SubnetOverlap { range, existing: existing.clone() });
@@ -183,6 +184,29 @@ fn check_new_range(
     }
     peering::check_new_range(world, network, key, range)?;
     check_static_routes(world, network, field, range)
+}
+
+/// Refuses, in an auto-mode network, a range that somebody adds to it from where its own come from. Source: Google's
+/// documentation of subnets, "Auto mode IPv4 ranges".
+fn check_automatic(
+    world: &World,
+    key: &SubnetworkKey,
+    network: &NetworkKey,
+    field: &str,
+    range: Ipv4Net,
+) -> Result<(), Refusal> {
+    let Some(found) = world.networks.get(network).filter(|found| found.auto_create_subnetworks) else {
+        return Ok(());
+    };
+    let own = field == "ipCidrRange" && found.is_automatic(network, key);
+    if own || !range::overlap(&range, &range::AUTOMATIC) {
+        return Ok(());
+    }
+    let expected = format!(
+        "The range must not overlap '{}', which an auto mode network keeps for itself.",
+        range::AUTOMATIC
+    );
+    Err(Refusal::invalid(field, range, expected))
 }
 
 /// Refuses a range that a static route lies inside: one of the network, or of a peer that would import the range.
@@ -204,12 +228,22 @@ fn check_static_routes(
     Ok(())
 }
 
+/// The shortest prefix that the primary range of an automatically created subnetwork can be expanded to. Source: Google's
+/// documentation of subnets, "Expand a primary IPv4 range".
+const BROADEST_AUTOMATIC: u8 = 16;
+
 /// Makes a subnetwork's range larger; the new range has the old one in it.
 pub(crate) fn expand(world: &mut World, key: &SubnetworkKey, to: Ipv4Net) -> Result<(), Refusal> {
     project::require(world, &key.project, project::COMPUTE)?;
     let present = world.subnetworks.get(key).ok_or_else(|| Refusal::not_found(key))?;
-    network::get_user(world, &present.network)?;
+    let owner = network::get_user(world, &present.network)?;
     range::check_subnet_range("ipCidrRange", to)?;
+    if owner.is_automatic(&present.network, key) && to.prefix_len() < BROADEST_AUTOMATIC {
+        let expected = format!(
+            "The prefix length of an automatically created subnetwork cannot be broader than {BROADEST_AUTOMATIC}."
+        );
+        return Err(Refusal::invalid("ipCidrRange", to, expected));
+    }
     if !to.contains(&present.range) || to == present.range {
         let expected =
             format!("New IP range must contain the present range '{}' and be larger.", present.range);
@@ -302,28 +336,30 @@ pub(crate) fn delete(world: &mut World, key: &SubnetworkKey) -> Result<(), Refus
     project::require(world, &key.project, project::COMPUTE)?;
     let subnetwork = world.subnetworks.get(key).ok_or_else(|| Refusal::not_found(key))?;
     let owner = network::get_user(world, &subnetwork.network)?;
-    if owner.auto_create_subnetworks {
+    if owner.is_automatic(&subnetwork.network, key) {
         let expected = "Cannot delete auto subnetwork from an auto subnet mode network.";
         return Err(Refusal::invalid("subnetwork", key, expected));
     }
-    if let Some((_, user)) = world.instances.held(key).next() {
-        return Err(Refusal::in_use("subnetwork", key, user));
-    }
-    let reserves = |address: &crate::Address| matches!(&address.reserved, crate::Reserved::Internal { subnetwork, .. } if subnetwork == key);
-    if let Some((user, _)) = world.addresses.iter().find(|(_, address)| reserves(address)) {
-        return Err(Refusal::in_use("subnetwork", key, user));
-    }
-    if let Some(user) = crate::router::user_of_subnetwork(world, key) {
-        return Err(Refusal::in_use("subnetwork", key, user));
-    }
-    if let Some(user) = forwarding_rule::user_of_subnetwork(world, key) {
-        return Err(Refusal::in_use("subnetwork", key, user));
-    }
-    if let Some(user) = service_attachment::user_of_subnetwork(world, key) {
+    if let Some(user) = user_of(world, key) {
         return Err(Refusal::in_use("subnetwork", key, user));
     }
     world.subnetworks.remove(key);
     Ok(())
+}
+
+/// Who is in the way of a subnetwork's deletion.
+pub(crate) fn user_of(world: &World, key: &SubnetworkKey) -> Option<String> {
+    let reserves = |address: &crate::Address| matches!(&address.reserved, crate::Reserved::Internal { subnetwork, .. } if subnetwork == key);
+    let instance = || world.instances.held(key).next().map(|(_, user)| user.to_string());
+    let address = || {
+        let mut all = world.addresses.iter();
+        all.find(|(_, address)| reserves(address)).map(|(user, _)| user.to_string())
+    };
+    instance()
+        .or_else(address)
+        .or_else(|| crate::router::user_of_subnetwork(world, key).map(|user| user.to_string()))
+        .or_else(|| forwarding_rule::user_of_subnetwork(world, key).map(|user| user.to_string()))
+        .or_else(|| service_attachment::user_of_subnetwork(world, key).map(|user| user.to_string()))
 }
 
 /// The network's subnetworks and their ranges, the secondary ones too.

@@ -194,7 +194,7 @@ fn network(world: &World, key: &NetworkKey, found: &Network) -> Value {
     }
     let own = world.subnetworks.iter().filter(|(_, subnetwork)| subnetwork.network == *key);
     // Those of an auto-mode network come with it.
-    let said = own.filter(|(subnetwork, _)| !(found.auto_create_subnetworks && subnetwork.name == key.name));
+    let said = own.filter(|(subnetwork, _)| !found.is_automatic(key, subnetwork));
     let subnetworks = said.map(|(key, found)| {
         let mut map = Map::new();
         put(&mut map, "name", key.name.as_str());
@@ -230,7 +230,7 @@ fn network(world: &World, key: &NetworkKey, found: &Network) -> Value {
     let rules = world.firewalls.iter().filter(|(_, rule)| rule.network == *key);
     put(&mut map, "firewalls", rules.map(|(key, rule)| firewall(&key.name, rule)).collect::<Value>());
     let routes = world.routes.iter().filter(|(_, route)| route.network == *key);
-    let said = routes.filter(|(name, _)| !is_default(name, found));
+    let said = routes.filter(|(name, _)| !found.is_default_route(name));
     put(&mut map, "routes", said.map(|(key, found)| route(&key.name, found)).collect::<Value>());
     let allocated = tombolo_model::address::allocated(world, key).map(|(address, range)| {
         json!({ "name": address.name, "address": range.network(), "prefixLength": range.prefix_len() })
@@ -248,11 +248,6 @@ fn flow_log(world: &World, subnetwork: &str) -> Option<Value> {
     let (mut wire, usual) = (log.wire(), FlowLog::default().wire());
     wire.as_object_mut()?.retain(|field, value| field == "enable" || usual[field] != *value);
     Some(wire)
-}
-
-/// Whether a route is the one that its network came with.
-fn is_default(key: &RouteKey, network: &Network) -> bool {
-    key.name == format!("default-route-{:016x}", network.id)
 }
 
 /// Folders, each after the one that it is in.
@@ -499,7 +494,7 @@ fn normal(world: &World) -> BTreeMap<String, Value> {
                 let key = name.parse::<RouteKey>().ok();
                 let network = value["network"].as_str().and_then(|path| path.parse().ok());
                 let network = network.and_then(|key: NetworkKey| world.networks.get(&key));
-                if key.zip(network).is_some_and(|(key, network)| is_default(&key, network)) {
+                if key.zip(network).is_some_and(|(key, network)| network.is_default_route(&key)) {
                     name = format!("{}/default-route", value["network"].as_str().unwrap_or_default());
                 }
             }

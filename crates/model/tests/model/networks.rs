@@ -68,6 +68,62 @@ fn an_auto_mode_network_has_a_subnetwork_in_every_region() {
     );
 }
 
+/// A subnetwork that somebody added to an auto-mode network is like any other.
+#[test]
+fn an_auto_mode_network_with_a_users_subnetwork() {
+    let setup = "project project-1\nnetwork auto-1 auto";
+    let with = world(&format!("{setup}\nsubnet more auto-1 10.1.0.0/16"));
+    assert_eq!(
+        refusal(&with, "delete network auto-1"),
+        Refusal::in_use("network", network("auto-1"), subnet("more"))
+    );
+    let without = then(&with, "delete subnet more", 0);
+    let gone = then(&without, "delete network auto-1", 0);
+    assert!(gone.subnetworks.values().all(|found| found.network.name == "default"));
+    // An automatic one that somebody uses is in the way, too.
+    let used = then(&without, "reserve a auto-1", 0);
+    let user = "projects/project-1/regions/us-central1/addresses/a";
+    assert_eq!(refusal(&used, "delete network auto-1"), Refusal::in_use("network", network("auto-1"), user));
+
+    let kept = "The range must not overlap '10.128.0.0/9', which an auto mode network keeps for itself.";
+    let broad = "The prefix length of an automatically created subnetwork cannot be broader than 16.";
+    for (line, want) in [
+        // Where no region has anything yet.
+        ("subnet late auto-1 10.255.0.0/16", kept),
+        ("subnet late auto-1 10.0.0.0/8", kept),
+        ("subnet late auto-1 10.127.0.0/16", ""),
+        ("expand more 10.0.0.0/8", kept),
+        ("expand auto-1 10.128.0.0/16", ""),
+        ("expand auto-1 10.128.0.0/15", broad),
+        ("secondary more pods=10.255.0.0/24", kept),
+        ("secondary auto-1 pods=10.255.0.0/24", kept),
+        ("secondary auto-1 pods=10.8.0.0/24", ""),
+    ] {
+        let have = match with.apply(&change(line), Timestamp(0)) {
+            Ok(_) => String::new(),
+            Err(Refusal::Invalid { expected, .. }) => expected,
+            Err(other) => panic!("{line}: {other}"),
+        };
+        assert_eq!(have, want, "{line}");
+    }
+    // A custom-mode network keeps nothing.
+    then(&world("project project-1\nnetwork vpc-1\nsubnet s vpc-1 10.128.0.0/9"), "expand s 10.0.0.0/8", 0);
+}
+
+#[test]
+fn the_default_route_goes_along_and_no_other() {
+    let mut world = world("project project-1\nnetwork vpc-1\nroute mine vpc-1 8.8.8.0/24 gateway");
+    assert_eq!(
+        refusal(&world, "delete network vpc-1").to_string(),
+        "The network resource 'projects/project-1/global/networks/vpc-1' is already being used by \
+         'projects/project-1/global/routes/mine'"
+    );
+    let mine = Change::RouteDelete(RouteKey::new("project-1", "mine"));
+    world = world.apply(&mine, Timestamp(0)).unwrap();
+    world = then(&world, "delete network vpc-1", 0);
+    assert!(world.routes.values().all(|route| route.network == network("default")));
+}
+
 #[test]
 fn what_is_used_stays() {
     let setup = "project project-1

@@ -159,6 +159,7 @@ pub(crate) fn change(line: &str) -> Change {
             key.region = w.words.get(4).copied().unwrap_or("us-central1").into();
             Change::SubnetworkInsert(SubnetworkSpec::new(key, network(w.nth(2)), parse(w.nth(3))))
         }
+        "expand" => Change::SubnetworkExpand { subnetwork: subnet(w.nth(1)), range: parse(w.nth(2)) },
         "vm" => vm_insert(&w),
         "tags" => Change::InstanceSetTags {
             instance: vm(w.nth(1)),
