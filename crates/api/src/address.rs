@@ -120,7 +120,15 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
             let expected = "Purpose can be set for internal addresses only.";
             return Err(Refusal::invalid("purpose", purpose, expected).into());
         }
-        (_, None) => Reserve::External { address },
+        (_, None) => {
+            for field in ["network", "subnetwork"] {
+                if let Some(link) = call.text(field) {
+                    let expected = "This field can only be used with INTERNAL type.";
+                    return Err(Refusal::invalid(field, link, expected).into());
+                }
+            }
+            Reserve::External { address }
+        }
     };
     let length = call.field("prefixLength").and_then(Value::as_u64).filter(|length| *length > 0);
     if let (Some(length), false) = (length, matches!(reserve, Reserve::Peering { .. })) {

@@ -22,7 +22,9 @@ pub(crate) const STALE: &str = "Invalid fingerprint.";
 pub(crate) fn read(call: &Call<'_>, said: &[&str], derived: &[&str]) -> Result<Details, Failure> {
     let mut details = Details::new();
     let Some(body) = call.body.as_object() else { return Ok(details) };
-    for (name, value) in body.iter().filter(|(_, value)| !is_empty(value)) {
+    // A label says something without a value.
+    let labels = |name: &str, value: &Value| name == "labels" && *value != json!({});
+    for (name, value) in body.iter().filter(|(name, value)| !is_empty(value) || labels(name, value)) {
         if said.contains(&name.as_str()) {
             details.insert(name.clone(), value.clone());
         } else if !derived.contains(&name.as_str()) && !OUTPUT_ONLY.contains(&name.as_str()) {

@@ -6,6 +6,7 @@ use crate::{Call, Handlers, details, image, interface, links, list, metadata, pr
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::ops::Range;
+use tombolo_model::details::check_labels;
 use tombolo_model::instance::DEFAULT_ACCOUNT;
 use tombolo_model::region::Region;
 use tombolo_model::{Change, Instance, InstanceKey, InstanceSpec, Refusal, ServiceAccount, World};
@@ -113,7 +114,9 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         // Here `false` says something: `automaticRestart` is true by default.
         details.insert("scheduling".to_owned(), scheduling.clone());
     }
-    for disk in call.field("disks").and_then(Value::as_array).into_iter().flatten() {
+    for (index, disk) in call.field("disks").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let labels = format!("disks[{index}].initializeParams.labels");
+        check_labels(&labels, &disk["initializeParams"]["labels"])?;
         if let Some(said) = disk["initializeParams"]["sourceImage"].as_str() {
             image::source(call.project(), said)?;
         }

@@ -41,11 +41,13 @@ fn read(field: &str, said: &Value) -> Result<RecordSet, Failure> {
             Failure::invalid(format!("Invalid value for 'entity.{field}.rrdata[{index}]': '{value}'. {why}"))
         })?;
     }
-    let ttl = said["ttl"].as_u64().map_or(Ok(TTL), u32::try_from);
+    let ttl = said["ttl"].as_i64().map_or(Ok(TTL), u32::try_from);
     Ok(RecordSet {
         name: lower(text("name").ok_or_else(|| required(&format!("{field}.name")))?),
         r#type: r#type.to_owned(),
-        ttl: ttl.map_err(|_| Failure::invalid(format!("Invalid value for 'entity.{field}.ttl'")))?,
+        ttl: ttl.map_err(|_| {
+            Failure::invalid(format!("Invalid value for 'entity.{field}.ttl': '{}'", said["ttl"]))
+        })?,
         rrdatas,
     })
 }

@@ -96,6 +96,10 @@ fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
             return Err(Failure::unsupported(format_args!("Redis instances whose {field} is '{said}'")));
         }
     }
+    if let Some(count) = call.field("replicaCount").and_then(Value::as_i64).filter(|count| *count != 0) {
+        let expected = "Instances of the tier BASIC have no replicas.";
+        return Err(Refusal::invalid("replicaCount", count, expected).into());
+    }
     let key = RedisKey::new(call.project(), region, name);
     let network = call.text("authorizedNetwork").unwrap_or("default");
     let (range, connect_mode) = place(call)?;

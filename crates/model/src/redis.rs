@@ -173,9 +173,16 @@ pub(crate) fn insert(world: &mut World, spec: &RedisSpec, now: Timestamp) -> Res
     Ok(())
 }
 
+/// The longest id of an instance. Source: `instanceId` of `redis.projects.locations.instances.create`.
+const LONGEST_ID: usize = 40;
+
 /// Checks what can be checked before anything is made.
 fn check(world: &World, spec: &RedisSpec) -> Result<(), Refusal> {
     key::check_name("instance_id", &spec.key.name)?;
+    if spec.key.name.len() > LONGEST_ID {
+        let expected = format!("Must be between 1 and {LONGEST_ID} characters.");
+        return Err(Refusal::invalid("instance_id", &spec.key.name, expected));
+    }
     region::check("location", &spec.key.region)?;
     if world.redis.contains_key(&spec.key) {
         return Err(Refusal::already_exists(&spec.key));

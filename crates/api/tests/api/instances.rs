@@ -145,3 +145,68 @@ fn an_interfaces_network_is_its_subnetworks() {
         check(&cloud.refused("POST", INSTANCES, with("vm-3", other)), 400, &expected);
     }
 }
+
+/// Source of the texts: oap-project/cloudtik#14, googleapis/google-cloud-node-core#314.
+#[test]
+fn labels_are_checked() {
+    let mut cloud = cloud();
+    let with = |labels: Value| {
+        let mut body = instance("vm-1");
+        body["labels"] = labels;
+        body
+    };
+    let value = "Invalid value for field 'resource.labels': ''. Label value 'head.default' violates format constraints. \
+                 The value can only contain lowercase letters, numeric characters, underscores and dashes. The value can be \
+                 at most 63 characters long. International characters are allowed.";
+    let key = "Invalid value for field 'resource.labels': ''. Label key 'iAmVm' violates format constraints. The key must \
+               start with a lowercase character, can only contain lowercase letters, numeric characters, underscores and \
+               dashes. The key can be at most 63 characters long. International characters are allowed.";
+    check(&cloud.refused("POST", INSTANCES, with(json!({ "a": "head.default" }))), 400, value);
+    check(&cloud.refused("POST", INSTANCES, with(json!({ "iAmVm": "" }))), 400, key);
+    let long = "x".repeat(64);
+    for bad in ["", "1a", "-a", "_a", "a b", "\u{c9}a", &long] {
+        assert_eq!(cloud.refused("POST", INSTANCES, with(json!({ bad: "" })))["error"]["code"], 400, "{bad}");
+    }
+    let mut disk = with(json!({}));
+    disk["disks"][0]["initializeParams"]["labels"] = json!({ "A": "" });
+    let refused = cloud.refused("POST", INSTANCES, disk);
+    let message = refused["error"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("'resource.disks[0].initializeParams.labels'"), "{message}");
+    // Sixty-three characters of any script that has no capitals, or small ones.
+    let labels = json!({ "a_-1": "", "\u{e9}t\u{e9}": "-_9", "\u{65e5}\u{672c}": "\u{e9}".repeat(63) });
+    cloud.post(INSTANCES, with(labels.clone()));
+    let vm = format!("{INSTANCES}/vm-1");
+    let found = cloud.get(&vm);
+    assert_eq!(found["labels"], labels);
+    let bad = json!({ "labels": { "a": "B" }, "labelFingerprint": found["labelFingerprint"] });
+    assert_eq!(cloud.refused("POST", &format!("{vm}/setLabels"), bad)["error"]["code"], 400);
+    let redis = "/redis/v1/projects/project-i-1/locations/us-central1/instances";
+    let body = |more: Value| {
+        let mut body = json!({ "tier": "BASIC", "memorySizeGb": 1, "authorizedNetwork": "projects/project-i-1/global/networks/vpc-1" });
+        for (field, value) in more.as_object().expect("fields") {
+            body[field.as_str()] = value.clone();
+        }
+        body
+    };
+    let refused =
+        cloud.refused("POST", &format!("{redis}?instanceId=r"), body(json!({ "labels": { "A": "b" } })));
+    assert_eq!(refused["error"]["code"], 400);
+    cloud.post(&format!("{redis}?instanceId=r"), body(json!({ "labels": { "a": "b" }, "replicaCount": 0 })));
+    let patch = format!("{redis}/r?updateMask=labels");
+    assert_eq!(cloud.refused("PATCH", &patch, json!({ "labels": { "a": "B" } }))["error"]["code"], 400);
+    // What else Memorystore refuses of a new instance.
+    check(
+        &cloud.refused("POST", &format!("{redis}?instanceId=r-2"), body(json!({ "replicaCount": 1 }))),
+        400,
+        "Invalid value for field 'resource.replicaCount': '1'. Instances of the tier BASIC have no replicas.",
+    );
+    let forty_one = "r".repeat(41);
+    check(
+        &cloud.refused("POST", &format!("{redis}?instanceId={forty_one}"), body(json!({}))),
+        400,
+        &format!(
+            "Invalid value for field 'resource.instance_id': '{forty_one}'. Must be between 1 and 40 characters."
+        ),
+    );
+    cloud.post(&format!("{redis}?instanceId={}", &forty_one[1..]), body(json!({})));
+}

@@ -1,6 +1,6 @@
 //! What null means: in a PATCH a field that is to be as if nobody had said it, elsewhere nothing.
 
-use crate::common::{Cloud, policy_rule};
+use crate::common::{Cloud, check, policy_rule};
 use serde_json::{Value, json};
 
 const P: &str = "/compute/v1/projects/project-1";
@@ -182,4 +182,10 @@ fn a_zone_and_its_records() {
     let a = format!("{z}/rrsets/a.example.com./A");
     cloud.patch(&a, json!({ "ttl": null }));
     assert_eq!(fields(&cloud.get(&a), ["ttl", "rrdatas"]), [json!(300), json!(["10.1.0.2"])]);
+    // What is no time to live is not the usual one.
+    let refused = cloud.refused("PATCH", &a, json!({ "ttl": -1 }));
+    check(&refused, 400, "Invalid value for 'entity.rrset.ttl': '-1'");
+    assert_eq!(cloud.refused("PATCH", &a, json!({ "ttl": 1u64 << 31 }))["error"]["code"], 400);
+    cloud.patch(&a, json!({ "ttl": 0 }));
+    assert_eq!(cloud.get(&a)["ttl"], 0);
 }

@@ -312,3 +312,21 @@ fn private_services_access_is_refused_in_googles_words() {
         assert_eq!(cloud.refused("POST", create, body)["error"]["code"], code, "{configs}");
     }
 }
+
+#[test]
+fn an_external_address_has_no_subnetwork() {
+    let mut cloud = cloud();
+    let addresses = format!("{P}/regions/us-central1/addresses");
+    for (field, link, kind) in [
+        ("subnetwork", "regions/us-central1/subnetworks/s", json!(null)),
+        ("subnetwork", "regions/us-central1/subnetworks/s", json!("EXTERNAL")),
+        ("network", "global/networks/vpc-1", json!("EXTERNAL")),
+    ] {
+        let refused =
+            cloud.refused("POST", &addresses, json!({ "name": "a", "addressType": kind, field: link }));
+        let expected = format!(
+            "Invalid value for field 'resource.{field}': '{link}'. This field can only be used with INTERNAL type."
+        );
+        check(&refused, 400, &expected);
+    }
+}
