@@ -45,6 +45,7 @@ mod managed_zone;
 mod metadata;
 mod network;
 mod next_hop;
+mod numbered;
 mod peering;
 mod project;
 mod record_set;
@@ -76,7 +77,8 @@ use std::sync::LazyLock;
 
 /// Answers a request, or says what has to be done first.
 pub fn answer(state: &State, request: &Request, now: tombolo_model::Timestamp) -> Result<Outcome, Failure> {
-    let (method, params) = methods::find(request)?;
+    let (method, mut params) = methods::find(request)?;
+    numbered::resolve(state, request, method, &mut params, now);
     let call = Call::new(state, request, method, params, now)?;
     let handler = handler(method.id).ok_or_else(|| Failure::not_implemented(method))?;
     handler(&call)

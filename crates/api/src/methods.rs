@@ -85,6 +85,16 @@ pub struct Method {
     pub query: Vec<&'static str>,
 }
 
+impl Method {
+    /// The last parameter of its path, and which of the path's segments it is.
+    pub(crate) fn last_parameter(&self) -> Option<(usize, &'static str)> {
+        self.path.iter().enumerate().rev().find_map(|(at, segment)| match segment {
+            Segment::Parameter(name, _) => Some((at, *name)),
+            Segment::Literal(_) => None,
+        })
+    }
+}
+
 /// A part of a path between slashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {

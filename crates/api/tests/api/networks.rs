@@ -239,3 +239,47 @@ fn pages_of_every_kind_of_list_go_on() {
         assert_eq!(pages(&mut cloud, &format!("{list}{size}=3&"), &of(field, name), None), whole, "{list}");
     }
 }
+
+#[test]
+fn numbers_are_as_good_as_names() {
+    let mut cloud = Cloud::with_project("project-i-1");
+    let p = "/compute/v1/projects/project-i-1";
+    let networks = format!("{p}/global/networks");
+    for name in ["vpc-1", "vpc-2"] {
+        cloud.post(&networks, json!({ "name": name, "autoCreateSubnetworks": false }));
+    }
+    let network = cloud.get(&format!("{networks}/vpc-1"));
+    let id = network["id"].as_str().expect("an id").to_owned();
+    assert_eq!(cloud.get(&format!("{networks}/{id}")), network);
+    // The link that Google tells is good for that.
+    let link = network["selfLinkWithId"].as_str().expect("a link").to_owned();
+    assert_eq!(cloud.get(link.strip_prefix("https://www.googleapis.com").expect("Google's")), network);
+    let number = cloud.get("/cloudresourcemanager/v1/projects/project-i-1")["projectNumber"].clone();
+    let by_number = format!("/compute/v1/projects/{}/global/networks", number.as_str().expect("a number"));
+    assert_eq!(cloud.get(&format!("{by_number}/vpc-1")), network);
+    assert_eq!(cloud.get(&format!("{by_number}/{id}")), network);
+    assert_eq!(cloud.get(&by_number), cloud.get(&networks));
+    // Of the same kind, in the same place: another kind's number is nothing here.
+    let subnetworks = format!("{p}/regions/us-central1/subnetworks");
+    cloud.post(
+        &subnetworks,
+        json!({ "name": "s", "ipCidrRange": "10.1.0.0/24", "network": network["selfLink"] }),
+    );
+    let subnetwork = cloud.get(&format!("{subnetworks}/s"));
+    let s = subnetwork["id"].as_str().expect("an id").to_owned();
+    assert_eq!(cloud.get(&format!("{subnetworks}/{s}")), subnetwork);
+    for elsewhere in [format!("{networks}/{s}"), format!("{p}/regions/us-east1/subnetworks/{s}")] {
+        assert_eq!(cloud.refused("GET", &elsewhere, json!(null))["error"]["code"], 404);
+    }
+    // Every method, not only `get`; the operation names the resource.
+    let expand =
+        cloud.post(&format!("{subnetworks}/{s}/expandIpCidrRange"), json!({ "ipCidrRange": "10.1.0.0/16" }));
+    assert_eq!(expand["targetLink"], subnetwork["selfLink"]);
+    cloud.delete(&format!("{subnetworks}/{s}"));
+    cloud.delete(&format!("{networks}/{id}"));
+    let gone = cloud.refused("GET", &format!("{networks}/{id}"), json!(null));
+    check(&gone, 404, &format!("The resource 'projects/project-i-1/global/networks/{id}' was not found"));
+    let operation = cloud.get(&format!("{p}/global/operations"))["items"][0].clone();
+    let id = operation["id"].as_str().expect("an id");
+    assert_eq!(cloud.get(&format!("{p}/global/operations/{id}")), operation);
+}
