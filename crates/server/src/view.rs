@@ -149,24 +149,29 @@ impl<'a> View<'a> {
             self.machine(name)?;
             return Ok(Target { address: INTERNET_CLIENT.into(), port });
         }
-        if let Some(redis) = self.redis(name).ok().and_then(|key| self.world.redis.get(key)) {
-            return Ok(Target { address: redis.host.into(), port: port.or(Some(redis.port)) });
-        }
-        let instance = self.instance(name).ok().and_then(|key| self.world.instances.get(key));
-        let Some(instance) = instance else {
-            let mut rules = self.world.forwarding_rules.iter().filter(|(key, _)| key.name == name);
-            if let (Some((_, rule)), None) = (rules.next(), rules.next()) {
-                return Ok(Target { address: rule.address.into(), port });
+        // A name of several is refused as that.
+        match (self.instances(name).as_slice(), self.redis_instances(name).as_slice()) {
+            ([], []) => {}
+            ([], _) | (_, [_]) => {
+                let redis = &self.world.redis[self.redis(name)?];
+                return Ok(Target { address: redis.host.into(), port: port.or(Some(redis.port)) });
             }
-            let known = self.world.redis.keys().map(|k| k.name.clone());
-            let known = known.chain(self.world.instances.keys().map(|k| k.name.clone()));
-            let known: Vec<_> = known.collect();
-            return Err(format!(
-                "'{name}' is neither an address nor an instance nor a redis instance nor a forwarding rule of the lab ({})",
-                known.join(", ")
-            ));
-        };
-        Ok(Target { address: instance.nics[0].address.into(), port })
+            _ => {
+                let instance = &self.world.instances[self.instance(name)?];
+                return Ok(Target { address: instance.nics[0].address.into(), port });
+            }
+        }
+        let mut rules = self.world.forwarding_rules.iter().filter(|(key, _)| key.name == name);
+        if let (Some((_, rule)), None) = (rules.next(), rules.next()) {
+            return Ok(Target { address: rule.address.into(), port });
+        }
+        let known = self.world.redis.keys().map(|k| k.name.clone());
+        let known = known.chain(self.world.instances.keys().map(|k| k.name.clone()));
+        let known: Vec<_> = known.collect();
+        Err(format!(
+            "'{name}' is neither an address nor an instance nor a redis instance nor a forwarding rule of the lab ({})",
+            known.join(", ")
+        ))
     }
 
     /// The same target by its IPv6 address: `vm-2:22` is `[fd20::2]:22`. What is an address already stays.

@@ -57,6 +57,8 @@ instances:
   - name: vm-1
     zone: us-central1-a
     networkInterfaces: [{subnetwork: subnet-1, accessConfigs: [{}], aliasIpRanges: [{ipCidrRange: 10.1.0.64/28}]}]
+  - {name: twin, zone: us-central1-a, networkInterfaces: [{subnetwork: subnet-1}]}
+  - {name: twin, zone: us-central1-b, networkInterfaces: [{subnetwork: subnet-1}]}
 "#;
 
 #[test]
@@ -83,6 +85,12 @@ fn what_a_vm_sends_to_itself_meets_no_firewall() {
         }
         let text = traced("198.18.0.2:22", 0);
         assert!(text.contains("INGRESS self") && text.contains("3 sent, 3 delivered"), "{text}");
+        // A name of several is told as that at either end.
+        for (from, to) in [("twin", "vm-1"), ("vm-1", "twin"), ("vm-1", "twin:22")] {
+            let told = home.run(&["trace", from, to]).refusal();
+            assert!(told.contains("'twin' means several instances: "), "{told}");
+        }
+        home.run(&["trace", "vm-1", "us-central1-b/twin"]).exits(1);
         home.down();
     });
 }
