@@ -127,8 +127,10 @@ fn headline(fabric: &Fabric, trace: &Trace) -> String {
 
 /// `vm-1 (10.1.0.2, vpc-1)`
 fn source_name(fabric: &Fabric, flow: &Flow) -> String {
-    let nic = fabric.networks.get(&flow.network).and_then(|n| n.nics.get(&flow.nic));
-    let name = nic.map_or("?", |nic| nic.owner.name());
+    let network = fabric.networks.get(&flow.network);
+    let nic = network.and_then(|n| n.nics.get(&flow.nic));
+    let stopped = || network.and_then(|n| n.stopped.get(&flow.nic)).map_or("?", String::as_str);
+    let name = nic.map_or_else(stopped, |nic| nic.owner.name());
     if nic.is_some_and(|nic| nic.owner == Owner::Internet) {
         return format!("{name} ({})", flow.source);
     }

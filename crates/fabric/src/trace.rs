@@ -76,7 +76,7 @@ pub enum Cause {
     ForwardingRuleNoInstances,
     /// The forwarding rule is not for clients of other regions.
     ForwardingRuleRegionMismatch,
-    /// The forwarding rule leads to an instance that does not run.
+    /// The sender, the destination or what a forwarding rule leads to is an instance that does not run.
     InstanceNotRunning,
     /// The published service does not take the endpoint of Private Service Connect.
     PscConnectionNotAccepted,
@@ -255,7 +255,12 @@ impl Way {
 fn walk(fabric: &Fabric, flow: &Flow, way: &mut Way) -> Verdict {
     let start = fabric.networks.get(&flow.network).and_then(|n| Some((n, n.nics.get(&flow.nic)?)));
     let Some((network, nic)) = start else {
-        return drop(way, flow, Cause::SourceEndpointNotFound, "no such interface".into(), String::new());
+        let stopped = fabric.networks.get(&flow.network).and_then(|network| network.stopped.get(&flow.nic));
+        let (cause, what) = match stopped {
+            Some(name) => (Cause::InstanceNotRunning, format!("{name} is stopped")),
+            None => (Cause::SourceEndpointNotFound, "no such interface".to_owned()),
+        };
+        return drop(way, flow, cause, what, String::new());
     };
     push(
         way,

@@ -1,7 +1,7 @@
 //! Looking at a lab: names resolved, flows traced, packets asked.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use tombolo_agent::{Agent, AgentError};
 use tombolo_dataplane::{Fault, Faults, Place, Probe, Seen};
@@ -227,12 +227,11 @@ impl<'a> View<'a> {
         if protocol.has_ports() && port.is_none() {
             return Err(format!("{protocol} needs a port: write '{to}:PORT'"));
         }
-        let (network, nic) = self.source(from, target.address)?;
-        let source = nic.address_like(target.address);
+        let (network, nic, source) = self.source(from, target.address)?;
         let source = source.ok_or_else(|| format!("{from} has no IPv6 address"))?;
         Ok(Flow {
             network: network.clone(),
-            nic: nic.address,
+            nic,
             source,
             destination: target.address,
             protocol: number,
@@ -240,8 +239,13 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The interface that packets from `from` to `destination` leave by.
-    fn source(&self, from: &str, destination: IpAddr) -> Result<(&NetworkKey, &Nic), String> {
+    /// The interface that packets from `from` to `destination` leave by: its network, its address, and the address of the
+    /// destination's version of IP that it has, if any.
+    fn source(
+        &self,
+        from: &str,
+        destination: IpAddr,
+    ) -> Result<(&NetworkKey, Ipv4Addr, Option<IpAddr>), String> {
         if from == IAP {
             let home = self
                 .fabric
@@ -250,15 +254,24 @@ impl<'a> View<'a> {
                 .find(|(_, n)| !n.google_managed && n.nic_with(destination).is_some());
             let (key, network) = home.ok_or_else(|| format!("no network of a user has {destination}"))?;
             let client = network.nics.values().find(|nic| nic.owner.is_iap());
-            return client.map(|nic| (key, nic)).ok_or_else(|| format!("{} has no IAP client", key.name));
+            let client = client.map(|nic| (key, nic.address, nic.address_like(destination)));
+            return client.ok_or_else(|| format!("{} has no IAP client", key.name));
         }
         let owner = self.machine(from)?;
-        self.fabric.nic_towards(&owner, destination).ok_or_else(|| match self.instance(from) {
-            Ok(key) if self.world.instances.get(key).is_some_and(|instance| !instance.running) => {
-                format!("{from} is stopped")
-            }
-            _ => format!("{from} has no interface"),
-        })
+        if let Some((network, nic)) = self.fabric.nic_towards(&owner, destination) {
+            return Ok((network, nic.address, nic.address_like(destination)));
+        }
+        // One that is stopped keeps its addresses, and the trace tells that nothing leaves it.
+        let stopped = match &owner {
+            Owner::Instance(key) => self.world.instances.get(key).and_then(|found| found.nics.first()),
+            _ => None,
+        };
+        let nic = stopped.ok_or_else(|| format!("{from} has no interface"))?;
+        let source = match destination {
+            IpAddr::V4(_) => Some(nic.address.into()),
+            IpAddr::V6(_) => nic.ipv6_address().map(IpAddr::from),
+        };
+        Ok((&nic.network, nic.address, source))
     }
 
     /// What the Fabric says of a flow.
@@ -322,8 +335,13 @@ impl<'a> View<'a> {
         if late.is_zero() { late } else { late + UNPUNCTUAL }
     }
 
-    /// Sends a flow's first packet several times and counts what arrived at its destination.
+    /// Sends a flow's first packet several times and counts what arrived at its destination. A sender that is stopped
+    /// sends none.
     pub fn packets(&self, flow: &Flow, sent: u32) -> Result<Packets, AgentError> {
+        let network = self.fabric.networks.get(&flow.network);
+        if !network.is_some_and(|network| network.nics.contains_key(&flow.nic)) {
+            return Ok(Packets { sent: 0, delivered: 0 });
+        }
         let flows = vec![flow.clone(); sent as usize];
         let seen = self.send(&flows)?;
         let delivered = seen.iter().filter(|seen| self.delivered(flow, seen)).count() as u32;

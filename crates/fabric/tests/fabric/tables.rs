@@ -586,6 +586,19 @@ fn the_internet_knows_external_addresses_alone() {
     }
 }
 
+/// Nothing leaves an instance that is stopped, and the first step says so.
+#[test]
+fn a_stopped_sender() {
+    let running = world(&format!("{BASE}\nallow a vpc-1 all"));
+    let flow = flow(&compile(&running), "vm-1 -> 10.1.0.3 tcp/80");
+    let fabric = compile(&then(&running, "stop vm-1", 0));
+    let seen = trace(&fabric, &flow);
+    assert_eq!(outcome(&fabric, &flow), "DROP INSTANCE_NOT_RUNNING");
+    assert_eq!((seen.steps.len(), seen.steps[0].what.as_str()), (1, "vm-1 is stopped"));
+    let gone = compile(&then(&running, "delete vm vm-1", 0));
+    assert_eq!(outcome(&gone, &flow), "DROP SOURCE_ENDPOINT_NOT_FOUND");
+}
+
 #[test]
 fn the_internet_may_go_on_into_the_hosts_network() {
     let setup = "nat vm-1\nrouter r-2 vpc-2 n-2=all\nredis redis-1 vpc-2\nsubnet other vpc-2 8.8.0.0/16
