@@ -227,6 +227,27 @@ fn pages_of_every_kind_of_list_go_on() {
     let list = format!("{p}/regions/us-east1/operations?maxResults=1&");
     let gone = format!("{p}/regions/us-east1/addresses/b");
     assert_eq!(pages(&mut cloud, &list, &of("items", "name"), Some(&gone)), all);
+    // Record sets may share their names.
+    cloud.post("/serviceusage/v1/projects/project-i-1/services/dns.googleapis.com:enable", json!({}));
+    let zones = "/dns/v1/projects/project-i-1/managedZones";
+    cloud.post(zones, json!({ "name": "z", "dnsName": "example.com.", "visibility": "private" }));
+    for (kind, value) in [("A", "10.1.0.2"), ("AAAA", "fd20::2"), ("TXT", "\"t\"")] {
+        let record = json!({ "name": "a.example.com.", "type": kind, "ttl": 60, "rrdatas": [value] });
+        cloud.post(&format!("{zones}/z/rrsets"), record);
+    }
+    let records = format!("{zones}/z/rrsets?");
+    let whole = of("rrsets", "type")(&cloud.get(&records));
+    let gone = format!("{zones}/z/rrsets/a.example.com./A");
+    let seen = pages(&mut cloud, &format!("{records}maxResults=1&"), &of("rrsets", "type"), Some(&gone));
+    assert_eq!(seen, whole);
+    assert_eq!(seen[..3], ["A", "AAAA", "TXT"]);
+    // The latest change comes first, unless the oldest is asked for; each is there once.
+    for order in ["ascending", "descending"] {
+        let changes = format!("{zones}/z/changes?sortOrder={order}&");
+        let whole = of("changes", "id")(&cloud.get(&changes));
+        assert_eq!(whole.len(), 5);
+        assert_eq!(pages(&mut cloud, &format!("{changes}maxResults=2&"), &of("changes", "id"), None), whole);
+    }
     // Lists of what nobody makes keep their order.
     for (list, size, field, name) in [
         (format!("{p}/zones?"), "maxResults", "items", "name"),
