@@ -434,6 +434,7 @@ impl Maker<'_> {
                 direction: self.pick(&[Direction::Ingress, Direction::Egress]),
                 matches: vec![L4::all_of(Protocol::All)],
                 ranges: [IpNet::V4(Ipv4Net::default())].into(),
+                near_ranges: BTreeSet::new(),
                 src_secure_tags: BTreeSet::new(),
                 target_service_accounts: BTreeSet::new(),
                 target_secure_tags: BTreeSet::new(),
@@ -497,6 +498,7 @@ impl Maker<'_> {
             direction: if self.chance(70) { Direction::Ingress } else { Direction::Egress },
             matches: (0..self.rng.usize(1..=2)).map(|_| self.l4()).collect(),
             ranges: self.far_ranges(),
+            near_ranges: BTreeSet::new(),
             src_secure_tags: BTreeSet::new(),
             target_secure_tags: BTreeSet::new(),
             target_service_accounts: match self.chance(with_accounts) {

@@ -1,8 +1,8 @@
 //! Network firewall policies: `compute.networkFirewallPolicies.*`, and the same of a region. What is about rules is for
 //! hierarchical firewall policies too.
 //!
-//! A rule's match is a range of the far end or the secure tags of sources, protocols and ports. What else Google's rules can match (names,
-//! countries, threat intelligence, address groups, the near end's range) is refused by the field's name.
+//! A rule's match is ranges of the far end or the secure tags of sources, ranges of the near end, protocols and ports. What else Google's
+//! rules can match (names, countries, threat intelligence, address groups) is refused by the field's name.
 
 use crate::failure::Failure;
 use crate::outcome::{Commit, Outcome};
@@ -310,8 +310,8 @@ fn rule(body: &Map<String, Value>, hierarchical: bool) -> Result<PolicyRule, Fai
     };
     let empty = Map::new();
     let matched = body.get("match").and_then(Value::as_object).unwrap_or(&empty);
-    let far = if direction == Direction::Ingress { "srcIpRanges" } else { "destIpRanges" };
-    only(matched, &["layer4Configs", "srcSecureTags", far], "match.")?;
+    only(matched, &["layer4Configs", "srcSecureTags", "srcIpRanges", "destIpRanges"], "match.")?;
+    let (far, near) = ends(direction);
     let accounts = body.get("targetServiceAccounts").and_then(Value::as_array).into_iter().flatten();
     Ok(PolicyRule {
         name: text("ruleName"),
@@ -320,6 +320,7 @@ fn rule(body: &Map<String, Value>, hierarchical: bool) -> Result<PolicyRule, Fai
         direction,
         matches: layer4(matched)?,
         ranges: firewall::ranges(matched, far)?,
+        near_ranges: firewall::ranges(matched, near)?,
         src_secure_tags: secure_tags("match.srcSecureTags", matched.get("srcSecureTags"))?,
         target_secure_tags: secure_tags("targetSecureTags", body.get("targetSecureTags"))?,
         target_service_accounts: accounts
@@ -330,6 +331,14 @@ fn rule(body: &Map<String, Value>, hierarchical: bool) -> Result<PolicyRule, Fai
         disabled: flag("disabled"),
         logging: flag("enableLogging"),
     })
+}
+
+/// The fields of a match that have the ranges of the far end, and of the near one.
+fn ends(direction: Direction) -> (&'static str, &'static str) {
+    match direction {
+        Direction::Ingress => ("srcIpRanges", "destIpRanges"),
+        Direction::Egress => ("destIpRanges", "srcIpRanges"),
+    }
 }
 
 /// The tag values that a list names. Their states are Google's own, sent back by clients.
@@ -390,7 +399,7 @@ pub(crate) fn rules(world: &World, own: &BTreeMap<u32, PolicyRule>) -> Vec<Value
     };
     let own = own.iter().map(|(priority, rule)| rule_wire(*priority, rule, &state));
     let last = LAST_RULES.iter().zip(1..).map(|((direction, range), after)| {
-        let far = if *direction == Direction::Ingress { "srcIpRanges" } else { "destIpRanges" };
+        let (far, _) = ends(*direction);
         json!({
             "kind": "compute#firewallPolicyRule",
             "priority": LAST_PRIORITY + after,
@@ -423,10 +432,12 @@ fn rule_wire(priority: u32, rule: &PolicyRule, tag: &dyn Fn(&TagValueKey) -> Val
         config
     });
     let ingress = rule.direction == Direction::Ingress;
-    let far = if ingress { "srcIpRanges" } else { "destIpRanges" };
+    let (far, near) = ends(rule.direction);
     let mut matched = json!({ "layer4Configs": configs.collect::<Value>() });
-    if !rule.ranges.is_empty() {
-        matched[far] = json!(rule.ranges);
+    for (field, ranges) in [(far, &rule.ranges), (near, &rule.near_ranges)] {
+        if !ranges.is_empty() {
+            matched[field] = json!(ranges);
+        }
     }
     if !rule.src_secure_tags.is_empty() {
         matched["srcSecureTags"] = rule.src_secure_tags.iter().map(tag).collect();
@@ -472,7 +483,7 @@ fn tuples(rule: &PolicyRule) -> usize {
     let ports = rule.matches.iter().map(|l4| l4.ports.len().max(1)).sum::<usize>();
     let targets =
         rule.target_service_accounts.len() + rule.target_secure_tags.len() + rule.target_networks.len();
-    rule.ranges.len() + rule.src_secure_tags.len() + ports + targets
+    rule.ranges.len() + rule.near_ranges.len() + rule.src_secure_tags.len() + ports + targets
 }
 
 fn association(policy: &FirewallPolicy, key: &FirewallPolicyKey, name: &str, network: &NetworkKey) -> Value {

@@ -607,18 +607,25 @@ fn ask(level: &str, ipv6: bool) -> ChainRule {
         allow: false,
         next: Some(Next::Ask(level.to_owned())),
         log: false,
+        near: BTreeSet::new(),
     }
 }
 
 /// A rule for one version of IP, without its targets, which the chain stands for.
 fn chain_rule(rule: &tombolo_fabric::Rule, ipv6: bool) -> ChainRule {
-    let far = rule.far.iter().filter(|range| matches!(range, IpNet::V6(_)) == ipv6);
+    let alike = |ranges: &BTreeSet<IpNet>| -> BTreeSet<IpNet> {
+        ranges.iter().filter(|range| matches!(range, IpNet::V6(_)) == ipv6).copied().collect()
+    };
+    let near = alike(&rule.near);
+    // What is about near ends of the other version alone is about nobody of this one, whatever its source tags stand for.
+    let none = near.is_empty() && !rule.near.is_empty();
     ChainRule {
         name: rule.id(),
-        far: far.copied().collect(),
+        far: if none { BTreeSet::new() } else { alike(&rule.far) },
         matches: rule.matches.clone(),
         allow: rule.action == Action::Allow,
         next: (rule.action == Action::GotoNext).then_some(Next::Leave),
         log: rule.log,
+        near,
     }
 }

@@ -109,6 +109,16 @@ pub enum Side {
     Destination,
 }
 
+impl Side {
+    /// The other one.
+    pub fn other(self) -> Side {
+        match self {
+            Side::Source => Side::Destination,
+            Side::Destination => Side::Source,
+        }
+    }
+}
+
 /// Where an allow leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Allow {
@@ -136,6 +146,9 @@ pub struct ChainRule {
     /// logging, "Specifications").
     #[serde(default)]
     pub log: bool,
+    /// The near end's addresses, of the chain's version of IP, any of which matches. Where there are none it does not look.
+    #[serde(default)]
+    pub near: BTreeSet<IpNet>,
 }
 
 /// What a rule does that decides nothing itself.
@@ -564,7 +577,14 @@ pub fn counted_by(counter: &str) -> Option<(Side, &str)> {
 /// logged.
 fn chain_rule(chain: &Chain, rule: &ChainRule) -> Vec<table::Rule> {
     let family = if chain.ipv6 { Family::V6 } else { Family::V4 };
-    let Some(far) = far_match(family, chain.far, &rule.far) else { return Vec::new() };
+    if rule.far.is_empty() {
+        return Vec::new(); // no instance has the source tag (yet), or the rule is about the other version of IP
+    }
+    let far = address_match(family, chain.far, &rule.far);
+    let near = match rule.near.is_empty() {
+        true => None,
+        false => address_match(family, chain.far.other(), &rule.near),
+    };
     let verdict = match (&rule.next, rule.allow, chain.allow) {
         (Some(Next::Ask(level)), ..) => Verdict::Jump(level.clone()),
         (Some(Next::Leave), ..) => Verdict::Return,
@@ -579,7 +599,7 @@ fn chain_rule(chain: &Chain, rule: &ChainRule) -> Vec<table::Rule> {
     let log = rule.log && rule.next.is_none();
     let logged = |protocol| log && LOGGED.contains(&protocol);
     let one = |l4: &L4| table::Rule {
-        matches: far.iter().cloned().chain(l4_match(l4)).collect(),
+        matches: far.iter().chain(&near).cloned().chain(l4_match(l4)).collect(),
         counter: rule.next.is_none().then(|| name.clone()),
         log: logged(l4.protocol).then(|| prefix.clone()),
         verdict: verdict.clone(),
@@ -618,17 +638,14 @@ pub fn read_prefix(prefix: &str) -> Option<(&str, bool)> {
 /// The protocols whose connections are logged.
 const LOGGED: [Protocol; 2] = [Protocol::TCP, Protocol::UDP];
 
-/// Nothing where every address matches, `None` where no address can.
-fn far_match(family: Family, side: Side, far: &BTreeSet<IpNet>) -> Option<Option<Match>> {
-    if far.is_empty() {
-        return None; // no instance has the source tag (yet), or the rule is about the other version of IP
-    }
+/// Whether an address is in one of some ranges; nothing where every address is.
+fn address_match(family: Family, side: Side, all: &BTreeSet<IpNet>) -> Option<Match> {
     let bits = |address| match address {
         IpAddr::V4(address) => bits(address),
         IpAddr::V6(address) => address.into(),
     };
-    let ranges = Intervals::new(far.iter().map(|range| (bits(range.network()), bits(range.broadcast()))));
-    Some((ranges.ranges() != [(0, family.last())]).then_some(Match::Address(family, side, ranges)))
+    let ranges = Intervals::new(all.iter().map(|range| (bits(range.network()), bits(range.broadcast()))));
+    (ranges.ranges() != [(0, family.last())]).then_some(Match::Address(family, side, ranges))
 }
 
 /// Nothing where every packet matches.
@@ -657,7 +674,8 @@ mod tests {
         let matches = vec![L4::new(Protocol::TCP, ports(&["22", "80-90"])), L4::all_of(Protocol::ICMP)];
         let far =
             ["10.0.0.0/9", "10.128.0.0/9", "192.168.0.1/32"].iter().map(|r| r.parse().unwrap()).collect();
-        let rule = ChainRule { name: "r".into(), far, matches, allow: true, next: None, log: false };
+        let near = BTreeSet::new();
+        let rule = ChainRule { name: "r".into(), far, matches, allow: true, next: None, log: false, near };
         let ingress = Chain { far: Side::Source, allow: Allow::Deliver, ipv6: false, rules: Vec::new() };
         let egress =
             Chain { far: Side::Destination, allow: Allow::ToIngressGate, ipv6: false, rules: Vec::new() };
@@ -688,7 +706,15 @@ mod tests {
         assert_eq!(read_prefix("egress/r allowed"), Some(("egress/r", true)));
         assert_eq!(read_prefix("egress/r denied"), Some(("egress/r", false)));
         assert_eq!(counted_by("egress/r"), Some((Side::Destination, "r")));
-        let nobody = ChainRule { far: BTreeSet::new(), ..rule };
+        let here = ChainRule { near: ["10.1.0.0/24".parse().unwrap()].into(), ..rule.clone() };
+        let lines = [chain_rule(&ingress, &here), chain_rule(&egress, &here)].concat();
+        let lines: Vec<String> = lines.iter().skip(1).step_by(2).map(ToString::to_string).collect();
+        let want = [
+            "ip saddr { 10.0.0.0/8, 192.168.0.1 } ip daddr 10.1.0.0/24 meta l4proto 1 counter name \"ingress/r\" accept comment \"r\"",
+            "ip daddr { 10.0.0.0/8, 192.168.0.1 } ip saddr 10.1.0.0/24 meta l4proto 1 counter name \"egress/r\" goto gate-in comment \"r\"",
+        ];
+        assert_eq!(lines, want);
+        let nobody = ChainRule { far: BTreeSet::new(), ..here };
         assert_eq!(chain_rule(&ingress, &nobody), []);
     }
 }

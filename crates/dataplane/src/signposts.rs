@@ -15,7 +15,7 @@
 
 use crate::rules::Side;
 use crate::table::{Family, Intervals, Match, Rule, Verdict};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::slice;
 
 /// Chains with no more rules than this are left as they are.
@@ -33,9 +33,10 @@ pub(crate) fn signposted(rules: Vec<Rule>, mut part: impl FnMut(Vec<Rule>) -> St
     if rules.len() <= SHORT {
         return rules;
     }
-    let address = addresses(&rules);
-    let all = [address.and_then(|address| by_address(&rules, address)), by_port(&rules)];
-    let Some(signs) = all.into_iter().flatten().min_by_key(|signs| steps(signs)) else { return rules };
+    let signs = addresses(&rules).into_iter().map(|address| by_address(&rules, address));
+    let Some(signs) = signs.chain([by_port(&rules)]).flatten().min_by_key(|signs| steps(signs)) else {
+        return rules;
+    };
     let lead = |(matches, places): Sign| {
         let verdict = match places.is_empty() {
             true => Verdict::Return,
@@ -65,27 +66,28 @@ fn copies(signs: &[Sign]) -> usize {
     signs.iter().map(|(_, places)| places.len()).sum()
 }
 
-/// The address that the rules look at: they are of one gate.
-fn addresses(rules: &[Rule]) -> Option<(Family, Side)> {
-    rules.iter().flat_map(|rule| &rule.matches).find_map(|one| match one {
+/// The addresses that the rules look at: of one version of IP, and mostly those of the far ends alone.
+fn addresses(rules: &[Rule]) -> BTreeSet<(Family, Side)> {
+    let of = |one: &Match| match one {
         Match::Address(family, side, _) => Some((*family, *side)),
         _ => None,
-    })
+    };
+    rules.iter().flat_map(|rule| &rule.matches).filter_map(of).collect()
 }
 
 /// Signs by an address, and last for what has no such address.
 fn by_address(rules: &[Rule], (family, side): (Family, Side)) -> Option<Vec<Sign>> {
-    let far = |rule| {
+    let ranges = |rule| {
         first(rule, |one| match one {
             Match::Address(its, at, all) if (*its, *at) == (family, side) => Some(all.ranges()),
             _ => None,
         })
     };
-    let far: Vec<_> = rules.iter().map(far).collect();
-    let rest = rest(far.iter().map(Option::is_some))?;
+    let ranges: Vec<_> = rules.iter().map(ranges).collect();
+    let rest = rest(ranges.iter().map(Option::is_some))?;
     let all = (0, family.last());
     let items: Vec<_> =
-        far.into_iter().map(|ranges| ranges.unwrap_or(slice::from_ref(&all))).enumerate().collect();
+        ranges.into_iter().map(|own| own.unwrap_or(slice::from_ref(&all))).enumerate().collect();
     find(rules.len(), |few| {
         let sign = |(range, places)| (vec![Match::Address(family, side, Intervals::new([range]))], places);
         Some(ending(cut(all, items.clone(), few).into_iter().map(sign), rest.clone()))

@@ -379,9 +379,10 @@ fn resolve(members: &Members<'_>, key: &FirewallKey, firewall: &Firewall) -> Rul
     let sources = sources.into_iter().flat_map(|(address, ipv6)| {
         std::iter::once(Ipv4Net::from(address).into()).chain(ipv6.map(IpNet::from))
     });
-    let ranges = match firewall.direction {
-        Direction::Ingress => &firewall.source_ranges,
-        Direction::Egress => &firewall.destination_ranges,
+    let (from, to) = (&firewall.source_ranges, &firewall.destination_ranges);
+    let (ranges, near) = match firewall.direction {
+        Direction::Ingress => (from, to),
+        Direction::Egress => (to, from),
     };
     let everywhere = firewall.target_tags.is_empty() && firewall.target_service_accounts.is_empty();
     let targets = if everywhere {
@@ -397,6 +398,7 @@ fn resolve(members: &Members<'_>, key: &FirewallKey, firewall: &Firewall) -> Rul
         action: firewall.action,
         matches: firewall.matches.clone(),
         far: ranges.iter().copied().chain(sources).collect(),
+        near: near.clone(),
         targets,
         tags: Tags::default(),
         log: firewall.logging.is_some(),
@@ -426,6 +428,7 @@ fn resolve_policy(
         action: rule.action,
         matches: rule.matches.clone(),
         far: rule.ranges.iter().chain(tags.sources.values().flatten()).copied().collect(),
+        near: rule.near_ranges.clone(),
         targets,
         tags,
         log: rule.logging,
@@ -473,6 +476,7 @@ fn managed(name: &str, priority: u16, action: Action, l4: L4, far: Ipv4Net) -> R
         action,
         matches: vec![l4],
         far: BTreeSet::from([far.into()]),
+        near: BTreeSet::new(),
         targets: Targets::All,
         tags: Tags::default(),
         log: false,

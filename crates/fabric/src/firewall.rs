@@ -32,6 +32,9 @@ pub struct Rule {
     pub matches: Vec<L4>,
     /// The far end's addresses: sources at the ingress gate, destinations at the egress gate. Sorted, not merged.
     pub far: BTreeSet<IpNet>,
+    /// The near end's addresses, of its own version of IP: destinations at the ingress gate, sources at the egress gate.
+    /// Where there are none it does not look.
+    pub near: BTreeSet<IpNet>,
     /// The interfaces that it acts at.
     pub targets: Targets,
     /// Its secure tags, so that people are told of them.
@@ -74,6 +77,9 @@ impl Targets {
 pub struct Packet {
     /// The other end's address: source at the ingress gate, destination at the egress gate.
     pub far: IpAddr,
+    /// This end's address, as the interface has the packet: what makes others of addresses is outside of both gates. It need
+    /// not be the interface's own: that may forward.
+    pub near: IpAddr,
     /// IP protocol number.
     pub protocol: u8,
     /// Destination port; ignored for protocols without ports.
@@ -90,15 +96,16 @@ impl Rule {
     /// Whether the rule matches the packet at the interface.
     pub fn matches(&self, nic: Ipv4Addr, packet: &Packet) -> bool {
         self.targets.contains(nic)
-            && self.matches.iter().any(|l4| l4_matches(l4, packet))
+            && self.matches.iter().any(|l4| l4_matches(l4, packet.protocol, packet.port))
             && self.far.iter().any(|range| range.contains(&packet.far))
+            && (self.near.is_empty() || self.near.iter().any(|range| range.contains(&packet.near)))
     }
 }
 
-/// Whether an entry of `allowed` or `denied` matches the packet.
-pub(crate) fn l4_matches(l4: &L4, packet: &Packet) -> bool {
-    let protocol = l4.protocol == Protocol::All || l4.protocol == Protocol::Number(packet.protocol);
-    protocol && (l4.ports.is_empty() || l4.ports.iter().any(|range| range.contains(packet.port)))
+/// Whether an entry of `allowed` or `denied` matches a packet of this protocol, to this port.
+pub(crate) fn l4_matches(l4: &L4, protocol: u8, port: u16) -> bool {
+    let alike = l4.protocol == Protocol::All || l4.protocol == Protocol::Number(protocol);
+    alike && (l4.ports.is_empty() || l4.ports.iter().any(|range| range.contains(port)))
 }
 
 /// The rule that decides about a packet at an interface; `None` only where the implied rule is missing.

@@ -317,6 +317,7 @@ fn policy_rule(world: &World, seen: &Trace) -> Option<Change> {
         direction,
         matches: vec![exactly(&seen.flow)],
         ranges: [far(world, &seen.flow, direction)].into(),
+        near_ranges: Default::default(),
         src_secure_tags: Default::default(),
         target_service_accounts: Default::default(),
         target_secure_tags: Default::default(),

@@ -8,7 +8,7 @@
 //! There is no route between the two networks, and the endpoint is there for its own network alone.
 
 use crate::fabric::{Fabric, Network};
-use crate::firewall::{Packet, l4_matches};
+use crate::firewall::l4_matches;
 use crate::trace::{Cause, State, Verdict, Way, arrive, drop_in, push};
 use crate::{Flow, Nic};
 use ipnet::Ipv4Net;
@@ -198,8 +198,7 @@ fn give((key, network): (&NetworkKey, &Network), rule: &Forwarding, flow: &Flow,
         // No endpoint is published.
         To::Nobody { exists: false } | To::Service(_) | To::NotAccepted(_) => return gone(key, rule, way),
     };
-    let packet = Packet { far: flow.source, protocol: flow.protocol, port: flow.port };
-    if !l4_matches(takes, &packet) {
+    if !l4_matches(takes, flow.protocol, flow.port) {
         let (what, detail) = (format!("{} does not take {flow}", rule.name), format!("it takes {takes}"));
         return drop_in(way, key, Cause::ForwardingRuleMismatch, what, detail);
     }

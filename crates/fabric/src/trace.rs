@@ -342,7 +342,8 @@ fn egress(network: &Network, nic: &Nic, flow: &Flow, way: &mut Way) -> Option<Ve
     if nic.owner.is_iap() || nic.owner == Owner::Internet {
         return None;
     }
-    let packet = Packet { far: flow.destination, protocol: flow.protocol, port: flow.port };
+    let (far, near) = (flow.destination, flow.source);
+    let packet = Packet { far, near, protocol: flow.protocol, port: flow.port };
     let rule = decide(&network.egress, nic.address, &packet);
     gate(
         State::ApplyEgressFirewallRule,
@@ -542,7 +543,8 @@ pub(crate) fn arrive(
     if is_dhcp(flow) {
         return no_dhcp(way, flow);
     }
-    let packet = Packet { far: flow.source, protocol: flow.protocol, port: flow.port };
+    let (far, near) = (flow.source, flow.destination);
+    let packet = Packet { far, near, protocol: flow.protocol, port: flow.port };
     let rule = decide(&network.ingress, nic.address, &packet);
     let cause = ingress_cause(nic, network, flow);
     if let Some(verdict) =

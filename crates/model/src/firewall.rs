@@ -229,14 +229,15 @@ pub struct Firewall {
     pub priority: u16,
     /// What it matches (`allowed` or `denied`). Never empty.
     pub matches: Vec<L4>,
-    /// INGRESS: the sources, any of which matches, or any of `source_tags`.
+    /// INGRESS: the sources, any of which matches, or any of `source_tags`. EGRESS: only what is sent from these, if any
+    /// are said: an interface's own address, its alias ranges, and whatever it forwards.
     pub source_ranges: BTreeSet<IpNet>,
     /// INGRESS: the packets of instances of the same network that have one of these tags.
     pub source_tags: BTreeSet<String>,
     /// INGRESS: the packets of instances of the same network that have one of these service accounts.
     #[serde(default)]
     pub source_service_accounts: BTreeSet<String>,
-    /// EGRESS: the destinations.
+    /// EGRESS: the destinations. INGRESS: only what is for these, if any are said, as it arrives at the interface.
     pub destination_ranges: BTreeSet<IpNet>,
     /// The instances that it acts at; all of the network's where neither these nor accounts are said.
     pub target_tags: BTreeSet<String>,
@@ -413,8 +414,8 @@ fn check(spec: &FirewallSpec) -> Result<(), Refusal> {
             let expected = format!("Must be a CIDR range with no host bits set, such as '{}'.", bad.trunc());
             return Err(Refusal::invalid(field, bad, expected));
         }
-        check_family(field, ranges)?;
     }
+    check_families(spec)?;
     for (field, tags) in [("sourceTags", &spec.source_tags), ("targetTags", &spec.target_tags)] {
         tags.iter().enumerate().try_for_each(|(i, tag)| key::check_name(&format!("{field}[{i}]"), tag))?;
     }
@@ -422,19 +423,30 @@ fn check(spec: &FirewallSpec) -> Result<(), Refusal> {
     check_sizes(spec)
 }
 
-/// A rule is about IPv4 or about IPv6, never both.
+/// A rule is about IPv4 or about IPv6, never both: neither in a list of ranges, nor in its two lists, of which the far end's
+/// is the first.
 /// Source: Google's documentation of VPC firewall rules, "Sources and destinations": either IPv4 or IPv6 ranges, but not
 /// a combination of both.
-pub(crate) fn check_family(field: &str, ranges: &BTreeSet<IpNet>) -> Result<(), Refusal> {
+pub(crate) fn check_family(lists: [(&str, &BTreeSet<IpNet>); 2]) -> Result<(), Refusal> {
     let ipv6 = |range: &IpNet| matches!(range, IpNet::V6(_));
-    let (first, second) = (ranges.iter().find(|range| !ipv6(range)), ranges.iter().find(|range| ipv6(range)));
-    match first.and(second) {
-        Some(range) => {
+    let mut all = lists.iter().flat_map(|(field, ranges)| ranges.iter().map(move |range| (field, range)));
+    let first = all.next().is_some_and(|(_, first)| ipv6(first));
+    match all.find(|(_, range)| ipv6(range) != first) {
+        Some((field, range)) => {
             let expected = "A rule can have either IPv4 or IPv6 ranges, not a combination of both.";
             Err(Refusal::invalid(field, range, expected))
         }
         None => Ok(()),
     }
+}
+
+/// The same of a network's rule, whose far end is all of IPv4 where nothing is said of it.
+fn check_families(spec: &FirewallSpec) -> Result<(), Refusal> {
+    let (from, to) = (("sourceRanges", &spec.source_ranges), ("destinationRanges", &spec.destination_ranges));
+    let ((field, far), near) = if spec.direction == Direction::Ingress { (from, to) } else { (to, from) };
+    let named = !spec.source_tags.is_empty() || !spec.source_service_accounts.is_empty();
+    let anywhere = BTreeSet::from([IpNet::default()]);
+    check_family([(field, if far.is_empty() && !named { &anywhere } else { far }), near])
 }
 
 /// Service accounts are addresses, and a rule that has them has no tags.
@@ -475,13 +487,12 @@ fn check_sizes(spec: &FirewallSpec) -> Result<(), Refusal> {
 
 /// A field that the rule's direction does not have, and the first value in it.
 fn misplaced(spec: &FirewallSpec) -> Option<(&'static str, String)> {
-    let destination = || Some(("destinationRanges", spec.destination_ranges.first()?.to_string()));
-    let source = || Some(("sourceRanges", spec.source_ranges.first()?.to_string()));
     let source_tag = || Some(("sourceTags", spec.source_tags.first()?.clone()));
     let account = || Some(("sourceServiceAccounts", spec.source_service_accounts.first()?.clone()));
     match spec.direction {
-        Direction::Ingress => destination(),
-        Direction::Egress => source().or_else(source_tag).or_else(account),
+        // Ranges of both ends are for both.
+        Direction::Ingress => None,
+        Direction::Egress => source_tag().or_else(account),
     }
 }
 

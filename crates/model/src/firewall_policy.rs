@@ -48,6 +48,9 @@ pub struct PolicyRule {
     pub matches: Vec<L4>,
     /// INGRESS: the sources. EGRESS: the destinations. Empty only where there are source tags.
     pub ranges: BTreeSet<IpNet>,
+    /// INGRESS: the destinations. EGRESS: the sources. Any where none is said.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub near_ranges: BTreeSet<IpNet>,
     /// INGRESS: tag values, of whose instances packets match too.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub src_secure_tags: BTreeSet<TagValueKey>,
@@ -241,7 +244,9 @@ fn check(rule: &PolicyRule) -> Result<(), Refusal> {
             return Err(Refusal::invalid(&format!("match.layer4Configs[{i}].ports"), l4.ports[0], expected));
         }
     }
-    let field = if rule.direction == Direction::Ingress { "match.srcIpRanges" } else { "match.destIpRanges" };
+    let (from, to) = ("match.srcIpRanges", "match.destIpRanges");
+    let (field, near) = if rule.direction == Direction::Ingress { (from, to) } else { (to, from) };
+    let lists = [(field, &rule.ranges), (near, &rule.near_ranges)];
     if rule.direction == Direction::Egress && !rule.src_secure_tags.is_empty() {
         let expected = "Source secure tags cannot be specified in a rule whose direction is EGRESS.";
         return Err(Refusal::invalid("match.srcSecureTags", "", expected));
@@ -253,11 +258,13 @@ fn check(rule: &PolicyRule) -> Result<(), Refusal> {
     if rule.ranges.is_empty() && rule.src_secure_tags.is_empty() {
         return Err(Refusal::invalid(field, "", "At least one range must be specified."));
     }
-    if let Some(bad) = rule.ranges.iter().find(|range| range.addr() != range.network()) {
-        let expected = format!("Must be a CIDR range with no host bits set, such as '{}'.", bad.trunc());
-        return Err(Refusal::invalid(field, bad, expected));
+    for (field, ranges) in lists {
+        if let Some(bad) = ranges.iter().find(|range| range.addr() != range.network()) {
+            let expected = format!("Must be a CIDR range with no host bits set, such as '{}'.", bad.trunc());
+            return Err(Refusal::invalid(field, bad, expected));
+        }
     }
-    firewall::check_family(field, &rule.ranges)?;
+    firewall::check_family(lists)?;
     for (i, account) in rule.target_service_accounts.iter().enumerate() {
         key::check_email(&format!("targetServiceAccounts[{i}]"), account)?;
     }

@@ -310,8 +310,11 @@ fn policy_rules(world: &World, rules: &BTreeMap<u32, PolicyRule>) -> Value {
         };
         put(&mut map, "action", action);
         let mut matched = Map::new();
-        put(&mut matched, if ingress { "srcIpRanges" } else { "destIpRanges" }, json!(rule.ranges));
+        let (far, near) = (json!(rule.ranges), json!(rule.near_ranges));
+        let (from, to) = if ingress { (far, near) } else { (near, far) };
+        put(&mut matched, "srcIpRanges", from);
         put(&mut matched, "srcSecureTags", tags::names(world, rule.src_secure_tags.iter()));
+        put(&mut matched, "destIpRanges", to);
         put(
             &mut matched,
             "layer4Configs",

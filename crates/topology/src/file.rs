@@ -214,7 +214,8 @@ form! {
         "allowed" allowed: Option<Vec<L4>>,
         /// What the rule drops. Give either this or `allowed`.
         "denied" denied: Option<Vec<L4>>,
-        /// INGRESS: the sources; 0.0.0.0/0 when neither these nor tags or service accounts are given.
+        /// INGRESS: the sources; 0.0.0.0/0 when neither these nor tags or service accounts are given. EGRESS: only what is sent
+        /// from these; from any when left out.
         "sourceRanges" source_ranges: Vec<IpNet>,
         /// INGRESS: instances of the same network, by tag, whose packets match too.
         "sourceTags" source_tags: Vec<Name>,
@@ -224,7 +225,7 @@ form! {
         "sourceServiceAccounts" source_service_accounts: Vec<Plain>,
         /// The instances that the rule acts at, by service account. Not together with tags.
         "targetServiceAccounts" target_service_accounts: Vec<Plain>,
-        /// EGRESS: the destinations; 0.0.0.0/0 when left out.
+        /// EGRESS: the destinations; 0.0.0.0/0 when left out. INGRESS: only what is for these; for any when left out.
         "destinationRanges" destination_ranges: Vec<IpNet>,
         /// Whether the rule does nothing.
         "disabled" disabled: Option<bool>,
@@ -355,11 +356,11 @@ form! {
 form! {
     /// What a rule of a firewall policy matches.
     part PolicyMatch {
-        /// INGRESS: the sources.
+        /// INGRESS: the sources. EGRESS: only what is sent from these; from any when left out.
         "srcIpRanges" src_ip_ranges: Vec<IpNet>,
         /// INGRESS: instances of the same network and of its peers, by tag values, whose packets match too.
         "srcSecureTags" src_secure_tags: Vec<Plain>,
-        /// EGRESS: the destinations.
+        /// EGRESS: the destinations. INGRESS: only what is for these; for any when left out.
         "destIpRanges" dest_ip_ranges: Vec<IpNet>,
         /// The protocols and ports.
         "layer4Configs" layer4_configs: Required<Layer4Config>,

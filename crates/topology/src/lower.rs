@@ -376,7 +376,7 @@ impl<'f> Lower<'f> {
     fn policy_rules(&mut self, rules: &[PolicyRule], policy: &PolicyKey, project: Option<&str>, path: &str) {
         for (at, said) in rules.iter().enumerate() {
             let path = format!("{path}.rules[{at}]");
-            let Some(mut rule) = self.noted(policy_rule(said), &format!("{path}.match")) else { continue };
+            let mut rule = policy_rule(said);
             self.secure_tags(said, &mut rule, &path);
             for (i, target) in said.target_resources.iter().enumerate() {
                 let found = self.names.network(&target.0, project);
@@ -590,33 +590,27 @@ fn firewall_spec(firewall: &Firewall, network: &NetworkKey) -> FirewallSpec {
 }
 
 /// A firewall policy's rule with the defaults of those keys that were left out.
-fn policy_rule(said: &PolicyRule) -> Result<tombolo_model::PolicyRule, String> {
+fn policy_rule(said: &PolicyRule) -> tombolo_model::PolicyRule {
     let direction = said.direction.map_or(Direction::Ingress, |direction| direction.0);
-    let (far, near) = (&said.matched.src_ip_ranges, &said.matched.dest_ip_ranges);
-    let (ranges, others, name) = match direction {
-        Direction::Ingress => (far, near, "destIpRanges"),
-        Direction::Egress => (near, far, "srcIpRanges"),
-    };
-    if !others.is_empty() {
-        let way = if direction == Direction::Ingress { "INGRESS" } else { "EGRESS" };
-        return Err(format!("{name} is not supported in a rule whose direction is {way}"));
-    }
+    let (from, to) = (&said.matched.src_ip_ranges, &said.matched.dest_ip_ranges);
+    let (far, near) = if direction == Direction::Ingress { (from, to) } else { (to, from) };
     let text = |text: &Option<Plain>| text.as_ref().map(|text| text.0.clone()).unwrap_or_default();
     let configs = said.matched.layer4_configs.0.iter();
-    Ok(tombolo_model::PolicyRule {
+    tombolo_model::PolicyRule {
         name: text(&said.rule_name),
         description: text(&said.description),
         action: said.action.0,
         direction,
         matches: configs.map(|it| tombolo_model::L4::new(it.ip_protocol, it.ports.clone())).collect(),
-        ranges: ranges.iter().copied().collect(),
+        ranges: far.iter().copied().collect(),
+        near_ranges: near.iter().copied().collect(),
         src_secure_tags: Default::default(), // names are the file's
         target_secure_tags: Default::default(),
         target_service_accounts: said.target_service_accounts.iter().map(|it| it.0.clone()).collect(),
         target_networks: Default::default(),
         disabled: said.disabled.unwrap_or(false),
         logging: said.enable_logging.unwrap_or(false),
-    })
+    }
 }
 
 /// A Redis instance with the defaults of those keys that were left out.

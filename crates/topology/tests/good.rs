@@ -309,12 +309,12 @@ fn firewall_policies() {
 firewallPolicies:
   - name: guard
     rules:
-      - {{priority: 7, action: goto_next, match: {{srcIpRanges: [10.0.0.0/8], layer4Configs: [{{ipProtocol: tcp, ports: ['80-90']}}]}}}}
+      - {{priority: 7, action: goto_next, match: {{srcIpRanges: [10.0.0.0/8], destIpRanges: [10.1.0.0/24], layer4Configs: [{{ipProtocol: tcp, ports: ['80-90']}}]}}}}
       - priority: 9
         action: deny
         direction: EGRESS
         ruleName: out
-        match: {{destIpRanges: [0.0.0.0/0], layer4Configs: [{{ipProtocol: all}}]}}
+        match: {{srcIpRanges: [10.1.2.0/24], destIpRanges: [0.0.0.0/0], layer4Configs: [{{ipProtocol: all}}]}}
         enableLogging: true
     associations: [{{name: here, attachmentTarget: vpc-1}}]
 "
@@ -338,13 +338,16 @@ firewallPolicies:
         world.firewall_policies.values().next().map(|policy| &policy.rules)
     );
 
-    let wrong = text.replace("direction: EGRESS\n", "direction: INGRESS\n");
-    let errors = parse("lab.yaml", &wrong).unwrap_err();
-    let error = errors[0].to_string();
-    assert!(
-        error.contains("firewallPolicies[0].rules[1].match") && error.contains("destIpRanges"),
-        "{error}"
-    );
+    let policy = world.firewall_policies.values().next().unwrap();
+    let near =
+        policy.rules.values().map(|rule| (rule.direction, rule.near_ranges.first().unwrap().to_string()));
+    let want =
+        [(Direction::Ingress, "10.1.0.0/24".to_owned()), (Direction::Egress, "10.1.2.0/24".to_owned())];
+    assert_eq!(near.collect::<Vec<_>>(), want);
+
+    let wrong = text.replace("srcIpRanges: [10.1.2.0/24]", "srcIpRanges: ['fd20::/20']");
+    let error = parse("lab.yaml", &wrong).unwrap().world(Timestamp(0)).unwrap_err().to_string();
+    assert!(error.contains("firewallPolicies[0].rules[1].match") && error.contains("srcIpRanges"), "{error}");
 }
 
 #[test]

@@ -61,6 +61,30 @@ fn rules_are_known_by_their_priority() {
 }
 
 #[test]
+fn a_rule_for_both_ends() {
+    let (mut cloud, policy) = (cloud(), policy());
+    for (priority, direction, near) in [(1, "INGRESS", "destIpRanges"), (2, "EGRESS", "srcIpRanges")] {
+        let both = json!({
+            "srcIpRanges": ["10.1.0.0/16"],
+            "destIpRanges": ["10.2.0.0/16"],
+            "layer4Configs": [{ "ipProtocol": "all" }],
+        });
+        let more = json!({ "direction": direction, "match": both });
+        cloud.post(&format!("{policy}/addRule"), rule(priority, more));
+        let get = format!("{policy}/getRule?priority={priority}");
+        let found = cloud.get(&get);
+        assert_eq!((&found["match"], &found["ruleTupleCount"]), (&both, &json!(3)));
+        let patch = format!("{policy}/patchRule?priority={priority}");
+        cloud.post(&patch, json!({ "match": { near: ["10.3.0.0/16"] } }));
+        let mut wanted = both.clone();
+        wanted[near] = json!(["10.3.0.0/16"]);
+        assert_eq!(cloud.get(&get)["match"], wanted, "what is not said stays");
+        cloud.post(&patch, json!({ "match": { near: [] } }));
+        assert_eq!(cloud.get(&get)["match"].get(near), None);
+    }
+}
+
+#[test]
 fn what_is_not_done_is_refused_by_its_name() {
     let (mut cloud, policy) = (cloud(), policy());
     let add = format!("{policy}/addRule");
@@ -78,7 +102,7 @@ fn what_is_not_done_is_refused_by_its_name() {
             "match.srcThreatIntelligences",
         ),
         (matching("srcAddressGroups", json!(["g"])), "match.srcAddressGroups"),
-        (matching("destIpRanges", json!(["10.0.0.0/8"])), "match.destIpRanges"),
+        (matching("destAddressGroups", json!(["g"])), "match.destAddressGroups"),
         (json!({ "securityProfileGroup": "g" }), "securityProfileGroup"),
     ] {
         let refused = cloud.refused("POST", &add, rule(1, more));
@@ -93,6 +117,12 @@ fn what_is_not_done_is_refused_by_its_name() {
             "CIDR",
         ),
         (json!({ "match": { "layer4Configs": [{ "ipProtocol": "all" }] } }), "At least one range"),
+        (matching("destIpRanges", json!(["10.0.0.1/8"])), "CIDR"),
+        (matching("destIpRanges", json!(["fd20::/20"])), "not a combination of both"),
+        (
+            json!({ "match": { "destIpRanges": ["10.0.0.0/8"], "layer4Configs": [{ "ipProtocol": "all" }] } }),
+            "At least one range",
+        ),
         (json!({ "match": { "srcIpRanges": ["10.0.0.0/8"] } }), "At least one protocol"),
         (json!({ "priority": -1 }), "Must be between 0 and"),
         (json!({ "priority": 2147483644u32 }), "Must be between 0 and"),

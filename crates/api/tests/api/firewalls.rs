@@ -56,6 +56,50 @@ fn a_rule_by_service_accounts() {
     assert_eq!((&found["sourceRanges"], &found["targetTags"]), (&json!(["0.0.0.0/0"]), &json!(["a"])));
 }
 
+/// Rules of either direction have ranges of both ends: a patch of the one list leaves the other, and an empty one takes it back.
+#[test]
+fn a_rule_for_both_ends() {
+    let mut cloud = cloud();
+    let (rules, r) = (format!("{P}/global/firewalls"), format!("{P}/global/firewalls/r"));
+    for (direction, far, near) in
+        [("INGRESS", "sourceRanges", "destinationRanges"), ("EGRESS", "destinationRanges", "sourceRanges")]
+    {
+        cloud.post(&rules, rule(json!({ "direction": direction, near: ["10.1.0.7", "10.1.8.0/24"] })));
+        let found = cloud.get(&r);
+        assert_eq!(
+            (&found[far], &found[near]),
+            (&json!(["0.0.0.0/0"]), &json!(["10.1.0.7/32", "10.1.8.0/24"]))
+        );
+        cloud.patch(&r, json!({ far: ["10.0.0.0/8"] }));
+        let found = cloud.get(&r);
+        assert_eq!(
+            (&found[far], &found[near]),
+            (&json!(["10.0.0.0/8"]), &json!(["10.1.0.7/32", "10.1.8.0/24"]))
+        );
+        let refused = cloud.refused("PATCH", &r, json!({ near: ["fd20::/20"] }));
+        check(
+            &refused,
+            400,
+            &format!(
+                "Invalid value for field 'resource.{near}': 'fd20::/20'. A rule can have either IPv4 or IPv6 ranges, not \
+                 a combination of both."
+            ),
+        );
+        cloud.patch(&r, json!({ near: ["fd20::/20"], far: ["::/0"] }));
+        assert_eq!(cloud.get(&r)[near], json!(["fd20::/20"]));
+        let many: Vec<String> = (0..5001).map(|i| format!("10.{}.{}.0/24", i / 256, i % 256)).collect();
+        let refused = cloud.refused("PATCH", &r, json!({ near: many, far: [] }));
+        let expected = "is too large: maximum size 5000 element(s); actual size 5001.";
+        check(&refused, 413, &format!("Value for field 'resource.{near}' {expected}"));
+        cloud.patch(&r, json!({ near: [] }));
+        let found = cloud.get(&r);
+        assert_eq!((&found[far], found.get(near)), (&json!(["::/0"]), None));
+        cloud.good("DELETE", &r, json!(null));
+    }
+    let refused = cloud.refused("POST", &rules, rule(json!({ "direction": "EGRESS", "sourceTags": ["a"] })));
+    assert_eq!(refused["error"]["code"], 400, "tags are not ranges");
+}
+
 #[test]
 fn protocols_by_name_and_number() {
     let mut cloud = cloud();

@@ -4,7 +4,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tombolo_dataplane::rules::{Allow, Chain, ChainRule, Next, Side, counter};
@@ -18,6 +18,7 @@ const NAME: &str = "in-0";
 #[derive(Clone, Copy, Debug)]
 struct Packet {
     from: IpAddr,
+    to: IpAddr,
     protocol: u8,
     port: Option<u16>,
 }
@@ -34,7 +35,11 @@ enum Event {
 /// As the rules say it.
 fn by_rules(chain: &Chain, packet: Packet) -> Vec<Event> {
     let mut events = Vec::new();
-    for rule in chain.rules.iter().filter(|rule| rule.far.iter().any(|range| range.contains(&packet.from))) {
+    let among = |ranges: &BTreeSet<IpNet>, address| ranges.iter().any(|range| range.contains(address));
+    let about = |rule: &&ChainRule| {
+        among(&rule.far, &packet.from) && (rule.near.is_empty() || among(&rule.near, &packet.to))
+    };
+    for rule in chain.rules.iter().filter(about) {
         let name = counter(chain.far, &rule.name);
         let logs = rule.log && rule.next.is_none() && [6, 17].contains(&packet.protocol);
         let log = Event::Logged(format!("{name} {}", if rule.allow { "allowed" } else { "denied" }));
@@ -74,8 +79,8 @@ fn by_table(table: &Table, packet: Packet) -> (Vec<Event>, usize) {
         for rule in &table.chains[&next].rules {
             compared += 1;
             let matches = rule.matches.iter().all(|one| match one {
-                Match::Address(family, Side::Source, all) => {
-                    let (bits, address) = match packet.from {
+                Match::Address(family, side, all) => {
+                    let (bits, address) = match if *side == Side::Source { packet.from } else { packet.to } {
                         IpAddr::V4(address) => (32, u32::from(address).into()),
                         IpAddr::V6(address) => (128, address.into()),
                     };
@@ -129,6 +134,8 @@ enum Kind {
     Clients,
     /// Different ports, and clients that are alike.
     Ports,
+    /// Different addresses of receivers, and clients that are alike.
+    Receivers,
     /// Anything.
     Mixed,
 }
@@ -167,25 +174,33 @@ fn l4(some: u32) -> impl Strategy<Value = L4> {
 }
 
 fn chain() -> impl Strategy<Value = Chain> {
-    let kind = prop_oneof![Just(Kind::Clients), Just(Kind::Ports), Just(Kind::Mixed)];
+    let kind = prop_oneof![Just(Kind::Clients), Just(Kind::Ports), Just(Kind::Receivers), Just(Kind::Mixed)];
     (any::<bool>(), kind, 60..500_usize).prop_flat_map(|(ipv6, kind, rules)| {
         let (all, some) = match kind {
             Kind::Clients => (1, 4),
             Kind::Ports => (40, 80),
+            Kind::Receivers => (400, 4),
             Kind::Mixed => (20, 10),
         };
         let far = prop::collection::btree_set(range(ipv6, all), 0..3);
+        let (anywhere, most) = if kind == Kind::Receivers { (1, 1) } else { (120, 2) };
+        let near = prop_oneof![
+            anywhere => Just(BTreeSet::new()),
+            30 => prop::collection::btree_set(range(ipv6, 1), 1..=most)
+        ];
         let next = prop_oneof![
             40 => Just(None), 1 => Just(Some(Next::Leave)), 1 => Just(Some(Next::Ask("level".into())))
         ];
-        let rule = (0..300_u32, far, prop::collection::vec(l4(some), 1..3), any::<bool>(), next, 0..10_u8);
-        let rule = rule.prop_map(|(name, far, matches, allow, next, log)| ChainRule {
+        let rule =
+            (0..300_u32, (far, near), prop::collection::vec(l4(some), 1..3), any::<bool>(), next, 0..10_u8);
+        let rule = rule.prop_map(|(name, (far, near), matches, allow, next, log)| ChainRule {
             name: format!("r{name}"),
             far,
             matches,
             allow,
             next,
             log: log == 0,
+            near,
         });
         prop::collection::vec(rule, rules).prop_map(move |rules| Chain {
             far: Side::Source,
@@ -203,18 +218,19 @@ fn packets(chain: &Chain, seed: u64) -> Vec<Packet> {
     for _ in 0..300 {
         let rule = &chain.rules[rng.usize(..chain.rules.len())];
         let l4 = &rule.matches[rng.usize(..rule.matches.len())];
-        let from = match rule.far.iter().nth(rng.usize(..3)) {
+        let mut end = |ranges: &BTreeSet<IpNet>| match ranges.iter().nth(rng.usize(..3)) {
             Some(IpNet::V4(net)) => {
-                let near = [net.network(), net.broadcast()][rng.usize(..2)];
-                IpAddr::V4(u32::from(near).wrapping_add_signed(rng.i32(-1..=1)).into())
+                let edge = [net.network(), net.broadcast()][rng.usize(..2)];
+                IpAddr::V4(u32::from(edge).wrapping_add_signed(rng.i32(-1..=1)).into())
             }
             Some(IpNet::V6(net)) => {
-                let near = [net.network(), net.broadcast()][rng.usize(..2)];
-                IpAddr::V6(u128::from(near).wrapping_add_signed(rng.i128(-1..=1)).into())
+                let edge = [net.network(), net.broadcast()][rng.usize(..2)];
+                IpAddr::V6(u128::from(edge).wrapping_add_signed(rng.i128(-1..=1)).into())
             }
             None if chain.ipv6 => IpAddr::V6(rng.u128(..).into()),
             None => IpAddr::V4(rng.u32(..).into()),
         };
+        let (from, to) = (end(&rule.far), end(&rule.near));
         let protocol = match l4.protocol {
             Protocol::Number(number) => number,
             Protocol::All => [1, 6, 17, 132][rng.usize(..4)],
@@ -223,7 +239,8 @@ fn packets(chain: &Chain, seed: u64) -> Vec<Packet> {
             Some(range) => [range.first, range.last][rng.usize(..2)].wrapping_add_signed(rng.i16(-1..=1)),
             None => rng.u16(..),
         };
-        packets.push(Packet { from, protocol, port: (protocol != 1 && rng.u8(..20) > 0).then_some(port) });
+        let port = (protocol != 1 && rng.u8(..20) > 0).then_some(port);
+        packets.push(Packet { from, to, protocol, port });
     }
     packets
 }
@@ -253,8 +270,14 @@ proptest! {
 #[test]
 fn random_chains_are_cut_often_enough() {
     let mut runner = TestRunner::deterministic();
-    let mut is_cut = || table(&chain().new_tree(&mut runner).unwrap().current()).chains[NAME].rules.len() > 1;
-    assert!((0..32).filter(|_| is_cut()).count() > 12);
+    let mut signs = || table(&chain().new_tree(&mut runner).unwrap().current()).chains[NAME].rules.clone();
+    let all: Vec<_> = (0..128).map(|_| signs()).filter(|signs| signs.len() > 1).collect();
+    let by = |side| {
+        let at = |one: &Match| matches!(one, Match::Address(_, by, _) if *by == side);
+        all.iter().filter(|signs| signs[0].matches.iter().any(at) && signs[0].counter.is_none()).count()
+    };
+    let found = (all.len(), by(Side::Source), by(Side::Destination));
+    assert!(found.0 > 48 && found.1 > 12 && found.2 > 12, "{found:?}");
 }
 
 /// One rule for each of many clients, or for each of many ports.
@@ -268,6 +291,7 @@ fn many(rules: u32, one: impl Fn(u32) -> (IpNet, u16)) -> Chain {
             allow: true,
             next: None,
             log: false,
+            near: BTreeSet::new(),
         }
     };
     Chain { far: Side::Source, allow: Allow::Deliver, ipv6: false, rules: (0..rules).map(rule).collect() }
@@ -291,20 +315,40 @@ fn of_many_rules_a_packet_is_compared_with_few() {
             ..chain.rules[0].clone()
         });
         let table = table(&chain);
-        let nobody = Packet { from: [172, 16, 0, 1].into(), protocol: 6, port: Some(60_000) };
+        let to = [10, 200, 0, 2].into();
+        let nobody = Packet { from: [172, 16, 0, 1].into(), to, protocol: 6, port: Some(60_000) };
         assert_eq!(by_table(&table, nobody).0, [Event::Ended(Verdict::Return)]);
         let counted = Event::Counted("ingress/pings".into());
         assert_eq!(by_table(&table, Packet { protocol: 1, port: None, ..nobody }).0[0], counted);
         let compared = (0..10_000).step_by(7).map(|number| {
             let from = if what == "client" { client(number).addr() } else { all.addr() };
             let port = if what == "client" { 443 } else { number as u16 };
-            let (events, compared) = by_table(&table, Packet { from, protocol: 6, port: Some(port) });
+            let (events, compared) = by_table(&table, Packet { from, to, protocol: 6, port: Some(port) });
             assert_eq!(events[0], Event::Counted(format!("ingress/r{number}")));
             compared
         });
         assert!(compared.max() < Some(400), "by {what}");
         let copies: usize = table.chains.values().map(|chain| chain.rules.len()).sum();
         assert!(copies < 11_000, "by {what}: {copies} rules");
+    }
+}
+
+/// By the receiver's address where that is what tells the rules apart; and rules that look at no such address are led to
+/// as before, whatever others do.
+#[test]
+fn of_many_rules_for_receivers_a_packet_is_compared_with_few() {
+    let all: IpNet = "0.0.0.0/0".parse().unwrap();
+    let mut chain = many(10_000, |_| (all, 443));
+    for (number, rule) in (0..).zip(&mut chain.rules) {
+        rule.near = [client(number)].into();
+    }
+    let by_near = table(&chain);
+    for number in (0..10_000).step_by(7) {
+        let packet =
+            Packet { from: [192, 0, 2, 1].into(), to: client(number).addr(), protocol: 6, port: Some(443) };
+        let (events, compared) = by_table(&by_near, packet);
+        assert_eq!(events[0], Event::Counted(format!("ingress/r{number}")));
+        assert!(compared < 400);
     }
 }
 

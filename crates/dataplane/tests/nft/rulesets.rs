@@ -47,7 +47,8 @@ fn rules(ipv6: bool) -> impl Strategy<Value = ChainRule> {
         false => ranges().prop_map(ipnet::IpNet::V4).boxed(),
         true => ranges_6().prop_map(ipnet::IpNet::V6).boxed(),
     };
-    let far = prop::collection::btree_set(one, 0..4);
+    let far = prop::collection::btree_set(one.clone(), 0..4);
+    let near = prop_oneof![2 => Just(BTreeSet::new()), 1 => prop::collection::btree_set(one, 1..4)];
     let matches = prop::collection::vec(l4s(), 1..3);
     // Some ask another chain, if there is one after their own, and some leave it to who asked theirs.
     let next = prop_oneof![
@@ -55,14 +56,15 @@ fn rules(ipv6: bool) -> impl Strategy<Value = ChainRule> {
         1 => Just(Some(Next::Ask(String::new()))),
         1 => Just(Some(Next::Leave)),
     ];
-    (0..40u32, far, matches, any::<bool>(), any::<bool>(), next).prop_map(
-        |(name, far, matches, allow, log, next)| ChainRule {
+    (0..40u32, far, near, matches, any::<bool>(), any::<bool>(), next).prop_map(
+        |(name, far, near, matches, allow, log, next)| ChainRule {
             name: format!("rule-{name}"),
             far,
             matches,
             allow,
             next,
             log,
+            near,
         },
     )
 }

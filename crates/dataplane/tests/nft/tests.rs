@@ -354,6 +354,7 @@ fn rule(name: &str, far: &str, port: u16) -> ChainRule {
         allow: true,
         next: None,
         log: false,
+        near: BTreeSet::new(),
     }
 }
 

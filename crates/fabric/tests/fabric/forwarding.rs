@@ -53,6 +53,29 @@ fn a_rule_takes_what_it_says() {
     );
 }
 
+/// What comes by an endpoint is for the service's own rule there, and its interface knows it by that address.
+#[test]
+fn a_gate_sees_the_address_of_the_rule() {
+    table(
+        &[PUBLISHED, "allow a vpc-2 tcp sources=10.0.0.0/8 destinations=10.2.0.9/32"],
+        "vm-2b -> 10.2.0.9 tcp/80 : DELIVERED vm-2
+         vm-2b -> 10.2.0.2 tcp/80 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 10.1.0.9 tcp/80 : DELIVERED vm-2",
+    );
+    table(
+        &[PUBLISHED, "allow a vpc-2 tcp sources=10.0.0.0/8 destinations=10.1.0.9/32,10.2.0.2/32"],
+        "vm-2b -> 10.2.0.9 tcp/80 : DROP FIREWALL_RULE default-deny-ingress
+         vm-2b -> 10.2.0.2 tcp/80 : DELIVERED vm-2
+         vm-1 -> 10.1.0.9 tcp/80 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+    // As a sender it may have that address too.
+    table(
+        &[PUBLISHED, OPEN, "deny out vpc-2 tcp egress sources=10.2.0.9/32"],
+        "vm-2@10.2.0.9 -> 10.2.0.3 tcp/80 : DROP FIREWALL_RULE out
+         vm-2 -> 10.2.0.3 tcp/80 : DELIVERED vm-2b",
+    );
+}
+
 #[test]
 fn clients_of_other_regions() {
     table(

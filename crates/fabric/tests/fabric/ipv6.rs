@@ -39,6 +39,27 @@ fn rules_are_about_one_version_of_ip() {
     );
 }
 
+/// A rule's near end is of one version too, whatever its source tags stand for.
+#[test]
+fn near_ends_are_of_one_version_of_ip() {
+    table(
+        &[DUAL, "allow a vpc-1 all sources=::/0 destinations=fd20:0:1:0:0:2::/96"],
+        "vm-1 -> fd20:0:1::2:0:0 tcp/22 : DELIVERED vm-1b
+         vm-1b -> fd20:0:1::1:0:0 tcp/22 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+    let by_tag = |near: &str| format!("allow a vpc-1 tcp source-tags=web destinations={near}");
+    table(
+        &[DUAL, &by_tag("fd20:0:1::/48")],
+        "vm-1 -> fd20:0:1::2:0:0 tcp/22 : DELIVERED vm-1b
+         vm-1 -> 10.1.0.3 tcp/22 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+    table(
+        &[DUAL, &by_tag("0.0.0.0/0")],
+        "vm-1 -> 10.1.0.3 tcp/22 : DELIVERED vm-1b
+         vm-1 -> fd20:0:1::2:0:0 tcp/22 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+}
+
 #[test]
 fn tags_stand_for_ipv6_addresses_too() {
     table(

@@ -240,20 +240,28 @@ fn give(world: &World, flow: &Flow, rule: &ForwardingRule, source: IpAddr) -> Ve
         return Verdict::Dropped(Cause::TrafficTypeBlocked);
     }
     let receiver = end(world, &rule.network, nic).unwrap();
-    match allows(world, Direction::Ingress, flow, &rule.network, &receiver, source) {
+    let ends = Ends { far: source, near: rule.address.into() };
+    match allows(world, Direction::Ingress, flow, &rule.network, &receiver, ends) {
         true => Verdict::Delivered { network: rule.network.clone(), nic },
         false => Verdict::Dropped(Cause::FirewallRule),
     }
 }
 
-/// Whether the rules of a direction let the packet through at `at`; `far` is the other end's address.
+/// The addresses of a packet, as a gate sees it: the other end's, and this one's.
+#[derive(Clone, Copy)]
+struct Ends {
+    far: IpAddr,
+    near: IpAddr,
+}
+
+/// Whether the rules of a direction let the packet through at `at`; `ends` are the other end's address and this one's.
 fn allows(
     world: &World,
     direction: Direction,
     flow: &Flow,
     network: &NetworkKey,
     at: &End,
-    far: IpAddr,
+    ends: Ends,
 ) -> bool {
     let hit = |rule: &Firewall| {
         let acts_as = |end: &End, accounts: &std::collections::BTreeSet<String>| {
@@ -272,14 +280,18 @@ fn allows(
                 && (l4.ports.is_empty()
                     || l4.ports.iter().any(|p| p.first <= flow.port && flow.port <= p.last))
         });
-        let ranges =
-            if direction == Direction::Ingress { &rule.source_ranges } else { &rule.destination_ranges };
+        let (ranges, own) = match direction {
+            Direction::Ingress => (&rule.source_ranges, &rule.destination_ranges),
+            Direction::Egress => (&rule.destination_ranges, &rule.source_ranges),
+        };
         // A source tag, as a source account, is that of an instance of the rule's own network.
         let is_source = |e: End| {
             e.tags.iter().any(|t| rule.source_tags.contains(*t)) || acts_as(&e, &rule.source_service_accounts)
         };
-        let tagged = direction == Direction::Ingress && named(world, network, far).is_some_and(is_source);
-        target && packet && (tagged || ranges.iter().any(|r| r.contains(&far)))
+        let tagged =
+            direction == Direction::Ingress && named(world, network, ends.far).is_some_and(is_source);
+        let near = own.is_empty() || own.iter().any(|r| r.contains(&ends.near));
+        target && packet && near && (tagged || ranges.iter().any(|r| r.contains(&ends.far)))
     };
     let mut verdict: Option<(u16, Action)> = None;
     for rule in world.firewalls.values() {
@@ -300,9 +312,9 @@ fn allows(
     }
     let classic = verdict.map(|(_, action)| action == Action::Allow);
     let [global, regional] =
-        [false, true].map(|regional| policy_allows(world, direction, flow, (network, regional), at, far));
+        [false, true].map(|regional| policy_allows(world, direction, flow, (network, regional), at, ends));
     // What is above the project decides before all of that.
-    let above = hierarchy_allows(world, direction, flow, network, at, far);
+    let above = hierarchy_allows(world, direction, flow, network, at, ends);
     let first = world.networks[network].policy_first;
     let [one, other, last] = if first { [global, regional, classic] } else { [classic, global, regional] };
     above.or(one).or(other).or(last).unwrap_or(direction == Direction::Egress)
@@ -316,7 +328,7 @@ fn hierarchy_allows(
     flow: &Flow,
     network: &NetworkKey,
     at: &End,
-    far: IpAddr,
+    ends: Ends,
 ) -> Option<bool> {
     fn at_node(
         world: &World,
@@ -338,7 +350,7 @@ fn hierarchy_allows(
     }
     let says = |rule: &PolicyRule| {
         let here = rule.target_networks.is_empty() || rule.target_networks.iter().any(|it| it == network);
-        (here && rule_matches(world, rule, direction, flow, network, at, far)).then_some(rule.action)
+        (here && rule_matches(world, rule, direction, flow, network, at, ends)).then_some(rule.action)
     };
     at_node(world, world.projects.get(&network.project)?.parent.as_ref(), &says)
 }
@@ -350,7 +362,7 @@ fn policy_allows(
     flow: &Flow,
     (network, regional): (&NetworkKey, bool),
     at: &End,
-    far: IpAddr,
+    ends: Ends,
 ) -> Option<bool> {
     let acts = |(key, policy): &(&FirewallPolicyKey, &std::sync::Arc<FirewallPolicy>)| {
         let here = match &key.region {
@@ -364,7 +376,7 @@ fn policy_allows(
     priorities.sort();
     for priority in priorities {
         let rule = &policy.rules[&priority];
-        if rule_matches(world, rule, direction, flow, network, at, far) {
+        if rule_matches(world, rule, direction, flow, network, at, ends) {
             return match rule.action {
                 Action::Allow => Some(true),
                 Action::Deny => Some(false),
@@ -383,7 +395,7 @@ fn rule_matches(
     flow: &Flow,
     network: &NetworkKey,
     at: &End,
-    far: IpAddr,
+    ends: Ends,
 ) -> bool {
     let (accounts, values) = (&rule.target_service_accounts, &rule.target_secure_tags);
     let acts_as = accounts.is_empty() || at.account.as_ref().is_some_and(|a| accounts.contains(a));
@@ -392,9 +404,10 @@ fn rule_matches(
         (l4.protocol == Protocol::All || l4.protocol == Protocol::Number(flow.protocol))
             && (l4.ports.is_empty() || l4.ports.iter().any(|p| p.first <= flow.port && flow.port <= p.last))
     });
-    let near = rule.ranges.iter().any(|range| range.contains(&far))
-        || is_tagged_source(world, &rule.src_secure_tags, network, far);
-    !rule.disabled && rule.direction == direction && target && packet && near
+    let far = rule.ranges.iter().any(|range| range.contains(&ends.far))
+        || is_tagged_source(world, &rule.src_secure_tags, network, ends.far);
+    let near = rule.near_ranges.is_empty() || rule.near_ranges.iter().any(|range| range.contains(&ends.near));
+    !rule.disabled && rule.direction == direction && target && packet && far && near
 }
 
 /// Where a network sends a packet.
@@ -556,7 +569,10 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
     let out = match sender.kind {
         Kind::Iap | Kind::Internet => true,
         Kind::Redis => false,
-        Kind::Vm => allows(world, Direction::Egress, flow, &flow.network, &sender, flow.destination),
+        Kind::Vm => {
+            let ends = Ends { far: flow.destination, near: flow.source };
+            allows(world, Direction::Egress, flow, &flow.network, &sender, ends)
+        }
     };
     if !out {
         return dropped(Cause::FirewallRule);
@@ -647,8 +663,11 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
             (6, _) => return dropped(Cause::RedisInstanceUnsupportedPort),
             _ => return dropped(Cause::RedisInstanceUnsupportedProtocol),
         }
-    } else if !allows(world, Direction::Ingress, flow, &network, &receiver, flow.source) {
-        return dropped(Cause::FirewallRule);
+    } else {
+        let ends = Ends { far: flow.source, near: flow.destination };
+        if !allows(world, Direction::Ingress, flow, &network, &receiver, ends) {
+            return dropped(Cause::FirewallRule);
+        }
     }
     match forwarder {
         Some(nic) => Verdict::Forwarded { network, nic },
@@ -670,7 +689,9 @@ fn outside(world: &World, flow: &Flow, source: IpAddr) -> Verdict {
         return Verdict::Dropped(Cause::TrafficTypeBlocked);
     }
     let receiver = end(world, &nic.network, nic.address).unwrap();
-    match allows(world, Direction::Ingress, flow, &nic.network, &receiver, source) {
+    // The interface never sees its external address.
+    let ends = Ends { far: source, near: nic.address.into() };
+    match allows(world, Direction::Ingress, flow, &nic.network, &receiver, ends) {
         true => Verdict::Delivered { network: nic.network.clone(), nic: nic.address },
         false => Verdict::Dropped(Cause::FirewallRule),
     }

@@ -275,6 +275,76 @@ fn tags() {
     );
 }
 
+/// Ranges of the near end narrow a rule: where a packet is for at the ingress gate, where it is from at the egress gate.
+#[test]
+fn rules_look_at_both_ends() {
+    // An interface has its own address, alias ranges, and whatever it forwards.
+    let more = "alias vm-1 =10.1.9.0/28\nvm router subnet-1 forward\nroute far vpc-1 192.168.0.0/16 router";
+    table(
+        &[
+            more,
+            "allow a vpc-1 tcp:80 destinations=10.1.9.0/28\nallow b vpc-1 tcp:81 destinations=10.1.0.2/32,10.1.0.4/32",
+            "allow c vpc-1 tcp:82 destinations=192.168.0.0/17",
+        ],
+        "vm-1b -> 10.1.9.4 tcp/80 : DELIVERED vm-1
+         vm-1b -> 10.1.0.2 tcp/80 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1b -> 10.1.0.2 tcp/81 : DELIVERED vm-1
+         vm-1 -> 10.1.0.3 tcp/81 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1b -> 10.1.9.4 tcp/81 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 192.168.0.1 tcp/82 : FORWARDED router
+         vm-1 -> 192.168.128.1 tcp/82 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 10.1.0.4 tcp/82 : DROP FIREWALL_RULE default-deny-ingress",
+    );
+    table(
+        &[OPEN, more, "deny out vpc-1 all egress sources=10.1.9.0/28,172.16.0.0/12 destinations=10.1.0.3/32"],
+        "vm-1@10.1.9.3 -> 10.1.0.3 tcp/80 : DROP FIREWALL_RULE out
+         vm-1@10.1.9.3 -> 10.1.0.4 tcp/80 : DELIVERED router
+         vm-1 -> 10.1.0.3 tcp/80 : DELIVERED vm-1b
+         router@172.31.0.1 -> 10.1.0.3 tcp/80 : DROP FIREWALL_RULE out
+         router@172.32.0.1 -> 10.1.0.3 tcp/80 : DELIVERED vm-1b",
+    );
+    // Both ends must match, by whichever of source ranges and tags; and a weaker rule has what is left.
+    table(
+        &[
+            "alias vm-1b =10.1.9.0/28",
+            "deny d vpc-1 tcp source-tags=web destinations=10.1.9.0/28 priority=1\nallow a vpc-1 tcp sources=10.1.0.0/16",
+        ],
+        "vm-1 -> 10.1.9.1 tcp/80 : DROP FIREWALL_RULE d
+         vm-1 -> 10.1.0.3 tcp/80 : DELIVERED vm-1b
+         vm-1b -> 10.1.0.2 tcp/80 : DELIVERED vm-1",
+    );
+    // Policies' rules as well.
+    table(
+        &[
+            OPEN,
+            "alias vm-1b =10.1.9.0/28\npolicy p\nassociate p at vpc-1\npolicy-first vpc-1",
+            "policy-rule p 1 next tcp ranges=0.0.0.0/0 near=10.1.0.0/24",
+            "policy-rule p 2 deny tcp ranges=10.1.0.2/32 near=10.1.9.0/28",
+            "policy-rule p 3 deny udp egress ranges=0.0.0.0/0 near=10.1.9.0/28",
+        ],
+        "vm-1 -> 10.1.0.3 tcp/80 : DELIVERED vm-1b
+         vm-1 -> 10.1.9.1 tcp/80 : DROP FIREWALL_RULE p/2
+         vm-1b -> 10.1.0.2 udp/80 : DELIVERED vm-1
+         vm-1b@10.1.9.1 -> 10.1.0.2 udp/80 : DROP FIREWALL_RULE p/3",
+    );
+}
+
+/// The gates are inside of all that makes others of addresses.
+#[test]
+fn both_ends_are_as_the_interface_knows_them() {
+    // 198.18.0.2 is vm-1's.
+    table(
+        &[
+            "nat vm-1\nallow in vpc-1 tcp:80 destinations=10.1.0.2/32\nallow never vpc-1 tcp:81 destinations=198.18.0.0/16",
+            "deny out vpc-1 tcp:82 egress sources=10.1.0.2/32\ndeny no vpc-1 tcp:83 egress sources=198.18.0.0/16",
+        ],
+        "internet -> 198.18.0.2 tcp/80 : DELIVERED vm-1
+         internet -> 198.18.0.2 tcp/81 : DROP FIREWALL_RULE default-deny-ingress
+         vm-1 -> 203.0.113.2 tcp/82 : DROP FIREWALL_RULE out
+         vm-1 -> 203.0.113.2 tcp/83 : DELIVERED internet",
+    );
+}
+
 #[test]
 fn the_senders_gate_and_the_receivers_gate_are_two() {
     // An egress allow says nothing to the receiver, however strong, and an ingress allow nothing to the sender.

@@ -72,6 +72,16 @@ fn rule(networks: &'static [&'static str]) -> impl Strategy<Value = String> {
     ];
     let egress =
         prop_oneof![Just("egress".to_owned()), far().prop_map(|f| format!("egress destinations={f}"))];
+    // Of the other version of IP it is refused.
+    let near = || prop_oneof![3 => Just(None), 1 => far().prop_map(Some)];
+    let and = |name: &'static str| {
+        move |(side, near): (String, Option<String>)| match near {
+            Some(near) => format!("{side} {name}={near}"),
+            None => side,
+        }
+    };
+    let ingress = (ingress, near()).prop_map(and("destinations"));
+    let egress = (egress, near()).prop_map(and("sources"));
     (
         select(&["allow", "deny"][..]),
         select(&["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"][..]),
@@ -95,6 +105,7 @@ fn policy() -> impl Strategy<Value = String> {
     let network = || select(&["p", "q", "p@us-central1", "q@europe-west1"][..]);
     let node = || select(&["org", "prod", "prod/team", "test"][..]);
     let far = far_ranges;
+    let near = || prop_oneof![3 => Just(String::new()), 1 => far().prop_map(|near| format!("near={near}"))];
     let rule = (
         name(),
         select(&["0", "1", "2", "3"][..]),
@@ -103,13 +114,14 @@ fn policy() -> impl Strategy<Value = String> {
         far(),
         select(&["", "", "egress"][..]),
         select(&["", "", "", "accounts=web", "accounts=web,db", "disabled"][..]),
+        near(),
     );
     prop_oneof![
-        6 => rule.prop_map(|(p, at, action, ports, far, side, more)| {
-            format!("policy-rule {p} {at} {action} {ports} ranges={far} {side} {more}")
+        6 => rule.prop_map(|(p, at, action, ports, far, side, more, near)| {
+            format!("policy-rule {p} {at} {action} {ports} ranges={far} {side} {more} {near}")
         }),
-        5 => (name(), select(&["0", "1", "2", "3"][..]), select(&["allow", "deny", "next"][..]), select(PORTS), secure_tags())
-            .prop_map(|(p, at, action, ports, tags)| format!("policy-rule {p} {at} {action} {ports} {tags}")),
+        5 => (name(), select(&["0", "1", "2", "3"][..]), select(&["allow", "deny", "next"][..]), select(PORTS), secure_tags(), near())
+            .prop_map(|(p, at, action, ports, tags, near)| format!("policy-rule {p} {at} {action} {ports} {tags} {near}")),
         1 => (select(&["^p", "^q"][..]), select(&["0", "1"][..]), select(&["allow", "deny", "next"][..]), select(PORTS))
             .prop_map(|(p, at, action, ports)| {
                 format!("policy-rule {p} {at} {action} {ports} ranges=10.0.0.0/8 networks=vpc-1,vpc-3")

@@ -72,6 +72,15 @@ fn what_is_refused() {
             "Invalid value for field 'resource.match.destIpRanges'",
         ),
         (
+            "policy-rule p 1 deny tcp ranges=10.0.0.0/8 near=10.2.0.1/16",
+            "Invalid value for field 'resource.match.destIpRanges': '10.2.0.1/16'. Must be a CIDR range",
+        ),
+        (
+            "policy-rule p 1 deny tcp egress ranges=10.0.0.0/8 near=fd20::/20",
+            "Invalid value for field 'resource.match.srcIpRanges': 'fd20::/20'. A rule can have either IPv4 or IPv6",
+        ),
+        ("policy-rule p 1 deny tcp near=10.0.0.0/8", "Invalid value for field 'resource.match.srcIpRanges'"),
+        (
             "policy-rule p 1 next tcp ranges=10.0.0.0/8 logging",
             "Invalid value for field 'resource.enableLogging'",
         ),

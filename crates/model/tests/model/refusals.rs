@@ -99,14 +99,30 @@ const REFUSALS: &[(&str, &str)] = &[
     // Firewall rules: the field in question is the one that is misplaced.
     ("allow rule-1 vpc-1 tcp", "The resource 'projects/project-1/global/firewalls/rule-1' already exists"),
     (
-        "allow r vpc-1 tcp destinations=10.2.0.0/16",
-        "Invalid value for field 'resource.destinationRanges': '10.2.0.0/16'. Cannot be specified for a rule whose \
-         direction is INGRESS.",
+        "allow r vpc-1 tcp destinations=10.2.0.1/16",
+        "Invalid value for field 'resource.destinationRanges': '10.2.0.1/16'. Must be a CIDR range with no host bits \
+         set, such as '10.2.0.0/16'.",
+    ),
+    // What is not said of a rule's far end is IPv4.
+    (
+        "allow r vpc-1 tcp destinations=fd20::/20",
+        "Invalid value for field 'resource.destinationRanges': 'fd20::/20'. A rule can have either IPv4 or IPv6 ranges, \
+         not a combination of both.",
     ),
     (
-        "allow r vpc-1 tcp egress sources=10.2.0.0/16",
-        "Invalid value for field 'resource.sourceRanges': '10.2.0.0/16'. Cannot be specified for a rule whose direction \
-         is EGRESS.",
+        "allow r vpc-1 tcp sources=fd20::/20 destinations=10.2.0.0/16",
+        "Invalid value for field 'resource.destinationRanges': '10.2.0.0/16'. A rule can have either IPv4 or IPv6 \
+         ranges, not a combination of both.",
+    ),
+    (
+        "allow r vpc-1 tcp source-tags=a destinations=10.2.0.0/16,fd20::/20",
+        "Invalid value for field 'resource.destinationRanges': 'fd20::/20'. A rule can have either IPv4 or IPv6 ranges, \
+         not a combination of both.",
+    ),
+    (
+        "allow r vpc-1 tcp egress sources=fd20::/20",
+        "Invalid value for field 'resource.sourceRanges': 'fd20::/20'. A rule can have either IPv4 or IPv6 ranges, not \
+         a combination of both.",
     ),
     (
         "deny r vpc-1 tcp egress source-tags=web",
@@ -200,7 +216,7 @@ fn every_refusal_has_googles_text() {
 fn a_refusal_knows_its_field() {
     let world = world(SETUP);
     for (line, want) in [
-        ("allow r vpc-1 tcp destinations=10.2.0.0/16", Some("destinationRanges")),
+        ("allow r vpc-1 tcp destinations=10.2.0.1/16", Some("destinationRanges")),
         ("subnet s vpc-1 10.1.9.0/24", Some("ipCidrRange")),
         ("redis redis-1 project-2/vpc", Some("authorizedNetwork")),
         ("delete vm vm-9", None),

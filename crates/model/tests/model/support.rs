@@ -546,6 +546,7 @@ fn policy_rule(w: &Words) -> PolicyRule {
         direction: if w.has("egress") { Direction::Egress } else { Direction::Ingress },
         matches: if w.nth(4) == "nothing" { Vec::new() } else { w.nth(4).split(',').map(l4).collect() },
         ranges: w.list("ranges").into_iter().map(parse).collect(),
+        near_ranges: w.list("near").into_iter().map(parse).collect(),
         src_secure_tags: w.list("from").into_iter().map(tag_value).collect(),
         target_service_accounts: w.list("accounts").into_iter().map(email).collect(),
         target_secure_tags: w.list("at").into_iter().map(tag_value).collect(),

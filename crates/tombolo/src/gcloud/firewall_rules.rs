@@ -47,7 +47,7 @@ struct Fields {
     /// 0 (first) to 65535 (last)
     #[arg(long)]
     priority: Option<u16>,
-    /// INGRESS: the sources
+    /// INGRESS: the sources. EGRESS: only what is sent from these
     #[arg(long, value_name = "RANGES")]
     source_ranges: Option<List>,
     /// INGRESS: instances of the network, by tag
@@ -62,7 +62,7 @@ struct Fields {
     /// The instances that it acts at, by service account; not together with tags
     #[arg(long, value_name = "EMAILS", conflicts_with_all = ["source_tags", "target_tags"])]
     target_service_accounts: Option<List>,
-    /// EGRESS: the destinations
+    /// EGRESS: the destinations. INGRESS: only what is for these
     #[arg(long, value_name = "RANGES")]
     destination_ranges: Option<List>,
     /// It does nothing

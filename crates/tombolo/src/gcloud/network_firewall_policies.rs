@@ -185,10 +185,10 @@ pub(super) struct Says {
     /// Where it acts
     #[arg(long, value_enum, ignore_case = true)]
     direction: Option<Direction>,
-    /// INGRESS: the sources
+    /// INGRESS: the sources. EGRESS: only what is sent from these
     #[arg(long, value_name = "RANGES")]
     src_ip_ranges: Option<List>,
-    /// EGRESS: the destinations
+    /// EGRESS: the destinations. INGRESS: only what is for these
     #[arg(long, value_name = "RANGES")]
     dest_ip_ranges: Option<List>,
     /// Protocols, with ports: tcp:22,udp:5000-6000,icmp or all

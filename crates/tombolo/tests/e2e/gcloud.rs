@@ -19,6 +19,8 @@ const MAKE: &[&str] = &[
     "compute firewall-rules create f1 --network vpc-1 --allow tcp:22,icmp,tcp:80-90 --source-ranges 10.0.0.0/8 --target-tags a,b",
     "compute firewall-rules create f2 --network vpc-1 --direction egress --action deny --rules all --priority 7 --disabled",
     "compute firewall-rules create f3 --network vpc-1 --allow esp,sctp:80 --source-service-accounts a@project-1.iam.gserviceaccount.com --target-service-accounts b@project-1.iam.gserviceaccount.com,c@project-1.iam.gserviceaccount.com",
+    "compute firewall-rules create f4 --network vpc-1 --allow tcp:80 --source-ranges 10.0.0.0/8 --destination-ranges 10.1.0.9/32,10.1.8.0/24",
+    "compute firewall-rules create f5 --network vpc-1 --direction egress --action deny --rules tcp --destination-ranges 10.0.0.0/8 --source-ranges 10.1.8.0/24",
     "compute firewall-rules update f1 --allow tcp:22 --priority 900 --description it's:so",
     "compute instances create vm-1 --zone us-central1-a --subnet subnet-1 --private-network-ip 10.1.0.9 --no-address --tags a --metadata k=v",
     "compute instances create vm-2 vm-3 --zone us-central1-a --can-ip-forward --service-account a@project-1.iam.gserviceaccount.com --network-interface subnet=subnet-1 --network-interface subnet=subnet-2,no-address",

@@ -21,7 +21,7 @@ use super::expression::{
 use super::handles::{Handles, TOLD};
 use super::message::{APPEND, Attributes, CREATE, ECHO, Message, TooLong};
 use crate::differ::differ;
-use crate::table::{Chain, Family, Intervals, Rule, TABLE, Table, Verdict};
+use crate::table::{Chain, Family, Intervals, Match, Rule, TABLE, Table, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -609,7 +609,12 @@ impl Encoder {
             }
             a.nested(4, |list| {
                 // NFTA_RULE_EXPRESSIONS
-                rule.matches.iter().zip(&sets).for_each(|(one, set)| condition(list, one, set.as_ref()));
+                // The first address says of which version of IP a packet is.
+                let mut known = false;
+                for (one, set) in rule.matches.iter().zip(&sets) {
+                    condition(list, one, set.as_ref(), known);
+                    known |= matches!(one, Match::Address(..));
+                }
                 rule.counter.iter().for_each(|counter| count(list, counter));
                 rule.log.iter().for_each(|prefix| log(list, prefix));
                 verdict(list, &rule.verdict, states.as_ref());

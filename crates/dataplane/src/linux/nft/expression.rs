@@ -39,8 +39,9 @@ pub(super) const SET_NAME: &str = "__set%d";
 /// The name of rules' own maps.
 pub(super) const MAP_NAME: &str = "__map%d";
 
-/// Appends a condition. `set` is the set of its numbers, where they are more than one range.
-pub(super) fn condition(list: &mut Attributes, one: &Match, set: Option<&Lookup>) {
+/// Appends a condition. `set` is the set of its numbers, where they are more than one range; `known` is whether a
+/// condition before it is that of an address, and so says of which version of IP a packet is.
+pub(super) fn condition(list: &mut Attributes, one: &Match, set: Option<&Lookup>, known: bool) {
     match one {
         Match::Link(way, link) => {
             load_meta(list, link_key(*way));
@@ -69,7 +70,9 @@ pub(super) fn condition(list: &mut Attributes, one: &Match, set: Option<&Lookup>
         }
         Match::Family(family) => is_family(list, *family),
         Match::Address(family, side, addresses) => {
-            is_family(list, *family);
+            if !known {
+                is_family(list, *family);
+            }
             let offset = address_offset(*family, *side);
             match set {
                 Some(set) => {
