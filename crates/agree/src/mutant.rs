@@ -3,6 +3,7 @@
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::cmp::Reverse;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 use tombolo_dataplane::render::peering_link;
@@ -123,10 +124,16 @@ pub enum Mutant {
     Ipv6OneAddress,
     /// The sender's gate for IPv6 has no rules but the implied one.
     Ipv6NoEgressGate,
+    /// What a rule says of the near end is not looked at.
+    IgnoredNearEnds,
+    /// What a rule says of the near end is asked of an interface's own address, whatever the packet's is.
+    NearEndsByInterface,
+    /// What a rule says of an IPv4 near end does not keep it from IPv6, where its source tags stand for that.
+    Ipv6WithoutNearEnds,
 }
 
 /// All mutants and their names.
-pub const ALL: [(&str, Mutant); 53] = [
+pub const ALL: [(&str, Mutant); 56] = [
     ("transitive-leak", Mutant::TransitiveLeak),
     ("swapped-tie-break", Mutant::SwappedTieBreak),
     ("one-gate", Mutant::OneGate),
@@ -180,6 +187,9 @@ pub const ALL: [(&str, Mutant); 53] = [
     ("ipv6-without-tags", Mutant::Ipv6WithoutTags),
     ("ipv6-one-address", Mutant::Ipv6OneAddress),
     ("ipv6-no-egress-gate", Mutant::Ipv6NoEgressGate),
+    ("ignored-near-ends", Mutant::IgnoredNearEnds),
+    ("near-ends-by-interface", Mutant::NearEndsByInterface),
+    ("ipv6-without-near-ends", Mutant::Ipv6WithoutNearEnds),
 ];
 
 impl fmt::Display for Mutant {
@@ -435,6 +445,27 @@ impl Mutant {
             Mutant::Ipv6NoEgressGate => edit_networks(fabric, |network| {
                 for rule in network.egress.iter_mut().filter(|rule| !rule.implied) {
                     rule.far.retain(|far| matches!(far, IpNet::V4(_)));
+                }
+            }),
+            Mutant::IgnoredNearEnds => edit_rules(fabric, |rules| {
+                rules.iter_mut().for_each(|rule| rule.near.clear());
+            }),
+            Mutant::NearEndsByInterface => edit_networks(fabric, |network| {
+                let all: Vec<Ipv4Addr> = network.nics.keys().copied().collect();
+                for rule in network.ingress.iter_mut().chain(&mut network.egress) {
+                    let near = std::mem::take(&mut rule.near);
+                    let is_near = |nic: &Ipv4Addr| near.iter().any(|range| range.contains(&IpAddr::V4(*nic)));
+                    if near.iter().any(|range| matches!(range, IpNet::V4(_))) {
+                        let acts = |nic: &Ipv4Addr| rule.targets.contains(*nic) && is_near(nic);
+                        rule.targets = Targets::Nics(all.iter().copied().filter(acts).collect());
+                    } else {
+                        rule.near = near;
+                    }
+                }
+            }),
+            Mutant::Ipv6WithoutNearEnds => edit_rules(fabric, |rules| {
+                for rule in rules.iter_mut().filter(|rule| !rule.near.is_empty()) {
+                    rule.near.insert(IpNet::V6(Ipv6Net::default()));
                 }
             }),
             Mutant::OneGate => {

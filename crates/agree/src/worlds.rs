@@ -8,8 +8,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use tombolo_model::{
     Action, AddressKey, AddressSpec, AliasSpec, Change, ConnectMode, ConnectionSpec, Direction, Exchange,
     FirewallKey, FirewallPolicyKey, FirewallSpec, InstanceKey, InstanceSpec, L4, LogMetadata, NatRanges,
-    NatSources, NatSpec, NetworkKey, NetworkSpec, NextHop, NicSpec, Node, PeeringSpec, PolicyRule, PortRange,
-    Protocol, RedisKey, RedisSpec, RedisTier, Reserve, RouteKey, RouteSpec, RouterKey, RouterSpec,
+    NatSources, NatSpec, NetworkKey, NetworkSpec, NextHop, NicSpec, Node, PeeringSpec, PolicyKey, PolicyRule,
+    PortRange, Protocol, RedisKey, RedisSpec, RedisTier, Reserve, RouteKey, RouteSpec, RouterKey, RouterSpec,
     ServiceAccount, StackType, SubnetworkKey, SubnetworkSpec, World, connection, folder, hierarchical_policy,
     project, range,
 };
@@ -74,7 +74,14 @@ pub fn world(rng: &mut Rng) -> World {
     if maker.chance(8) {
         maker.many_rules(&networks);
     }
+    if maker.chance(45) {
+        maker.near_ranges();
+    }
     maker.world
+}
+
+fn is_ipv6(range: &IpNet) -> bool {
+    matches!(range, IpNet::V6(_))
 }
 
 pub(crate) struct Maker<'r> {
@@ -351,6 +358,80 @@ impl Maker<'_> {
             }
             self.try_change(&Change::FirewallInsert(spec));
         }
+    }
+
+    /// Some rules look at the near end too. Where it is of the other version of IP the World refuses.
+    fn near_ranges(&mut self) {
+        let rules: Vec<_> =
+            self.world.firewalls.iter().map(|(key, rule)| (key.clone(), rule.clone())).collect();
+        // Hundreds of them may differ by that alone.
+        let by_near = self.chance(60);
+        for (key, rule) in rules {
+            let of_many = by_near && key.name.contains("-many-");
+            if !of_many && !self.chance(35) {
+                continue;
+            }
+            let (from, to) = (rule.source_ranges.clone(), rule.destination_ranges.clone());
+            let far = if rule.direction == Direction::Ingress { from } else { to };
+            let near = self.near(far.iter().any(is_ipv6));
+            let mut spec = FirewallSpec::new(key, rule.network.clone());
+            (spec.direction, spec.action, spec.priority) = (rule.direction, rule.action, rule.priority);
+            (spec.disabled, spec.logging) = (rule.disabled, rule.logging);
+            spec.matches = rule.matches.clone();
+            let (far, near) = match of_many {
+                true => {
+                    spec.matches =
+                        vec![L4::all_of(self.pick(&[Protocol::TCP, Protocol::UDP, Protocol::ICMP]))];
+                    let around: Vec<IpNet> = near.into_iter().collect();
+                    let around = self.pick(&around);
+                    let far = if is_ipv6(&around) { Ipv6Net::default().into() } else { IpNet::default() };
+                    ([far].into(), [self.far_from(around)].into())
+                }
+                false => (far, near),
+            };
+            (spec.source_ranges, spec.destination_ranges) =
+                if rule.direction == Direction::Ingress { (far, near) } else { (near, far) };
+            spec.source_tags = rule.source_tags.clone();
+            spec.source_service_accounts = rule.source_service_accounts.clone();
+            spec.target_tags = rule.target_tags.clone();
+            spec.target_service_accounts = rule.target_service_accounts.clone();
+            self.try_change(&Change::FirewallUpdate(spec));
+        }
+        let world = self.world.clone();
+        let own = world.firewall_policies.iter().map(|(key, it)| (PolicyKey::from(key.clone()), &it.rules));
+        let above = world.hierarchical_policies.iter();
+        let above = above.map(|(key, it)| (PolicyKey::from(key.clone()), &it.rules));
+        for (policy, rules) in own.chain(above) {
+            for (priority, rule) in rules {
+                if self.chance(40) {
+                    let near_ranges = self.near(rule.ranges.iter().any(is_ipv6));
+                    let (policy, priority) = (policy.clone(), *priority);
+                    let rule = PolicyRule { near_ranges, ..rule.clone() };
+                    self.try_change(&Change::PolicyRuleSet { policy, priority, rule, replace: true });
+                }
+            }
+        }
+    }
+
+    /// Ranges that an interface's own address, an alias, a forwarding rule's address or what it forwards is in, at the edge of,
+    /// or just outside.
+    fn near(&mut self, ipv6: bool) -> BTreeSet<IpNet> {
+        let aliases = self.world.instances.values().flat_map(|it| &it.nics).flat_map(|nic| &nic.aliases);
+        let rules = self.world.forwarding_rules.values().map(|rule| rule.address.into());
+        let others: Vec<Ipv4Net> = aliases.map(|alias| alias.range).chain(rules).collect();
+        let far = self.world.routes.values().map(|route| route.dest_range);
+        let far: Vec<Ipv4Net> = far.filter(|range| range.prefix_len() > 0).collect();
+        let one = |dice: &mut Self| match dice.rng.u8(..8) {
+            _ if ipv6 => IpNet::V6(dice.far_range_6()),
+            0..3 if !others.is_empty() => {
+                let range = dice.pick(&others);
+                let wider = range.supernet().filter(|_| dice.chance(25));
+                wider.unwrap_or(range).into()
+            }
+            3 if !far.is_empty() => dice.pick(&far).into(),
+            _ => dice.far_range().into(),
+        };
+        (0..self.rng.usize(1..=3)).map(|_| one(self)).collect()
     }
 
     /// A small range, in another one or beside it.
@@ -719,20 +800,51 @@ pub(crate) fn edges(range: Ipv4Net) -> [Ipv4Addr; 4] {
 mod tests {
     use super::*;
     use tombolo_dataplane::render;
-    use tombolo_dataplane::table::{Rule, Verdict};
+    use tombolo_dataplane::rules::Side;
+    use tombolo_dataplane::table::{Match, Rule, Verdict};
     use tombolo_fabric::compile;
 
-    /// Whether packets of some network are told which of its rules are for them.
-    fn has_signposts(world: &World) -> bool {
-        let leads = |rule: &&Rule| matches!(&rule.verdict, Verdict::Goto(to) if to.starts_with("c-"));
+    /// Whether packets of some network are told which of its rules are for them, and whether by the near end.
+    fn has_signposts(world: &World) -> (bool, bool) {
         let desired = render(&compile(world));
-        let mut tables = desired.rules.values().map(|rules| rules.table());
-        tables.any(|table| table.chains.values().any(|chain| chain.rules.iter().filter(leads).count() > 5))
+        let tables: Vec<_> = desired.rules.values().map(|rules| rules.table()).collect();
+        let chains = || tables.iter().flat_map(|table| &table.chains);
+        let signs = |rules: &[Rule], is: &dyn Fn(&Match) -> bool| {
+            let leads = |rule: &&Rule| matches!(&rule.verdict, Verdict::Goto(to) if to.starts_with("c-"));
+            rules.iter().filter(leads).filter(|rule| rule.matches.iter().any(is)).count() > 5
+        };
+        let near = |name: &str| if name.starts_with('i') { Side::Destination } else { Side::Source };
+        let by_near = |name: &str, one: &Match| matches!(one, Match::Address(_, at, _) if *at == near(name));
+        let has = |is: &dyn Fn(&str, &Match) -> bool| {
+            chains().any(|(name, chain)| signs(&chain.rules, &|one| is(name, one)))
+        };
+        (has(&|_, _| true), has(&by_near))
     }
 
     #[test]
     fn some_worlds_have_signposts() {
-        let with = (0..120).filter(|seed| has_signposts(&world(&mut Rng::with_seed(*seed)))).count();
-        assert!(with > 3, "{with}");
+        let all: Vec<_> = (0..120).map(|seed| has_signposts(&world(&mut Rng::with_seed(seed)))).collect();
+        let with = (all.iter().filter(|(any, _)| *any).count(), all.iter().filter(|(_, near)| *near).count());
+        assert!(with.0 > 3 && with.1 > 0, "{with:?}");
+    }
+
+    /// And many have rules for certain near ends, of networks' own ones and of policies'.
+    #[test]
+    fn many_worlds_look_at_near_ends() {
+        let near = |seed| {
+            let world = world(&mut Rng::with_seed(seed));
+            let own = world.firewalls.values();
+            let own =
+                own.filter(|it| !it.source_ranges.is_empty() && !it.destination_ranges.is_empty()).count();
+            let policies = world.firewall_policies.values().map(|policy| &policy.rules);
+            let policies = policies.chain(world.hierarchical_policies.values().map(|policy| &policy.rules));
+            let theirs =
+                policies.flat_map(|rules| rules.values()).filter(|it| !it.near_ranges.is_empty()).count();
+            (own, theirs)
+        };
+        let all: Vec<(usize, usize)> = (0..60).map(near).collect();
+        let with =
+            [all.iter().filter(|(own, _)| *own > 1).count(), all.iter().filter(|(_, its)| *its > 0).count()];
+        assert!(with.iter().all(|with| *with > 12), "{with:?}");
     }
 }
