@@ -350,15 +350,14 @@ impl Mutant {
                 hops.for_each(|route| route.priority = 0);
             }),
             Mutant::DeadHopWins => edit_networks(fabric, |network| {
-                let dead: Vec<_> =
-                    network.routes.iter().filter(|r| r.via == Via::Blackhole).cloned().collect();
+                let dead: Vec<_> = network.routes.iter().filter(|r| r.via.is_gone()).cloned().collect();
                 let behind = |route: &tombolo_fabric::Route| {
                     let before = |r: &tombolo_fabric::Route| {
                         r.destination == route.destination
                             && r.priority <= route.priority
                             && r.targets == Targets::All
                     };
-                    route.via != Via::Blackhole && dead.iter().any(before)
+                    !route.via.is_gone() && dead.iter().any(before)
                 };
                 network.routes.retain(|route| !behind(route));
             }),

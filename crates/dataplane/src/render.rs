@@ -426,7 +426,7 @@ fn wide_routes(network: &Network, nic: Option<Ipv4Addr>) -> BTreeMap<IpNet, Rout
         Some(Via::Internet) if has_internet(network) => {
             RouteVia::Gateway(INTERNET.into(), PEER_GATEWAY.into())
         }
-        Some(Via::Subnetwork | Via::Internet | Via::Blackhole) | None => RouteVia::Blackhole,
+        Some(Via::Subnetwork | Via::Internet | Via::Blackhole(_)) | None => RouteVia::Blackhole,
     };
     // A network without IPv6 has no use for that of its peers.
     let useful = |destination: &IpNet| network.has_ipv6() || matches!(destination, IpNet::V4(_));

@@ -4,7 +4,7 @@ use crate::fabric::{Fabric, Nat, Network, Nic, Owner, internet};
 use crate::firewall::{Rule, Rules, Tags, Targets};
 use crate::forwarding;
 use crate::host::Host;
-use crate::route::{self, Kind, Route, Via};
+use crate::route::{self, Gone, Kind, Route, Via};
 use crate::tags::Bound;
 use crate::{IAP_CLIENT, INTERNET_CLIENT, METADATA_SERVER};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -221,8 +221,8 @@ fn add_routes(world: &World, members: &Members<'_>, networks: &mut BTreeMap<Netw
         let Some(network) = networks.get_mut(&route.network) else { continue };
         let via = match &route.next_hop {
             NextHop::InternetGateway => Via::Internet,
-            NextHop::Address(address) => forwarder(network, |nic| nic.address == *address),
-            NextHop::Instance(instance) => forwarder(network, |nic| belongs_to(nic, instance)),
+            NextHop::Address(address) => by_address(network, *address),
+            NextHop::Instance(instance) => by_instance(world, (&route.network, network), instance),
         };
         let targets = match route.tags.is_empty() {
             true => Targets::All,
@@ -238,10 +238,31 @@ fn belongs_to(nic: &Nic, instance: &InstanceKey) -> bool {
     matches!(&nic.owner, Owner::Instance(key) if key == instance)
 }
 
-/// The next hop that a description leads to: an interface that may forward, or nowhere.
-fn forwarder(network: &Network, wanted: impl Fn(&Nic) -> bool) -> Via {
-    let found = network.nics.values().find(|nic| nic.can_ip_forward && wanted(nic));
-    found.map_or(Via::Blackhole, |nic| Via::Nic(nic.address))
+/// The next hop that an address leads to: an interface that may forward, or nowhere.
+fn by_address(network: &Network, address: Ipv4Addr) -> Via {
+    let aliased = || network.nic_with(address.into()).map(|nic| nic.owner.name().to_owned());
+    Via::Blackhole(match (network.nics.get(&address), network.stopped.get(&address)) {
+        (Some(nic), _) if nic.can_ip_forward => return Via::Nic(address),
+        (Some(nic), _) => Gone::CannotForward(nic.owner.name().to_owned()),
+        (None, Some(name)) => Gone::Stopped(name.clone()),
+        (None, None) => match aliased() {
+            Some(name) => Gone::NotPrimary(address, name),
+            None => Gone::NoSuchAddress(address),
+        },
+    })
+}
+
+/// The same of an instance's name.
+fn by_instance(world: &World, (key, network): (&NetworkKey, &Network), instance: &InstanceKey) -> Via {
+    let mut own = network.nics.values().filter(|nic| belongs_to(nic, instance));
+    let name = instance.name.clone();
+    Via::Blackhole(match (own.next(), world.instances.get(instance)) {
+        (Some(nic), _) if nic.can_ip_forward => return Via::Nic(nic.address),
+        (Some(_), _) => Gone::CannotForward(name),
+        (None, None) => Gone::NoSuchInstance(name),
+        (None, Some(there)) if there.nics.iter().any(|nic| nic.network == *key) => Gone::Stopped(name),
+        (None, Some(_)) => Gone::OtherNetwork(name),
+    })
 }
 
 /// The level of the organization's policy; after it come those of its folders, from the top down, which are ten at most.

@@ -29,7 +29,7 @@ pub use fixes::{Fix, fixes};
 pub use flow::Flow;
 pub use forwarding::{Forwarding, Published, To};
 pub use host::Host;
-pub use route::{Route, Via, candidates, table};
+pub use route::{Gone, Route, Via, candidates, table};
 pub use trace::{Cause, DHCP_CLIENT, DHCP_V6_CLIENT, SMTP, State, Step, Trace, Verdict, trace};
 
 /// Google's link-local server of metadata, DNS and NTP: every instance may always talk to it.

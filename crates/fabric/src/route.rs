@@ -12,6 +12,7 @@ use crate::firewall::Targets;
 use ipnet::IpNet;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use tombolo_model::{NetworkKey, World, peering};
 
@@ -64,8 +65,47 @@ pub enum Via {
     Nic(Ipv4Addr),
     /// The default internet gateway.
     Internet,
-    /// A next hop that does not exist (any more): the packet is dropped.
-    Blackhole,
+    /// A next hop that takes nothing: the packet is dropped.
+    Blackhole(Gone),
+}
+
+impl Via {
+    /// Whether the next hop takes nothing.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Via::Blackhole(_))
+    }
+}
+
+/// Why a static route's next hop takes nothing. What is named is an instance.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gone {
+    /// Nothing in the network has the address.
+    NoSuchAddress(Ipv4Addr),
+    /// An instance has the address, and not as an interface's own one.
+    NotPrimary(Ipv4Addr, String),
+    /// The instance does not exist (any more).
+    NoSuchInstance(String),
+    /// The instance has no interface in the network.
+    OtherNetwork(String),
+    /// The instance does not run.
+    Stopped(String),
+    /// The instance may not forward.
+    CannotForward(String),
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Gone::NoSuchAddress(address) => write!(f, "nothing has its next hop {address}"),
+            Gone::NotPrimary(address, name) => {
+                write!(f, "its next hop {address} is {name}'s, and no interface's own address")
+            }
+            Gone::NoSuchInstance(name) => write!(f, "its next hop {name} does not exist"),
+            Gone::OtherNetwork(name) => write!(f, "its next hop {name} has no interface in the network"),
+            Gone::Stopped(name) => write!(f, "its next hop {name} is stopped"),
+            Gone::CannotForward(name) => write!(f, "canIpForward of its next hop {name} is false"),
+        }
+    }
 }
 
 /// Puts routes into the order in which they win.
@@ -103,7 +143,7 @@ fn winners(mut all: Vec<&Route>) -> Vec<&Route> {
     let Some(strongest) = all.first().copied() else { return all };
     all.retain(|route| route.kind == strongest.kind);
     // A destination whose next hops are all gone is not looked for by wider routes.
-    let Some(best) = all.iter().copied().find(|route| route.via != Via::Blackhole) else {
+    let Some(best) = all.iter().copied().find(|route| !route.via.is_gone()) else {
         return vec![strongest];
     };
     let equal = all.into_iter().filter(|route| route.priority == best.priority);

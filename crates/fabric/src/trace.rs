@@ -7,7 +7,7 @@
 use crate::fabric::{Fabric, Nat, Network, Nic, Owner, internet};
 use crate::firewall::{Packet, Rule, decide};
 use crate::forwarding;
-use crate::route::{Kind, Route, Via, candidates};
+use crate::route::{Gone, Kind, Route, Via, candidates};
 use crate::{Flow, INTERNET_CLIENT, METADATA_SERVER};
 use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr};
@@ -49,7 +49,7 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Cause {
-    /// The source address is not the interface's own and it may not forward.
+    /// The source address is not the interface's own and it may not forward; or a route leads to one that may not.
     ForeignIpDisallowed,
     /// Google Cloud carries no such traffic, whatever the rules and routes: to a multicast address, the limited
     /// broadcast address, loopback or network 0; mail (tcp:25) to an external address; what DHCP servers send
@@ -62,6 +62,14 @@ pub enum Cause {
     NoRoute,
     /// The route's next hop is gone.
     RouteBlackhole,
+    /// Nothing in the route's network has the address that is its next hop.
+    RouteNextHopIpAddressNotResolved,
+    /// The address that is the route's next hop is an instance's, and no interface's own one.
+    RouteNextHopInstanceNonPrimaryIp,
+    /// The instance that is the route's next hop does not exist.
+    RouteNextHopResourceNotFound,
+    /// The instance that is the route's next hop has no interface in its network.
+    RouteNextHopInstanceWrongNetwork,
     /// A private destination that only the route to the internet has.
     PrivateTrafficToInternet,
     /// The route leads to the internet, and the interface has no external address there and no gateway of Cloud NAT.
@@ -76,7 +84,7 @@ pub enum Cause {
     ForwardingRuleNoInstances,
     /// The forwarding rule is not for clients of other regions.
     ForwardingRuleRegionMismatch,
-    /// The sender, the destination or what a forwarding rule leads to is an instance that does not run.
+    /// The sender, or what the address, the forwarding rule or the route leads to, is an instance that does not run.
     InstanceNotRunning,
     /// The published service does not take the endpoint of Private Service Connect.
     PscConnectionNotAccepted,
@@ -101,6 +109,10 @@ impl Cause {
             Cause::FirewallRule => "FIREWALL_RULE",
             Cause::NoRoute => "NO_ROUTE",
             Cause::RouteBlackhole => "ROUTE_BLACKHOLE",
+            Cause::RouteNextHopIpAddressNotResolved => "ROUTE_NEXT_HOP_IP_ADDRESS_NOT_RESOLVED",
+            Cause::RouteNextHopInstanceNonPrimaryIp => "ROUTE_NEXT_HOP_INSTANCE_NON_PRIMARY_IP",
+            Cause::RouteNextHopResourceNotFound => "ROUTE_NEXT_HOP_RESOURCE_NOT_FOUND",
+            Cause::RouteNextHopInstanceWrongNetwork => "ROUTE_NEXT_HOP_INSTANCE_WRONG_NETWORK",
             Cause::PrivateTrafficToInternet => "PRIVATE_TRAFFIC_TO_INTERNET",
             Cause::NoExternalAddress => "NO_EXTERNAL_ADDRESS",
             Cause::UnknownInternalAddress => "UNKNOWN_INTERNAL_ADDRESS",
@@ -386,7 +398,7 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, way: &
             let what = format!("no route to {} in {} {only}", flow.destination, flow.network.name);
             drop(way, flow, cause, what, String::new())
         }
-        Via::Blackhole => gone(way, flow, route),
+        Via::Blackhole(why) => gone(way, &flow.network, route, Some(why)),
         // The way back to Google's proxy is no route of the network's: it beats a static one, and takes only replies.
         Via::Nic(_) | Via::Peer(_) if is_iap(network, flow.destination) => {
             let what = format!("only replies go to {}, Identity-Aware Proxy", flow.destination);
@@ -397,7 +409,7 @@ fn follow(fabric: &Fabric, network: &Network, route: &Route, flow: &Flow, way: &
             push(way, State::ApplyRoute, &flow.network, routed, hop);
             match network.nics.get(address) {
                 Some(nic) => arrive(&flow.network, network, nic, flow, way, true),
-                None => gone(way, flow, route),
+                None => gone(way, &flow.network, route, None),
             }
         }
         Via::Subnetwork => {
@@ -489,10 +501,10 @@ fn cross(fabric: &Fabric, peer: &NetworkKey, flow: &Flow, way: &mut Way) -> Verd
             push(way, State::ApplyRoute, peer, routed, hop);
             match network.nics.get(address) {
                 Some(nic) => arrive(peer, network, nic, flow, way, true),
-                None => gone(way, flow, route),
+                None => gone(way, peer, route, None),
             }
         }
-        Some((route, Via::Blackhole)) => gone(way, flow, route),
+        Some((route, Via::Blackhole(why))) => gone(way, peer, route, Some(why)),
         // To another peer, or to the internet: not for packets that came by a peering.
         Some((_, Via::Peer(_) | Via::Internet)) | None => {
             let what = format!("{} has no route of its own to {}", peer.name, flow.destination);
@@ -501,10 +513,23 @@ fn cross(fabric: &Fabric, peer: &NetworkKey, flow: &Flow, way: &mut Way) -> Verd
     }
 }
 
-/// The next hop of a route is gone.
-fn gone(way: &mut Way, flow: &Flow, route: &Route) -> Verdict {
-    let routed = format!("{} {}", route.destination, route.name);
-    drop(way, flow, Cause::RouteBlackhole, routed, "its next hop is gone".into())
+/// The next hop of a route takes nothing.
+fn gone(way: &mut Way, network: &NetworkKey, route: &Route, why: Option<&Gone>) -> Verdict {
+    let cause = match why {
+        None => Cause::RouteBlackhole,
+        Some(Gone::NoSuchAddress(_)) => Cause::RouteNextHopIpAddressNotResolved,
+        Some(Gone::NotPrimary(..)) => Cause::RouteNextHopInstanceNonPrimaryIp,
+        Some(Gone::NoSuchInstance(_)) => Cause::RouteNextHopResourceNotFound,
+        Some(Gone::OtherNetwork(_)) => Cause::RouteNextHopInstanceWrongNetwork,
+        Some(Gone::Stopped(_)) => Cause::InstanceNotRunning,
+        Some(Gone::CannotForward(_)) => Cause::ForeignIpDisallowed,
+    };
+    let what = format!("{} {}", route.destination, route.name);
+    let detail = why.map_or_else(|| "its next hop is gone".to_owned(), Gone::to_string);
+    // Whatever the cause is of, it is the route that leads nowhere.
+    let (state, network) = (State::ApplyRoute, network.clone());
+    way.steps.push(Step { state, cause: Some(cause), network, what, detail, rule: None });
+    Verdict::Dropped(cause)
 }
 
 /// Finds the interface that has the destination, in a network whose subnetwork has it.

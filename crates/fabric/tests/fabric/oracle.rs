@@ -415,8 +415,24 @@ fn rule_matches(
 enum Way {
     Own,
     Peer(NetworkKey),
-    Hop(Option<Ipv4Addr>),
+    Hop(Result<Ipv4Addr, Cause>),
     Internet,
+}
+
+/// The next hop of this address in the network, or why it takes nothing: documentation of Connectivity Tests,
+/// "Configuration analysis states", and of routes, "Next hops".
+fn hop_at(world: &World, network: &NetworkKey, address: Ipv4Addr) -> Result<Ipv4Addr, Cause> {
+    let is = |nic: &Nic| nic.network == *network && nic.address == address;
+    let own = world.instances.values().find(|instance| instance.nics.iter().any(is));
+    match own {
+        Some(instance) if !instance.running => Err(Cause::InstanceNotRunning),
+        Some(instance) if !instance.can_ip_forward => Err(Cause::ForeignIpDisallowed),
+        Some(_) => Ok(address),
+        None => Err(match holder(world, network, address.into()) {
+            Some(other) if other != address => Cause::RouteNextHopInstanceNonPrimaryIp,
+            _ => Cause::RouteNextHopIpAddressNotResolved,
+        }),
+    }
 }
 
 /// Where a network sends packets to an address that come from an instance with these tags, or, with `None`, by a
@@ -490,14 +506,16 @@ fn ways(world: &World, network: &NetworkKey, to: IpAddr, tags: Option<&[&str]>) 
         if !route.tags.is_empty() && !tags.unwrap_or_default().iter().any(|tag| route.tags.contains(*tag)) {
             continue;
         }
-        let forwards = |address: &Ipv4Addr| end(world, network, *address).is_some_and(|e| e.forwards);
         let way = match &route.next_hop {
             NextHop::InternetGateway => Way::Internet,
-            NextHop::Address(address) => Way::Hop(Some(*address).filter(forwards)),
-            NextHop::Instance(key) => {
-                let nics = world.instances.get(key).map(|i| i.nics.as_slice()).unwrap_or_default();
-                Way::Hop(nics.iter().find(|n| n.network == *network).map(|n| n.address).filter(forwards))
-            }
+            NextHop::Address(address) => Way::Hop(hop_at(world, network, *address)),
+            NextHop::Instance(key) => Way::Hop(match world.instances.get(key) {
+                None => Err(Cause::RouteNextHopResourceNotFound),
+                Some(instance) => match instance.nics.iter().find(|n| n.network == *network) {
+                    None => Err(Cause::RouteNextHopInstanceWrongNetwork),
+                    Some(nic) => hop_at(world, network, nic.address),
+                },
+            }),
         };
         offer((32 - route.dest_range.prefix_len(), 2, route.priority, key.name.clone()), way);
     }
@@ -507,12 +525,12 @@ fn ways(world: &World, network: &NetworkKey, to: IpAddr, tags: Option<&[&str]>) 
     };
     offers.retain(|((prefix, kind, ..), _)| (*prefix, *kind) == strongest);
     // Next hops that are gone do not count, unless all are.
-    let is_gone = |way: &Way| *way == Way::Hop(None);
+    offers.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let is_gone = |way: &Way| matches!(way, Way::Hop(Err(_)));
     if offers.iter().all(|(_, way)| is_gone(way)) {
-        return vec![Way::Hop(None)];
+        return vec![offers.remove(0).1];
     }
     offers.retain(|(_, way)| !is_gone(way));
-    offers.sort_by(|(a, _), (b, _)| a.cmp(b));
     let priority = offers[0].0.2;
     offers.retain(|((_, _, at, _), _)| *at == priority);
     // Instances before the gateway to the internet, and any of them.
@@ -607,14 +625,14 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
                 None => dropped(Cause::NoExternalAddress),
             };
         }
-        Some(Way::Hop(None)) => return dropped(Cause::RouteBlackhole),
+        Some(Way::Hop(Err(cause))) => return dropped(cause),
         // The special way back to Identity-Aware Proxy beats a static route, and takes only replies.
-        Some(Way::Hop(Some(_)) | Way::Peer(_))
+        Some(Way::Hop(Ok(_)) | Way::Peer(_))
             if named(world, &flow.network, flow.destination).is_some_and(|e| e.kind == Kind::Iap) =>
         {
             return dropped(Cause::NoExternalAddress);
         }
-        Some(Way::Hop(Some(address))) => (flow.network.clone(), Some(address)),
+        Some(Way::Hop(Ok(address))) => (flow.network.clone(), Some(address)),
         Some(Way::Own) => (flow.network.clone(), None),
         Some(Way::Peer(peer)) => {
             // Each network has its own client of Identity-Aware Proxy: replies to it never go to a peer.
@@ -626,8 +644,8 @@ fn by(world: &World, flow: &Flow, way: Option<Way>, next: Option<Way>) -> Verdic
             // A peer takes it on by its own subnetworks and static routes, never to a peer of its own.
             match next {
                 Some(Way::Own) => (peer, None),
-                Some(Way::Hop(Some(address))) => (peer, Some(address)),
-                Some(Way::Hop(None)) => return dropped(Cause::RouteBlackhole),
+                Some(Way::Hop(Ok(address))) => (peer, Some(address)),
+                Some(Way::Hop(Err(cause))) => return dropped(cause),
                 Some(Way::Peer(_) | Way::Internet) | None => return dropped(Cause::NoRoute),
             }
         }

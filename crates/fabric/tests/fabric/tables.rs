@@ -466,7 +466,7 @@ fn static_routes_cross_when_one_side_gives_and_the_other_takes() {
     table(&[OPEN, PEERED, router, both, deny], "vm-1 -> 192.168.3.4 tcp/80 : DROP FIREWALL_RULE far");
     table(
         &[OPEN, PEERED, router, both, "delete vm router"],
-        "vm-1 -> 192.168.3.4 tcp/80 : DROP ROUTE_BLACKHOLE",
+        "vm-1 -> 192.168.3.4 tcp/80 : DROP ROUTE_NEXT_HOP_IP_ADDRESS_NOT_RESOLVED",
     );
 }
 
@@ -606,7 +606,7 @@ fn equal_routes_are_alternatives() {
         ("stop r-1", "FORWARDED r-2"),
         ("delete vm r-1\nstop r-2\ndelete route d", "FORWARDED r-3"),
         ("stop r-1\nstop r-2", "DROP PRIVATE_TRAFFIC_TO_INTERNET"),
-        ("stop r-1\nstop r-2\nstop r-3\ndelete route d", "DROP ROUTE_BLACKHOLE"),
+        ("stop r-1\nstop r-2\nstop r-3\ndelete route d", "DROP INSTANCE_NOT_RUNNING"),
     ] {
         let flow = format!("vm-1 -> 192.168.0.9 tcp/80 : {want}");
         table(&[OPEN, PEERED, routers, "route wide vpc-1 192.0.0.0/8 r-3", lines], &flow);
@@ -782,10 +782,13 @@ fn sources_are_checked_and_forwarders_are_trusted() {
          router@10.1.0.99 -> 10.2.0.2 tcp/80 : DELIVERED vm-2
          vm-1 -> 192.168.0.1 tcp/80 : FORWARDED router
          vm-1 -> 172.31.255.255 udp/53 : FORWARDED router
-         vm-1 -> 192.168.7.1 tcp/80 : DROP ROUTE_BLACKHOLE
+         vm-1 -> 192.168.7.1 tcp/80 : DROP ROUTE_NEXT_HOP_IP_ADDRESS_NOT_RESOLVED
          vm-2 -> 192.168.0.1 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET",
     );
-    table(&[OPEN, router, "delete vm router"], "vm-1 -> 192.168.0.1 tcp/80 : DROP ROUTE_BLACKHOLE");
+    table(
+        &[OPEN, router, "delete vm router"],
+        "vm-1 -> 192.168.0.1 tcp/80 : DROP ROUTE_NEXT_HOP_RESOURCE_NOT_FOUND",
+    );
     // What is to be forwarded passes the forwarder's own gate too.
     table(&[router], "vm-1 -> 192.168.0.1 tcp/80 : DROP FIREWALL_RULE default-deny-ingress");
     // Of equal destinations the lowest priority value, then the name; the longest prefix before all.
@@ -795,6 +798,54 @@ fn sources_are_checked_and_forwarders_are_trusted() {
          vm-1 -> 10.8.0.1 tcp/80 : DROP PRIVATE_TRAFFIC_TO_INTERNET
          vm-1 -> 10.1.0.3 tcp/80 : DELIVERED vm-1b",
     );
+}
+
+/// A next hop takes nothing for one reason or another, and the route's step says which.
+#[test]
+fn next_hops_that_take_nothing_say_why() {
+    let named = "vm r subnet-1=10.1.0.9 forward\nroute far vpc-1 192.168.0.0/16 r";
+    let numbered = "vm r subnet-1=10.1.0.9 forward\nroute far vpc-1 192.168.0.0/16 10.1.0.9";
+    for (route, more, cause, why) in [
+        (named, "stop r", "INSTANCE_NOT_RUNNING", "its next hop r is stopped"),
+        (numbered, "stop r", "INSTANCE_NOT_RUNNING", "its next hop r is stopped"),
+        (named, "delete vm r", "ROUTE_NEXT_HOP_RESOURCE_NOT_FOUND", "its next hop r does not exist"),
+        (
+            numbered,
+            "delete vm r",
+            "ROUTE_NEXT_HOP_IP_ADDRESS_NOT_RESOLVED",
+            "nothing has its next hop 10.1.0.9",
+        ),
+        (
+            numbered,
+            "delete vm r\nalias vm-1b =10.1.0.8/30",
+            "ROUTE_NEXT_HOP_INSTANCE_NON_PRIMARY_IP",
+            "its next hop 10.1.0.9 is vm-1b's, and no interface's own address",
+        ),
+        (
+            named,
+            "delete vm r\nvm r subnet-1",
+            "FOREIGN_IP_DISALLOWED",
+            "canIpForward of its next hop r is false",
+        ),
+        (
+            numbered,
+            "delete vm r\nvm s subnet-1=10.1.0.9",
+            "FOREIGN_IP_DISALLOWED",
+            "canIpForward of its next hop s is false",
+        ),
+        (
+            named,
+            "delete vm r\nvm r subnet-2 forward",
+            "ROUTE_NEXT_HOP_INSTANCE_WRONG_NETWORK",
+            "its next hop r has no interface in the network",
+        ),
+    ] {
+        let fabric = compile(&world(&[BASE, OPEN, route, more].join("\n")));
+        let found = trace(&fabric, &flow(&fabric, "vm-1 -> 192.168.0.1 tcp/80"));
+        let last = found.steps.last().unwrap();
+        let step = (found.cause().map(Cause::as_str), last.what.as_str(), last.detail.as_str());
+        assert_eq!(step, (Some(cause), "192.168.0.0/16 far", why), "{more}");
+    }
 }
 
 #[test]
