@@ -5,15 +5,16 @@ use crate::output::print;
 use crate::serve::Serving;
 use crate::status;
 use anyhow::{Context, Result, bail};
-use std::fs::{DirBuilder, OpenOptions};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use tombolo_agent::Agent;
 use tombolo_server::control::{ApiAddress, Control, Ended, Request, Response, ask};
-use tombolo_server::paths::{LabDir, LabLock};
+use tombolo_server::paths::LabDir;
 use tombolo_server::{Begin, Cloud, CloudError, Starting, View, now};
 
 /// Arguments of `up`.
@@ -42,7 +43,15 @@ pub(crate) struct DownArgs {
 
 /// Brings a file up.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    if args.detach { detached(args) } else { foreground(args) }
+    if args.detach {
+        return detached(args);
+    }
+    foreground(args).inspect_err(|error| {
+        if args.leave_terminal {
+            // For `detached`: the log goes with the lab's folder, and a full disk has no room for it.
+            print(&format!("{error:#}"));
+        }
+    })
 }
 
 /// Brings a file up and stays.
@@ -101,13 +110,16 @@ fn bring_up(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
 /// Has a process of its own bring a file up, and returns when it has.
 fn detached(args: &Args) -> Result<ExitCode> {
     let dir = LabDir::of(&args.lab.lab);
-    dir.create()?;
-    let log = OpenOptions::new().create(true).append(true).open(dir.log())?;
+    dir.create().with_context(|| dir.path.display().to_string())?;
+    let log = OpenOptions::new().create(true).read(true).append(true).open(dir.log());
+    let log = log.with_context(|| dir.log().display().to_string())?;
     let before = log.metadata()?.len();
+    // Why it did not come up, if it can say so: this needs no room on a disk, and no name.
+    let reason = File::from(memfd_create(c"tombolo-reason", MFdFlags::MFD_CLOEXEC)?);
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("up").arg(&args.file).args(["--leave-terminal", "--lab", &args.lab.lab]);
     command.args(args.start.given());
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.stdin(Stdio::null()).stdout(reason.try_clone()?).stderr(log.try_clone()?);
     let started = Instant::now();
     let mut child = command.spawn().context("start the lab's server")?;
     loop {
@@ -120,18 +132,31 @@ fn detached(args: &Args) -> Result<ExitCode> {
             args.start.note_less();
             return Ok(ExitCode::SUCCESS);
         }
-        if child.try_wait()?.is_some() {
-            let said = std::fs::read(dir.log()).unwrap_or_default();
-            let said = String::from_utf8_lossy(said.get(before as usize..).unwrap_or_default()).into_owned();
+        if let Some(status) = child.try_wait()? {
             // The folder is not this process's to remove while it is somebody's.
-            dir.lock()?.into_iter().for_each(LabLock::remove);
+            if let Ok(Some(lock)) = dir.lock() {
+                lock.remove();
+            }
             // Errors in the file belong here, not into a log.
             read(&args.file)?;
-            bail!("the lab did not come up: {}", said.trim().trim_start_matches("error: "));
+            // One that panicked or was killed has said what it has in the log, at best.
+            let said = [text(&reason, 0), text(&log, before)].into_iter().find(|said| !said.is_empty());
+            let said = said.unwrap_or_else(|| format!("its server ended ({status})"));
+            bail!("the lab did not come up: {said}");
         }
         // Until it listens; then the question waits.
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// What there is in an open file from an offset on, whatever has become of its name.
+fn text(file: &File, mut from: u64) -> String {
+    let (mut bytes, mut part) = (Vec::new(), [0; 4096]);
+    while let Ok(length @ 1..) = file.read_at(&mut part, from) {
+        bytes.extend(&part[..length]);
+        from += length as u64;
+    }
+    String::from_utf8_lossy(&bytes).trim().trim_start_matches("error: ").to_owned()
 }
 
 /// Ends the lab that a server that was killed has left; whether there was one.
