@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 
 /// A setting that keeps ordinary users from having namespaces, the value that does so, and one that does not.
 const SETTINGS: [(&str, &str, &str); 4] = [
@@ -45,6 +46,20 @@ fn lines(errno: Errno, read: impl Fn(&str) -> Option<String>) -> String {
     text
 }
 
+/// A line to put behind an error that may come of a low limit of open files, whoever met it: errors come from other
+/// processes as text. Descriptors that were sent and have no room are "no buffer space".
+pub fn open_files(error: &str) -> Option<String> {
+    let met = |errno: Errno| error.contains(errno.desc()) && !error.contains(Errno::ENFILE.desc());
+    let (_, limit) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let text = || {
+        format!(
+            "\n  a lab needs some open files for itself and several for each VM; the limit is {limit}, and `ulimit -n` raises \
+             it (root, or nofile in /etc/security/limits.conf)"
+        )
+    };
+    (met(Errno::EMFILE) || met(Errno::ENOBUFS)).then(text)
+}
+
 fn in_container() -> bool {
     Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists()
 }
@@ -67,5 +82,17 @@ mod tests {
         let fine = |name: &str| (name == "user.max_user_namespaces").then(|| "9".to_owned());
         assert!(lines(Errno::ENOSPC, fine).contains("user.max_user_namespaces is 9"));
         assert_eq!(lines(Errno::ENOMEM, ubuntu), "");
+    }
+
+    #[test]
+    fn a_limit_of_open_files_is_named_where_it_may_be_met() {
+        for error in
+            ["accept: Too many open files (os error 24)", "create namespace x: No buffer space available"]
+        {
+            assert!(open_files(error).is_some_and(|text| text.contains("ulimit -n")), "{error}");
+        }
+        for error in ["", "Too many open files in system (os error 23)", "Permission denied (os error 13)"] {
+            assert_eq!(open_files(error), None);
+        }
     }
 }

@@ -44,6 +44,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+pub use advice::open_files;
 pub use bootstrap::{LabError, enter_lab};
 pub use capture::dropped;
 pub use client::own_stdio;

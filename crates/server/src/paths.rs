@@ -29,6 +29,13 @@ impl LabDir {
 
     /// Makes the folder, 0700; refuses one that somebody else owns or can enter.
     pub fn create(&self) -> Result<()> {
+        self.make().map_err(|error| {
+            let problem = format!("{error}; TOMBOLO_RUNTIME_DIR can name another folder for labs");
+            Error::new(error.kind(), problem)
+        })
+    }
+
+    fn make(&self) -> Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
         for folder in [self.path.parent().unwrap_or(&self.path), &self.path] {
             let meta = std::fs::symlink_metadata(folder)?;

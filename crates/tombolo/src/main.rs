@@ -168,7 +168,9 @@ fn main() -> ExitCode {
         Verb::Schema => schema(),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("{}: {error:#}", output::red("error"));
+        let error = format!("{error:#}");
+        let advice = tombolo_agent::open_files(&error).unwrap_or_default();
+        eprintln!("{}: {error}{advice}", output::red("error"));
         ExitCode::from(2)
     })
 }

@@ -109,6 +109,41 @@ fn a_lab_of_a_name_is_there_once() {
     });
 }
 
+/// The folder with the log of a server that failed goes with it.
+#[test]
+fn a_detached_server_that_fails_says_why() {
+    as_each_user(|home| {
+        let file = home.example("single-vpc.yaml");
+        for descriptors in ["12", "16", "20", "24"] {
+            let mut command = home.program("sh");
+            command.args(["-c", &format!("ulimit -n {descriptors}; exec ./tombolo up \"$0\" --detach")]);
+            command.arg(&file);
+            let said = crate::support::run(command, b"").refusal();
+            let why = ["Too many open files", "No buffer space available"];
+            assert!(why.iter().any(|why| said.contains(why)), "{descriptors}: {said}");
+            assert!(said.contains(&format!("the limit is {descriptors}, and `ulimit -n`")), "{said}");
+        }
+        assert!(!home.runtime().exists());
+    });
+}
+
+#[test]
+fn a_folder_for_labs_that_is_not_to_be_had_is_named() {
+    as_each_user(|home| {
+        let file = home.example("single-vpc.yaml");
+        let file = file.to_str().unwrap();
+        for args in [&["up", file][..], &["up", file, "--detach"], &["serve"]] {
+            let mut command = home.command(args);
+            command.env("TOMBOLO_RUNTIME_DIR", "/proc/none");
+            let said = crate::support::run(command, b"").refusal();
+            assert!(
+                said.contains("/proc/none/default: ") && said.contains("; TOMBOLO_RUNTIME_DIR can"),
+                "{said}"
+            );
+        }
+    });
+}
+
 #[test]
 fn without_a_lab_every_verb_says_so() {
     as_each_user(|home| {
