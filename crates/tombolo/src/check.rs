@@ -3,7 +3,7 @@
 use crate::lab::{LabArgs, Running, options, read};
 use crate::output::{Format, json};
 use crate::steps::{Layout, Step, summary};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +30,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let started = Instant::now();
     let (topology, world) = read(&args.file)?;
+    if topology.checks.is_empty() {
+        // As expected, all none of them: nobody who runs this means that.
+        bail!("{} has no `checks`: there is nothing to run", args.file.display());
+    }
     let steps = if args.running {
         check_all(&Running::find(&args.lab)?.view(), &topology, args.format)?
     } else {

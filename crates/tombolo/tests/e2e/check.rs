@@ -72,3 +72,18 @@ fn a_wrong_answer_is_told_as_it_was_given_once() {
         assert_eq!(command.status().unwrap().code(), Some(1));
     });
 }
+
+#[test]
+fn a_file_without_checks_is_an_error() {
+    as_each_user(|home| {
+        let single = example("single-vpc.yaml");
+        let (lab, _) = single.split_once("checks:").unwrap();
+        for text in [lab.to_owned(), format!("{lab}checks: []\n")] {
+            home.write("none.yaml", &text);
+            for more in [&[][..], &["--format", "json"], &["--running"]] {
+                let said = home.run(&[&["check", "none.yaml"], more].concat()).refusal();
+                assert!(said.contains("none.yaml has no `checks`"), "{said}");
+            }
+        }
+    });
+}
