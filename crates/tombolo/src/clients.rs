@@ -15,6 +15,9 @@ use tombolo_server::paths::LabDir;
 pub(crate) struct EnvArgs {
     #[command(flatten)]
     tool: Tool,
+    /// With --terraform: a block for the provider google-beta too, which Terraform then needs
+    #[arg(long, requires = "terraform")]
+    beta: bool,
     #[command(flatten)]
     lab: LabArgs,
 }
@@ -114,8 +117,17 @@ impl Served {
         self.variables().into_iter().map(line).collect()
     }
 
+    /// Blocks for providers. A block makes Terraform need its provider, so that of google-beta is only for who asks.
+    fn terraform(&self, beta: bool) -> String {
+        if beta {
+            return ["google", "google-beta"].map(|provider| self.provider(provider)).join("\n");
+        }
+        let said = "# What modules make with the provider google-beta would go to Google: for that too, add --beta.\n";
+        self.provider("google") + said
+    }
+
     /// Source: "Custom endpoints" in the Google provider's reference.
-    fn terraform(&self) -> String {
+    fn provider(&self, provider: &str) -> String {
         let url = self.api.url();
         let token = match self.api.token {
             true => format!("trimspace(file({:?}))", self.api.token_file().display().to_string()),
@@ -123,7 +135,7 @@ impl Served {
         };
         let project = self.project.as_deref().unwrap_or("PROJECT");
         format!(
-            "provider \"google\" {{\n\
+            "provider \"{provider}\" {{\n\
              \x20 project                             = \"{project}\"\n\
              \x20 access_token                        = {token}\n\
              \x20 user_project_override               = false\n\
@@ -226,7 +238,7 @@ pub(crate) fn env(args: &EnvArgs) -> Result<ExitCode> {
         }
     })?;
     print(&match &args.tool {
-        Tool { terraform: true, .. } => served.terraform(),
+        Tool { terraform: true, .. } => served.terraform(args.beta),
         Tool { python: true, .. } => served.python(),
         Tool { node: true, .. } => served.node(),
         Tool { proxy: true, .. } => transparent::shell(&served.api, served.project.as_deref())?,

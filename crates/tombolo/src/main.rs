@@ -56,7 +56,7 @@ enum Verb {
     Serve(serve::Args),
     /// Print what makes gcloud, Terraform, Python or Node use a lab that is up
     #[command(
-        after_help = "Example:\n  eval \"$(tombolo env)\"\n  tombolo env --terraform > provider.tf\n  eval \"$(tombolo env --proxy)\"        # for any program"
+        after_help = "Example:\n  eval \"$(tombolo env)\"\n  tombolo env --terraform > provider.tf\n  tombolo env --terraform --beta > provider.tf    # with google-beta\n  eval \"$(tombolo env --proxy)\"        # for any program"
     )]
     Env(clients::EnvArgs),
     /// Run gcloud on a lab that is up, without touching gcloud's own configuration
