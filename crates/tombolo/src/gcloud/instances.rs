@@ -59,7 +59,7 @@ pub(crate) enum Verb {
     RemoveTags(RemoveTags),
     /// Give an interface an external address
     #[command(
-        after_help = "Example:\n  tombolo compute instances add-access-config vm-1 --zone us-central1-a \\\n    --address web-address"
+        after_help = "Example:\n  tombolo compute instances add-access-config vm-1 --zone us-central1-a\n  tombolo compute instances add-access-config vm-1 --zone us-central1-a \\\n    --address 198.18.0.9"
     )]
     AddAccessConfig(AddAccessConfig),
     /// Take an interface's external address
@@ -129,7 +129,7 @@ pub(crate) struct AccessConfig {
 pub(crate) struct AddAccessConfig {
     #[command(flatten)]
     config: AccessConfig,
-    /// A reserved address; a free one when not given
+    /// A reserved address, as an IP address; a free one when not given
     #[arg(long)]
     address: Option<String>,
 }
