@@ -11,6 +11,7 @@ pub mod firewall_log;
 pub mod flow_log;
 pub mod guest;
 pub mod http;
+mod known;
 pub mod lab;
 mod log_entry;
 mod note;

@@ -1,5 +1,6 @@
 //! Looking at a lab: names resolved, flows traced, packets asked.
 
+use crate::known::instead;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -104,8 +105,8 @@ impl<'a> View<'a> {
             ([], []) => {
                 let instances = self.world.instances.keys().map(|key| key.name.as_str());
                 let redis = self.world.redis.keys().map(|key| key.name.as_str());
-                let known = instances.chain(redis).collect::<Vec<_>>().join(", ");
-                Err(format!("there is no instance or redis instance '{name}' in the lab (there is: {known})"))
+                let known = instead(name, instances.chain(redis));
+                Err(format!("there is no instance or redis instance '{name}' in the lab{known}"))
             }
             ([_], [_]) => Err(format!("'{name}' means an instance and a redis instance: use the whole path")),
             ([], _) | ([_, _, ..], [_]) => Ok(Owner::Redis(self.redis(name)?.clone())),
@@ -165,12 +166,12 @@ impl<'a> View<'a> {
         if let (Some((_, rule)), None) = (rules.next(), rules.next()) {
             return Ok(Target { address: rule.address.into(), port });
         }
-        let known = self.world.redis.keys().map(|k| k.name.clone());
-        let known = known.chain(self.world.instances.keys().map(|k| k.name.clone()));
-        let known: Vec<_> = known.collect();
+        let known = self.world.redis.keys().map(|key| key.name.as_str());
+        let known = known.chain(self.world.instances.keys().map(|key| key.name.as_str()));
+        let rules = self.world.forwarding_rules.keys().map(|key| key.name.as_str());
+        let known = instead(name, known.chain(rules));
         Err(format!(
-            "'{name}' is neither an address nor an instance nor a redis instance nor a forwarding rule of the lab ({})",
-            known.join(", ")
+            "'{name}' is neither an address nor an instance nor a redis instance nor a forwarding rule of the lab{known}"
         ))
     }
 
@@ -282,7 +283,7 @@ impl<'a> View<'a> {
     /// The faults that a flow's packets meet, as far as they get.
     pub fn faults_on(&self, trace: &Trace) -> Vec<(&Place, &Fault)> {
         let flow = &trace.flow;
-        if trace.verdict == Verdict::Local {
+        if matches!(trace.verdict, Verdict::Local | Verdict::MetadataServer) {
             return Vec::new();
         }
         let mut places = Vec::new();
@@ -312,8 +313,8 @@ impl<'a> View<'a> {
         match (found.next(), found.next()) {
             (Some(place), None) => Ok(place),
             (None, _) => {
-                let known: Vec<_> = all().map(|(_, peering)| peering.name.as_str()).collect();
-                Err(format!("there is no peering '{name}' in the lab (there is: {})", known.join(", ")))
+                let known = instead(name, all().map(|(_, peering)| peering.name.as_str()));
+                Err(format!("there is no peering '{name}' in the lab{known}"))
             }
             (Some(one), Some(other)) => Err(format!("'{name}' means several peerings: {one}, {other}")),
         }
@@ -378,7 +379,11 @@ fn unique<'k, K: ToString>(
 ) -> Result<&'k K, String> {
     match found.as_slice() {
         [one] => Ok(one),
-        [] => Err(format!("there is no {kind} '{name}' in the lab (there is: {})", known().join(", "))),
+        [] => {
+            let known = known();
+            let known = instead(name, known.iter().map(String::as_str));
+            Err(format!("there is no {kind} '{name}' in the lab{known}"))
+        }
         several => {
             let paths: Vec<_> = several.iter().map(|k| k.to_string()).collect();
             Err(format!("'{name}' means several {kind}s: {}", paths.join(", ")))

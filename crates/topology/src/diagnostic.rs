@@ -1,5 +1,6 @@
 //! What is wrong with a file, and where: one value per error, printed as compilers print theirs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// An error in a topology file.
@@ -125,21 +126,34 @@ pub(crate) fn shorten(text: &str) -> String {
 }
 
 /// The word that the user most likely meant: the closest, if it is close.
-pub(crate) fn closest<'w>(given: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-    if given.len() > 64 {
+pub fn closest<'w>(given: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+    if given.len() > LONGEST {
         return None;
     }
-    let lower = given.to_ascii_lowercase();
-    let near = |word: &'w str| {
-        let target = word.to_ascii_lowercase();
-        // `subnets` for `subnetworks`, `ipCidr` for `ipCidrRange`: as good as one letter wrong.
-        let common = lower.bytes().zip(target.bytes()).take_while(|(a, b)| a == b).count();
-        let begins = common >= 3.max(lower.len().saturating_sub(1));
-        let distance = if begins { 1 } else { edit_distance(&lower, &target) };
-        let limit = if lower.len() <= 3 { 1 } else { lower.len() / 3 };
-        (distance <= limit.max(1)).then_some((distance, word))
-    };
+    let limit = if given.len() <= 3 { 1 } else { given.len() / 3 };
+    let near = |word| Some((distance(given, word), word)).filter(|(distance, _)| *distance <= limit);
     words.into_iter().filter_map(near).min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
+}
+
+/// Words, each once, those first that the user more likely meant.
+pub fn nearest<'w>(given: &str, words: impl IntoIterator<Item = &'w str>) -> Vec<&'w str> {
+    let mut words: Vec<_> = words.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+    if given.len() <= LONGEST {
+        words.sort_by_cached_key(|word| distance(given, word));
+    }
+    words
+}
+
+/// What is longer is no word that somebody mistyped.
+const LONGEST: usize = 64;
+
+/// How far a word is from what was given.
+fn distance(given: &str, word: &str) -> usize {
+    let (lower, target) = (given.to_ascii_lowercase(), word.to_ascii_lowercase());
+    // `subnets` for `subnetworks`, `ipCidr` for `ipCidrRange`: as good as one letter wrong.
+    let common = lower.bytes().zip(target.bytes()).take_while(|(a, b)| a == b).count();
+    let begins = common >= 3.max(lower.len().saturating_sub(1));
+    if begins { 1 } else { edit_distance(&lower, &target) }
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`.

@@ -31,7 +31,7 @@ mod tags;
 mod value;
 
 pub use check::{Check, CheckKind, Probe, Target};
-pub use diagnostic::Diagnostic;
+pub use diagnostic::{Diagnostic, closest, nearest};
 pub use export::{Export, export};
 pub use file::json_schema;
 
