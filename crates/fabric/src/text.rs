@@ -32,12 +32,14 @@ pub struct Report<'a> {
     pub packets: Option<Packets>,
     /// What somebody has put in their way, each in a line.
     pub faults: &'a [String],
+    /// Whether a fault alone keeps the packets from where the configuration lets them.
+    pub stopped: bool,
 }
 
 /// The whole report, with a newline at the end.
 pub fn render(report: &Report) -> String {
     let trace = report.trace;
-    let mut out = headline(report.fabric, trace);
+    let mut out = headline(report);
     for (i, step) in trace.steps.iter().enumerate() {
         let _ = writeln!(out, "{:>2} {}", i + 1, step_line(step));
         if step.cause.is_some() {
@@ -65,6 +67,9 @@ pub fn render(report: &Report) -> String {
     }
     for fault in report.faults {
         let _ = writeln!(out, " fault  {fault}");
+    }
+    if report.stopped {
+        out.push_str(" note   the configuration lets it through: a fault stops it\n");
     }
     render_fixes(report.fixes, &mut out);
     out.lines().map(|line| wrap(line.trim_end())).collect()
@@ -107,9 +112,11 @@ fn lost(report: &Report) -> String {
 }
 
 /// `UNREACHABLE  vm-1 (10.1.0.2, vpc-1) -> redis-1 (10.34.175.91, Google-managed) tcp/6379`
-fn headline(fabric: &Fabric, trace: &Trace) -> String {
+fn headline(report: &Report) -> String {
+    let (fabric, trace) = (report.fabric, report.trace);
     let flow = &trace.flow;
     let result = match trace.verdict {
+        _ if report.stopped => "UNREACHABLE",
         _ if trace.ambiguous() => "AMBIGUOUS",
         Verdict::Delivered { .. } | Verdict::Local | Verdict::MetadataServer | Verdict::Host => "REACHABLE",
         Verdict::Forwarded { .. } => "FORWARDED",

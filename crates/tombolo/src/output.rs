@@ -66,6 +66,11 @@ pub(crate) fn red(text: &str) -> String {
     paint(AnsiColor::Red.on_default().bold(), text)
 }
 
+/// For what waits, or is neither.
+pub(crate) fn yellow(text: &str) -> String {
+    paint(AnsiColor::Yellow.on_default(), text)
+}
+
 /// For headings.
 pub(crate) fn bold(text: &str) -> String {
     paint(Style::new().bold(), text)

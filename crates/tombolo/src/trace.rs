@@ -1,10 +1,12 @@
 //! `tombolo trace`.
 
 use crate::lab::{LabArgs, Running};
-use crate::output::{Format, json, print};
+use crate::output::{Format, green, json, print, red, yellow};
 use anyhow::{Result, anyhow};
 use serde_json::json;
 use std::process::ExitCode;
+use tombolo_dataplane::Fault;
+use tombolo_dataplane::fault::ALL;
 use tombolo_fabric::text::{Packets, Report, render};
 use tombolo_fabric::{Fix, Flow, Trace, Verdict, fixes};
 use tombolo_model::Protocol;
@@ -60,8 +62,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(error) = error {
         return Err(error.into()); // the analysis stands, but nobody has tried it
     }
-    let lost = packets.is_some_and(|p| p.delivered == 0) && !view.faults_on(&trace).is_empty();
-    Ok(ExitCode::from(u8::from(lost || !got_there(&trace, packets))))
+    Ok(ExitCode::from(u8::from(stopped(&view, &trace, packets) || !got_there(&trace, packets))))
+}
+
+/// Whether a fault alone keeps packets from where the configuration lets them: a cut, or one that none of those that were
+/// sent has passed. A forwarder may have lost these too.
+fn stopped(view: &View, trace: &Trace, packets: Option<Packets>) -> bool {
+    let passes = trace.ways().all(|way| way.cause().is_none());
+    let forwarded = matches!(trace.verdict, Verdict::Forwarded { .. });
+    let none = packets.is_some_and(|packets| packets.delivered == 0);
+    let some = packets.is_some_and(|packets| packets.delivered > 0);
+    let stops = |fault: &Fault| !some && (fault.loss == ALL || none && !forwarded);
+    passes && view.faults_on(trace).into_iter().any(|(_, fault)| stops(fault))
 }
 
 /// Whether the flow gets there. What a forwarder does with it only the packets know; where none were sent, it counts
@@ -86,12 +98,27 @@ fn text(view: &View, trace: &Trace, fixes: &[Fix], packets: Option<Packets>) -> 
         .into_iter()
         .map(|(place, fault)| format!("{:<28} {fault}", place.short()))
         .collect();
-    render(&Report { world: &view.world, fabric: &view.fabric, trace, fixes, packets, faults: &faults })
+    let (world, fabric, stopped) = (&view.world, &view.fabric, stopped(view, trace, packets));
+    let text = render(&Report { world, fabric, trace, fixes, packets, faults: &faults, stopped });
+    text.split_inclusive('\n').map(coloured).collect()
+}
+
+/// A line of a trace with its verdict in colour: the first word of the first line, the second of a step's.
+fn coloured(line: &str) -> String {
+    let verdicts: [(&str, fn(&str) -> String); 3] =
+        [("UNREACHABLE", red), ("REACHABLE", green), ("AMBIGUOUS", yellow)];
+    let first = verdicts.iter().find_map(|(word, paint)| Some(paint(word) + line.strip_prefix(word)?));
+    let step = || {
+        let (number, rest) = line.split_once(" DROP ")?;
+        number.trim_start().parse::<u32>().ok().map(|_| format!("{number} {} {rest}", red("DROP")))
+    };
+    first.or_else(step).unwrap_or_else(|| line.to_owned())
 }
 
 /// A trace with the words of Google's Connectivity Tests (networkmanagement v1, `reachabilityDetails`).
 fn as_json(view: &View, trace: &Trace, fixes: &[Fix], packets: Option<Packets>) -> serde_json::Value {
     let result = match trace.verdict {
+        _ if stopped(view, trace, packets) => "UNREACHABLE",
         _ if trace.ambiguous() => "AMBIGUOUS",
         Verdict::Dropped(_) => "UNREACHABLE",
         _ => "REACHABLE",

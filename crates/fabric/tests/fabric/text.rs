@@ -14,7 +14,8 @@ fn report(world: &World, flow: &tombolo_fabric::Flow, packets: Option<Packets>) 
     let fabric = compile(world);
     let trace = trace(&fabric, flow);
     let fixes = fixes(world, &trace, Timestamp(0));
-    render(&Report { world, fabric: &fabric, trace: &trace, fixes: &fixes, packets, faults: &[] })
+    let faults = &[];
+    render(&Report { world, fabric: &fabric, trace: &trace, fixes: &fixes, packets, faults, stopped: false })
 }
 
 const STORY: &str = "project project-1

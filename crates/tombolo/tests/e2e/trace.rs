@@ -1,6 +1,6 @@
 //! `tombolo trace`: the reason, and the packets beside it.
 
-use crate::support::as_each_user;
+use crate::support::{as_each_user, example};
 
 #[test]
 fn trace_gives_the_reason_and_the_packets() {
@@ -91,6 +91,60 @@ fn what_a_vm_sends_to_itself_meets_no_firewall() {
             assert!(told.contains("'twin' means several instances: "), "{told}");
         }
         home.run(&["trace", "vm-1", "us-central1-b/twin"]).exits(1);
+        home.down();
+    });
+}
+
+#[test]
+fn what_a_fault_stops_is_not_reachable() {
+    as_each_user(|home| {
+        home.up(&home.example("article.yaml"));
+        let told = |args: &[&str], code| home.run(&[&["trace", "vm-1", "vm-2"], args].concat()).exits(code);
+        home.run(&["fault", "add", "vm-2", "--cut"]).exits(0);
+        // A cut is one whether or not packets are asked.
+        for args in [&[][..], &["--no-packets"]] {
+            let text = told(args, 1);
+            assert!(text.starts_with("UNREACHABLE") && !text.contains("DROP"), "{text}");
+            assert!(
+                text.ends_with(" note   the configuration lets it through: a fault stops it\n"),
+                "{text}"
+            );
+        }
+        let json = home.run(&["trace", "vm-1", "vm-2", "--format", "json"]).json(1);
+        assert_eq!((&json["result"], &json["cause"]), (&"UNREACHABLE".into(), &serde_json::Value::Null));
+        // What the configuration stops, no fault does.
+        let text = home.run(&["trace", "vm-2", "vm-1"]).exits(1);
+        assert!(text.contains("DROP") && !text.contains("lets it through"), "{text}");
+        // No fault is on the way there.
+        let text = home.run(&["trace", "vm-2", "169.254.169.254:80"]).exits(0);
+        assert!(text.starts_with("REACHABLE") && !text.contains("fault"), "{text}");
+        home.run(&["fault", "add", "vm-2", "--latency", "1ms"]).exits(0);
+        assert!(told(&[], 0).starts_with("REACHABLE"));
+        assert!(told(&["--no-packets"], 0).starts_with("REACHABLE"));
+        home.down();
+    });
+}
+
+#[test]
+fn of_many_names_the_nearest_are_told() {
+    as_each_user(|home| {
+        let mut file =
+            example("single-vpc.yaml").split("instances:").next().unwrap().to_owned() + "instances:\n";
+        for i in 0..40 {
+            file += &format!(
+                "  - {{name: vm-{i}, zone: europe-west1-b, networkInterfaces: [{{subnetwork: my-subnet}}]}}\n"
+            );
+        }
+        home.up(&home.write("many.yaml", &file));
+        let said = home.run(&["trace", "vm-0", "vm-17x"]).refusal();
+        assert!(
+            said.contains("did you mean 'vm-17'? (there is: vm-17, ") && said.contains(", and 32 more)"),
+            "{said}"
+        );
+        let said = home.run(&["trace", "wm-3", "vm-0"]).refusal();
+        assert!(said.contains("no instance 'wm-3' in the lab: did you mean 'vm-3'?"), "{said}");
+        let said = home.run(&["fault", "add", "--peering", "none", "--cut"]).refusal();
+        assert!(said.contains("there is no peering 'none' in the lab (there is none)"), "{said}");
         home.down();
     });
 }
