@@ -66,7 +66,7 @@ type Action = fn(&mut Demo) -> Result<Seen>;
 
 /// The steps, in order.
 const STEPS: [(&str, Action); 8] = [
-    ("projects; networks default deleted", Demo::projects),
+    ("projects; default network deleted", Demo::projects),
     ("vpc-1 with vm-1, vpc-2 with vm-2", Demo::networks),
     ("peering: one side, then both", Demo::peering),
     ("firewall: ssh, and vm-1 to vm-2", Demo::firewall),

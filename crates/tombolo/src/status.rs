@@ -1,9 +1,10 @@
 //! `tombolo status`.
 
 use crate::lab::{LabArgs, Running};
-use crate::output::{Format, bold, json, print, table};
+use crate::output::{Format, bold, columns, json, print, table_in, yellow};
 use anyhow::Result;
 use std::process::ExitCode;
+use tombolo_model::PeeringState;
 use tombolo_model::region::AUTO_RANGE;
 use tombolo_server::status::{InstanceRow, NetworkRow, Status, status};
 
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// The status as tables.
 pub(crate) fn text(status: &Status) -> String {
     let networks = condensed(&status.networks);
-    let networks = rows(["NETWORK", "PROJECT", "SUBNETWORK", "REGION", "RANGE"], &networks, |n| {
+    let networks = rows(["NETWORK", "PROJECT", "SUBNETWORK", "REGION", "RANGE"], &[2, 4], &networks, |n| {
         let ipv6 = Some(&n.internal_ipv6_prefix).filter(|prefix| *prefix != "-");
         let ranges = [&n.ip_cidr_range].into_iter().chain(ipv6).cloned().collect::<Vec<_>>().join(",");
         [n.name.clone(), n.project.clone(), n.subnetwork.clone(), n.region.clone(), ranges]
@@ -52,22 +53,24 @@ pub(crate) fn text(status: &Status) -> String {
     };
     // Most labs have no external addresses: then there is no column of them.
     let instances = if status.instances.iter().all(|i| i.nat_ips.is_empty()) {
-        rows(["INSTANCE", "ZONE", "ADDRESS", "NETWORK", "TAGS", "STARTUP SCRIPT"], &status.instances, |i| {
+        let heading = ["INSTANCE", "ZONE", "ADDRESS", "NETWORK", "TAGS", "STARTUP SCRIPT"];
+        rows(heading, &[4, 3, 2], &status.instances, |i| {
             let [addresses, _, networks, tags] = cells(i);
             [i.name.clone(), i.zone.clone(), addresses, networks, tags, dash(&i.startup_script)]
         })
     } else {
         let heading = ["INSTANCE", "ZONE", "ADDRESS", "EXTERNAL", "NETWORK", "TAGS", "STARTUP SCRIPT"];
-        rows(heading, &status.instances, |i| {
+        rows(heading, &[5, 4, 2], &status.instances, |i| {
             let [addresses, external, networks, tags] = cells(i);
             [i.name.clone(), i.zone.clone(), addresses, external, networks, tags, dash(&i.startup_script)]
         })
     };
-    let peerings = rows(["PEERING", "NETWORK", "PEER", "STATE"], &status.peerings, |p| {
+    let peerings = rows(["PEERING", "NETWORK", "PEER", "STATE"], &[2, 0], &status.peerings, |p| {
         [p.name.clone(), p.network.clone(), peer(&p.peer), p.state.clone()]
     });
+    let peerings: String = peerings.split_inclusive('\n').map(waiting).collect();
     let redis =
-        rows(["REDIS", "REGION", "HOST", "PORT", "AUTHORIZED NETWORK", "STATE"], &status.redis, |r| {
+        rows(["REDIS", "REGION", "HOST", "PORT", "AUTHORIZED NETWORK", "STATE"], &[4], &status.redis, |r| {
             let port = r.port.to_string();
             [
                 r.name.clone(),
@@ -79,7 +82,7 @@ pub(crate) fn text(status: &Status) -> String {
             ]
         });
     let heading = ["FORWARDING RULE", "REGION", "ADDRESS", "NETWORK", "TARGET", "CONNECTION"];
-    let forwarding = rows(heading, &status.forwarding_rules, |rule| {
+    let forwarding = rows(heading, &[4, 3], &status.forwarding_rules, |rule| {
         // `targetInstances/t-1`, `serviceAttachments/redis`
         let kind = rule.target.rsplitn(3, '/').take(2).collect::<Vec<_>>();
         [
@@ -135,14 +138,27 @@ fn condensed(rows: &[NetworkRow]) -> Vec<NetworkRow> {
     out
 }
 
-/// A table with a heading, or nothing where there are no rows.
-fn rows<T, const N: usize>(heading: [&str; N], items: &[T], row: impl Fn(&T) -> [String; N]) -> String {
+/// The line of a peering, coloured where it waits for its other side.
+fn waiting(line: &str) -> String {
+    let state = PeeringState::Inactive.as_str();
+    line.strip_suffix('\n')
+        .and_then(|line| line.strip_suffix(state))
+        .map_or(line.to_owned(), |line| format!("{line}{}\n", yellow(state)))
+}
+
+/// A table with a heading, or nothing where there are no rows. Some columns may be cut.
+fn rows<T, const N: usize>(
+    heading: [&str; N],
+    flexible: &[usize],
+    items: &[T],
+    row: impl Fn(&T) -> [String; N],
+) -> String {
     if items.is_empty() {
         return String::new();
     }
     let all: Vec<[String; N]> =
         std::iter::once(heading.map(str::to_owned)).chain(items.iter().map(row)).collect();
-    let text = table(&all);
+    let text = table_in(columns(), &all, flexible);
     let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
     format!("{}\n{rest}", bold(first))
 }
