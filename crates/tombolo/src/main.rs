@@ -5,6 +5,7 @@ mod agree;
 mod capture;
 mod check;
 mod clients;
+mod completion;
 mod demo;
 mod exec;
 mod fault;
@@ -33,6 +34,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Google Cloud networking on one machine, with real packets
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, propagate_version = true)]
+#[command(
+    after_help = "Example:\n  tombolo demo\n  tombolo up examples/article.yaml --detach\n  tombolo status\n  tombolo exec vm-1 -- ping -c1 10.2.0.2\n  tombolo trace vm-1 redis-1:6379\n  tombolo down"
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -65,16 +69,28 @@ enum Verb {
     )]
     Gcloud(clients::GcloudArgs),
     /// Projects of a lab that is up, in gcloud's grammar
+    #[command(after_help = "Example:\n  tombolo projects create project-i-1\n  tombolo projects list")]
     Projects(gcloud::Projects),
     /// The organization of a lab that is up, in gcloud's grammar
+    #[command(after_help = "Example:\n  tombolo organizations list")]
     Organizations(gcloud::Organizations),
-    /// Folders of a lab that is up, in gcloud's grammar
+    /// Folders and secure tags of a lab that is up, in gcloud's grammar
+    #[command(
+        after_help = "Example:\n  tombolo resource-manager folders list --organization 433637338589\n  tombolo resource-manager tags keys list --parent projects/my-project"
+    )]
     ResourceManager(gcloud::ResourceManager),
-    /// Services of a project, in gcloud's grammar
+    /// Services of a project, and private connections to Google's, in gcloud's grammar
+    #[command(
+        after_help = "Example:\n  tombolo services enable compute.googleapis.com redis.googleapis.com\n  tombolo services vpc-peerings list --network vpc-1"
+    )]
     Services(gcloud::Services),
-    /// Networks, instances, firewall rules and routes, in gcloud's grammar
+    /// Networks, firewalls, routes, addresses, forwarding rules and instances, and ssh to these, in gcloud's grammar
+    #[command(
+        after_help = "Example:\n  tombolo compute networks list\n  tombolo compute firewall-rules create ssh --network vpc-1 --allow tcp:22\n  tombolo compute ssh vm-1"
+    )]
     Compute(gcloud::Compute),
     /// Memorystore for Redis, in gcloud's grammar
+    #[command(after_help = "Example:\n  tombolo redis instances list --region us-central1")]
     Redis(gcloud::Redis),
     /// End a lab that is up
     #[command(after_help = "Example:\n  tombolo down")]
@@ -99,7 +115,10 @@ enum Verb {
     /// Print what a VM's startup script, or a redis instance's server, printed last
     #[command(after_help = "Example:\n  tombolo serial-output redis-proxy")]
     SerialOutput(serial::Args),
-    /// Print what firewall rules have logged, or how often each has decided
+    /// Print what firewall rules and subnetworks' flow logs have logged, or how often each rule has decided
+    #[command(
+        after_help = "Example:\n  tombolo logs firewall --follow\n  tombolo logs firewall --counts\n  tombolo logs flows --vm vm-1"
+    )]
     Logs(logs::Args),
     /// Say what happens to a packet, step by step, and what would get it there
     #[command(
@@ -112,6 +131,9 @@ enum Verb {
     )]
     Capture(capture::Args),
     /// Lose or delay packets at an interface or between peered networks, or bound the bandwidth there
+    #[command(
+        after_help = "Example:\n  tombolo fault add vm-1 --loss 10% --latency 20ms\n  tombolo fault list\n  tombolo fault remove --all"
+    )]
     Fault(fault::Args),
     /// Run the checks of a topology file, in a lab made for them
     #[command(
@@ -126,6 +148,11 @@ enum Verb {
     /// Print the JSON Schema of topology files, for editors
     #[command(after_help = "Example:\n  tombolo schema > topology.schema.json")]
     Schema,
+    /// Print what makes a shell complete verbs and flags
+    #[command(
+        after_help = "Example:\n  source <(tombolo completion bash)\n  tombolo completion zsh > \"${fpath[1]}/_tombolo\"\n  tombolo completion fish > ~/.config/fish/completions/tombolo.fish"
+    )]
+    Completion(completion::Args),
 }
 
 fn main() -> ExitCode {
@@ -166,6 +193,7 @@ fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Agree(args) => agree::run(&args),
         Verb::Schema => schema(),
+        Verb::Completion(args) => completion::run(&args, Cli::command()),
     };
     result.unwrap_or_else(|error| {
         let error = format!("{error:#}");
@@ -185,14 +213,16 @@ fn schema() -> anyhow::Result<ExitCode> {
 mod tests {
     use super::*;
 
-    /// Flags of nouns and of their verbs must not clash; and every verb has an example, which fits a terminal.
+    /// Flags of nouns and of their verbs must not clash; and every verb and group has an example, which fits a terminal.
     #[test]
     fn the_grammar_is_sound() {
         Cli::command().debug_assert();
         let mut without = Vec::new();
         let mut left: Vec<(String, clap::Command)> = vec![(String::new(), Cli::command())];
         while let Some((path, command)) = left.pop() {
-            if !command.has_subcommands() && command.get_after_help().is_none() {
+            // Of groups within groups, their verbs have one.
+            let group = command.has_subcommands() && path.matches(' ').count() > 1;
+            if !group && command.get_after_help().is_none() {
                 without.push(path.clone());
             }
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
