@@ -47,7 +47,7 @@ pub(crate) const HANDLERS: Handlers = &[
 ];
 
 const SAID: &[&str] = &["description"];
-const DERIVED: &[&str] = &["name"];
+const DERIVED: &[&str] = &["name", "rules"];
 /// What an association says, or what clients send back of it.
 pub(crate) const ASSOCIATION: &[&str] =
     &["attachmentTarget", "name", "firewallPolicy", "firewallPolicyId", "displayName", "shortName"];
@@ -118,20 +118,49 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     let name = call.text("name").ok_or_else(|| Failure::required("name"))?;
     let key = named(call, name);
     let details = details::read(call, SAID, DERIVED)?;
-    let changes = vec![
+    let mut changes = vec![
         Change::FirewallPolicyInsert(key.clone()),
         Change::Describe { resource: key.to_string(), details },
     ];
+    changes.extend(set_rules(call, &key.clone().into(), std::iter::empty())?);
     Ok(Commit::compute(call, "insert", key, changes))
 }
 
-/// PATCH: the description. Rules and associations have methods of their own.
+/// The changes that put the rules in the place of the present ones, at these priorities, that a body says, if it does.
+pub(crate) fn set_rules(
+    call: &Call<'_>,
+    policy: &PolicyKey,
+    present: impl Iterator<Item = u32>,
+) -> Result<Vec<Change>, Failure> {
+    let said = call.field("rules").and_then(Value::as_array).map(Vec::as_slice);
+    if said.is_none() && !call.clears("rules") {
+        return Ok(Vec::new());
+    }
+    let mut changes: Vec<Change> =
+        present.map(|priority| Change::PolicyRuleRemove { policy: policy.clone(), priority }).collect();
+    for (index, said) in said.unwrap_or_default().iter().enumerate() {
+        let body = said.as_object().cloned().unwrap_or_default();
+        let at = body.get("priority").and_then(Value::as_i64);
+        let at = at.ok_or_else(|| Failure::required(&format!("rules[{index}].priority")))?;
+        // Those that every policy ends with are there.
+        if at <= i64::from(LAST_PRIORITY) {
+            let rule = rule(&body, matches!(policy, PolicyKey::Hierarchical(_)))?;
+            let (policy, priority) = (policy.clone(), priority(at)?);
+            changes.push(Change::PolicyRuleSet { policy, priority, rule, replace: false });
+        }
+    }
+    Ok(changes)
+}
+
+/// PATCH: the description, and all rules at once. One rule, and associations, have methods of their own.
 fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = wire(call.world(), &key, find(call.world(), &key)?);
     details::unless_stale(call, &present)?;
-    let change = details::patch(call, &key, &present, SAID, DERIVED, &[])?;
-    Ok(Commit::compute(call, "patch", key, vec![change]))
+    let mut changes = vec![details::patch(call, &key, &present, SAID, DERIVED, &["rules"])?];
+    let policy = PolicyKey::from(key.clone());
+    changes.extend(set_rules(call, &policy, firewall_policy::rules(call.world(), &policy)?.keys().copied())?);
+    Ok(Commit::compute(call, "patch", key, changes))
 }
 
 pub(crate) fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {

@@ -29,7 +29,7 @@ pub(crate) const HANDLERS: Handlers = &[
 ];
 
 const SAID: &[&str] = &["description"];
-const DERIVED: &[&str] = &["displayName", "name", "parent", "ruleTupleCount", "shortName"];
+const DERIVED: &[&str] = &["displayName", "name", "parent", "ruleTupleCount", "rules", "shortName"];
 
 fn key(call: &Call<'_>) -> HierarchicalPolicyKey {
     HierarchicalPolicyKey::new(call.param("firewallPolicy"))
@@ -68,20 +68,23 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
     let short_name = name.ok_or_else(|| Failure::required("shortName"))?.to_owned();
     let key = hierarchical_policy::key_of(&short_name);
     let details = details::read(call, SAID, DERIVED)?;
-    let changes = vec![
+    let mut changes = vec![
         Change::HierarchicalPolicyInsert { parent, short_name },
         Change::Describe { resource: key.to_string(), details },
     ];
+    changes.extend(firewall_policy::set_rules(call, &key.clone().into(), std::iter::empty())?);
     Ok(Commit::compute(call, "insert", key, changes))
 }
 
-/// PATCH: the description. Rules and associations have methods of their own.
+/// PATCH: the description, and all rules at once. One rule, and associations, have methods of their own.
 fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
-    let present = wire(call.world(), &key, find(call.world(), &key)?);
+    let found = find(call.world(), &key)?;
+    let present = wire(call.world(), &key, found);
     details::unless_stale(call, &present)?;
-    let change = details::patch(call, &key, &present, SAID, DERIVED, &[])?;
-    Ok(Commit::compute(call, "patch", key, vec![change]))
+    let mut changes = vec![details::patch(call, &key, &present, SAID, DERIVED, &["rules"])?];
+    changes.extend(firewall_policy::set_rules(call, &key.clone().into(), found.rules.keys().copied())?);
+    Ok(Commit::compute(call, "patch", key, changes))
 }
 
 fn move_to(call: &Call<'_>) -> Result<Outcome, Failure> {

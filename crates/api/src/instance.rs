@@ -110,6 +110,7 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         check_machine_type(machine)?;
     }
     let mut details = details::read(call, SAID, DERIVED)?;
+    details.extend(interface::kept(said));
     if let Some(scheduling) = call.field("scheduling") {
         // Here `false` says something: `automaticRestart` is true by default.
         details.insert("scheduling".to_owned(), scheduling.clone());
@@ -320,7 +321,7 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
         "status": if found.running { "RUNNING" } else { "TERMINATED" },
         "zone": zone,
         "canIpForward": found.can_ip_forward,
-        "networkInterfaces": interface::wires(world, found),
+        "networkInterfaces": Value::Null,
         "disks": [],
         "metadata": metadata_wire(found),
         "selfLink": links::link(key),
@@ -333,6 +334,8 @@ pub(crate) fn wire(world: &World, key: &InstanceKey, found: &Instance) -> Value 
         wire["lastStopTimestamp"] = json!(at.to_string());
     }
     details::add(world, &path, &mut wire);
+    // After what was said, which has a part of each interface.
+    wire["networkInterfaces"] = interface::wires(world, key, found);
     // Clients say machine types by whatever address they were pointed at.
     let machine = wire["machineType"].as_str().map(|machine| links::last(machine).to_owned());
     wire["machineType"] = json!(format!("{zone}/machineTypes/{}", machine.unwrap_or_default()));

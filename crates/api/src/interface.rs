@@ -31,6 +31,10 @@ const FIELDS: &[&str] = &[
     "subnetwork",
 ];
 
+/// Those of them that no packet depends on, and where they are among the instance's details.
+const KEPT: &[&str] = &["nicType", "queueCount"];
+const KEPT_AT: &str = "networkInterfaces";
+
 /// An interface that a body says, without its external address.
 pub(crate) fn read(call: &Call<'_>, region: &str, index: usize, nic: &Value) -> Result<NicSpec, Failure> {
     let field = |name: &str| format!("networkInterfaces[{index}].{name}");
@@ -203,8 +207,26 @@ fn effective_firewalls(call: &Call<'_>) -> Result<Outcome, Failure> {
 }
 
 /// The interfaces of an instance on the wire.
-pub(crate) fn wires(world: &World, found: &Instance) -> Value {
-    found.nics.iter().enumerate().map(|(index, nic)| wire(world, found, index, nic)).collect()
+pub(crate) fn wires(world: &World, key: &InstanceKey, found: &Instance) -> Value {
+    let kept = details::get(world, &key.to_string(), KEPT_AT);
+    let one = |(index, nic)| {
+        let mut wire = wire(world, found, index, nic);
+        for (name, value) in kept.and_then(|kept| kept[index].as_object()).into_iter().flatten() {
+            wire[name.as_str()] = value.clone();
+        }
+        wire
+    };
+    found.nics.iter().enumerate().map(one).collect()
+}
+
+/// What is kept of a new instance's interfaces as it was said: an object of each, or nothing.
+pub(crate) fn kept(said: &[Value]) -> Option<(String, Value)> {
+    let one = |nic: &Value| -> Value {
+        let said = KEPT.iter().filter_map(|name| Some(((*name).to_owned(), nic.get(name)?.clone())));
+        Value::Object(said.filter(|(_, value)| !details::is_empty(value)).collect())
+    };
+    let all: Value = said.iter().map(one).collect();
+    (!details::is_empty(&all)).then(|| (KEPT_AT.to_owned(), all))
 }
 
 fn wire(world: &World, found: &Instance, index: usize, nic: &Nic) -> Value {

@@ -6,7 +6,7 @@ use crate::{Call, Handlers, details, links, list, project};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use tombolo_model::{
-    Change, ManagedZone, ManagedZoneKey, ManagedZoneSpec, NetworkKey, Timestamp, World, project::DNS,
+    Change, Details, ManagedZone, ManagedZoneKey, ManagedZoneSpec, NetworkKey, Timestamp, World, project::DNS,
 };
 
 pub(crate) const HANDLERS: Handlers = &[
@@ -20,7 +20,8 @@ pub(crate) const HANDLERS: Handlers = &[
     ("dns.managedZones.update", update),
 ];
 
-const SAID: &[&str] = &["description", "labels"];
+const SAID: &[&str] = &[LOGGING, "description", "labels"];
+const LOGGING: &str = "cloudLoggingConfig";
 const DERIVED: &[&str] = &[
     "creationTime",
     "dnsName",
@@ -80,7 +81,7 @@ fn create(call: &Call<'_>) -> Result<Outcome, Failure> {
         networks: networks(call)?.unwrap_or_default(),
         peering: peering(call)?,
     };
-    let details = details::read(call, SAID, DERIVED)?;
+    let details = logging(call, details::read(call, SAID, DERIVED)?)?;
     let changes =
         vec![Change::ManagedZoneInsert(spec), Change::Describe { resource: key.to_string(), details }];
     Ok(Commit::resource(call, key, changes, by_path))
@@ -92,6 +93,7 @@ fn update(call: &Call<'_>) -> Result<Outcome, Failure> {
     let zone = find(call, &key)?;
     let present = wire(call.world(), &key, zone);
     let itself = ["nameServers", "peeringConfig", "privateVisibilityConfig"];
+    logging(call, Details::new())?;
     let describe = details::patch(call, &key, &present, SAID, DERIVED, &itself)?;
     let change = Change::ManagedZoneUpdate {
         zone: key.clone(),
@@ -107,6 +109,19 @@ fn update(call: &Call<'_>) -> Result<Outcome, Failure> {
     };
     let path = operation_path(&key, zone.next_update());
     Ok(Commit::resource(call, path, vec![change, describe], operation_by_path))
+}
+
+/// Adds what is said of logging: that there is none is said too, and read back.
+fn logging(call: &Call<'_>, mut details: Details) -> Result<Details, Failure> {
+    if let Some(said) = call.field(LOGGING) {
+        if said["enableLogging"] == json!(true) {
+            return Err(Failure::unsupported(
+                "logging of queries; 'cloudLoggingConfig.enableLogging' must be false",
+            ));
+        }
+        details.insert(LOGGING.to_owned(), said.clone());
+    }
+    Ok(details)
 }
 
 fn delete(call: &Call<'_>) -> Result<Outcome, Failure> {

@@ -32,11 +32,13 @@ pub enum Api {
     Dns,
     /// Service Networking, v1.
     ServiceNetworking,
+    /// Cloud Billing, v1: whether a project has an account, and no more.
+    CloudBilling,
 }
 
 impl Api {
     /// Every one, in the order in which a path without a host is looked for.
-    pub const ALL: [Api; 8] = [
+    pub const ALL: [Api; 9] = [
         Api::Compute,
         Api::ResourceManagerV1,
         Api::ResourceManagerV2,
@@ -45,6 +47,7 @@ impl Api {
         Api::Redis,
         Api::Dns,
         Api::ServiceNetworking,
+        Api::CloudBilling,
     ];
 
     /// Its name and version in discovery.
@@ -58,6 +61,7 @@ impl Api {
             Api::Redis => "redis.v1",
             Api::Dns => "dns.v1",
             Api::ServiceNetworking => "servicenetworking.v1",
+            Api::CloudBilling => "cloudbilling.v1",
         }
     }
 

@@ -4,7 +4,9 @@ use crate::failure::Failure;
 use crate::outcome::{Commit, Outcome};
 use crate::{Call, Handlers, details, firewall_policy, ipv6, links, list, peering};
 use serde_json::{Value, json};
-use tombolo_model::{Change, Details, Network, NetworkKey, NetworkSpec, Refusal, World};
+use tombolo_model::{
+    Change, Details, Network, NetworkKey, NetworkSpec, Refusal, World, network::DEFAULT_MTU,
+};
 
 pub(crate) const HANDLERS: Handlers = &[
     ("compute.networks.delete", delete),
@@ -16,12 +18,12 @@ pub(crate) const HANDLERS: Handlers = &[
 ];
 
 /// Fields that are kept as they were said.
-const SAID: &[&str] = &["description", ROUTING];
+const SAID: &[&str] = &["description", "mtu", ROUTING];
 /// How routes are made known: no packet depends on it, as there are no dynamic routes yet.
 const ROUTING: &str = "routingConfig";
 
 /// Fields that the World has, or that Google makes up.
-const DERIVED: &[&str] = &["autoCreateSubnetworks", ULA, ULA_RANGE, "mtu", "name", ORDER];
+const DERIVED: &[&str] = &["autoCreateSubnetworks", ULA, ULA_RANGE, "name", ORDER];
 /// Whether it has an internal IPv6 range, and which.
 const ULA: &str = "enableUlaInternalIpv6";
 const ULA_RANGE: &str = "internalIpv6Range";
@@ -83,6 +85,9 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
 fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     let key = key(call);
     let present = wire(call.world(), &key, find(call.world(), &key)?);
+    if call.field("mtu").is_some_and(|mtu| *mtu != json!(call.world().networks[&key].mtu)) {
+        return Err(Failure::unsupported("a change of the field 'mtu' by a patch"));
+    }
     let mut change = details::patch(call, &key, &present, SAID, DERIVED, &[ORDER, ULA, ULA_RANGE])?;
     let disables = call.field(ULA) == Some(&Value::Bool(false)) || call.clears(ULA);
     if disables && present.get(ULA).is_some() {
@@ -158,9 +163,12 @@ pub(crate) fn wire(world: &World, key: &NetworkKey, network: &Network) -> Value 
         "selfLink": links::link(key),
         "selfLinkWithId": links::link(format!("projects/{}/global/networks/{}", key.project, links::id(network.id))),
         "autoCreateSubnetworks": network.auto_create_subnetworks,
-        "mtu": network.mtu,
         "routingConfig": { "routingMode": "REGIONAL" },
     });
+    // One that was not said is not told: Terraform's module for networks says 0 for the usual one.
+    if network.mtu != DEFAULT_MTU {
+        wire["mtu"] = json!(network.mtu);
+    }
     let own = world.subnetworks.iter().filter(|(_, subnetwork)| subnetwork.network == *key);
     let subnetworks: Vec<Value> = own.map(|(key, _)| json!(links::link(key))).collect();
     if !subnetworks.is_empty() {

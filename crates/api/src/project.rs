@@ -12,6 +12,7 @@ use tombolo_model::{Change, Project, Refusal, World, project};
 pub(crate) const HANDLERS: Handlers = &[
     ("compute.projects.get", get_compute),
     ("compute.projects.setCommonInstanceMetadata", set_metadata),
+    ("cloudbilling.projects.getBillingInfo", billing_info),
     ("cloudresourcemanager.projects.create", create),
     ("cloudresourcemanager.projects.delete", delete),
     ("cloudresourcemanager.projects.get", get),
@@ -154,6 +155,17 @@ fn get(call: &Call<'_>) -> Result<Outcome, Failure> {
     } else {
         v1(call.world(), id, project)
     }))
+}
+
+/// That nobody pays: Terraform's provider asks whenever it reads a project.
+fn billing_info(call: &Call<'_>) -> Result<Outcome, Failure> {
+    let (id, _) = find(call, call.project())?;
+    Ok(Outcome::Reply(json!({
+        "name": format!("projects/{id}/billingInfo"),
+        "projectId": id,
+        "billingAccountName": "",
+        "billingEnabled": false,
+    })))
 }
 
 fn move_to(call: &Call<'_>) -> Result<Outcome, Failure> {

@@ -175,6 +175,12 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
             "labels" => {
                 said.insert("labels".into(), call.field("labels").cloned().unwrap_or_else(|| json!({})));
             }
+            "maintenancePolicy" | "maintenance_policy" => {
+                said.insert(
+                    "maintenancePolicy".into(),
+                    call.field("maintenancePolicy").cloned().unwrap_or(json!({})),
+                );
+            }
             "memorySizeGb" | "memory_size_gb" => {
                 let gb = call.field("memorySizeGb").and_then(Value::as_u64).unwrap_or_default();
                 memory_size_gb = Some(u32::try_from(gb).unwrap_or(u32::MAX));

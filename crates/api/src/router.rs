@@ -1,8 +1,10 @@
 //! Cloud Routers and their Cloud NAT gateways: `compute.routers.*`.
 //!
-//! A router has gateways here and nothing else: what it would say to other routers (BGP, interfaces, peers) is refused by
-//! name. Of a gateway, what would change which packets pass and is not done (rules, private NAT, endpoint-independent
-//! mapping, limits of ports, logging) is refused too. Timeouts are taken with Google's defaults only, and are the kernel's.
+//! A router has gateways here and nothing else: what it would say to other routers is refused by name (interfaces, peers),
+//! but for how it would say it (`bgp`), which means nothing without them. Of a gateway, what would change which packets
+//! pass and is not done (rules, private NAT) is refused too. Taken, and without an effect that a README does not tell of,
+//! are logging, how ports are handed out, of which every instance may use all, and endpoint-independent mapping. Timeouts
+//! are taken with Google's defaults only, and are the kernel's.
 
 use crate::failure::Failure;
 use crate::outcome::{Commit, Outcome};
@@ -26,7 +28,7 @@ pub(crate) const HANDLERS: Handlers = &[
     ("compute.routers.update", update),
 ];
 
-const SAID: &[&str] = &["description"];
+const SAID: &[&str] = &["bgp", "description"];
 const DERIVED: &[&str] = &["name", "nats", "network", "region"];
 /// The gateways on the wire; among the details, what is kept of each as it was said, by its name.
 const NATS: &str = "nats";
@@ -174,7 +176,10 @@ fn rest(nat: &Map<String, Value>, field: &dyn Fn(&str) -> String) -> Result<Map<
             "effectiveTcpTimeWaitTimeoutSec" | "tcpTimeWaitTimeoutSec" => json!(120),
             "endpointTypes" => json!(["ENDPOINT_TYPE_VM"]),
             "icmpIdleTimeoutSec" | "tcpTransitoryIdleTimeoutSec" | "udpIdleTimeoutSec" => json!(30),
-            "logConfig" if value["enable"] != json!(true) => value.clone(),
+            "enableDynamicPortAllocation"
+            | "enableEndpointIndependentMapping"
+            | "logConfig"
+            | "maxPortsPerVm" => value.clone(),
             "tcpEstablishedIdleTimeoutSec" => json!(1200),
             "type" => json!("PUBLIC"),
             _ => Value::Null,

@@ -14,8 +14,9 @@ use std::sync::OnceLock;
 /// Fields that Google's server reads and the discovery document does not have: API, message, field, schema of the value.
 /// Source: the google provider for Terraform, version 7, sends the first with every routing mode
 /// (`resourceComputeNetworkEncoder`), the second, which is empty, with every gateway of Cloud NAT, and the others with every rule and association of a hierarchical firewall policy.
-fn undocumented() -> [(Api, &'static str, &'static str, Form); 4] {
+fn undocumented() -> [(Api, &'static str, &'static str, Form); 5] {
     [
+        (Api::Compute, "Network", "fingerprint", Form::Text),
         (Api::Compute, "NetworkRoutingConfig", "deleteBgpAlwaysCompareMed", Form::Boolean),
         (Api::Compute, "RouterNat", "initialNatIps", Form::List(Box::new(Form::Text))),
         (Api::Compute, "FirewallPolicyRule", "firewallPolicy", Form::Text),
@@ -37,6 +38,7 @@ pub fn bundle(api: Api) -> Value {
         Api::Redis => include_str!("../google/redis.v1.schema.json"),
         Api::Dns => include_str!("../google/dns.v1.schema.json"),
         Api::ServiceNetworking => include_str!("../google/servicenetworking.v1.schema.json"),
+        Api::CloudBilling => include_str!("../google/cloudbilling.v1.schema.json"),
     };
     // A schema that does not parse is found by the first test of any kind.
     serde_json::from_str(text).unwrap_or_default()
@@ -236,7 +238,16 @@ impl<'b> Reader<'b> {
         let mut out = Vec::new();
         for (index, value) in items.iter().enumerate() {
             self.path.push(Part::Item(index));
-            out.extend(self.value(item, value));
+            match value {
+                // A list among what is no list stands for its items: Terraform's provider sends the rules that every
+                // policy has so, among those that somebody said.
+                Value::Array(inner) if !matches!(item, Form::List(_) | Form::Any) => {
+                    if let Value::Array(inner) = self.array(item, inner) {
+                        out.extend(inner);
+                    }
+                }
+                value => out.extend(self.value(item, value)),
+            }
             self.path.pop();
         }
         Value::Array(out)

@@ -139,6 +139,7 @@ impl Served {
              \x20 project                             = \"{project}\"\n\
              \x20 access_token                        = {token}\n\
              \x20 user_project_override               = false\n\
+             \x20 cloud_billing_custom_endpoint       = \"{url}/cloudbilling/v1/\"\n\
              \x20 compute_custom_endpoint             = \"{url}/compute/v1/\"\n\
              \x20 dns_custom_endpoint                 = \"{url}/dns/v1/\"\n\
              \x20 redis_custom_endpoint               = \"{url}/redis/v1/\"\n\

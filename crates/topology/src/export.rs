@@ -474,6 +474,11 @@ fn normal(world: &World) -> BTreeMap<String, Value> {
                     value["logConfig"] = log;
                     value.as_object_mut().map(|fields| fields.remove("enableFlowLogs"));
                 }
+                // That it was said: what it is, its network has.
+                value.as_object_mut().map(|fields| fields.remove("mtu"));
+                if value == json!({}) {
+                    continue;
+                }
                 name += AS_SAID;
             }
             // With AUTO_ONLY it is any free one.

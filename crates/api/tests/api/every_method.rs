@@ -109,6 +109,7 @@ fn projects(walk: &mut Walk) {
         json!({ "serviceIds": ["redis.googleapis.com", "dns.googleapis.com"] }),
     );
     walk.post(&format!("{services}/dns.googleapis.com:disable"), json!({}));
+    walk.get("/cloudbilling/v1/projects/project-1/billingInfo");
     walk.get(&format!("{services}/redis.googleapis.com"));
     walk.get(&format!("{services}:batchGet?names=projects/project-1/services/redis.googleapis.com"));
     walk.get(&format!("{services}?filter=state:ENABLED"));

@@ -84,6 +84,19 @@ fn a_rule_for_both_ends() {
     }
 }
 
+/// Terraform's provider sends the rules that every policy has as a list among those that somebody said.
+#[test]
+fn a_list_among_rules_stands_for_its_items() {
+    let (mut cloud, policy) = (cloud(), policy());
+    let present = cloud.get(&policy);
+    let rules = json!([rule(7, json!({})), present["rules"]]);
+    cloud.patch(&policy, json!({ "fingerprint": present["fingerprint"], "rules": rules }));
+    let found = cloud.get(&policy);
+    let found: Vec<&Value> =
+        found["rules"].as_array().unwrap().iter().map(|rule| &rule["priority"]).collect();
+    assert_eq!(found, [7, 2147483644u32, 2147483645, 2147483646, 2147483647]);
+}
+
 #[test]
 fn what_is_not_done_is_refused_by_its_name() {
     let (mut cloud, policy) = (cloud(), policy());

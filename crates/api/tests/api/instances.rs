@@ -78,6 +78,19 @@ fn an_instance_has_what_was_said_of_it_and_defaults_for_the_rest() {
 }
 
 #[test]
+fn what_an_interface_is_made_of_is_kept_as_said() {
+    let mut cloud = cloud();
+    let mut body = instance("vm-1");
+    body["networkInterfaces"][0]["nicType"] = json!("GVNIC");
+    cloud.post(INSTANCES, body);
+    let nic = &cloud.get(&format!("{INSTANCES}/vm-1"))["networkInterfaces"][0];
+    assert_eq!((&nic["nicType"], &nic["networkIP"]), (&json!("GVNIC"), &json!("10.1.0.2")));
+    let nic = |cloud: &mut Cloud| cloud.get(&format!("{INSTANCES}/vm-2"))["networkInterfaces"][0].clone();
+    cloud.post(INSTANCES, instance("vm-2"));
+    assert_eq!(nic(&mut cloud).get("nicType"), None);
+}
+
+#[test]
 fn metadata_is_as_google_takes_it() {
     let mut cloud = cloud();
     cloud.post(INSTANCES, instance("vm-0"));

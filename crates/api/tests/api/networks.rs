@@ -40,6 +40,20 @@ fn a_network_is_inserted_shown_listed_and_deleted() {
     );
 }
 
+/// As Terraform's module for networks says it: 0 where nobody has an opinion.
+#[test]
+fn an_mtu_that_nobody_said_is_not_shown() {
+    let mut cloud = Cloud::with_project("project-i-1");
+    let networks = "/compute/v1/projects/project-i-1/global/networks";
+    cloud.post(networks, json!({ "name": "vpc-1", "autoCreateSubnetworks": false, "mtu": 0 }));
+    cloud.post(networks, json!({ "name": "vpc-2", "autoCreateSubnetworks": false, "mtu": 1460 }));
+    assert_eq!(cloud.get(&format!("{networks}/vpc-1")).get("mtu"), None);
+    assert_eq!(cloud.get(&format!("{networks}/vpc-2"))["mtu"], 1460);
+    cloud.patch(&format!("{networks}/vpc-1"), json!({ "mtu": 1460, "fingerprint": null }));
+    let other = cloud.refused("PATCH", &format!("{networks}/vpc-1"), json!({ "mtu": 1500 }));
+    check(&other, 501, "Tombolo does not support a change of the field 'mtu' by a patch.");
+}
+
 #[test]
 fn the_same_request_id_is_the_same_operation() {
     let mut cloud = Cloud::with_project("project-i-1");

@@ -106,7 +106,7 @@ impl Store {
 
     fn open_file(path: &Path) -> Result<Store, StoreError> {
         let store = Store { path: path.to_owned(), database: Mutex::new(None) };
-        match store.with(|database| format(database))? {
+        match store.with(format)? {
             PRESENT_FORMAT => Ok(store),
             found => Err(StoreError::Format { path: store.path, found }),
         }
