@@ -368,7 +368,9 @@ impl Maker<'_> {
         let by_near = self.chance(60);
         for (key, rule) in rules {
             let of_many = by_near && key.name.contains("-many-");
-            if !of_many && !self.chance(35) {
+            // The weak ones that let in what others leave mostly stay.
+            let weak = rule.priority == 60000;
+            if !of_many && !self.chance(if weak { 10 } else { 35 }) {
                 continue;
             }
             let (from, to) = (rule.source_ranges.clone(), rule.destination_ranges.clone());

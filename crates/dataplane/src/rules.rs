@@ -89,7 +89,7 @@ pub struct Ruleset {
 /// The rules that act at the interfaces of one target class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chain {
-    /// Which address of a packet the rules look at: the receiver's at the egress gate, the sender's at the ingress gate.
+    /// Which address of a packet is the far end's: the receiver's at the egress gate, the sender's at the ingress gate.
     pub far: Side,
     /// Where an allow leads: from the egress gate to the ingress gate, from there to the receiver.
     pub allow: Allow,

@@ -251,7 +251,7 @@ pub struct Firewall {
     pub logging: Option<LogMetadata>,
 }
 
-/// What a user says of a new rule. Omitted ranges mean `0.0.0.0/0`: IPv6 must be said.
+/// What a user says of a new rule. Omitted ranges of the far end mean `0.0.0.0/0`: IPv6 must be said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FirewallSpec {

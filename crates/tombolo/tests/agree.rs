@@ -29,7 +29,7 @@ fn they_agree_of_lazy_vms() {
 }
 
 /// Seeds of worlds that show a mutant which few worlds do. Should worlds come out otherwise, the search only takes longer.
-const SOON: [(&str, &str); 25] = [
+const SOON: [(&str, &str); 27] = [
     ("swapped-tie-break", "37"),
     ("off-by-one-port", "8"),
     ("wide-prefix", "7"),
@@ -55,6 +55,8 @@ const SOON: [(&str, &str); 25] = [
     ("ipv6-without-tags", "10"),
     ("tags-without-peers", "172"),
     ("any-secure-tag", "25"),
+    ("near-ends-by-interface", "12"),
+    ("ipv6-without-near-ends", "59"),
 ];
 
 /// One test for all: each needs a lab, and labs at the same time only slow each other down.
