@@ -117,11 +117,17 @@ pub(crate) fn options(listen: Option<PathBuf>) -> Result<Options> {
     Ok(Options { exe, listen, bin, keep: Duration::ZERO, ssh, own_ports: Vec::new(), lazy, hide })
 }
 
-/// Reads a topology file; every error of it goes to stderr.
+/// What a topology file is warned of, as it is said.
+pub(crate) fn warnings(topology: &Topology) -> String {
+    topology.warnings.iter().map(|warning| format!("warning: {warning}\n\n")).collect()
+}
+
+/// Reads a topology file; every error of it goes to stderr, and every warning.
 pub(crate) fn parse(file: &Path) -> Result<Topology> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).with_context(|| name.clone())?;
-    tombolo_topology::parse(&name, &text).map_err(|errors| {
+    let parsed = tombolo_topology::parse(&name, &text);
+    parsed.inspect(|topology| eprint!("{}", warnings(topology))).map_err(|errors| {
         errors.iter().for_each(|error| eprintln!("{error}\n"));
         let plural = if errors.len() == 1 { "" } else { "s" };
         anyhow!("{name} has {} error{plural}", errors.len())

@@ -1,6 +1,6 @@
 //! `tombolo up` and `tombolo down`.
 
-use crate::lab::{LabArgs, StartArgs, parse, read, said};
+use crate::lab::{LabArgs, StartArgs, parse, read, said, warnings};
 use crate::output::print;
 use crate::serve::Serving;
 use crate::status;
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     foreground(args).inspect_err(|error| {
         if args.leave_terminal {
             // For `detached`: the log goes with the lab's folder, and a full disk has no room for it.
-            print(&format!("{error:#}"));
+            print(&format!("{REASON}{error:#}"));
         }
     })
 }
@@ -87,7 +87,11 @@ fn bring_up(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
     let begin = |lab| {
         // An empty lab takes as long as a long file.
         let lab = Starting::new(lab)?;
-        Ok(Begin::File { topology: Box::new(parse(&args.file)?), now: now(), lab })
+        let topology = parse(&args.file)?;
+        if args.leave_terminal {
+            print(&warnings(&topology));
+        }
+        Ok(Begin::File { topology: Box::new(topology), now: now(), lab })
     };
     let is_up = |_: &ApiAddress, cloud: &Cloud| {
         if args.leave_terminal {
@@ -107,6 +111,9 @@ fn bring_up(args: &Args, dir: &LabDir, control: &Control) -> Result<Ended> {
     })
 }
 
+/// What comes before the reason for which a detached server ends.
+const REASON: char = '\0';
+
 /// Has a process of its own bring a file up, and returns when it has.
 fn detached(args: &Args) -> Result<ExitCode> {
     let dir = LabDir::of(&args.lab.lab);
@@ -114,18 +121,19 @@ fn detached(args: &Args) -> Result<ExitCode> {
     let log = OpenOptions::new().create(true).read(true).append(true).open(dir.log());
     let log = log.with_context(|| dir.log().display().to_string())?;
     let before = log.metadata()?.len();
-    // Why it did not come up, if it can say so: this needs no room on a disk, and no name.
-    let reason = File::from(memfd_create(c"tombolo-reason", MFdFlags::MFD_CLOEXEC)?);
+    // What it is to say here, and why it did not come up: this needs no room on a disk, and no name.
+    let here = File::from(memfd_create(c"tombolo-up", MFdFlags::MFD_CLOEXEC)?);
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("up").arg(&args.file).args(["--leave-terminal", "--lab", &args.lab.lab]);
     command.args(args.start.given());
-    command.stdin(Stdio::null()).stdout(reason.try_clone()?).stderr(log.try_clone()?);
+    command.stdin(Stdio::null()).stdout(here.try_clone()?).stderr(log.try_clone()?);
     let started = Instant::now();
     let mut child = command.spawn().context("start the lab's server")?;
     loop {
         // Only its own child counts: somebody else's server may have been first.
         let served = matches!(ask(&dir, Request::Ping), Some(Response::Pong { pid }) if pid == child.id());
         if served {
+            eprint!("{}", text(&here, 0));
             let down = args.lab.command("down");
             print(&format!("up in {:.2} s; `{down}` ends it\n", started.elapsed().as_secs_f64()));
             // The server has said it where nobody looks.
@@ -140,8 +148,12 @@ fn detached(args: &Args) -> Result<ExitCode> {
             // Errors in the file belong here, not into a log.
             read(&args.file)?;
             // One that panicked or was killed has said what it has in the log, at best.
-            let said = [text(&reason, 0), text(&log, before)].into_iter().find(|said| !said.is_empty());
-            let said = said.unwrap_or_else(|| format!("its server ended ({status})"));
+            let (here, log) = (text(&here, 0), text(&log, before));
+            let said = here.split_once(REASON).map_or(log.as_str(), |(_, reason)| reason);
+            let said = match said.trim().trim_start_matches("error: ") {
+                "" => format!("its server ended ({status})"),
+                said => said.to_owned(),
+            };
             bail!("the lab did not come up: {said}");
         }
         // Until it listens; then the question waits.
@@ -156,7 +168,7 @@ fn text(file: &File, mut from: u64) -> String {
         bytes.extend(&part[..length]);
         from += length as u64;
     }
-    String::from_utf8_lossy(&bytes).trim().trim_start_matches("error: ").to_owned()
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Ends the lab that a server that was killed has left; whether there was one.

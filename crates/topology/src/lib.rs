@@ -46,6 +46,8 @@ pub struct Topology {
     pub changes: Vec<Located<Change>>,
     /// What must and must not work in it, in the file's order.
     pub checks: Vec<Located<Check>>,
+    /// What Google Cloud would accept and nobody is likely to mean, in the file's order; 100 at most.
+    pub warnings: Vec<Diagnostic>,
     source: Source,
 }
 
@@ -71,11 +73,11 @@ pub fn parse(file_name: &str, text: &str) -> Result<Topology, Vec<Diagnostic>> {
     let root = node::read(&source).map_err(|error| vec![error])?;
     let read = form::Reader::root(&source, &root);
     let lowered = read.and_then(|file: file::File| lower::lower(&file, &source, &root));
-    let lower::Lowered { changes, checks } = lowered.map_err(|mut errors| {
+    let lower::Lowered { changes, checks, warnings } = lowered.map_err(|mut errors| {
         errors.sort_by_key(|error| (error.line, error.column));
         errors
     })?;
-    Ok(Topology { changes, checks, source })
+    Ok(Topology { changes, checks, warnings, source })
 }
 
 impl Topology {

@@ -8,7 +8,7 @@ use crate::file::{
     SubnetworkLogConfig,
 };
 use crate::form::MAX_ERRORS;
-use crate::names::Names;
+use crate::names::{Names, network_name};
 use crate::node::Node;
 use crate::owners::Owners;
 use crate::value::{Mode, Plain, PolicyOrder, RangeOrName, Status, unknown};
@@ -37,12 +37,14 @@ pub(crate) struct Lower<'f> {
     pub(crate) names: Names,
     changes: Vec<Located<Change>>,
     errors: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
 }
 
 /// What a file comes to.
 pub(crate) struct Lowered {
     pub(crate) changes: Vec<Located<Change>>,
     pub(crate) checks: Vec<Located<Check>>,
+    pub(crate) warnings: Vec<Diagnostic>,
 }
 
 /// The changes and checks of a file that is well-formed.
@@ -50,7 +52,7 @@ pub(crate) fn lower(file: &File, source: &Source, root: &Node) -> Result<Lowered
     let names = Names::default();
     let rules = file.networks.iter().map(|network| network.firewalls.len()).sum::<usize>();
     let changes = Vec::with_capacity(file.instances.len() + rules);
-    let mut lower = Lower { file, source, root, names, changes, errors: Vec::new() };
+    let mut lower = Lower { file, source, root, names, changes, errors: Vec::new(), warnings: Vec::new() };
     let owners = lower.owners();
     if !lower.errors.is_empty() {
         return Err(lower.errors);
@@ -73,7 +75,8 @@ pub(crate) fn lower(file: &File, source: &Source, root: &Node) -> Result<Lowered
     lower.routers(&owners);
     lower.managed_zones(&owners);
     let checks = lower.checks();
-    if lower.errors.is_empty() { Ok(Lowered { changes: lower.changes, checks }) } else { Err(lower.errors) }
+    let Lower { changes, errors, warnings, .. } = lower;
+    if errors.is_empty() { Ok(Lowered { changes, checks, warnings }) } else { Err(errors) }
 }
 
 impl<'f> Lower<'f> {
@@ -90,15 +93,25 @@ impl<'f> Lower<'f> {
 
     /// Notes an error at a path, or at the closest place above it that is in the file.
     pub(crate) fn error(&mut self, path: &str, message: String) {
-        if self.full() {
-            return;
+        if !self.full() {
+            self.errors.push(self.diagnostic(path, message));
         }
+    }
+
+    /// Notes what is allowed at a path, and likely a mistake.
+    fn warn(&mut self, path: &str, message: String) {
+        if self.warnings.len() < MAX_ERRORS {
+            self.warnings.push(self.diagnostic(path, message));
+        }
+    }
+
+    fn diagnostic(&self, path: &str, message: String) -> Diagnostic {
         let mut place = path;
         while self.root.find(place).is_none() {
             place = place.rfind(['.', '[']).map_or("", |end| &place[..end]);
         }
         let span = self.root.find(place).unwrap_or(self.root).span;
-        self.errors.push(self.source.diagnostic(span, path, message));
+        self.source.diagnostic(span, path, message)
     }
 
     /// The value, or its error noted at the path.
@@ -461,6 +474,7 @@ impl<'f> Lower<'f> {
                 }
                 let found = self.names.network(&said.network.0, None);
                 let Some(peer) = self.noted(found, &format!("{path}.network")) else { continue };
+                self.warn_of_stranger(&peer, &format!("{path}.network"));
                 let default = Exchange::default();
                 let exchange = Exchange {
                     export_custom_routes: said.export_custom_routes.unwrap_or(default.export_custom_routes),
@@ -477,6 +491,16 @@ impl<'f> Lower<'f> {
                 self.change(&path, Change::PeeringAdd(spec));
             }
         }
+    }
+
+    /// Google lets a network peer with one that there is not, or not yet. In a file it is a name that somebody mistyped.
+    fn warn_of_stranger(&mut self, peer: &NetworkKey, path: &str) {
+        if self.names.networks.get(&peer.name).is_some_and(|known| known.contains(peer)) {
+            return;
+        }
+        let known: Vec<String> = self.names.networks.values().flatten().map(network_name).collect();
+        let unknown = unknown("network", &network_name(peer), known.iter().map(String::as_str));
+        self.warn(path, format!("this peering stays INACTIVE: {unknown}"));
     }
 
     /// Allocated ranges, then the connections that use them.

@@ -30,6 +30,35 @@ fn every_bad_file_is_refused_with_its_place() {
     });
 }
 
+/// Google permits a peering with a network that there is not: in a file it is a mistake, and told as one.
+#[test]
+fn a_peering_with_a_network_that_is_not_there_is_warned_of() {
+    as_each_user(|home| {
+        let text = crate::support::example("article.yaml");
+        let text = text.replace("network: project-i-1/vpc-1\n", "network: project-i-1/vpc-l\n");
+        home.write("lab.yaml", &text);
+        let line = text.lines().position(|line| line.contains("vpc-l")).unwrap() + 1;
+        let warned = |said: &str| {
+            let place = format!("warning: lab.yaml:{line}:");
+            let told = said.contains(
+                "this peering stays INACTIVE: there is no network 'project-i-1/vpc-l' in this file",
+            );
+            assert!(
+                said.starts_with(&place) && told && said.contains("did you mean 'project-i-1/vpc-1'?"),
+                "{said}"
+            );
+            assert_eq!(said.matches("warning").count(), 1, "{said}");
+        };
+        let checked = home.run(&["check", "lab.yaml"]);
+        assert_eq!(checked.code, 1);
+        warned(&checked.err);
+        let up = home.run(&["up", "lab.yaml", "--detach"]);
+        assert_eq!(up.code, 0);
+        warned(&up.err);
+        home.down();
+    });
+}
+
 /// What the issue of a user would be about: the kinds, spelled out.
 #[test]
 fn the_message_names_file_line_and_path() {
