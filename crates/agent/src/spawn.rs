@@ -30,19 +30,26 @@ use crate::proto::{Conn, ProtoError};
 pub enum AgentError {
     /// The agent's binary could not be started, or its socket not reached.
     #[error("cannot reach the agent: {0}")]
-    Start(#[source] io::Error),
+    Start(io::Error),
     /// The agent started but could not make the lab; the text says what to do about it.
     #[error("{0}")]
     Bootstrap(String),
     /// The connection failed; [`ProtoError::Closed`] when the agent is gone.
     #[error("agent: {0}")]
-    Connection(#[from] ProtoError),
+    Connection(ProtoError),
     /// The agent refused or failed the request.
     #[error("{0}")]
     Refused(String),
     /// The agent answered something else than the request's answer.
     #[error("the agent gave an answer of the wrong kind to {0}")]
     Confused(&'static str),
+}
+
+// What an error tells of the one below it is told once: that is no source too.
+impl From<ProtoError> for AgentError {
+    fn from(error: ProtoError) -> Self {
+        Self::Connection(error)
+    }
 }
 
 impl From<io::Error> for AgentError {

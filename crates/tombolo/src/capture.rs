@@ -4,7 +4,7 @@ mod batch;
 mod packet;
 mod pcap;
 
-use crate::lab::{LabArgs, Running};
+use crate::lab::{ENDED, LabArgs, Running};
 use crate::output::Format;
 use anyhow::{Context, Result, anyhow};
 use jiff::Timestamp;
@@ -64,7 +64,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         owner.name(),
         network.name
     );
-    let captured = listen(&ears, &signals, args.count.unwrap_or(u64::MAX), &mut sink)?;
+    let (captured, gone) = listen(&ears, &signals, args.count.unwrap_or(u64::MAX), &mut sink)?;
+    if gone {
+        let of = owner.name();
+        eprintln!("{}", if args.lab.is_up() { format!("{of} has gone") } else { ENDED.to_owned() });
+    }
     let dropped = tombolo_agent::dropped(&ears)?;
     eprintln!("{captured} packets captured, {dropped} dropped because they were not taken in time");
     Ok(ExitCode::SUCCESS)
@@ -78,10 +82,10 @@ fn signals() -> Result<SignalFd> {
     Ok(SignalFd::new(&mask)?)
 }
 
-/// Takes packets to the sink; how many.
-fn listen(ears: &OwnedFd, signals: &SignalFd, most: u64, sink: &mut Sink) -> Result<u64> {
+/// Takes packets to the sink; how many, and whether it ended because the interface is gone.
+fn listen(ears: &OwnedFd, signals: &SignalFd, most: u64, sink: &mut Sink) -> Result<(u64, bool)> {
     let mut frame = vec![0; pcap::SNAP_LENGTH];
-    let mut captured = 0;
+    let (mut captured, mut gone) = (0, false);
     'all: while captured < most {
         let heard = match hear(ears, &mut frame) {
             Ok(heard) => heard,
@@ -98,8 +102,11 @@ fn listen(ears: &OwnedFd, signals: &SignalFd, most: u64, sink: &mut Sink) -> Res
                 }
                 continue;
             }
-            // The interface is gone, with its instance or with the lab.
-            Err(Errno::ENETDOWN | Errno::ENXIO | Errno::ENODEV) => break,
+            // With its instance or with the lab.
+            Err(Errno::ENETDOWN | Errno::ENXIO | Errno::ENODEV) => {
+                gone = true;
+                break;
+            }
             Err(error) => return Err(error).context("listen"),
         };
         let kept = heard.length.min(frame.len());
@@ -114,7 +121,7 @@ fn listen(ears: &OwnedFd, signals: &SignalFd, most: u64, sink: &mut Sink) -> Res
         }
     }
     sink.flush()?;
-    Ok(captured)
+    Ok((captured, gone))
 }
 
 /// A frame that was heard.

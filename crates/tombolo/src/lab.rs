@@ -24,6 +24,11 @@ pub(crate) struct LabArgs {
 }
 
 impl LabArgs {
+    /// Whether its server answers.
+    pub(crate) fn is_up(&self) -> bool {
+        ask(&LabDir::of(&self.lab), Request::Ping).is_some()
+    }
+
     /// A verb for this lab, as one would type it.
     pub(crate) fn command(&self, verb: &str) -> String {
         match self.lab.as_str() {
@@ -32,6 +37,9 @@ impl LabArgs {
         }
     }
 }
+
+/// What is said when what follows a lab ends with it.
+pub(crate) const ENDED: &str = "the lab has ended";
 
 /// Where a lab's internet ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -1,6 +1,6 @@
 //! `tombolo logs`.
 
-use crate::lab::{LabArgs, Running};
+use crate::lab::{ENDED, LabArgs, Running};
 use crate::output::{Format, bold, json, print, table};
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -78,9 +78,21 @@ struct Flows {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.of {
         Of::Firewall(firewall) if firewall.counts => firewall.print_counts(),
-        Of::Firewall(firewall) => firewall.print_hits(),
-        Of::Flows(flows) => flows.print(),
+        Of::Firewall(firewall) => to_the_end(firewall.follow, &firewall.lab, || firewall.print_hits()),
+        Of::Flows(flows) => to_the_end(flows.follow, &flows.lab, || flows.print()),
     }
+}
+
+/// What follows a lab ends with it, and that is no error.
+fn to_the_end(follow: bool, lab: &LabArgs, print: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
+    let was_up = follow && lab.is_up();
+    print().or_else(|error| {
+        if !was_up || lab.is_up() {
+            return Err(error);
+        }
+        eprintln!("{ENDED}");
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 impl Flows {

@@ -103,8 +103,18 @@ fn a_capture_ends_with_its_lab_and_refuses_what_is_not_there() {
         );
         let nic = home.run(&["capture", "vm-1", "-i", "nic3"]).refusal();
         assert!(nic.contains("vm-1 has no nic3 (it has: nic0)"), "{nic}");
+        let mut vm = Capture::start(home, "vm", &["vm-2"]);
+        home.run(
+            &"compute instances stop vm-2 --zone us-central1-a --project project-i-2"
+                .split(' ')
+                .collect::<Vec<_>>(),
+        )
+        .exits(0);
+        vm.end();
+        assert!(vm.said().contains("\nvm-2 has gone\n0 packets captured"), "{}", vm.said());
         let mut redis = Capture::start(home, "redis", &["redis-1"]);
         home.run(&["down"]).exits(0);
         redis.end();
+        assert!(redis.said().contains("\nthe lab has ended\n"), "{}", redis.said());
     });
 }

@@ -254,3 +254,25 @@ fn flows_are_logged_by_the_subnetworks_that_say_so() {
         home.down();
     });
 }
+
+#[test]
+fn what_follows_a_lab_ends_with_it() {
+    as_each_user(|home| {
+        home.up(&home.write("lab.yaml", LAB));
+        connect(home, 40000, 80);
+        let mut command = home.command(&["logs", "firewall", "--follow"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Now it is at it.
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        assert!(line.contains("vpc-1/out"), "{line}");
+        home.down();
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!((ended.status.code(), said.as_str()), (Some(0), "the lab has ended\n"));
+        // One that never was is an error.
+        let said = home.run(&["logs", "flows", "--follow"]).refusal();
+        assert!(said.contains("no lab is up"), "{said}");
+    });
+}
