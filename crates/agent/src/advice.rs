@@ -49,7 +49,8 @@ fn lines(errno: Errno, read: impl Fn(&str) -> Option<String>) -> String {
 /// A line to put behind an error that may come of a low limit of open files, whoever met it: errors come from other
 /// processes as text. Descriptors that were sent and have no room are "no buffer space".
 pub fn open_files(error: &str) -> Option<String> {
-    let met = |errno: Errno| error.contains(errno.desc()) && !error.contains(Errno::ENFILE.desc());
+    // Of the whole system there may be too many too.
+    let met = |errno: Errno| error.contains(errno.desc()) && !error.contains("open files in system");
     let (_, limit) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     let text = || {
         format!(
