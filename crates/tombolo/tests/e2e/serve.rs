@@ -74,6 +74,19 @@ fn what_was_made_is_there_after_a_restart() {
         let environment = home.run(&["env"]).exits(0);
         let url = format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE=http://{}/compute/v1/\n", served.address);
         assert!(environment.contains(&url) && environment.contains("CLOUDSDK_CORE_PROJECT=project-1\n"));
+        // A block makes Terraform need its provider: that of google-beta is for who asks.
+        let blocks = |args: &[&str]| {
+            let said = home.run(&[&["env", "--terraform"], args].concat()).exits(0);
+            let of = |provider| {
+                said.split_once(&format!("provider \"{provider}\" {{\n")).map(|(_, rest)| rest.to_owned())
+            };
+            let body = |rest: String| rest.split("}\n").next().unwrap().to_owned();
+            (of("google").map(body), of("google-beta").map(body), said.contains("add --beta"))
+        };
+        let (google, beta, hint) = blocks(&[]);
+        assert!(google.as_ref().is_some_and(|block| block.contains("compute_custom_endpoint")), "{google:?}");
+        assert_eq!((beta, hint), (None, true));
+        assert_eq!(blocks(&["--beta"]), (google.clone(), google, false));
         home.down();
     });
 }
