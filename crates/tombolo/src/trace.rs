@@ -105,9 +105,9 @@ fn text(view: &View, trace: &Trace, fixes: &[Fix], packets: Option<Packets>) -> 
 
 /// A line of a trace with its verdict in colour: the first word of the first line, the second of a step's.
 fn coloured(line: &str) -> String {
-    let verdicts: [(&str, fn(&str) -> String); 3] =
-        [("UNREACHABLE", red), ("REACHABLE", green), ("AMBIGUOUS", yellow)];
-    let first = verdicts.iter().find_map(|(word, paint)| Some(paint(word) + line.strip_prefix(word)?));
+    let verdict = |word, paint: fn(&str) -> String| Some(paint(word) + line.strip_prefix(word)?);
+    let first = verdict("UNREACHABLE", red).or_else(|| verdict("REACHABLE", green));
+    let first = first.or_else(|| verdict("AMBIGUOUS", yellow));
     let step = || {
         let (number, rest) = line.split_once(" DROP ")?;
         number.trim_start().parse::<u32>().ok().map(|_| format!("{number} {} {rest}", red("DROP")))
