@@ -184,8 +184,69 @@ pub fn find(request: &Request) -> Result<(&'static Method, Params), Failure> {
     }
     best.ok_or_else(|| {
         let other_verb = of_length().any(|method| matched(&method.path, &segments).is_some());
-        Failure::no_such_method(request, other_verb)
+        let missing = missing(&segments).filter(|_| apis.contains(&Api::Compute));
+        match missing {
+            Some(noun) => Failure::unsupported(format_args!("'{noun}' of Compute Engine")),
+            None => Failure::no_such_method(request, other_verb),
+        }
     })
+}
+
+/// Resources of Compute Engine of which no method is known here. Source: the reference of Compute Engine's API.
+const MISSING: &[&str] = &[
+    "autoscalers",
+    "backendBuckets",
+    "backendServices",
+    "commitments",
+    "externalVpnGateways",
+    "futureReservations",
+    "globalPublicDelegatedPrefixes",
+    "healthCheckServices",
+    "healthChecks",
+    "httpHealthChecks",
+    "httpsHealthChecks",
+    "instanceGroupManagers",
+    "instanceGroups",
+    "instantSnapshots",
+    "interconnectAttachments",
+    "interconnectLocations",
+    "interconnects",
+    "licenseCodes",
+    "machineImages",
+    "networkEdgeSecurityServices",
+    "nodeGroups",
+    "nodeTemplates",
+    "nodeTypes",
+    "notificationEndpoints",
+    "publicAdvertisedPrefixes",
+    "publicDelegatedPrefixes",
+    "reservations",
+    "resourcePolicies",
+    "securityPolicies",
+    "sslCertificates",
+    "sslPolicies",
+    "storagePools",
+    "targetGrpcProxies",
+    "targetHttpProxies",
+    "targetHttpsProxies",
+    "targetPools",
+    "targetSslProxies",
+    "targetTcpProxies",
+    "targetVpnGateways",
+    "urlMaps",
+    "vpnGateways",
+];
+
+/// The resource of Compute's that a path is about, if it is one of [`MISSING`]: to who reads it, that it is not found would
+/// mean that it was deleted.
+fn missing<'p>(segments: &'p [Cow<'_, str>]) -> Option<&'p str> {
+    let projects = segments.iter().position(|segment| segment == "projects")?;
+    let noun = match segments.get(projects + 2)?.as_ref() {
+        "global" | "aggregated" => segments.get(projects + 3)?,
+        "regions" | "zones" => segments.get(projects + 4)?,
+        _ => return None,
+    };
+    MISSING.contains(&noun.as_ref()).then_some(noun.as_ref())
 }
 
 /// Resource Manager's label of its host in a region or zone, which is as good as the one everywhere

@@ -102,6 +102,11 @@ fn methods_and_fields_that_are_not_there_say_so() {
     let target = "/compute/v1/projects/project-i-1/aggregated/acceleratorTypes";
     let refused = cloud.refused("GET", target, json!(null));
     check(&refused, 501, "Tombolo does not support the method 'compute.acceleratorTypes.aggregatedList'.");
+    for place in ["global/healthChecks", "regions/us-central1/backendServices/b", "aggregated/targetPools"] {
+        let refused = cloud.refused("GET", &format!("/compute/v1/projects/project-i-1/{place}"), json!(null));
+        let noun = place.split('/').find(|word| word.chars().any(char::is_uppercase)).expect("a noun");
+        check(&refused, 501, &format!("Tombolo does not support '{noun}' of Compute Engine."));
+    }
     let target = "/compute/v1/projects/project-i-1/aggregated/subnetworks?serviceProjectNumber=100000000001";
     check(
         &cloud.refused("GET", target, json!(null)),
