@@ -22,7 +22,8 @@ mod value;
 
 pub use reply::{FrameScanner, MAX_REPLY_BYTES, ReplyError};
 pub use request::{
-    MAX_ARGS, MAX_BULK_BYTES, MAX_INLINE_BYTES, MAX_REQUEST_BYTES, Request, RequestError, RequestParser, Step,
+    MAX_ARGS, MAX_BULK_BYTES, MAX_INLINE_BYTES, MAX_REQUEST_BYTES, Request, RequestError, RequestParser,
+    STRANGERS_ARGS, STRANGERS_BULK_BYTES, Step,
 };
 pub use usual::{Usual, usual};
 pub use value::{MAX_DEPTH, Value};

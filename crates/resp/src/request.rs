@@ -25,6 +25,12 @@ pub const MAX_REQUEST_BYTES: usize = (1 << 30) - (1 << 20);
 /// The longest inline command, in bytes.
 pub const MAX_INLINE_BYTES: usize = 64 << 10;
 
+/// The most arguments, and the longest one in bytes, of somebody who has yet to say a password: Redis' limits, so that
+/// strangers take up no memory.
+pub const STRANGERS_ARGS: usize = 10;
+/// See [`STRANGERS_ARGS`].
+pub const STRANGERS_BULK_BYTES: usize = 16 << 10;
+
 /// Argument slots that an idle parser keeps allocated.
 const KEEP_ARGS: usize = 64;
 
@@ -37,6 +43,12 @@ pub enum RequestError {
     /// `$` without a number, or with one below zero or above [`MAX_BULK_BYTES`].
     #[error("Protocol error: invalid bulk length")]
     BulkLength,
+    /// More than [`STRANGERS_ARGS`] from somebody who has yet to say a password.
+    #[error("Protocol error: unauthenticated multibulk length")]
+    StrangersMultibulkLength,
+    /// More than [`STRANGERS_BULK_BYTES`] from somebody who has yet to say a password.
+    #[error("Protocol error: unauthenticated bulk length")]
+    StrangersBulkLength,
     /// An argument that does not start with `$`; the byte found.
     #[error("Protocol error: expected '$', got '{}'", printable(*.0))]
     ExpectedBulk(u8),
@@ -96,6 +108,8 @@ pub struct RequestParser {
     state: State,
     /// The longest request, in bytes.
     limit: usize,
+    /// Who sends has yet to say a password.
+    of_stranger: bool,
     /// Bytes of the request looked at so far.
     pos: usize,
     /// Arguments announced and not complete yet.
@@ -110,6 +124,7 @@ impl Default for RequestParser {
         RequestParser {
             state: State::default(),
             limit: MAX_REQUEST_BYTES,
+            of_stranger: false,
             pos: 0,
             missing: 0,
             args: Vec::new(),
@@ -123,6 +138,11 @@ impl RequestParser {
     /// is what a new parser takes. An announced argument that is too long is refused before it comes.
     pub fn set_limit(&mut self, bytes: usize) {
         self.limit = bytes.min(MAX_REQUEST_BYTES);
+    }
+
+    /// From here on, requests are those of somebody who has yet to say a password, or not.
+    pub fn set_stranger(&mut self, of_stranger: bool) {
+        self.of_stranger = of_stranger;
     }
 
     /// Looks at `buf`, which starts with the first byte of the request. Allocates nothing for
@@ -185,6 +205,9 @@ impl RequestParser {
                 self.pos = next;
                 Ok(self.done(Step::Empty(next), false))
             }
+            Header::Number(count, _) if self.of_stranger && count > STRANGERS_ARGS as i64 => {
+                Err(RequestError::StrangersMultibulkLength)
+            }
             Header::Number(count, next) if count <= MAX_ARGS as i64 => {
                 self.missing = count as usize;
                 self.pos = next;
@@ -206,6 +229,9 @@ impl RequestParser {
         }
         match header(buf, self.pos + 1) {
             Header::Incomplete => Ok(Some(Step::Incomplete)),
+            Header::Number(len, _) if self.of_stranger && len > STRANGERS_BULK_BYTES as i64 => {
+                Err(RequestError::StrangersBulkLength)
+            }
             Header::Number(len, next) if (0..=MAX_BULK_BYTES as i64).contains(&len) => {
                 let len = len as usize;
                 if next + len + 2 > self.limit {

@@ -55,6 +55,9 @@ pub(super) struct Server {
     shared: bool,
     /// What it must be told before anything else.
     greeting: VecDeque<Vec<Vec<u8>>>,
+    /// It was told that, and maybe which protocol is spoken on a connection that clients share, and nothing else.
+    greeted: bool,
+    resp3: bool,
     input: Vec<u8>,
     /// What it has not sent yet.
     pub(super) output: VecDeque<u8>,
@@ -99,7 +102,7 @@ impl Server {
             let mut reply = Vec::new();
             let was_silent = self.silent || std::mem::take(&mut self.skip);
             self.execute(&args, &mut reply);
-            let is_push = matches!(reply.first(), Some(b'*')) && self.is_subscription(&args);
+            let is_push = matches!(reply.first(), Some(b'*' | b'>')) && self.is_subscription(&args);
             if (!was_silent && !self.silent) || is_push {
                 self.output.extend(reply);
             }
@@ -118,6 +121,10 @@ impl Server {
         }
         let name = String::from_utf8_lossy(&args[0]).to_ascii_lowercase();
         let first = args.get(1).map_or(&b""[..], Vec::as_slice);
+        let begins = !std::mem::replace(&mut self.greeted, true);
+        if self.shared && begins && name == "hello" && first == b"3" {
+            return self.hello(first, reply);
+        }
         let shared = self.shared;
         assert!(!shared || !NOT_SHARED.contains(&name.as_str()), "'{name}' reached a shared connection");
         if name == "get" && args.len() != 2 {
@@ -166,10 +173,22 @@ impl Server {
                 self.blocked = Some(answer);
                 return;
             }
-            "hello" => return reply.extend(b"*2\r\n$5\r\nproto\r\n:2\r\n"),
+            "hello" => return self.hello(first, reply),
             _ => return plain(&name, args, reply),
         }
         encode::simple(reply, "OK");
+    }
+
+    fn hello(&mut self, protocol: &[u8], reply: &mut Vec<u8>) {
+        match protocol {
+            b"2" | b"3" => self.resp3 = protocol == b"3",
+            b"" => {}
+            _ => return encode::error(reply, "NOPROTO unsupported protocol version"),
+        }
+        reply.extend(match self.resp3 {
+            true => b"%1\r\n$5\r\nproto\r\n:3\r\n".as_slice(),
+            false => b"*2\r\n$5\r\nproto\r\n:2\r\n",
+        });
     }
 
     fn subscription(&mut self, name: &str, args: &[Vec<u8>], reply: &mut Vec<u8>) {
@@ -183,12 +202,17 @@ impl Server {
             [] => self.channels[kind].iter().cloned().collect(),
             _ => args.to_vec(),
         };
+        let resp3 = self.resp3;
         let mut confirm = |channels: &[BTreeSet<Vec<u8>>; 3], target: Option<&[u8]>| {
             let count = if kind == 2 { channels[2].len() } else { channels[0].len() + channels[1].len() };
-            encode::array(reply, 3);
+            match resp3 {
+                true => reply.extend(b">3\r\n"),
+                false => encode::array(reply, 3),
+            }
             encode::bulk(reply, name.as_bytes());
             match target {
                 Some(target) => encode::bulk(reply, target),
+                None if resp3 => reply.extend(b"_\r\n"),
                 None => reply.extend(b"$-1\r\n"),
             }
             encode::integer(reply, count as i64);

@@ -204,6 +204,7 @@ impl Core {
             if client.barrier {
                 return used;
             }
+            parser.set_stranger(!client.authenticated);
             let bounds = &self.pools[client.pool].bounds;
             if client.must_pause(bounds) || (client.session.is_some() && self.has_backlog(id)) {
                 self.pause(id);

@@ -154,6 +154,26 @@ fn protocol_errors_are_answered_as_redis_does_then_closed() {
 }
 
 #[test]
+fn strangers_take_up_no_memory() {
+    let redis = Redis::with(&["--requirepass", "secret"]);
+    let proxy = Proxy::start(&[redis.port], &["redis_auth: secret"]);
+    for bytes in [b"*11\r\n".as_slice(), b"*2\r\n$4\r\nAUTH\r\n$16385\r\n"] {
+        let answer = |mut client: Client| {
+            client.send(bytes);
+            (client.raw(), client.raw())
+        };
+        let ours = answer(proxy.client());
+        assert_eq!(ours, answer(redis.client()), "{:?}", String::from_utf8_lossy(bytes));
+        assert!(ours.0.is_some_and(|reply| reply.starts_with(b"-ERR Protocol error: unauthenticated ")));
+    }
+    let mut client = proxy.client();
+    let value = "v".repeat(20_000);
+    client.send(format!("AUTH secret\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$20000\r\n{value}\r\n").as_bytes());
+    assert_eq!([client.reply(), client.reply()], [simple("OK"), simple("OK")]);
+    assert_eq!(client.ask("MGET k 2 3 4 5 6 7 8 9 10 11 12").items().len(), 12);
+}
+
+#[test]
 fn pipelines_of_many_clients_keep_their_order() {
     let redis = Redis::start();
     let proxy = Proxy::start(&[redis.port], &["server_connections: 2"]);
