@@ -4,6 +4,7 @@
 use crate::links::link;
 use crate::{Failure, Outcome, Request, State, Verb, answer, firewall_policy, forwarding_rule, ipv6, router};
 use serde_json::{Map, Value, json};
+use tombolo_model::network::DEFAULT_MTU;
 use tombolo_model::project::SERVICE_NETWORKING;
 use tombolo_model::{
     Acceptance, Action, AddressSpec, AliasSpec, Change, ConnectMode, Consumer, Direction, FirewallSpec,
@@ -37,7 +38,7 @@ pub fn ask(change: &Change) -> Option<Request> {
         Change::NetworkInsert(spec) => {
             let mut body =
                 json!({ "name": spec.key.name, "autoCreateSubnetworks": spec.auto_create_subnetworks });
-            if let Some(mtu) = spec.mtu {
+            if let Some(mtu) = spec.mtu.filter(|mtu| *mtu != DEFAULT_MTU) {
                 body["mtu"] = json!(mtu);
             }
             compute(Verb::Post, format!("projects/{}/global/networks", spec.key.project), body)

@@ -225,8 +225,8 @@ pub(crate) fn kept(said: &[Value]) -> Option<(String, Value)> {
         let said = KEPT.iter().filter_map(|name| Some(((*name).to_owned(), nic.get(name)?.clone())));
         Value::Object(said.filter(|(_, value)| !details::is_empty(value)).collect())
     };
-    let all: Value = said.iter().map(one).collect();
-    (!details::is_empty(&all)).then(|| (KEPT_AT.to_owned(), all))
+    let all: Vec<Value> = said.iter().map(one).collect();
+    (!all.iter().all(details::is_empty)).then(|| (KEPT_AT.to_owned(), Value::Array(all)))
 }
 
 fn wire(world: &World, found: &Instance, index: usize, nic: &Nic) -> Value {

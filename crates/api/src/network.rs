@@ -18,12 +18,12 @@ pub(crate) const HANDLERS: Handlers = &[
 ];
 
 /// Fields that are kept as they were said.
-const SAID: &[&str] = &["description", "mtu", ROUTING];
+const SAID: &[&str] = &["description", ROUTING];
 /// How routes are made known: no packet depends on it, as there are no dynamic routes yet.
 const ROUTING: &str = "routingConfig";
 
 /// Fields that the World has, or that Google makes up.
-const DERIVED: &[&str] = &["autoCreateSubnetworks", ULA, ULA_RANGE, "name", ORDER];
+const DERIVED: &[&str] = &["autoCreateSubnetworks", ULA, ULA_RANGE, "mtu", "name", ORDER];
 /// Whether it has an internal IPv6 range, and which.
 const ULA: &str = "enableUlaInternalIpv6";
 const ULA_RANGE: &str = "internalIpv6Range";
@@ -73,6 +73,10 @@ fn insert(call: &Call<'_>) -> Result<Outcome, Failure> {
         mtu: mtu.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX)),
     };
     let mut details = details::read(call, SAID, DERIVED)?;
+    if mtu == Some(u64::from(DEFAULT_MTU)) {
+        // Of the others the network tells.
+        details.insert("mtu".to_owned(), json!(DEFAULT_MTU));
+    }
     merge_routing(call, &mut details, &json!({ "routingMode": "REGIONAL" }));
     let mut changes =
         vec![Change::NetworkInsert(spec), Change::Describe { resource: key.to_string(), details }];
@@ -88,7 +92,7 @@ fn patch(call: &Call<'_>) -> Result<Outcome, Failure> {
     if call.field("mtu").is_some_and(|mtu| *mtu != json!(call.world().networks[&key].mtu)) {
         return Err(Failure::unsupported("a change of the field 'mtu' by a patch"));
     }
-    let mut change = details::patch(call, &key, &present, SAID, DERIVED, &[ORDER, ULA, ULA_RANGE])?;
+    let mut change = details::patch(call, &key, &present, SAID, DERIVED, &["mtu", ORDER, ULA, ULA_RANGE])?;
     let disables = call.field(ULA) == Some(&Value::Bool(false)) || call.clears(ULA);
     if disables && present.get(ULA).is_some() {
         return Err(Failure::unsupported("taking the internal IPv6 range from a network"));
