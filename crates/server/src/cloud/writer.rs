@@ -166,8 +166,13 @@ impl Writer {
         match self.keep(running) {
             Ok(()) => {
                 drop(reply.send(Ok(operation.wire())));
-                if let Err(failure) = self.finish(commit, world, operation, claim) {
+                if let Err(failure) = self.finish(commit, world, operation.clone(), claim) {
                     eprintln!("tombolo: {}", failure.message);
+                    // Whoever was told that it runs would wait for ever. On the disk it runs until the next start,
+                    // which has what ran fail.
+                    let mut over = State::clone(&self.state());
+                    over.operations.put(failed(operation, failure, now()));
+                    self.publish.send_replace(Arc::new(over));
                 }
             }
             Err(failure) => drop(reply.send(Err(failure))),
