@@ -25,6 +25,7 @@ use crate::lab::Lab;
 use crate::lease::{self, Lease};
 use crate::message::{ExecEvent, Hello, Request, Response};
 use crate::proto::{Conn, ProtoError};
+use crate::spawn::is_same_user;
 
 /// How long the agent may be at a request of a holder of the lease who is gone.
 const LAST_REQUEST: Duration = Duration::from_secs(30);
@@ -178,8 +179,7 @@ fn accept(lab: &Arc<Lab>, listener: &UnixListener) {
 
 /// Whether it is this user's process, and none of the lab's: those have a number here.
 fn is_outside(stream: &UnixStream) -> bool {
-    getsockopt(stream, sockopt::PeerCredentials)
-        .is_ok_and(|peer| peer.uid() == geteuid().as_raw() && peer.pid() == 0)
+    is_same_user(stream) && getsockopt(stream, sockopt::PeerCredentials).is_ok_and(|peer| peer.pid() == 0)
 }
 
 /// A socket that only this user can reach: 0600 in a directory that is 0700.

@@ -142,14 +142,14 @@ pub(super) fn decide_own(
         let about_channels = matches!(effect, Effect::Subscribe(_) | Effect::UnsubscribeAll(_));
         // In RESP2 the server refuses everything else. In RESP3 it would do it, be it the one or not.
         let anything = session.is_resp3() && !about_channels && !matches!(command.name, "ping" | "echo");
-        return match place(placement, command, request, 0) {
-            Place::Server(server) if server != session.server && placement.slots().is_some() && !anything => {
-                clustered::other_channels()
-            }
-            Place::Nowhere(decision) if placement.slots().is_some() || anything => decision,
-            Place::Server(server) if anything && server != session.server => while_subscribed(command),
-            Place::Keyless if anything => while_subscribed(command),
-            _ => Decision::Own(session.server, effect),
+        let own = Decision::Own(session.server, effect);
+        return match (place(placement, command, request, 0), anything) {
+            (Place::Server(server), _) if server == session.server => own,
+            (Place::Nowhere(decision), true) => decision,
+            (Place::Server(_) | Place::Keyless, true) => while_subscribed(command),
+            (Place::Nowhere(decision), false) if placement.slots().is_some() => decision,
+            (Place::Server(_), false) if placement.slots().is_some() => clustered::other_channels(),
+            (_, false) => own,
         };
     }
     let stays = matches!(

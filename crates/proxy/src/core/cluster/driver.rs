@@ -165,9 +165,9 @@ impl Core {
         table.forgive();
         if first && state.config.preconnect {
             for server in state.placement.everywhere() {
-                let lanes = self.pools[pool].servers[server].lanes.clone();
-                let usual = lanes.into_iter().filter(|lane| !self.connections[*lane].resp3);
-                usual.collect::<Vec<_>>().into_iter().for_each(|lane| self.connect(lane, now));
+                let mut lanes = self.pools[pool].servers[server].lanes.clone();
+                lanes.retain(|lane| !self.connections[*lane].resp3);
+                lanes.into_iter().for_each(|lane| self.connect(lane, now));
             }
         }
         self.let_go(pool, server);
