@@ -1,4 +1,12 @@
 //! Buffers that the kernel reads to, in groups of two sizes.
+//!
+//! ```text
+//!  free ──offer──▶ the kernel's ──received──▶ the caller's ──give──▶ free
+//! ```
+//!
+//! The kernel takes buffers in the order in which it was offered them, so it would use all of them in
+//! turn, and read each time to memory that no cache has. So it is offered only as many as it takes at a
+//! time, those first that were used last.
 
 use std::alloc::{Layout, alloc_zeroed};
 use std::io;
@@ -11,6 +19,9 @@ use io_uring::types::BufRingEntry;
 
 /// Bytes before each large buffer that are the caller's: see [`Ring::before`](crate::Ring::before).
 pub const HEADROOM: usize = 64 << 10;
+
+/// After so many offers it shows whether fewer would do.
+const WINDOW: u32 = 1024;
 
 /// Where rings of buffers must begin.
 const PAGE: usize = 4096;
@@ -36,6 +47,14 @@ impl Group {
         match self {
             Group::Small => 512,
             Group::Large => 16,
+        }
+    }
+
+    /// How many the kernel has at least, as far as they are there.
+    fn fewest(self) -> u16 {
+        match self {
+            Group::Small => 32,
+            Group::Large => 4,
         }
     }
 
@@ -104,6 +123,15 @@ pub(crate) struct Buffers {
     tail: u16,
     /// By buffer, how often it was given back.
     rounds: Vec<u32>,
+    /// Those that nobody has; the last one was used last.
+    free: Vec<u16>,
+    /// How many the kernel has, and how many it is to have; whether those were too few.
+    offered: u16,
+    goal: u16,
+    too_few: bool,
+    /// The fewest that it had left since the last look at that, and offers since then.
+    left: u16,
+    offers: u32,
 }
 
 // SAFETY: the memory is this value's own, and no thread's in particular.
@@ -116,9 +144,10 @@ impl Buffers {
         let memory = zeroed(count * (group.headroom() + group.length()))?;
         // SAFETY: `ring` begins at a page, has room for the entries, and is never freed.
         unsafe { submitter.register_buf_ring_with_flags(ring as u64, group.count(), group.number(), 0)? };
-        let mut buffers = Buffers { group, ring, memory, tail: 0, rounds: vec![0; count] };
-        (0..group.count()).for_each(|buffer| buffers.give(buffer));
-        Ok(buffers)
+        let (fewest, rounds, free) = (group.fewest(), vec![0; count], (0..group.count()).rev().collect());
+        let (tail, offered, goal, left) = (0, 0, fewest, fewest);
+        let (too_few, offers) = (false, 0);
+        Ok(Buffers { group, ring, memory, tail, rounds, free, offered, goal, too_few, left, offers })
     }
 
     /// The place in `memory` where a buffer begins, headroom included.
@@ -127,27 +156,64 @@ impl Buffers {
         usize::from(buffer) * (self.group.headroom() + self.group.length())
     }
 
-    /// Lets the kernel use a buffer, which nobody else does.
+    /// Takes a buffer back, which nobody else has.
     pub(crate) fn give(&mut self, buffer: u16) {
-        let place = self.place(buffer) + self.group.headroom();
         let round = &mut self.rounds[usize::from(buffer)];
         *round = round.wrapping_add(1);
-        // SAFETY: the places are within `memory` and `ring`. The kernel reads entries before the tail
-        // only, which is an aligned u16 of the first entry that nobody else writes to.
-        unsafe {
-            let entry = &mut *self.ring.add(usize::from(self.tail % self.group.count()));
-            entry.set_addr(self.memory.add(place) as u64);
-            entry.set_len(self.group.length() as u32);
-            entry.set_bid(buffer);
+        self.free.push(buffer);
+    }
+
+    /// Lets the kernel use as many buffers as it needs. To be done before it reads.
+    pub(crate) fn offer(&mut self) {
+        self.left = self.left.min(self.offered);
+        self.offers += 1;
+        if self.offers == WINDOW {
+            self.goal = (self.goal - self.left.min(self.goal) / 2).max(self.group.fewest());
+            (self.left, self.offers) = (self.goal, 0);
+        }
+        if std::mem::take(&mut self.too_few) {
+            self.goal = (self.goal * 2).min(self.group.count());
+        }
+        if self.offered >= self.goal {
+            return;
+        }
+        while self.offered < self.goal
+            && let Some(buffer) = self.free.pop()
+        {
+            let place = self.place(buffer) + self.group.headroom();
+            // SAFETY: the places are within `memory` and `ring`, and the kernel reads entries before the
+            // tail only.
+            unsafe {
+                let entry = &mut *self.ring.add(usize::from(self.tail % self.group.count()));
+                entry.set_addr(self.memory.add(place) as u64);
+                entry.set_len(self.group.length() as u32);
+                entry.set_bid(buffer);
+            }
             self.tail = self.tail.wrapping_add(1);
+            self.offered += 1;
+        }
+        // SAFETY: the tail is an aligned u16 of the first entry that nobody else writes to.
+        unsafe {
             let tail = BufRingEntry::tail(self.ring).cast_mut();
             AtomicU16::from_ptr(tail).store(self.tail, Ordering::Release);
         }
     }
 
+    /// How many the kernel is to have.
+    #[cfg(test)]
+    pub(crate) fn goal(&self) -> u16 {
+        self.goal
+    }
+
+    /// The kernel had none left when it was to read.
+    pub(crate) fn were_too_few(&mut self) {
+        self.too_few = true;
+    }
+
     /// What the kernel has put into a buffer.
-    pub(crate) fn received(&self, buffer: u16, length: usize) -> Received {
+    pub(crate) fn received(&mut self, buffer: u16, length: usize) -> Received {
         assert!(buffer < self.group.count() && length <= self.group.length());
+        self.offered -= 1;
         Received { group: self.group, buffer, before: 0, length }
     }
 

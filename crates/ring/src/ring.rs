@@ -367,6 +367,7 @@ impl<T: Socket> Ring<T> {
         }
         while came.received >= AT_ONCE && events.len() - first < MOST {
             came = Came::default();
+            self.buffers.iter_mut().for_each(Buffers::offer);
             // Nothing is submitted: who found no buffer would find none again.
             match self.enter_once(0) {
                 Err(error) if error.raw_os_error() != Some(EINTR) => return Err(error),
@@ -391,6 +392,7 @@ impl<T: Socket> Ring<T> {
         let time = timeout.map(Timespec::from);
         let mut want = want;
         loop {
+            self.buffers.iter_mut().for_each(Buffers::offer);
             let count = self.ring.submission().len() as u32;
             let submitter = self.ring.submitter();
             let outcome = match &time {
@@ -459,6 +461,9 @@ impl<T: Socket> Ring<T> {
         }
         if cqueue::more(flags) {
             return Ok(());
+        }
+        if result == -ENOBUFS {
+            self.buffers[group as usize].were_too_few();
         }
         // Reading is over, which need not mean that the socket is.
         let goes_on = result > 0 || [-ENOBUFS, -ECANCELED, -EINTR, -EAGAIN].contains(&result);
@@ -554,6 +559,8 @@ impl<T> Drop for Ring<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     impl Socket for UnixStream {
@@ -588,5 +595,42 @@ mod tests {
         let [all, some, none, broken] = told[..] else { panic!("four, {told:?}") };
         assert_eq!([all, none, broken], [5, -EAGAIN, -nix::libc::EPIPE]);
         assert!(some > 0 && some < 4 << 20, "{some}");
+    }
+
+    /// What sockets that something comes from at once have brought, in one turn or more.
+    fn bring(ring: &mut Ring<UnixStream>, peers: &mut [UnixStream]) -> usize {
+        peers.iter_mut().for_each(|peer| peer.write_all(b"x").expect("a write"));
+        let (mut sent, mut events, mut count) = (Vec::new(), Vec::new(), 0);
+        while count < peers.len() {
+            ring.turn(std::iter::empty(), Some(Duration::from_secs(30)), &mut sent, &mut events)
+                .expect("a turn");
+            for event in events.drain(..) {
+                let Event::Received { received, .. } = event else { panic!("{event:?}") };
+                count += 1;
+                ring.give_back(received);
+            }
+        }
+        count
+    }
+
+    #[test]
+    fn the_kernel_has_as_many_buffers_as_it_needs() {
+        let Ok(mut ring) = Ring::new() else { return eprintln!("no io_uring here, not tested") };
+        let fewest = ring.buffers[0].goal();
+        let mut peers = Vec::new();
+        for tag in 0..usize::from(fewest) * 4 {
+            let (ours, theirs) = UnixStream::pair().expect("sockets");
+            ring.add(ours, Group::Small, tag).expect("a place");
+            peers.push(theirs);
+        }
+        for _ in 0..10 {
+            bring(&mut ring, &mut peers);
+        }
+        let many = ring.buffers[0].goal();
+        assert!(many > fewest, "{many}");
+        for _ in 0..20_000 {
+            bring(&mut ring, &mut peers[..1]);
+        }
+        assert_eq!(ring.buffers[0].goal(), fewest);
     }
 }

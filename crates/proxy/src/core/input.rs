@@ -362,6 +362,7 @@ impl Core {
         if connection.keeps {
             connection.kept.push(wire);
         }
+        connection.batches.add(count);
         connection.traffic.requests += u64::from(count);
         connection.traffic.request_bytes += wire.len() as u64;
         // Requests are below 4 GiB, and several together far below.

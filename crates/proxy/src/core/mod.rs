@@ -19,6 +19,7 @@
 //! twice; a client waiting for a connection that failed; unbounded memory (see [`limits`]).
 
 mod auth;
+mod batches;
 mod buffer;
 mod client;
 mod cluster;

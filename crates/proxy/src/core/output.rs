@@ -100,6 +100,8 @@ impl Core {
             self.fail(id.0, error, now);
         }
         self.resume_clients(now);
+        // What waited for these replies.
+        self.write_server(id.0);
         outcome
     }
 
@@ -237,7 +239,7 @@ impl Core {
         outlet: Outlet<'_>,
     ) {
         let connection = &mut self.connections[index];
-        let Some(run) = connection.answered(replies) else { return };
+        let Some(run) = connection.answered(replies, now) else { return };
         self.pools[connection.pool].latency.record(now.saturating_sub(run.since), run.count.into());
         let keeps = connection.keeps;
         if std::mem::take(&mut connection.suspect) {

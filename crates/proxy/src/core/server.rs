@@ -15,6 +15,7 @@ use thiserror::Error;
 use tombolo_memcache::ReplyScanner;
 use tombolo_resp::{FrameScanner, ReplyError, encode};
 
+use super::batches::Batches;
 use super::buffer::ByteQueue;
 use super::stats::Traffic;
 use super::{ClientId, Micros};
@@ -126,6 +127,8 @@ pub(super) struct Connection {
     /// AUTH, SELECT and HELLO, until they are written.
     pub(super) greeting: ByteQueue,
     pub(super) in_flight: VecDeque<InFlight>,
+    /// Those of `in_flight` by when they were written; of use if it is shared.
+    pub(super) batches: Batches,
     /// Whether the bytes of requests in flight are kept, in `kept`: a cluster's node may refuse one,
     /// and then it is sent to another; and a slow log shows them.
     pub(super) keeps: bool,
@@ -166,6 +169,7 @@ impl Connection {
             out: ByteQueue::default(),
             greeting: ByteQueue::default(),
             in_flight: VecDeque::new(),
+            batches: Batches::default(),
             keeps: false,
             in_cluster: false,
             kept: ByteQueue::default(),
@@ -193,6 +197,7 @@ impl Connection {
         match self.state {
             State::Idle | State::Connecting { .. } => &[],
             State::Handshake { .. } => self.greeting.as_slice(),
+            State::Ready if self.shared && self.batches.are_enough() => &[],
             State::Ready => self.out.as_slice(),
         }
     }
@@ -200,7 +205,12 @@ impl Connection {
     pub(super) fn wrote(&mut self, count: usize) {
         match self.state {
             State::Handshake { .. } => self.greeting.advance(count, 0),
-            _ => self.out.advance(count, KEEP_BUFFER),
+            _ => {
+                self.out.advance(count, KEEP_BUFFER);
+                if self.out.is_empty() {
+                    self.batches.written();
+                }
+            }
         }
     }
 
@@ -230,8 +240,9 @@ impl Connection {
     }
 
     /// Takes note of replies; returns the requests that they answer.
-    pub(super) fn answered(&mut self, replies: &Replies) -> Option<InFlight> {
+    pub(super) fn answered(&mut self, replies: &Replies, now: Micros) -> Option<InFlight> {
         let run = self.in_flight.front_mut()?;
+        self.batches.answered(replies.count, now.saturating_sub(run.since));
         let mut answered = *run;
         if replies.count < run.count {
             (answered.count, answered.bytes) = (replies.count, run.share(replies.count));
@@ -268,6 +279,7 @@ impl Connection {
         self.memcache = self.memcache.take().map(|_| ReplyScanner::default());
         self.raw = false;
         self.lingers = false;
+        self.batches = Batches::default();
         std::mem::take(&mut self.in_flight)
     }
 }

@@ -23,7 +23,7 @@ impl Core {
         now: Micros,
     ) {
         let connection = &mut self.connections[index];
-        let Some(request) = connection.answered(replies) else { return };
+        let Some(request) = connection.answered(replies, now) else { return };
         let (pool, server, bytes) = (connection.pool, connection.server, request.bytes as usize);
         let answer = if reply.starts_with(b"-") { redirect::read(reply) } else { Answer::Reply };
         if request.client == PROXY {

@@ -101,6 +101,11 @@ impl World {
         self.servers[server].take(&bytes);
     }
 
+    /// Whether there is something for a server to take.
+    fn has_output(&self) -> bool {
+        self.core.connections().any(|(id, ..)| !self.core.server_output(id).is_empty())
+    }
+
     fn reply(&mut self, server: usize, count: usize) {
         let (id, ..) = self.core.connections().nth(server).expect("a connection");
         let count = count.min(self.servers[server].output.len());
@@ -153,8 +158,14 @@ proptest! {
         for (client, bytes) in clients.iter().zip(&unsent) {
             world.core.client_data(*client, bytes, world.now);
         }
-        (0..3).for_each(|server| world.serve(server));
-        (0..3).for_each(|server| world.reply(server, usize::MAX));
+        // What a server is not sent before it has answered, it is sent then.
+        loop {
+            (0..3).for_each(|server| world.serve(server));
+            (0..3).for_each(|server| world.reply(server, usize::MAX));
+            if !world.has_output() {
+                break;
+            }
+        }
         for (place, client) in clients.iter().enumerate() {
             let output = String::from_utf8(world.core.client_output(*client).to_vec()).expect("text");
             let expected: Vec<String> = fill(place, |pair| pair.1.to_string());
