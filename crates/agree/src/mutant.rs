@@ -476,7 +476,10 @@ impl Mutant {
             }
             Mutant::TrustedPeers => {
                 let mut desired = render(fabric);
-                edit_rulesets(&mut desired, |rules| rules.trusts_peers = true);
+                edit_rulesets(&mut desired, |rules| rules.peers_filtered = true);
+                let namespaces = desired.state.namespaces.values_mut().map(Arc::make_mut);
+                let links = namespaces.flat_map(|namespace| namespace.links.values_mut());
+                links.filter(|link| link.group != 0).for_each(|link| link.strict_source = false);
                 desired
             }
             Mutant::NoSourceFilter => {

@@ -12,7 +12,7 @@
 //! So neither router ever sees an address of the other's, and the networks may overlap.
 
 use crate::render::{PEER_GATEWAY, hex, link_of, mac_named, peering_link};
-use crate::rules::{GATE_IN, INTERNET, Side, one, peering, rule};
+use crate::rules::{GATE_IN, INTERNET, Side, group_of, one, peering, rule};
 use crate::state::{Link, Namespace, Neighbour, Route, RouteVia};
 use crate::table::{Family, Hook, Intervals, Match, Rule, Table, Verdict, Way};
 use ipnet::Ipv4Net;
@@ -136,7 +136,10 @@ pub(crate) fn add_links(namespaces: &mut BTreeMap<String, Namespace>, fabric: &F
         for (router, link, peer, other, by) in ends {
             let router = namespaces.entry(router.to_string()).or_default();
             let peer = Some((peer.to_string(), other.clone()));
-            router.links.insert(link.clone(), Link { mac: mac_named(link), mtu, strict_source: true, peer });
+            router.links.insert(
+                link.clone(),
+                Link { mac: mac_named(link), mtu, group: group_of(link), strict_source: true, peer },
+            );
             let neighbour =
                 Neighbour { link: link.clone(), address: PEER_GATEWAY.into(), mac: mac_named(other) };
             router.neighbours.insert(neighbour);
@@ -266,5 +269,5 @@ fn is(side: Side, address: Ipv4Addr) -> Match {
 
 /// Whether the interface's name begins so.
 fn prefix(way: Way, first: &str) -> Match {
-    Match::LinkPrefix(way, first.into(), true)
+    Match::LinkPrefix(way, first.into())
 }

@@ -9,7 +9,7 @@
 //! lost.
 
 use crate::render::mac_named;
-use crate::rules::{add_apart, intervals, one, peering, rule};
+use crate::rules::{add_apart, group_of, intervals, one, peering, rule};
 use crate::state::{Link, Namespace, Neighbour, Route, RouteVia};
 use crate::table::{self, Family, Hook, Intervals, Match, Table, Verdict, Way};
 use crate::{render::PEER_GATEWAY, rules::Side};
@@ -95,7 +95,7 @@ pub(crate) fn endpoint() -> Namespace {
 /// An end of the link. Only what has a route back by the link comes in by it.
 fn end(name: &str, peer: (&str, &str), strict_source: bool) -> Link {
     let peer = Some((peer.0.to_owned(), peer.1.to_owned()));
-    Link { mac: mac_named(name), mtu: LARGEST, strict_source, peer }
+    Link { mac: mac_named(name), mtu: LARGEST, group: group_of(name), strict_source, peer }
 }
 
 /// The Ethernet header of what comes in by the endpoint: to the router, from the endpoint, IPv4.

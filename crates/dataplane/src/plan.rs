@@ -127,6 +127,14 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
         let want = wanted(name).filter(|want| want.router == have.router);
         remove(&mut plan, name, want, have, &broken);
     }
+    // Before rules that rely on it; and those that do without come before it is off.
+    for name in &otherwise {
+        if let Some((want, have)) =
+            wanted(name).zip(seen(name)).filter(|(want, have)| want.router == have.router)
+        {
+            filter_sources(&mut plan, name, want, have, &broken, true);
+        }
+    }
     let rules = differ(&observed.rules, &desired.rules).map(|(name, ..)| name);
     let mut load = Vec::new();
     for name in otherwise.iter().copied().chain(rules).collect::<BTreeSet<_>>() {
@@ -167,7 +175,8 @@ fn broken_links(desired: &Desired, observed: &Observed, otherwise: &BTreeSet<&St
         let (Some(want), Some(have)) = (want, have) else { return false };
         let links = want.links.get(&end.1).zip(have.links.get(&end.1));
         want.router == have.router
-            && links.is_some_and(|(w, h)| (w.mac, w.mtu, &w.peer) == (h.mac, h.mtu, &h.peer))
+            && links
+                .is_some_and(|(w, h)| (w.mac, w.mtu, w.group, &w.peer) == (h.mac, h.mtu, h.group, &h.peer))
     };
     let mut broken = BTreeSet::new();
     let wanted = otherwise.iter().filter_map(|name| Some((*name, desired.state.namespaces.get(*name)?)));
@@ -238,22 +247,35 @@ fn create_links(plan: &mut Plan, desired: &Desired, broken: &BTreeSet<End>) {
     }
 }
 
+/// Has links filter by reverse path that are to, or not those that are not to.
+fn filter_sources(
+    plan: &mut Plan,
+    name: &str,
+    want: &Namespace,
+    have: &Namespace,
+    broken: &BTreeSet<End>,
+    strict: bool,
+) {
+    let stays =
+        |link: &String| want.router == have.router && !broken.contains(&(name.to_owned(), link.clone()));
+    for (link, _) in want.links.iter().filter(|(_, wanted)| wanted.strict_source == strict) {
+        // A new link is strict by itself in a router: its namespace's default says so.
+        let seen = have.links.get(link).filter(|_| stays(link)).map_or(want.router, |l| l.strict_source);
+        if seen != strict {
+            let op = Op::SetStrictSource { namespace: name.to_owned(), link: link.clone(), strict };
+            plan.push(
+                op,
+                if strict { "not every source may come by it" } else { "any source may come by it" },
+            );
+        }
+    }
+}
+
 /// Adds what is wanted in a namespace and not observed.
 fn add(plan: &mut Plan, name: &str, want: &Namespace, have: &Namespace, broken: &BTreeSet<End>) {
     let namespace = || name.to_owned();
     let fresh = |link: &str| broken.contains(&(namespace(), link.to_owned())) || want.router != have.router;
-    for (link, wanted) in &want.links {
-        // A new link is strict by itself in a router: its namespace's default says so.
-        let seen = have.links.get(link).filter(|_| !fresh(link)).map_or(want.router, |l| l.strict_source);
-        if wanted.strict_source != seen {
-            let op = Op::SetStrictSource {
-                namespace: namespace(),
-                link: link.clone(),
-                strict: wanted.strict_source,
-            };
-            plan.push(op, if wanted.strict_source { "it may not forward" } else { "it may forward" });
-        }
-    }
+    filter_sources(plan, name, want, have, broken, false);
     let on = |link: &String| have.ipv6.contains(link) && !fresh(link);
     let lo = want.router.then(|| "lo".to_owned());
     for link in want.links.keys().cloned().chain(lo).filter(|link| want.ipv6.contains(link) != on(link)) {

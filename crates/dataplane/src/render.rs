@@ -8,7 +8,7 @@ use crate::fault::{self, Faults, Wrong};
 use crate::forwarding::{self, Forwarding};
 use crate::host::{self, Beyond};
 use crate::ipv6::{self, Ipv6Rules};
-use crate::rules::{Allow, Chain, ChainRule, INTERNET, Next, Ruleset, Side};
+use crate::rules::{Allow, Chain, ChainRule, INTERNET, Next, Ruleset, Side, group_of};
 use crate::state::{Desired, Link, Lookup, Mac, Namespace, Neighbour, Route, RouteVia, State};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sha2::{Digest, Sha256};
@@ -153,6 +153,7 @@ fn add_external(
             let end = Link {
                 mac: peering_mac(here, there),
                 mtu,
+                group: group_of(&link),
                 strict_source: link != INTERNET,
                 peer: Some((there.to_string(), other)),
             };
@@ -205,6 +206,7 @@ fn add_endpoint_nic(namespace: &mut Namespace, network_key: &NetworkKey, network
     let link = Link {
         mac: mac_of(nic.address),
         mtu: network.mtu.into(),
+        group: group_of(&eth),
         strict_source: false,
         peer: Some((network_key.to_string(), link_of(nic))),
     };
@@ -258,6 +260,7 @@ fn router(fabric: &Fabric, key: &NetworkKey, network: &Network) -> Namespace {
         let link = Link {
             mac: mac_of(nic.gateway),
             mtu: network.mtu.into(),
+            group: group_of(&name),
             strict_source: !nic.can_ip_forward,
             peer: Some((nic.owner.to_string(), format!("eth{}", nic.index))),
         };
@@ -291,6 +294,12 @@ fn router(fabric: &Fabric, key: &NetworkKey, network: &Network) -> Namespace {
     router
 }
 
+/// Whether the kernel's reverse-path filter asks what it should of packets from peers, which takes it less time than a rule:
+/// where routes have tags it would ask the tables of these, the receiver's.
+pub(crate) fn peers_are_filtered(network: &Network) -> bool {
+    network.routes.iter().all(|route| route.targets == Targets::All)
+}
+
 /// Adds a router's end of a peering.
 fn add_peering(
     router: &mut Namespace,
@@ -303,8 +312,8 @@ fn add_peering(
     let link = Link {
         mac: peering_mac(key, peer),
         mtu: network.mtu.min(other.mtu).into(),
-        // The rules look at it: rp_filter would ask the tables that routes with tags have, of the receiver.
-        strict_source: false,
+        group: group_of(&name),
+        strict_source: peers_are_filtered(network),
         peer: Some((peer.to_string(), peering_link(key))),
     };
     router.links.insert(name.clone(), link);
@@ -465,7 +474,7 @@ fn keep_private(chosen: &mut BTreeMap<IpNet, RouteVia>, private: &[IpNet]) {
 
 /// A network's two gates. Interfaces at which the same rules act share a chain.
 fn ruleset(network: &Network) -> Ruleset {
-    let mut rules = Ruleset::default();
+    let mut rules = Ruleset { peers_filtered: peers_are_filtered(network), ..Ruleset::default() };
     let nics = || network.nics.values().filter(|nic| !nic.owner.is_iap()).map(|nic| nic.address);
     let (egress, ingress) =
         (Classes::new("e", &network.egress, nics()), Classes::new("i", &network.ingress, nics()));

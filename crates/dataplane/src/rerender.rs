@@ -5,7 +5,7 @@
 
 use crate::fault::{self, Faults};
 use crate::forwarding;
-use crate::render::{beyond, lazy_of, routers_of, rules_of, state_of};
+use crate::render::{beyond, lazy_of, peers_are_filtered, routers_of, rules_of, state_of};
 use crate::rules::Ruleset;
 use crate::state::{Desired, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +47,7 @@ impl Rendered {
                 (Some(known), Some(alike))
                     if same(alike)
                         && (&known.faults, &known.late) == (&theirs.faults, &theirs.late)
+                        && known.peers_filtered == peers_are_filtered(network)
                         && known.forwarding == forwarding
                         && self.fabric.host.is_some() == host.is_some()
                         && known.host == host.and_then(|host| beyond(host, key)) =>

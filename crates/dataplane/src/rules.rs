@@ -44,9 +44,10 @@ use tombolo_model::{L4, Protocol};
 pub struct Ruleset {
     /// Whether packets may pass from one peering to another. Always false: peering is not transitive.
     pub transit: bool,
-    /// Whether peers are believed whatever source their packets have. Always false.
+    /// Whether the kernel's reverse-path filter looks at the sources of packets from peers; a rule does otherwise. The links
+    /// must have it then: [`Link::strict_source`](crate::Link::strict_source).
     #[serde(default)]
-    pub trusts_peers: bool,
+    pub peers_filtered: bool,
     /// The egress chain of each interface of an endpoint.
     pub egress_of: Arc<BTreeMap<String, String>>,
     /// The ingress chain of each interface of an endpoint.
@@ -231,7 +232,7 @@ impl Ruleset {
         }
         // The router itself answers nobody but an endpoint that asks Google's link-local server.
         let asks = Match::Address(Family::V4, Side::Destination, one(METADATA_SERVER));
-        let no_peering = Match::LinkPrefix(Way::In, PEERING.into(), false);
+        let no_peering = Match::LinkGroup(Way::In, PEERINGS, false);
         let mut input = vec![rule([], Verdict::ByState(None)), rule([no_peering, asks], Verdict::Accept)];
         if let Some(host) = &self.host {
             host.divert(&mut table, &mut input);
@@ -335,7 +336,7 @@ impl Ruleset {
     /// The rules for packets as they come in.
     fn arrival(&self) -> Vec<table::Rule> {
         let mut rules = Vec::new();
-        if !self.trusts_peers {
+        if !self.peers_filtered {
             // Of IPv6 the sources by each interface are known, and routers' errors come from none of them.
             let mut strangers = rule([peering(Way::In), Match::NoWayBack], Verdict::Drop);
             if !self.ipv6.is_empty() {
@@ -543,12 +544,20 @@ fn bits(address: Ipv4Addr) -> u128 {
 /// How the names of interfaces to peers begin.
 const PEERING: &str = "p";
 
+/// The group of interfaces to peers. All others are in the one that new ones are in.
+const PEERINGS: u32 = 1;
+
+/// The group of a router's interface of this name, or of an endpoint's.
+pub(crate) fn group_of(link: &str) -> u32 {
+    if link.starts_with(PEERING) { PEERINGS } else { 0 }
+}
+
 /// The name of the interface to the internet.
 pub(crate) const INTERNET: &str = "n0";
 
 /// Whether the packet comes from a peer, or goes to one.
 pub(crate) fn peering(way: Way) -> Match {
-    Match::LinkPrefix(way, PEERING.into(), true)
+    Match::LinkGroup(way, PEERINGS, true)
 }
 
 /// A rule that comes from no firewall rule.

@@ -62,6 +62,8 @@ pub struct Link {
     pub mac: Mac,
     /// Bytes.
     pub mtu: u32,
+    /// Its group, by which rules tell links to peers from others (`ip link` has it).
+    pub group: u32,
     /// Strict reverse-path filter: the kernel drops packets whose source is not routed back by this link.
     pub strict_source: bool,
     /// The other end: namespace and interface. `None` is observed of a link that nobody here made.

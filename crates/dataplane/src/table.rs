@@ -141,8 +141,10 @@ impl Family {
 pub enum Match {
     /// The interface is this one.
     Link(Way, String),
-    /// The interface's name begins so, or, with `false`, does not.
-    LinkPrefix(Way, String, bool),
+    /// The interface's name begins so.
+    LinkPrefix(Way, String),
+    /// The interface is of this group, or, with `false`, is not: a third of the cost of a look at its name.
+    LinkGroup(Way, u32, bool),
     /// The packet is one of this version of IP.
     Family(Family),
     /// The packet is one of this version of IP, and an address of it is in one of these.
@@ -285,6 +287,7 @@ impl Chain {
             Match::Address(_, _, all) | Match::End(_, _, all) | Match::Port(all) => all.ranges().len() != 1,
             Match::Link(..)
             | Match::LinkPrefix(..)
+            | Match::LinkGroup(..)
             | Match::NoWayBack
             | Match::Established
             | Match::Family(_)
@@ -390,8 +393,11 @@ impl Display for Match {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Match::Link(way, link) => write!(f, "{way} \"{link}\""),
-            Match::LinkPrefix(way, prefix, true) => write!(f, "{way} \"{prefix}*\""),
-            Match::LinkPrefix(way, prefix, false) => write!(f, "{way} != \"{prefix}*\""),
+            Match::LinkPrefix(way, prefix) => write!(f, "{way} \"{prefix}*\""),
+            Match::LinkGroup(way, group, is) => {
+                let word = if *way == Way::In { "iifgroup" } else { "oifgroup" };
+                write!(f, "{word} {}{group}", if *is { "" } else { "!= " })
+            }
             Match::Family(Family::V4) => f.write_str("meta nfproto ipv4"),
             Match::Family(Family::V6) => f.write_str("meta nfproto ipv6"),
             Match::Address(family, side, addresses) => {

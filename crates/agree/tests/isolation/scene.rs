@@ -224,7 +224,7 @@ pub(crate) fn wire(options: &SpawnOptions) -> (Agent, Ear, Ear) {
     let mut desired = Desired::default();
     for (here, there, address) in [("a", "b", MALLORY), ("b", "a", GATEWAY)] {
         let peer = Some((there.to_owned(), "eth0".to_owned()));
-        let link = Link { mac: mac_of(address), mtu: 1460, strict_source: false, peer };
+        let link = Link { mac: mac_of(address), mtu: 1460, group: 0, strict_source: false, peer };
         let links = [("eth0".to_owned(), link)].into();
         let namespace = Namespace { links, ..Namespace::default() };
         desired.state.namespaces.insert(here.into(), Arc::new(namespace));

@@ -463,6 +463,7 @@ fn describe(name: &str, link: &Link) -> LinkMessage {
     message.attributes.push(LinkAttribute::IfName(name.into()));
     message.attributes.push(LinkAttribute::Address(link.mac.to_vec()));
     message.attributes.push(LinkAttribute::Mtu(link.mtu));
+    message.attributes.push(LinkAttribute::Group(link.group));
     // With the queues of every processor, which it makes otherwise, the kernel then takes most of them away again, and
     // waits for all processors as it does so: twice for each pair.
     message.attributes.extend([LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)]);

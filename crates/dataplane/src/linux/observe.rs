@@ -152,12 +152,13 @@ fn known_rules(held: &mut Held) -> Result<Option<Arc<Ruleset>>> {
 /// A link's name, what of it is seen, and whether IPv6 is on it.
 fn read_link(message: &LinkMessage) -> (String, Link, bool) {
     let mut ipv6 = false;
-    let mut link = Link { mac: [0; 6], mtu: 0, strict_source: false, peer: None };
+    let mut link = Link { mac: [0; 6], mtu: 0, group: 0, strict_source: false, peer: None };
     let mut name = String::new();
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name.clone_from(value),
             LinkAttribute::Mtu(value) => link.mtu = *value,
+            LinkAttribute::Group(value) => link.group = *value,
             LinkAttribute::IfAlias(value) => {
                 link.peer = value.rsplit_once(' ').map(|(namespace, link)| (namespace.into(), link.into()));
             }

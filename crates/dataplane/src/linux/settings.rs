@@ -8,8 +8,10 @@ use std::io::{Error, Result, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Settings of a router, made before it has any link but `lo`.
-const ROUTER_SYSCTLS: [(&str, &str); 12] = [
+const ROUTER_SYSCTLS: [(&str, &str); 13] = [
     ("ipv4/ip_forward", "1"),
+    // What passes is for no socket of the router's: the kernel need not look for one first.
+    ("ipv4/ip_early_demux", "0"),
     ("ipv4/conf/all/rp_filter", "0"), // the kernel takes the larger of `all` and the link's own
     ("ipv4/conf/default/rp_filter", "1"),
     ("ipv4/conf/all/send_redirects", "0"),

@@ -322,7 +322,7 @@ fn the_way_into_the_hosts_network_is_in_the_internets_router() {
         {
             assert!(line.contains(there), "{line}");
         }
-        let takes = "iifname \"p*\" ip daddr 169.254.169.254 meta l4proto 6 th dport 1080 accept";
+        let takes = "iifgroup 1 ip daddr 169.254.169.254 meta l4proto 6 th dport 1080 accept";
         assert!(script.contains(takes), "{script}");
     }
 }

@@ -176,7 +176,7 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
     let rest = (external, nat, host, forwarding(), prop::option::weighted(0.6, rules_6(most)));
     (egress, ingress, links, ends, faults, any::<bool>(), any::<[bool; 2]>(), rest).prop_map(
         |(egress, ingress, links, ends, faults, trusted, bools, (external, nat, host, forwarding, ipv6))| {
-            let [transit, trusts_peers] = bools;
+            let [transit, peers_filtered] = bools;
             let (ipv6, chains_6) = ipv6.unzip();
             let pick = |chains: &BTreeMap<String, Chain>, at: &prop::sample::Index| {
                 at.get(&chains.keys().collect::<Vec<_>>()).to_string()
@@ -184,7 +184,7 @@ pub(crate) fn rulesets(most: usize) -> impl Strategy<Value = Ruleset> {
             let of = |link: &u8| format!("v0a0000{link:02x}");
             Ruleset {
                 transit,
-                trusts_peers,
+                peers_filtered,
                 egress_of: Arc::new(
                     links.iter().map(|(link, (at, _))| (of(link), pick(&egress, at))).collect(),
                 ),

@@ -12,7 +12,8 @@
 //!
 //! Requests in a row that need nothing but to be sent on are handled as one, and so are their
 //! replies: a run costs about what a single request does. Replies that complete what a client has
-//! asked for are offered to it from where they were read to (`Outlet`), without a copy.
+//! asked for are offered to it from where they were read to (`Outlet`), without a copy. What a
+//! server near by has not asked for yet is kept back, so that its batches are large (`batches`).
 //!
 //! What never happens: a reply for another client or out of order (a connection's `in_flight` is
 //! in the order of its bytes, a client's `order` that of its requests); a request written

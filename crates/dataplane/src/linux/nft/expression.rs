@@ -47,9 +47,14 @@ pub(super) fn condition(list: &mut Attributes, one: &Match, set: Option<&Lookup>
             load_meta(list, link_key(*way));
             compare(list, Compare::Equal, &name_bytes(link));
         }
-        Match::LinkPrefix(way, prefix, is) => {
+        Match::LinkPrefix(way, prefix) => {
             load_meta(list, link_key(*way));
-            compare(list, if *is { Compare::Equal } else { Compare::NotEqual }, prefix.as_bytes());
+            compare(list, Compare::Equal, prefix.as_bytes());
+        }
+        Match::LinkGroup(way, group, is) => {
+            load_meta(list, if *way == Way::In { 21 } else { 22 }); // NFT_META_IIFGROUP, NFT_META_OIFGROUP
+            let compared = if *is { Compare::Equal } else { Compare::NotEqual };
+            compare(list, compared, &group.to_ne_bytes());
         }
         Match::NoWayBack => {
             expression(list, "fib", |a| {
