@@ -25,5 +25,5 @@ pub use request::{
     MAX_ARGS, MAX_BULK_BYTES, MAX_INLINE_BYTES, MAX_REQUEST_BYTES, Request, RequestError, RequestParser,
     STRANGERS_ARGS, STRANGERS_BULK_BYTES, Step,
 };
-pub use usual::{Usual, usual};
+pub use usual::{Head, Usual, usual};
 pub use value::{MAX_DEPTH, Value};

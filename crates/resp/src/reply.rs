@@ -56,7 +56,16 @@ impl Default for FrameScanner {
 impl FrameScanner {
     /// Looks at `buf`, which starts with the first byte of the reply. `Some(length)` when the
     /// whole reply is there; the next call then starts a new one.
+    #[inline]
     pub fn advance(&mut self, buf: &[u8]) -> Result<Option<usize>, ReplyError> {
+        // At the start, nothing was searched; and so it stays after a reply of one usual element.
+        match usual_element(buf, 0) {
+            Some(length) if self.searched == 0 => Ok(Some(length)),
+            _ => self.go_on(buf),
+        }
+    }
+
+    fn go_on(&mut self, buf: &[u8]) -> Result<Option<usize>, ReplyError> {
         while self.missing > 0 {
             if self.body_end.is_none()
                 && self.searched == self.element

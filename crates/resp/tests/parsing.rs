@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use tombolo_resp::{
-    FrameScanner, MAX_INLINE_BYTES, ReplyError, Request, RequestError, RequestParser, Step, Value, encode,
-    usual,
+    FrameScanner, Head, MAX_INLINE_BYTES, ReplyError, Request, RequestError, RequestParser, Step, Value,
+    encode, usual,
 };
 
 /// A parse's outcome, to be compared: the arguments and the wire form, nothing, or an error.
@@ -258,6 +258,14 @@ proptest! {
             prop_assert_eq!(step, Ok(Step::Complete(found.length)));
             prop_assert_eq!((request.len(), request.name()), (found.args, found.name));
             prop_assert_eq!(request.arg(1), found.first);
+            // Another that starts so, unless it was changed, or cut.
+            let head = Head::of(&wire, &found);
+            for cut in 0..wire.len() {
+                let found_again = usual(&wire[..cut]).map(|request| request.length);
+                let followed = head.and_then(|head| head.follow(&wire[..cut]));
+                prop_assert!(followed.is_none() || followed == found_again, "{}", wire[..cut].escape_ascii());
+            }
+            prop_assert!(head.is_none_or(|head| head.follow(&wire) == Some(found.length)));
         } else {
             prop_assert!(changed, "not found: {}", wire.escape_ascii());
         }

@@ -2,7 +2,7 @@
 //! handling a single request does.
 
 use tombolo_resp::command::{self, Command};
-use tombolo_resp::usual;
+use tombolo_resp::{Head, usual};
 
 use super::effect::Effect;
 
@@ -21,16 +21,30 @@ pub(super) struct Run {
 #[inline]
 pub(super) fn plain_run(bytes: &[u8], (requests, most): (usize, usize), longest: usize) -> Run {
     let mut run = Run { count: 0, length: 0 };
+    // Of the last request, if all that start so are plain: those of a client are often alike.
+    let mut head: Option<Head> = None;
     while (run.count as usize) < requests
         && run.length < most
-        && let Some(request) = usual(&bytes[run.length..])
-        && request.length <= longest
-        && command::lookup(request.name, request.first).is_some_and(is_plain)
+        && let rest = &bytes[run.length..]
+        && let Some(length) = match head.and_then(|head| head.follow(rest)) {
+            Some(length) => Some(length),
+            None => plain(rest, &mut head),
+        }
+        && length <= longest
     {
         run.count += 1;
-        run.length += request.length;
+        run.length += length;
     }
     run
+}
+
+/// The length of the request that `bytes` start with, if it is plain.
+#[inline]
+fn plain(bytes: &[u8], head: &mut Option<Head>) -> Option<usize> {
+    let request = usual(bytes)?;
+    let command = command::lookup(request.name, request.first).filter(|command| is_plain(command))?;
+    *head = if command.has_subcommands() { None } else { Head::of(bytes, &request) };
+    Some(request.length)
 }
 
 #[inline]
@@ -40,7 +54,59 @@ fn is_plain(command: &Command) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// The same without what is known of the request before.
+    fn one_by_one(bytes: &[u8]) -> (u32, usize) {
+        let mut run = (0, 0);
+        while let Some(length) = plain(&bytes[run.1..], &mut None) {
+            run = (run.0 + 1, run.1 + length);
+        }
+        run
+    }
+
+    const LINES: [&str; 14] = [
+        "GET a",
+        "GET bcd",
+        "get a",
+        "GET a b",
+        "SET a b",
+        "DBSIZE",
+        "MULTI",
+        "HGETALL k",
+        "OBJECT ENCODING k",
+        "OBJECT HELP",
+        "OBJECT nonsense",
+        "CLIENT ID",
+        "SCRIPT LOAD x",
+        "SCRIPT DEBUG x",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn requests_that_start_alike_are_not_taken_for_one_another(
+            lines in prop::collection::vec(prop_oneof![0..3_usize, 0..LINES.len()], 1..8),
+            cut in prop_oneof![Just(0_usize), 1..9_usize],
+            change in prop::option::of((any::<prop::sample::Index>(), prop::sample::select(b"*$\r\n19Gg".to_vec()))),
+        ) {
+            let mut bytes = Vec::new();
+            for line in lines {
+                let words: Vec<&[u8]> = LINES[line].split(' ').map(str::as_bytes).collect();
+                tombolo_resp::encode::request(&mut bytes, &words);
+            }
+            bytes.truncate(bytes.len() - cut);
+            if let Some((at, byte)) = change {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let run = plain_run(&bytes, (usize::MAX, usize::MAX), usize::MAX);
+            prop_assert_eq!((run.count, run.length), one_by_one(&bytes), "{}", bytes.escape_ascii());
+        }
+    }
 
     #[test]
     fn a_run_ends_where_another_way_is_needed() {

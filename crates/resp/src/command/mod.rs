@@ -98,9 +98,15 @@ pub struct Command {
     /// Its properties.
     pub flags: Flags,
     keys: Vec<KeySpec>,
+    container: bool,
 }
 
 impl Command {
+    /// Whether what it is depends on its first argument.
+    pub fn has_subcommands(&self) -> bool {
+        self.container || self.name.contains('|')
+    }
+
     /// Whether a request of `args` arguments, the name included, has an acceptable number.
     pub fn accepts(&self, args: usize) -> bool {
         let least = self.arity.unsigned_abs() as usize;

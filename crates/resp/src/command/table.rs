@@ -25,7 +25,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(TEXT));
 pub fn lookup(name: &[u8], sub: Option<&[u8]>) -> Option<&'static Command> {
     let table = &*TABLE;
     match table.find_short(name) {
-        Some(entry) if !entry.container => Some(&entry.command),
+        Some(command) if !command.container => Some(command),
         _ => table.lookup_any(name, sub),
     }
 }
@@ -36,11 +36,11 @@ impl Table {
         if name.contains(&b'|') {
             return None;
         }
-        let (command, container) = self.find(&Name::of(name, None)?)?;
+        let command = self.find(&Name::of(name, None)?)?;
         match sub {
-            Some(sub) if container => {
+            Some(sub) if command.container => {
                 let found = Name::of(name, Some(sub)).and_then(|full| self.find(&full));
-                Some(found.map_or(command, |(command, _)| command))
+                Some(found.unwrap_or(command))
             }
             _ => Some(command),
         }
@@ -48,17 +48,12 @@ impl Table {
 }
 
 struct Table {
-    entries: Vec<Entry>,
+    entries: Vec<Command>,
     /// Index into `entries` plus 1, by hash, linearly probed; 0 is free.
     slots: Vec<u16>,
     /// Names that are letters and at most [`MAX_SHORT`]: the name as a number, and the index into
     /// `entries`; by hash, linearly probed. No name is 0.
     short: Vec<(u64, u16)>,
-}
-
-struct Entry {
-    command: Command,
-    container: bool,
 }
 
 impl Table {
@@ -73,7 +68,7 @@ impl Table {
 
     fn insert(&mut self, command: Command) {
         if let Some((container, _)) = command.name.split_once('|')
-            && let Some(entry) = self.entries.iter_mut().find(|entry| entry.command.name == container)
+            && let Some(entry) = self.entries.iter_mut().find(|entry| entry.name == container)
         {
             entry.container = true;
         }
@@ -90,13 +85,13 @@ impl Table {
             }
             self.short[slot] = (word, self.entries.len() as u16);
         }
-        self.entries.push(Entry { command, container: false });
+        self.entries.push(command);
         self.slots[slot] = self.entries.len() as u16;
     }
 
     /// The entry of a name of a few letters.
     #[inline]
-    fn find_short(&self, name: &[u8]) -> Option<&Entry> {
+    fn find_short(&self, name: &[u8]) -> Option<&Command> {
         let word = short(name)?;
         let mut slot = short_hash(word);
         loop {
@@ -108,13 +103,13 @@ impl Table {
         }
     }
 
-    fn find(&self, name: &Name) -> Option<(&Command, bool)> {
+    fn find(&self, name: &Name) -> Option<&Command> {
         let name = name.bytes();
         let mut slot = hash(name) % SLOTS;
         loop {
             let entry = self.entries.get(usize::from(self.slots[slot]).checked_sub(1)?)?;
-            if entry.command.name.as_bytes() == name {
-                return Some((&entry.command, entry.container));
+            if entry.name.as_bytes() == name {
+                return Some(entry);
             }
             slot = (slot + 1) % SLOTS;
         }
@@ -195,7 +190,7 @@ fn parse_line(line: &'static str) -> Command {
     }
     let keys = field();
     let keys = if keys == "-" { Vec::new() } else { keys.split(',').map(KeySpec::parse).collect() };
-    Command { name, arity, flags, keys }
+    Command { name, arity, flags, keys, container: false }
 }
 
 #[cfg(test)]
@@ -224,11 +219,11 @@ mod tests {
     #[test]
     fn every_name_is_found_as_by_its_hash() {
         for entry in &TABLE.entries {
-            let name = entry.command.name;
+            let name = entry.name;
             for name in [name.to_string(), name.to_uppercase()] {
                 let (container, sub) = split(&name);
                 let found = lookup(container, sub).expect("a command");
-                assert!(std::ptr::eq(found, &entry.command), "{name}");
+                assert!(std::ptr::eq(found, entry), "{name}");
                 let slow = TABLE.lookup_any(container, sub).expect("a command");
                 assert!(std::ptr::eq(found, slow), "{name}");
                 // In one word it is no command, as with a server.
