@@ -126,12 +126,8 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
         let Some(have) = seen(name) else { continue };
         let want = wanted(name).filter(|want| want.router == have.router);
         remove(&mut plan, name, want, have, &broken);
-    }
-    // Before rules that rely on it; and those that do without come before it is off.
-    for name in &otherwise {
-        if let Some((want, have)) =
-            wanted(name).zip(seen(name)).filter(|(want, have)| want.router == have.router)
-        {
+        if let Some(want) = want {
+            // Before rules that rely on it; and those that do without come before it is off.
             filter_sources(&mut plan, name, want, have, &broken, true);
         }
     }

@@ -26,10 +26,7 @@ pub(super) fn plain_run(bytes: &[u8], (requests, most): (usize, usize), longest:
     while (run.count as usize) < requests
         && run.length < most
         && let rest = &bytes[run.length..]
-        && let Some(length) = match head.and_then(|head| head.follow(rest)) {
-            Some(length) => Some(length),
-            None => plain(rest, &mut head),
-        }
+        && let Some(length) = head.and_then(|head| head.follow(rest)).or_else(|| plain(rest, &mut head))
         && length <= longest
     {
         run.count += 1;
