@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit};
 use tempfile::TempDir;
 
-use crate::floor_uring;
+use crate::floor::EventLoop;
 use crate::peers;
 use crate::point::{Op, Point};
 use crate::process::{Process, start_at_free_port};
@@ -28,23 +28,27 @@ pub enum Kind {
     Predixy,
     /// No proxy.
     Direct,
-    /// The null multiplexer of [`crate::floor`].
-    Floor,
-    /// The same with io_uring, [`crate::floor_uring`]: an experiment, measured when it is named.
-    FloorUring,
+    /// The null multiplexer of [`crate::floor`]: the yardstick with epoll by hand, and its twins, which are
+    /// measured when they are named.
+    Floor(EventLoop),
 }
 
 impl Kind {
+    /// The yardstick.
+    pub const FLOOR: Kind = Kind::Floor(EventLoop::Epoll);
+
     /// All of them; tombolo-proxy is the first.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Tombolo,
         Kind::Nutcracker,
         Kind::Haproxy,
         Kind::Envoy,
         Kind::Predixy,
         Kind::Direct,
-        Kind::Floor,
-        Kind::FloorUring,
+        Kind::FLOOR,
+        Kind::Floor(EventLoop::Mio),
+        Kind::Floor(EventLoop::Tokio),
+        Kind::Floor(EventLoop::IoUring),
     ];
 
     /// Its name.
@@ -56,8 +60,10 @@ impl Kind {
             Kind::Envoy => "envoy",
             Kind::Predixy => "predixy",
             Kind::Direct => "direct",
-            Kind::Floor => "floor",
-            Kind::FloorUring => "floor-uring",
+            Kind::FLOOR => "floor",
+            Kind::Floor(EventLoop::Mio) => "floor-mio",
+            Kind::Floor(EventLoop::Tokio) => "floor-tokio",
+            Kind::Floor(EventLoop::IoUring) => "floor-uring",
         }
     }
 
@@ -73,7 +79,7 @@ impl Kind {
 
     /// Whether it is measured only when it is named.
     pub fn is_hidden(self) -> bool {
-        self == Kind::FloorUring
+        matches!(self, Kind::Floor(_)) && self != Kind::FLOOR
     }
 
     /// Whether a run without it is of no use, so that it must be found.
@@ -131,7 +137,7 @@ impl Contender {
             (Kind::Tombolo, Some(path)) => Some(path.canonicalize().unwrap_or(path.to_path_buf())),
             (Kind::Tombolo, None) => Some(this.with_file_name("tombolo-proxy")),
             (Kind::Direct, _) => on_path("redis-server"),
-            (Kind::Floor | Kind::FloorUring, _) => Some(this),
+            (Kind::Floor(_), _) => Some(this),
             _ => on_path(kind.name()),
         };
         match program.filter(|path| path.is_file()) {
@@ -155,8 +161,8 @@ impl Contender {
         if self.kind == Kind::Direct && point.op == Op::Idle {
             return Some("is no proxy".to_string());
         }
-        if self.kind == Kind::FloorUring
-            && let Some(reason) = floor_uring::unavailable()
+        if let Kind::Floor(event_loop) = self.kind
+            && let Some(reason) = event_loop.unavailable()
         {
             return Some(reason);
         }

@@ -15,16 +15,13 @@
 
 pub mod contender;
 pub mod floor;
-pub mod floor_uring;
 pub mod frame;
 pub mod load;
 pub mod measure;
-mod multiplex;
 mod peers;
 pub mod point;
 pub mod process;
 pub mod report;
 pub mod results;
-mod ring;
 pub mod targets;
 pub mod workload;

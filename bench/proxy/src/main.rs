@@ -8,9 +8,10 @@ use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tombolo_bench_proxy::contender::{Contender, Kind};
+use tombolo_bench_proxy::floor::{self, EventLoop};
 use tombolo_bench_proxy::point::Point;
 use tombolo_bench_proxy::results::PointResults;
-use tombolo_bench_proxy::{floor, floor_uring, report, targets};
+use tombolo_bench_proxy::{report, targets};
 
 /// Measures tombolo-proxy in turn with other proxies, direct Redis and a null multiplexer.
 #[derive(Debug, Parser)]
@@ -24,7 +25,8 @@ struct Args {
     /// How often each contender is measured at each point
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// Whom to compare with, instead of everybody who is here; floor-uring is measured when it is named
+    /// Whom to compare with, instead of everybody who is here; floor-mio, -tokio and -uring are measured
+    /// when they are named
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     rivals: Option<Vec<Kind>>,
     /// The release binary of tombolo-proxy, if it is not beside this one
@@ -56,9 +58,9 @@ enum Helper {
         listen: u16,
         #[arg(long)]
         server: u16,
-        /// With io_uring instead of epoll
-        #[arg(long)]
-        uring: bool,
+        /// What tells it of its sockets
+        #[arg(long, value_enum)]
+        event_loop: EventLoop,
     },
 }
 
@@ -74,10 +76,10 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<()> {
     raise_descriptor_limit();
-    if let Some(Helper::Floor { listen, server, uring }) = args.helper {
+    if let Some(Helper::Floor { listen, server, event_loop }) = args.helper {
         let listener = listen_on_loopback(listen)?;
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server));
-        return if uring { floor_uring::serve(&listener, server) } else { floor::serve(listener, server) };
+        return floor::serve(event_loop, listener, server);
     }
     let (points, rounds, scale) = match args.quick {
         true => (Point::quick(), 1, 0.1),

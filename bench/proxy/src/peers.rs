@@ -39,10 +39,11 @@ pub(crate) fn configure(kind: Kind, dir: &Path, port: u16, servers: &[u16]) -> a
             (envoy(port, servers), [words(&["-c", &path]), words(&flags)].concat())
         }
         Kind::Predixy => (predixy(port, servers), words(&[&path])),
-        Kind::Floor | Kind::FloorUring => {
-            let args = ["floor", "--listen", &port.to_string(), "--server", &servers[0].to_string()];
-            let uring: &[&str] = if kind == Kind::FloorUring { &["--uring"] } else { &[] };
-            (String::new(), [words(&args), words(uring)].concat())
+        Kind::Floor(event_loop) => {
+            let (port, server) = (port.to_string(), servers[0].to_string());
+            let ports = ["--listen", &port, "--server", &server];
+            let args = [&["floor"][..], &ports, &["--event-loop", event_loop.name()]].concat();
+            (String::new(), words(&args))
         }
         Kind::Direct => (String::new(), Vec::new()),
     };

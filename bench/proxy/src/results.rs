@@ -116,11 +116,11 @@ pub(crate) mod tests {
     #[test]
     fn ratios_are_taken_within_a_round() {
         let rounds: [(Kind, &[f64]); 2] =
-            [(Kind::Tombolo, &[10.0, 20.0, 30.0]), (Kind::Floor, &[5.0, 20.0, 60.0])];
+            [(Kind::Tombolo, &[10.0, 20.0, 30.0]), (Kind::FLOOR, &[5.0, 20.0, 60.0])];
         let results = results("get/64/1x1", Metric::Cpu, &rounds);
         // Of 2, 1 and 0.5.
-        assert_eq!(results.ratio(Metric::Cpu, Kind::Floor), Some(1.0));
-        assert_eq!(results.ratio(Metric::Rate, Kind::Floor), None);
+        assert_eq!(results.ratio(Metric::Cpu, Kind::FLOOR), Some(1.0));
+        assert_eq!(results.ratio(Metric::Rate, Kind::FLOOR), None);
         assert_eq!(results.ratio(Metric::Cpu, Kind::Haproxy), None);
     }
 }

@@ -56,7 +56,7 @@ fn targets(point: Point) -> Vec<(Metric, Kind, f64)> {
         targets.push((Metric::Cpu, Kind::Nutcracker, 0.15));
         targets.push((Metric::Cpu, Kind::Predixy, 0.6));
     }
-    targets.push((Metric::Cpu, Kind::Floor, 1.25));
+    targets.push((Metric::Cpu, Kind::FLOOR, 1.25));
     if point.clients == 500 && point.pipeline == 1 {
         targets.push((Metric::Rate, Kind::Direct, 1.0));
     }
@@ -85,7 +85,7 @@ mod tests {
             ("get/64/5000x1", Metric::Cpu, Kind::Nutcracker, 0.99, 1.01),
             ("get/64/50x16", Metric::Cpu, Kind::Nutcracker, 0.14, 0.16),
             ("set/64/50x100", Metric::Cpu, Kind::Predixy, 0.59, 0.61),
-            ("get/64/50x100", Metric::Cpu, Kind::Floor, 1.24, 1.26),
+            ("get/64/50x100", Metric::Cpu, Kind::FLOOR, 1.24, 1.26),
             ("get/64/500x1", Metric::Rate, Kind::Direct, 1.01, 0.99),
             ("get/64/50x1", Metric::P99, Kind::Envoy, 0.99, 1.01),
             ("idle/10000", Metric::Memory, Kind::Nutcracker, 0.99, 1.01),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
-use tombolo_bench_proxy::floor_uring;
+use tombolo_bench_proxy::floor::EventLoop;
 
 /// The binary under test, beside the benchmark. `cargo xtask test` builds it; `cargo test -p` of this crate alone
 /// does not.
@@ -23,7 +23,7 @@ fn bench(args: &[&str]) -> Command {
 #[test]
 fn quick_has_every_figure() {
     let proxy = proxy();
-    let rivals = "nutcracker,direct,floor,floor-uring";
+    let rivals = "nutcracker,direct,floor,floor-mio,floor-tokio,floor-uring";
     let args = ["--quick", "--format", "json", "--rivals", rivals, "--proxy"];
     let output = bench(&args).arg(proxy).output().expect("the benchmark");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -34,14 +34,14 @@ fn quick_has_every_figure() {
     assert_eq!(points.len(), 3);
     for point in points {
         let idle = point["point"].as_str().expect("a name").starts_with("idle");
-        for kind in ["tombolo", "nutcracker", "direct", "floor", "floor-uring"] {
+        for kind in ["tombolo", "nutcracker", "direct", "floor", "floor-mio", "floor-tokio", "floor-uring"] {
             let contender = &point["contenders"][kind];
             if idle && kind == "direct" {
                 assert_eq!(contender["unable"], "is no proxy");
                 continue;
             }
             if kind == "floor-uring"
-                && let Some(expected) = floor_uring::unavailable()
+                && let Some(expected) = EventLoop::IoUring.unavailable()
             {
                 assert_eq!(contender["unable"], expected);
                 continue;

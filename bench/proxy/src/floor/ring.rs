@@ -1,4 +1,4 @@
-//! io_uring as [`crate::floor_uring`] needs it, and all that is unsafe about starting it.
+//! io_uring as [`super::uring`] needs it, and all that is unsafe about starting it.
 //!
 //! ```text
 //!  submitted together ─▶ one io_uring_enter ─▶ completions: token, result, buffer

@@ -1,8 +1,4 @@
-//! The yardstick: a null multiplexer, the least that a proxy with shared connections can do.
-//!
-//! One thread, one epoll instance, one connection to one server. It finds where requests and
-//! replies end and nothing more: no parsing, no routing, no limits, no timeouts, no errors (it
-//! ends when anything is wrong with its server). A turn:
+//! The null multiplexer over a [`Poller`]. A turn:
 //!
 //! ```text
 //!  epoll_wait ─▶ one read per ready client ─▶ appended to one buffer ─▶ one write to the server
@@ -16,32 +12,26 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use anyhow::{Context, anyhow, bail};
-use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::multiplex::{Owners, Partial};
+use super::poller::{Poller, Ready};
 use crate::frame::Malformed;
-use crate::multiplex::{Owners, Partial};
 
 /// What one read takes at most.
 const BUFFER: usize = 256 << 10;
 /// Tokens; clients follow.
-const LISTENER: u64 = 0;
-const SERVER: u64 = 1;
-const FIRST_CLIENT: u64 = 2;
+const LISTENER: usize = 0;
+const SERVER: usize = 1;
+const FIRST_CLIENT: usize = 2;
 
 /// Serves clients of `listener` from the server at `server`; returns only with an error.
-pub fn serve(listener: TcpListener, server: SocketAddr) -> anyhow::Result<()> {
-    let mut floor = Floor::new(listener, server)?;
-    let mut events = vec![EpollEvent::empty(); 1024];
+pub(super) fn serve<P: Poller>(poller: P, listener: TcpListener, server: SocketAddr) -> anyhow::Result<()> {
+    let mut floor = Floor::new(poller, listener, server)?;
+    let mut events = P::Events::default();
     loop {
-        let count = match floor.epoll.wait(&mut events, EpollTimeout::NONE) {
-            Err(Errno::EINTR) => continue,
-            outcome => outcome.context("epoll")?,
-        };
-        for event in &events[..count] {
-            let writable = event.events().contains(EpollFlags::EPOLLOUT);
-            let readable = event.events() != EpollFlags::EPOLLOUT;
-            match event.data() {
+        floor.poller.wait(&mut events).context("epoll")?;
+        for Ready { token, readable, writable } in P::ready(&events) {
+            match token {
                 LISTENER => floor.accept()?,
                 SERVER => {
                     floor.server.out.blocked &= !writable;
@@ -49,15 +39,15 @@ pub fn serve(listener: TcpListener, server: SocketAddr) -> anyhow::Result<()> {
                         floor.read_server()?;
                     }
                 }
-                token => floor.client_event((token - FIRST_CLIENT) as usize, readable, writable)?,
+                token => floor.client_event(token - FIRST_CLIENT, readable, writable)?,
             }
         }
         floor.server.out.flush(&mut floor.server.stream).context("the server")?;
     }
 }
 
-struct Floor {
-    epoll: Epoll,
+struct Floor<P> {
+    poller: P,
     listener: TcpListener,
     clients: Vec<Client>,
     free: Vec<usize>,
@@ -126,18 +116,18 @@ fn or_zero(outcome: io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-impl Floor {
-    fn new(listener: TcpListener, server: SocketAddr) -> anyhow::Result<Floor> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll")?;
+impl<P: Poller> Floor<P> {
+    fn new(poller: P, listener: TcpListener, server: SocketAddr) -> anyhow::Result<Floor<P>> {
         let stream = TcpStream::connect(server).with_context(|| format!("the server at {server}"))?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         listener.set_nonblocking(true)?;
-        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
-        epoll.add(&stream, EpollEvent::new(both(), SERVER))?;
+        poller.add(&listener, LISTENER)?;
+        poller.add(&stream, SERVER)?;
         let (out, owners) = (Outgoing::default(), Owners::default());
         let server = Server { stream, out, owners, input: vec![0; BUFFER], filled: 0 };
-        Ok(Floor { epoll, listener, clients: Vec::new(), free: Vec::new(), server, buffer: vec![0; BUFFER] })
+        let (clients, free, buffer) = (Vec::new(), Vec::new(), vec![0; BUFFER]);
+        Ok(Floor { poller, listener, clients, free, server, buffer })
     }
 
     fn accept(&mut self) -> anyhow::Result<()> {
@@ -150,7 +140,7 @@ impl Floor {
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
             let index = self.free.pop().unwrap_or(self.clients.len());
-            self.epoll.add(&stream, EpollEvent::new(both(), index as u64 + FIRST_CLIENT))?;
+            self.poller.add(&stream, index + FIRST_CLIENT)?;
             let (partial, out) = (Partial::default(), Outgoing::default());
             let client = Client { stream: Some(stream), partial, out, in_flight: 0 };
             match self.clients.get_mut(index) {
@@ -245,8 +235,4 @@ impl Floor {
             self.free.push(index);
         }
     }
-}
-
-fn both() -> EpollFlags {
-    EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET
 }

@@ -1,4 +1,4 @@
-//! The twin of [`crate::floor`] with io_uring: the same structure with other system calls.
+//! The null multiplexer with io_uring: the structure of [`super::polled`] with other system calls.
 //!
 //! ```text
 //!  io_uring_enter ─▶ what came from clients ─▶ appended to one buffer ─▶ one send to the server
@@ -18,9 +18,9 @@ use anyhow::{Context, anyhow, bail, ensure};
 use nix::libc::ENFILE;
 use nix::sys::resource::{Resource, getrlimit};
 
+use super::multiplex::{Owners, Partial};
+use super::ring::{Completion, Ring};
 use crate::frame::Malformed;
-use crate::multiplex::{Owners, Partial};
-use crate::ring::{Completion, Ring};
 
 /// What one read from the server takes at least.
 const BLOCK: usize = 256 << 10;
@@ -32,13 +32,13 @@ const NO_BUFFER: i32 = -nix::libc::ENOBUFS;
 const OWN: usize = 0xff_ffff;
 
 /// Why there can be no io_uring here, if there can be none.
-pub fn unavailable() -> Option<String> {
+pub(super) fn unavailable() -> Option<String> {
     let probe = TcpListener::bind("127.0.0.1:0").and_then(|socket| Ring::new(16, socket.as_raw_fd()));
     probe.err().map(|error| format!("has no io_uring here: {error}"))
 }
 
 /// Serves clients of `listener` from the server at `server`; returns only with an error.
-pub fn serve(listener: &TcpListener, server: SocketAddr) -> anyhow::Result<()> {
+pub(super) fn serve(listener: &TcpListener, server: SocketAddr) -> anyhow::Result<()> {
     // Never freed, since operations under way use its memory even when an error ends this.
     let floor = Box::leak(Box::new(Floor::new(listener, server)?));
     let mut ready = Vec::new();
