@@ -99,6 +99,7 @@ const TALK: &[&str] = &[
     "SET app:1 x",
     "DISCARD",
     "AUTH hashed secret",
+    "ACL WHOAMI",
     "SET other x",
     "CONFIG GET databases",
     "OBJECT ENCODING other",
