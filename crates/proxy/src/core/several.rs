@@ -114,6 +114,8 @@ pub(super) fn decide_unbound(
     dice: u64,
 ) -> Decision {
     match command.name {
+        // The server's own words.
+        _ if !command.accepts(request.len()) => Decision::Bind(placement.first()),
         "exec" => Decision::End(b"*0\r\n"),
         "discard" => Decision::End(b"+OK\r\n"),
         "multi" => error("ERR MULTI calls can not be nested"),
@@ -241,6 +243,16 @@ fn place(placement: &Placement, command: &Command, request: &Request<'_>, dice: 
             "tombolo-proxy: '{}' has several keys, and the distribution of this pool is random",
             command.name
         ))),
+        Some(group)
+            if together
+                && placement.slots().is_none()
+                && sorts_by_others(placement, command, request, group) =>
+        {
+            Place::Nowhere(refuse(&format!(
+                "tombolo-proxy: the keys that BY and GET of '{}' name may be on different servers; a hash tag keeps keys together",
+                command.name
+            )))
+        }
         Some(group) if together => Place::Server(placement.server_of(group)),
         Some(_) if placement.slots().is_some() => Place::Nowhere(clustered::cross_slot()),
         Some(_) => Place::Nowhere(refuse(&format!(
@@ -249,6 +261,32 @@ fn place(placement: &Placement, command: &Command, request: &Request<'_>, dice: 
         ))),
         None => Place::Keyless,
     }
+}
+
+/// Whether SORT looks at keys, by a pattern, that need not be where its own is.
+fn sorts_by_others(placement: &Placement, command: &Command, request: &Request<'_>, group: usize) -> bool {
+    if !matches!(command.name, "sort" | "sort_ro") {
+        return false;
+    }
+    let mut at = 2;
+    while let Some(option) = request.arg(at) {
+        let is = |keyword: &str| option.eq_ignore_ascii_case(keyword.as_bytes());
+        let pattern = request.arg(at + 1).filter(|_| is("by") || is("get"));
+        // Without a `*` there is nothing to look at.
+        if pattern.is_some_and(|pattern| {
+            pattern.contains(&b'*') && placement.group_of_pattern(pattern) != Some(group)
+        }) {
+            return true;
+        }
+        at += if is("limit") {
+            3
+        } else if pattern.is_some() || is("store") {
+            2
+        } else {
+            1
+        };
+    }
+    false
 }
 
 /// A command whose keys can be anywhere; `None` for others.

@@ -225,6 +225,12 @@ impl Placement {
         if key.is_empty() { 0 } else { self.hash.of(key) }
     }
 
+    /// The [`group`](Self::group) of every key that matches `pattern`; `None` where they can have several.
+    pub fn group_of_pattern(&self, pattern: &[u8]) -> Option<usize> {
+        let known = !self.is_random() && !self.tagged(pattern).contains(&b'*');
+        known.then(|| self.group(pattern, 0))
+    }
+
     /// The part of `key` that is hashed: what the tag's characters enclose, unless it is empty.
     fn tagged<'a>(&self, key: &'a [u8]) -> &'a [u8] {
         let Some((open, close)) = self.hash_tag else { return key };
