@@ -96,6 +96,7 @@ impl Core {
             connection.input.extend_from_slice(bytes);
             self.frames_of_input(id.0, now, outlet)
         };
+        let outcome = outcome.and_then(|()| self.may_grow(id.0));
         if let Err(error) = &outcome {
             self.fail(id.0, error, now);
         }
@@ -103,6 +104,18 @@ impl Core {
         // What waited for these replies.
         self.write_server(id.0);
         outcome
+    }
+
+    /// Nobody takes any of a reply before all of it is there: one that no client may be left with is not
+    /// waited for.
+    fn may_grow(&self, index: usize) -> Result<(), ServerError> {
+        let connection = &self.connections[index];
+        match connection.input.len() > self.pools[connection.pool].bounds.most_unsent {
+            true => Err(ServerError::Other(
+                "tombolo-proxy: the server's reply is larger than max_client_buffer_hard".to_string(),
+            )),
+            false => Ok(()),
+        }
     }
 
     /// How long the start of a reply is that is not complete.

@@ -78,7 +78,7 @@ fn a_client_that_takes_nothing_is_held_back_or_disconnected() {
     let redis = Redis::start();
     let pools: &[(&[u16], &[&str])] = &[
         (&[redis.port], &["max_client_buffer: 4096"]),
-        (&[redis.port], &["max_client_buffer: 4096", "max_client_buffer_hard: 1048576"]),
+        (&[redis.port], &["max_client_buffer: 4096", "max_client_buffer_hard: 2097152"]),
     ];
     let (_proxy, ports) = Proxy::pools(pools);
     let value = "v".repeat(1 << 20);
@@ -105,6 +105,23 @@ fn a_client_that_takes_nothing_is_held_back_or_disconnected() {
         taken += count;
     }
     assert!(taken < 100 << 20, "{taken}");
+}
+
+#[test]
+fn a_reply_that_no_client_may_be_left_with_is_not_waited_for() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(&[redis.port], &["max_client_buffer_hard: 1048576"]);
+    let value = "v".repeat(8 << 20);
+    assert_eq!(redis.client().ask(&format!("SET big {value}")), simple("OK"));
+    let mut client = proxy.client();
+    let refused = client.ask("GET big").text();
+    assert!(refused.contains("larger than max_client_buffer_hard"), "{refused}");
+    assert_eq!(client.ask("GET none"), Value::Null);
+    for line in ["MULTI", "GET big"] {
+        assert!(!client.ask(line).text().starts_with("ERR"));
+    }
+    assert!(client.ask("EXEC").text().contains("larger than max_client_buffer_hard"));
+    assert_eq!(client.raw(), None);
 }
 
 #[test]
