@@ -1,6 +1,8 @@
 //! Passwords: the pool's and those of its users, which the proxy checks itself, and those of other
 //! users, which only the server knows.
 
+use std::sync::Arc;
+
 use tombolo_resp::{Request, encode};
 
 use super::effect::{Effect, hello_auth, hello_name};
@@ -17,6 +19,9 @@ enum Outcome {
     /// As `Server`, but for what of it was for the proxy: the password, and, with several servers, the
     /// name.
     ServerTheRest(Effect),
+    /// The client is the pool's again, whose connection is another user's: it has to become what shared connections
+    /// are.
+    AsPool(Effect),
 }
 
 const BAD_NAME: &[u8] = b"-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
@@ -43,6 +48,12 @@ impl Core {
         };
         let Some(client) = self.clients.get(id) else { return true };
         let config = self.rules(client.pool);
+        let of_pool = matches!(user, None | Some(b"default")) && config.redis_auth.is_some();
+        if (of_pool || config.users.is_some())
+            && let Some(done) = self.out_of_place(id, now)
+        {
+            return done;
+        }
         let Some(client) = self.clients.get_mut(id) else { return true };
         if let Some(users) = &config.users {
             let outcome = match users.authenticate(user.unwrap_or(b"default"), given) {
@@ -61,6 +72,7 @@ impl Core {
             (None | Some(b"default"), Some(password)) => {
                 client.authenticated = password.matches(given);
                 match client.authenticated {
+                    true if client.has_server_user() => Outcome::AsPool(Effect::Auth),
                     true => Outcome::Answer(b"+OK\r\n"),
                     false => Outcome::Answer(b"-ERR invalid password\r\n"),
                 }
@@ -68,6 +80,28 @@ impl Core {
             _ => Outcome::Server(Effect::Auth),
         };
         self.settle(id, server, outcome, request, now)
+    }
+
+    /// What AUTH that the proxy answers comes to where a server would not run it now; otherwise `None`.
+    fn out_of_place(&mut self, id: ClientId, now: Micros) -> Option<bool> {
+        let client = self.clients.get(id)?;
+        if client.unbound {
+            // A server has to know that the transaction failed.
+            return Some(self.bind(id, 0, now));
+        }
+        let session = client.session.as_ref()?;
+        if session.may_be_ending() || session.is_authenticating() {
+            return Some(false);
+        }
+        if session.is_in_transaction() {
+            self.spoil(id, b"-ERR tombolo-proxy: no AUTH in a transaction\r\n");
+            return Some(true);
+        }
+        if session.is_subscribed() && !session.is_resp3() {
+            self.answer_error(id, "Can't execute 'auth': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context");
+            return Some(true);
+        }
+        None
     }
 
     /// HELLO, which may bring a user and a password.
@@ -106,7 +140,10 @@ impl Core {
             (Some((b"default", given)), Some(password)) => {
                 if password.matches(given) {
                     client.authenticated = true;
-                    Outcome::ServerTheRest(without_user(effect))
+                    match client.has_server_user() {
+                        true => Outcome::AsPool(effect),
+                        false => Outcome::ServerTheRest(without_user(effect)),
+                    }
                 } else {
                     Outcome::Answer(WRONG)
                 }
@@ -140,6 +177,19 @@ impl Core {
                 true
             }
             Outcome::Server(effect) => self.own(id, server, effect, request.wire(), now),
+            Outcome::AsPool(effect) => {
+                let Some(client) = self.clients.get(id) else { return true };
+                let config = Arc::clone(&self.pools[client.pool].config);
+                let Some((user, password)) = config.toward_servers() else {
+                    return self.own(id, server, effect, request.wire(), now);
+                };
+                let auth = [b"AUTH", user.unwrap_or("default").as_bytes(), password.reveal().as_bytes()];
+                let mut words = if effect == Effect::Auth { Vec::new() } else { hello_words(request, false) };
+                words.extend(auth);
+                let mut wire = Vec::new();
+                encode::request(&mut wire, &words);
+                self.own(id, server, effect, &wire, now)
+            }
             Outcome::ServerTheRest(effect) => {
                 let several = self.has_several_servers(id);
                 if let (true, Some(name), Some(client)) =
@@ -147,7 +197,9 @@ impl Core {
                 {
                     client.name = Some(name.into()).filter(|_| !name.is_empty());
                 }
-                self.own(id, server, effect, &hello_without(request, several), now)
+                let mut wire = Vec::new();
+                encode::request(&mut wire, &hello_words(request, several));
+                self.own(id, server, effect, &wire, now)
             }
         }
     }
@@ -246,7 +298,7 @@ impl Core {
 }
 
 /// HELLO without its AUTH, and its name if that is `named` here: they were not for the server.
-fn hello_without(request: &Request<'_>, named: bool) -> Vec<u8> {
+fn hello_words<'a>(request: &Request<'a>, named: bool) -> Vec<&'a [u8]> {
     let mut words: Vec<&[u8]> = request.args().collect();
     let mut at = 2;
     while at < words.len() {
@@ -258,9 +310,18 @@ fn hello_without(request: &Request<'_>, named: bool) -> Vec<u8> {
             at += 2;
         }
     }
-    let mut wire = Vec::new();
-    encode::request(&mut wire, &words);
-    wire
+    words
+}
+
+/// HELLO's answer with another client's id.
+pub(super) fn with_id(greeting: &[u8], id: u64) -> Vec<u8> {
+    let key = b"$2\r\nid\r\n:";
+    let start = greeting.windows(key.len()).position(|part| part == key).map(|at| at + key.len());
+    let Some((before, rest)) = start.and_then(|start| greeting.split_at_checked(start)) else {
+        return greeting.to_vec();
+    };
+    let digits = rest.iter().take_while(|byte| **byte != b'\r').count();
+    [before, id.to_string().as_bytes(), &rest[digits..]].concat()
 }
 
 fn without_user(effect: Effect) -> Effect {

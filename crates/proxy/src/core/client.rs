@@ -46,6 +46,8 @@ pub(super) struct Client {
     pub(super) paused: bool,
     /// MULTI was answered, and no server has seen it yet: the first key will say which one does.
     pub(super) unbound: bool,
+    /// Since when its next request waits for a node of a cluster that can be reached.
+    pub(super) held_since: Option<Micros>,
     /// Paused because its next request needs everything before it to be answered.
     pub(super) barrier: bool,
     /// Sends nothing any more.
@@ -87,6 +89,7 @@ impl Client {
             session: None,
             paused: false,
             unbound: false,
+            held_since: None,
             barrier: false,
             eof: false,
             closing: false,
@@ -106,6 +109,11 @@ impl Client {
         self.authenticated = true;
         self.restricted = !user.may_do_everything();
         self.user = Some(user.clone());
+    }
+
+    /// Whether its own connection is that of a user whom the server knows.
+    pub(super) fn has_server_user(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.has_user())
     }
 
     /// It is nobody in particular, as at the start.

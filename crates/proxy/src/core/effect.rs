@@ -43,12 +43,11 @@ pub(super) enum Effect {
     UnsubscribeAll(Topic),
     /// MONITOR.
     Monitor,
-    /// CLIENT REPLY OFF or SKIP: from here on replies can not be told from one another.
+    /// CLIENT REPLY OFF or SKIP, and what may or may not be answered: from here on replies can not be told from
+    /// one another.
     Mute,
     /// SYNC or PSYNC: from here on the connection carries a replication stream, which is not RESP.
     Replicate,
-    /// No reply comes.
-    Silent,
     /// SHUTDOWN: the answer is the end of the connection.
     Shutdown,
     /// The proxy's own request; the client does not get the reply.
@@ -75,7 +74,6 @@ const CLIENT_PLAIN: &[&str] = &[
     "client|getname",
     "client|getredir",
     "client|help",
-    "client|info",
     "client|kill",
     "client|list",
     "client|pause",
@@ -99,7 +97,6 @@ impl Effect {
                 | Effect::Exec
                 | Effect::Discard
                 | Effect::Unwatch
-                | Effect::Silent
                 | Effect::Shutdown
                 | Effect::Own
                 // Which protocol a client speaks is for the proxy to remember.
@@ -142,6 +139,7 @@ impl Effect {
             "discard" => Effect::Discard,
             "watch" => Effect::Watch,
             "unwatch" => Effect::Unwatch,
+            "select" if request.len() != 2 => Effect::Plain,
             "select" => number(first).map_or(Effect::Plain, Effect::Select),
             "client|setname" => Effect::Name(request.arg(2).is_some_and(|name| !name.is_empty())),
             "client|reply" if request.arg(2).is_some_and(|mode| mode.eq_ignore_ascii_case(b"on")) => {
@@ -158,7 +156,7 @@ impl Effect {
             "unsubscribe" => unsubscribe(request, Topic::Channel),
             "punsubscribe" => unsubscribe(request, Topic::Pattern),
             "sunsubscribe" => unsubscribe(request, Topic::Shard),
-            "replconf" if is("ack") || is("getack") => Effect::Silent,
+            "replconf" if is_acknowledgement(request) => Effect::Mute,
             "shutdown" => Effect::Shutdown,
             "wait" => Effect::Wait,
             name if CLIENT_PLAIN.contains(&name) => Effect::Plain,
@@ -224,8 +222,15 @@ pub(super) fn hello_auth<'a>(request: &Request<'a>) -> Option<(&'a [u8], &'a [u8
     None
 }
 
+/// REPLCONF ACK and GETACK have no reply, unless something is wrong with them, or with what stands before.
+fn is_acknowledgement(request: &Request<'_>) -> bool {
+    request.args().skip(1).any(|arg| arg.eq_ignore_ascii_case(b"ack") || arg.eq_ignore_ascii_case(b"getack"))
+}
+
+/// A number as Redis takes one: without a sign or zeros in front.
 fn number(text: &[u8]) -> Option<u32> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+    let number: u32 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (number.to_string().as_bytes() == text).then_some(number)
 }
 
 #[cfg(test)]
@@ -252,6 +257,9 @@ mod tests {
             ("WATCH k", Effect::Watch),
             ("SELECT 1", Effect::Select(1)),
             ("SELECT x", Effect::Plain),
+            ("SELECT 00", Effect::Plain),
+            ("SELECT +0", Effect::Plain),
+            ("SELECT 0 x", Effect::Plain),
             ("CLIENT SETNAME a", Effect::Name(true)),
             ("CLIENT SETNAME \"\"", Effect::Name(false)),
             ("CLIENT REPLY ON", Effect::Plain),
@@ -271,7 +279,9 @@ mod tests {
             ("XREAD BLOCK 0 STREAMS k 0", Effect::Blocking),
             ("WAIT 1 0", Effect::Wait),
             ("MONITOR", Effect::Monitor),
-            ("REPLCONF ACK 1", Effect::Silent),
+            ("REPLCONF ACK 1", Effect::Mute),
+            ("REPLCONF GETACK", Effect::Mute),
+            ("REPLCONF listening-port 1 ack 0", Effect::Mute),
             ("PSYNC ? -1", Effect::Replicate),
             ("SYNC", Effect::Replicate),
             ("REPLCONF capa eof", Effect::Pin),

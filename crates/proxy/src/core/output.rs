@@ -1,5 +1,7 @@
 //! What servers do, and what clients get: connections coming and going, replies, and writes.
 
+use super::effect::Effect;
+use super::own;
 use super::server::{InFlight, KEEP_BUFFER, Replies, State};
 use super::session::End;
 use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError, memcache};
@@ -338,6 +340,12 @@ impl Core {
     /// Appends a reply of the proxy's own.
     pub(super) fn answer(&mut self, id: ClientId, reply: &[u8]) {
         if let Some(client) = self.clients.get_mut(id) {
+            let session = client.session.as_ref().filter(|session| session.speaks_through_server());
+            if session.is_some_and(|session| !self.connections[session.connection].raw)
+                && let Some(wire) = own::said_by_server(reply)
+            {
+                return self.send_own(id, Effect::Plain, &wire, self.clock);
+            }
             client.reply(reply);
             self.after_output(id);
         }

@@ -6,6 +6,9 @@
 
 use std::collections::BTreeSet;
 
+use tombolo_resp::encode;
+
+use super::auth::with_id;
 use super::effect::Effect;
 use super::limits::{IDLE_OWN, KEEP_OWN_IDLE, LINGER, MAX_OWN_CONNECTIONS, MAX_PENDING_BYTES};
 use super::server::{Connection, State};
@@ -27,6 +30,21 @@ pub(super) struct Spare {
     idle: Vec<usize>,
     /// Closed.
     pub(super) closed: Vec<usize>,
+}
+
+/// A request that a server answers with `reply`, in its place, and not at all where replies are turned off; `None`
+/// for a reply that is neither a status, an error nor a string.
+pub(super) fn said_by_server(reply: &[u8]) -> Option<Vec<u8>> {
+    let line = reply.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let (script, text) = match line.split_first()? {
+        (b'+', text) => ("return redis.status_reply(ARGV[1])", text),
+        (b'-', _) => ("return redis.error_reply(ARGV[1])", line),
+        (b'$', _) => ("return ARGV[1]", reply.get(line.len() + 2..reply.len() - 2)?),
+        _ => return None,
+    };
+    let mut wire = Vec::new();
+    encode::request(&mut wire, &[b"EVAL", script.as_bytes(), b"0", text]);
+    Some(wire)
 }
 
 impl Core {
@@ -58,7 +76,7 @@ impl Core {
                     }
                     return true;
                 }
-                self.remember_opening(id, effect, wire);
+                self.remember_opening(id, effect, wire, now);
                 if effect == Effect::Wait {
                     // WAIT is about what its connection has seen: this makes it see all there is.
                     self.send_own(id, Effect::Own, b"*1\r\n$4\r\nPING\r\n", now);
@@ -197,6 +215,7 @@ impl Core {
                 client.authenticated = true;
                 client.out.push(frame);
             }
+            Verdict::PassGreeting => client.out.push(&with_id(frame, id.number())),
             Verdict::Pass if is_late => {}
             Verdict::Pass => client.out.push(frame),
         }
@@ -338,6 +357,9 @@ impl Core {
             self.ask_anyone(id, Effect::Plain, &wire, self.clock);
             return;
         }
+        if unreached && self.hold_session(id, &mut session, error) {
+            return;
+        }
         let unanswered = session.take_timed();
         unanswered.into_iter().for_each(|timed| self.note_timed((pool, server), id, timed));
         let Some(client) = self.clients.get_mut(id) else { return };
@@ -422,6 +444,7 @@ impl Core {
             && let Some(session) = &mut client.session
         {
             session.start_clock(now, self.pools[client.pool].timeout);
+            client.held_since = None;
         }
         self.arm(index);
     }

@@ -37,6 +37,8 @@ struct State {
     resp3: bool,
     /// As `resp3`, but as the client knows it: its HELLO may not be answered yet.
     agreed: bool,
+    /// A user has given the password.
+    user: bool,
     /// State that is not followed in detail.
     pinned: bool,
     /// Replies can not be told from other messages any more.
@@ -57,6 +59,8 @@ pub(super) enum Verdict {
     Pass,
     /// Pass it on: the client gave a user's password, and it was right.
     PassAuthenticated,
+    /// Pass it on, HELLO's answer, with another id: that of the connection is the client's only for now.
+    PassGreeting,
     /// Pass this on instead.
     Replace(Vec<u8>),
     /// The client does not get it.
@@ -114,6 +118,11 @@ impl Session {
     /// How many answers are missing, and the bytes of the requests.
     pub(super) fn waiting(&self) -> (usize, usize) {
         (self.pending.len() + usize::from(self.ending.is_some()), self.bytes)
+    }
+
+    /// Whether the connection may be that of a user of the server's.
+    pub(super) fn has_user(&self) -> bool {
+        self.state.user || self.state.opaque
     }
 
     /// Whether a password is being checked; what comes behind must wait for the outcome.
@@ -183,6 +192,12 @@ impl Session {
         self.state.opaque
     }
 
+    /// Whether a reply of the proxy's own has to come from the server: where nobody knows what is still to come, and
+    /// whether replies are turned off.
+    pub(super) fn speaks_through_server(&self) -> bool {
+        self.state.opaque && self.ending.is_none()
+    }
+
     /// Begins the end of an opaque session; `false` when it is none, has begun to end, or would
     /// wait for ever for its end without having been asked to.
     pub(super) fn end(&mut self, why: End) -> bool {
@@ -229,7 +244,6 @@ impl Session {
         match effect {
             Effect::Mute => self.go_opaque(),
             Effect::Replicate => self.go_streaming(),
-            Effect::Silent => {}
             effect if self.state.opaque => {
                 self.state.patient |= effect.is_patient();
                 self.state.streams |= effect.is_endless();
@@ -279,7 +293,8 @@ impl Session {
     /// the error.
     pub(super) fn into_answers(self) -> impl Iterator<Item = Option<Vec<u8>>> {
         self.pending.into_iter().filter_map(|pending| match pending {
-            Pending::Reply(Effect::Own | Effect::Begin, ..) => None,
+            Pending::Reply(Effect::Own, ..) => None,
+            // That of `Begin` is for the request that made it known, which waits.
             Pending::Reply(..) => Some(None),
             Pending::Replaced(reply) | Pending::Local(reply) => Some(Some(reply)),
         })
@@ -385,6 +400,8 @@ impl Session {
                 // How pushed messages look is not known any more.
                 Effect::Hello { protocol: Some(_), .. } => self.go_opaque(),
                 effect if effect.lasts() => state.pinned |= !matches!(effect, Effect::Watch | Effect::Multi),
+                // The answer will tell the connection's id.
+                Effect::Hello { .. } => state.pinned = true,
                 _ => {}
             }
             return Verdict::Pass;
@@ -413,12 +430,16 @@ impl Session {
                 state.agreed = state.resp3;
                 state.named |= names;
                 state.pinned |= user;
+                state.user |= user;
                 if user {
                     return Verdict::PassAuthenticated;
                 }
+                if !state.pinned && !state.named {
+                    return Verdict::PassGreeting;
+                }
             }
             Effect::Auth => {
-                state.pinned = true;
+                (state.pinned, state.user) = (true, true);
                 return Verdict::PassAuthenticated;
             }
             Effect::Pin => state.pinned = true,

@@ -466,6 +466,16 @@ fn users_log_in_at_the_server() {
             assert_eq!(hello.ask("RESET"), simple("RESET"));
             assert_eq!(hello.ask("GET k"), error("NOAUTH Authentication required"));
             assert_eq!([hello.ask(first), hello.ask("ACL WHOAMI")], [simple("OK"), bulk("default")]);
+            // Back from a user to the pool's password, in every way to say it.
+            for back in [first, "AUTH default secret", "HELLO 2 AUTH default secret"] {
+                client.send(format!("AUTH reader pass\r\n{back}\r\n").as_bytes());
+                assert_eq!(client.reply(), simple("OK"));
+                assert!(!client.reply().text().starts_with("WRONGPASS"));
+                assert_eq!(
+                    [client.ask("ACL WHOAMI"), client.ask("SET k v")],
+                    [bulk("default"), simple("OK")]
+                );
+            }
         }
     }
 }
@@ -515,4 +525,86 @@ fn a_subscriber_that_does_not_read_costs_the_proxy_little() {
     for _ in 0..200 {
         assert_eq!(slow.reply().items()[2], Value::Bulk(payload.clone()));
     }
+}
+
+/// Redis does not answer REPLCONF ACK, but for what is wrong with it: nobody can know which reply is missing.
+#[test]
+fn a_reply_that_may_not_come_is_nobody_elses() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(&[redis.port], &[]);
+    for wrong in ["REPLCONF ACK", "REPLCONF GETACK", "REPLCONF ACK 1 ACK", "REPLCONF listening-port x ack 1"]
+    {
+        let (mut one, mut two, mut other) = (proxy.client(), proxy.client(), proxy.client());
+        one.send(format!("{wrong}\r\nBLPOP secret 0\r\n").as_bytes());
+        assert!(one.reply().text().starts_with("ERR"), "{wrong}");
+        assert_eq!([two.ask("MULTI"), two.ask("GET k")], [simple("OK"), simple("QUEUED")]);
+        assert_eq!(other.ask("RPUSH secret top"), Value::Integer(1));
+        assert_eq!(one.reply(), message(&["secret", "top"]), "{wrong}");
+        assert_eq!(two.ask("EXEC"), array(&[Value::Null]));
+    }
+    let mut client = proxy.client();
+    client.send(b"REPLCONF ACK 1\r\nGET k\r\nQUIT\r\n");
+    assert_eq!([client.reply(), client.reply()], [Value::Null, simple("OK")]);
+    assert_eq!(client.raw(), None);
+    let mut client = proxy.client();
+    client.send(b"MULTI\r\nREPLCONF ACK 1\r\n");
+    assert_eq!([client.reply(), client.reply()], [simple("OK"), simple("QUEUED")]);
+}
+
+/// The connection that answers HELLO may be somebody else's a moment later.
+#[test]
+fn the_id_that_hello_tells_is_of_no_other_client() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(&[redis.port], &[]);
+    let id = |client: &mut Client, hello: &str| {
+        client.send(format!("{hello}\r\n").as_bytes());
+        let text = String::from_utf8(client.raw().expect("a reply")).expect("text");
+        let rest = text.split("$2\r\nid\r\n:").nth(1).expect("an id").to_string();
+        rest.split('\r').next().expect("a number").to_string()
+    };
+    let (mut one, mut two, mut busy) = (proxy.client(), proxy.client(), proxy.client());
+    let ids = [id(&mut one, "HELLO 3"), id(&mut two, "HELLO 2"), id(&mut one, "HELLO")];
+    assert_eq!(ids[0], ids[2]);
+    assert_ne!(ids[0], ids[1]);
+    assert_eq!([busy.ask("MULTI"), busy.ask("SET k 1")], [simple("OK"), simple("QUEUED")]);
+    for id in &ids {
+        assert_eq!(one.ask(&format!("CLIENT KILL ID {id}")), Value::Integer(0));
+        assert_eq!(one.ask(&format!("CLIENT UNBLOCK {id}")), Value::Integer(0));
+    }
+    assert_eq!(busy.ask("EXEC"), array(&[simple("OK")]));
+    // One that keeps its connection is told what the server calls it.
+    let Value::Integer(real) = two.ask("CLIENT ID") else { panic!("no number") };
+    assert_eq!(id(&mut two, "HELLO"), real.to_string());
+    assert!(two.ask("CLIENT INFO").text().starts_with(&format!("id={real} ")));
+}
+
+/// Where replies are turned off the proxy's own are too, and none overtakes one of the server's.
+#[test]
+fn replies_of_the_proxys_own_keep_to_what_the_server_does() {
+    let redis = Redis::with(&["--requirepass", "secret"]);
+    let proxy = Proxy::start(&[redis.port], &["redis_auth: secret"]);
+    let mut client = proxy.client();
+    client.send(
+        b"AUTH secret\r\nSET a 1\r\nCLIENT REPLY SKIP\r\nGET a\r\nGET a\r\nGET a\r\nAUTH secret\r\nGET a\r\n",
+    );
+    for expected in [simple("OK"), simple("OK"), bulk("1"), bulk("1"), simple("OK"), bulk("1")] {
+        assert_eq!(client.reply(), expected);
+    }
+    client.send(b"CLIENT REPLY SKIP\r\nAUTH secret\r\nECHO x\r\n");
+    assert_eq!(client.reply(), bulk("x"));
+    client.send(b"CLIENT REPLY OFF\r\nAUTH wrong\r\nGET a\r\nAUTH secret\r\nCLIENT REPLY ON\r\nGET a\r\n");
+    assert_eq!([client.reply(), client.reply()], [simple("OK"), bulk("1")]);
+    // Where a server would not run it.
+    let mut client = proxy.client();
+    client.send(b"AUTH secret\r\nMULTI\r\nSET a 2\r\nAUTH secret\r\nEXEC\r\nAUTH secret\r\nGET a\r\n");
+    for expected in [simple("OK"), simple("OK"), simple("QUEUED")] {
+        assert_eq!(client.reply(), expected);
+    }
+    assert_eq!(client.reply(), error("ERR tombolo-proxy: no AUTH in a transaction"));
+    assert!(client.reply().text().starts_with("EXECABORT"));
+    assert_eq!([client.reply(), client.reply()], [simple("OK"), bulk("1")]);
+    client.send(b"SUBSCRIBE c\r\nAUTH wrong\r\nUNSUBSCRIBE c\r\nGET a\r\n");
+    assert_eq!(client.reply(), confirmation("subscribe", "c", 1));
+    assert!(client.reply().text().starts_with("ERR Can't execute 'auth'"));
+    assert_eq!([client.reply(), client.reply()], [confirmation("unsubscribe", "c", 0), bulk("1")]);
 }

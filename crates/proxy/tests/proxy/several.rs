@@ -160,6 +160,40 @@ fn transactions_have_their_keys_on_one_server() {
     assert_eq!(client.ask("MULTI"), simple("OK"));
     assert!(client.ask("DBSIZE").text().contains("can not be in a transaction"));
     assert!(client.ask("EXEC").text().starts_with("EXECABORT"));
+    // The server's own words where the end is none.
+    assert_eq!(client.ask("MULTI"), simple("OK"));
+    assert!(client.ask("DISCARD x").text().starts_with("ERR wrong number of arguments"));
+    assert_eq!(client.ask("GET {a}n"), simple("QUEUED"));
+    assert!(client.ask("EXEC x").text().starts_with("EXECABORT"));
+}
+
+#[test]
+fn a_transaction_for_a_server_that_is_gone_ends_with_an_error() {
+    let (mut servers, proxy) = pool();
+    let mut client = proxy.client();
+    servers.iter_mut().for_each(Redis::kill);
+    client.send(b"MULTI\r\nSET k 1\r\nEXEC\r\n");
+    assert_eq!([client.reply(), client.reply()], [simple("OK"), error("ERR Connection refused")]);
+    assert_eq!(client.raw(), None, "what it has promised is lost");
+}
+
+#[test]
+fn sort_does_not_look_for_keys_that_may_be_elsewhere() {
+    let (_servers, proxy) = pool();
+    let mut client = proxy.client();
+    for line in ["RPUSH {t}l 1 2 3", "MSET {t}w_1 3 {t}w_2 2 {t}w_3 1 {t}d_1 a {t}d_2 b {t}d_3 c"] {
+        assert!(!client.ask(line).text().starts_with("ERR"), "{line}");
+    }
+    let numbers = |words: [&str; 3]| Value::Array(words.iter().map(|word| bulk(word)).collect());
+    assert_eq!(client.ask("SORT {t}l BY {t}w_* GET {t}d_*"), numbers(["c", "b", "a"]));
+    assert_eq!(client.ask("SORT {t}l BY nosort GET # LIMIT 0 9"), numbers(["1", "2", "3"]));
+    assert_eq!(client.ask("SORT_RO {t}l LIMIT 0 9 DESC"), numbers(["3", "2", "1"]));
+    for line in
+        ["SORT {t}l BY w_*", "SORT {t}l LIMIT 0 1 GET d_*", "SORT_RO {t}l BY {*}w", "SORT {t}l GET # GET *"]
+    {
+        let refused = client.ask(line).text();
+        assert!(refused.contains("may be on different servers"), "{line}: {refused}");
+    }
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-use tombolo_resp::{RequestParser, Step, command, encode};
+use tombolo_resp::command::{self, Command};
+use tombolo_resp::{RequestParser, Step, encode};
 
 use super::detour::{Detour, MAX_REDIRECTS, Progress};
 use super::redirect::{self, Answer, Node};
 use super::{ASKING, PROXY, TOPOLOGY, topology};
 use crate::core::server::{InFlight, KEEP_BUFFER, Replies};
-use crate::core::{ClientId, Core, Micros, ServerError};
+use crate::core::{ClientId, Core, Micros, ServerError, ServerState};
 use crate::placement::slots;
 
 pub(super) const ASKING_WIRE: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
@@ -25,7 +26,16 @@ impl Core {
         let connection = &mut self.connections[index];
         let Some(request) = connection.answered(replies, now) else { return };
         let (pool, server, bytes) = (connection.pool, connection.server, request.bytes as usize);
-        let answer = if reply.starts_with(b"-") { redirect::read(reply) } else { Answer::Reply };
+        let mut answer = if reply.starts_with(b"-") { redirect::read(reply) } else { Answer::Reply };
+        if answer != Answer::Reply {
+            let wire = self.connections[index].kept.as_slice().get(..bytes).unwrap_or_default();
+            if !self.is_said_by_node(pool, server, wire, &answer) {
+                // If it is a node's after all, the table will tell.
+                self.want_table(pool);
+                answer = Answer::Reply;
+            }
+        }
+        let connection = &mut self.connections[index];
         if request.client == PROXY {
             connection.kept.advance(bytes, KEEP_BUFFER);
             if request.seq == TOPOLOGY {
@@ -60,6 +70,24 @@ impl Core {
             Answer::Unready => self.try_primary(pool, server, request, wire, reply, now),
             Answer::Reply => {}
         }
+    }
+
+    /// Whether such an answer to `wire` means that the request was not executed. A script can say what it likes,
+    /// after what it did: to run it again would be to run it twice, and to follow it wherever it points would be to
+    /// give the password away. So it is believed only where it names its own slot and another known node.
+    fn is_said_by_node(&self, pool: usize, server: usize, wire: &[u8], answer: &Answer<'_>) -> bool {
+        let Some((command, own)) = command_and_slot(wire) else { return true };
+        let may_write = matches!(command.name, "eval" | "evalsha" | "fcall");
+        if !may_write && !matches!(command.name, "eval_ro" | "evalsha_ro" | "fcall_ro") {
+            return true;
+        }
+        let (Answer::Moved(slot, node) | Answer::Ask(slot, node)) = answer else { return !may_write };
+        let servers = &self.pools[pool].servers;
+        let address = topology::address(node.host, node.port, &servers[server].server.address);
+        let is_other = |(index, state): (usize, &ServerState)| {
+            index != server && !state.gone && Some(&state.server.address) == address.as_ref()
+        };
+        Some(*slot) == own && servers.iter().enumerate().any(is_other)
     }
 
     /// The server that a redirection by `server` points to.
@@ -338,11 +366,16 @@ impl Core {
 
 /// The slot of the keys of a request.
 fn slot_of(wire: &[u8]) -> Option<u16> {
+    command_and_slot(wire)?.1
+}
+
+/// What a request is, and the slot of its keys.
+fn command_and_slot(wire: &[u8]) -> Option<(&'static Command, Option<u16>)> {
     let mut parser = RequestParser::default();
     let Ok(Step::Complete(_)) = parser.advance(wire) else { return None };
     let request = parser.request(wire);
     let mut slot = None;
     let command = command::lookup(request.name(), request.arg(1))?;
     command.keys(&request, |_, key| slot = Some(slots::slot(key))).ok()?;
-    slot
+    Some((command, slot))
 }

@@ -80,7 +80,6 @@ fn a_session_lasts_as_long_as_its_state() {
         (&[(Plain, &["+OK\r\n", "+OK\r\n"])], ".?"),
         (&[(Mute, &["+OK\r\n", "+OK\r\n"])], "++"),
         (&[(Monitor, &["+OK\r\n", "+1.0 [0] x\r\n"])], "++"),
-        (&[(Silent, &[]), (Plain, &["+OK\r\n"])], "."),
     ] {
         assert_eq!(play(script), story, "{script:?}");
     }

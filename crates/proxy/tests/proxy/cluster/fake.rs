@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use tombolo_proxy::placement::slots;
 use tombolo_resp::Value;
 
-use crate::common::{Proxy, bulk, tcp, wait_for};
+use crate::common::{Proxy, bulk, error, free_port, simple, tcp, wait_for};
 
 /// Starts a node; returns its port, which is also what it answers to every command.
 fn node(owner: &Arc<AtomicU16>) -> u16 {
@@ -32,6 +32,7 @@ fn serve(mut stream: TcpStream, port: u16, owner: &AtomicU16) -> Option<()> {
             let owner = owner.load(Ordering::Relaxed);
             let answer = match request.items().first()?.text().as_str() {
                 "CLUSTER" => format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:{owner}\r\n"),
+                "MULTI" if owner == port => "+OK\r\n".to_string(),
                 _ if owner == port => format!("$5\r\n{port}\r\n"),
                 _ => format!("-MOVED {} 127.0.0.1:{owner}\r\n", slots::slot(b"k")),
             };
@@ -74,4 +75,49 @@ fn a_node_that_comes_has_the_place_of_one_that_has_left() {
             (told == expected).then_some(())
         });
     }
+}
+
+/// What needs a connection of its own waits for a primary as what shares one does.
+#[test]
+fn sessions_wait_for_a_primary_that_can_be_reached() {
+    let owner = Arc::new(AtomicU16::new(0));
+    let nodes = [(); 2].map(|()| node(&owner));
+    owner.store(nodes[0], Ordering::Relaxed);
+    let proxy = Proxy::start(&nodes[..1], &["cluster: true", "timeout: 20000"]);
+    let hasty = Proxy::start(&nodes[..1], &["cluster: true", "timeout: 300"]);
+    let mut plain = [&proxy, &hasty].map(Proxy::client);
+    for client in &mut plain {
+        assert_eq!(client.ask("GET k"), bulk(&nodes[0].to_string()));
+    }
+    // Nobody listens there.
+    owner.store(free_port(), Ordering::Relaxed);
+    for client in &mut plain {
+        client.send(b"GET k\r\n");
+    }
+    assert_eq!(plain[1].reply(), error("ERR Connection refused"));
+    let transaction = "MULTI\r\nSET k 1\r\nEXEC\r\n";
+    for (lines, answered) in [(transaction, true), ("WATCH k\r\n", false), ("BLPOP k 0\r\n", false)] {
+        let mut client = hasty.client();
+        client.send(lines.as_bytes());
+        if answered {
+            assert_eq!(client.reply(), simple("OK"));
+        }
+        assert_eq!(client.reply(), error("ERR Connection refused"), "{lines}");
+        if !lines.starts_with("BLPOP") {
+            assert_eq!(client.raw(), None, "{lines}");
+        }
+    }
+    let mut waiting = [transaction, "WATCH k\r\nGET k\r\n", "BLPOP k 0\r\nGET k\r\n"].map(|lines| {
+        let mut client = proxy.client();
+        client.send(lines.as_bytes());
+        client
+    });
+    assert_eq!(waiting[0].reply(), simple("OK"));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    owner.store(nodes[1], Ordering::Relaxed);
+    for client in &mut waiting {
+        let there = bulk(&nodes[1].to_string());
+        assert_eq!([client.reply(), client.reply()], [there.clone(), there]);
+    }
+    assert_eq!(plain[0].reply(), bulk(&nodes[1].to_string()));
 }

@@ -302,6 +302,48 @@ fn reads_go_to_replicas_and_back() {
     assert!(lost.len() <= 1 && lost.iter().all(of_the_dead), "{lost:?}");
 }
 
+/// A script can answer what a node would say that has not executed it.
+#[test]
+fn a_script_is_run_once_whatever_it_says() {
+    let nodes = Nodes::start();
+    let proxy = proxy_with(&nodes, &["timeout: 2000", "server_password: secret"]);
+    for port in nodes.ports() {
+        Client::connect(port).ask("CONFIG SET requirepass secret");
+    }
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    stranger.set_nonblocking(true).expect("a socket");
+    let elsewhere = stranger.local_addr().expect("an address").port();
+    let (key, slot) = ("{t}runs", slots::slot(b"t"));
+    let home = nodes.ports()[Nodes::home(key)];
+    let mut client = proxy.client();
+    let mut watching = proxy.client();
+    for said in [
+        format!("MOVED {slot} 127.0.0.1:{elsewhere}"),
+        format!("ASK {slot} 127.0.0.1:{elsewhere}"),
+        format!("MOVED {slot} 127.0.0.1:{home}"),
+        format!("MOVED {} 127.0.0.1:{}", (slot + 1) % 16384, nodes.ports()[3]),
+        "TRYAGAIN busy".to_string(),
+        "CLUSTERDOWN so it seems".to_string(),
+        "LOADING more".to_string(),
+    ] {
+        let script = format!("redis.call('incr', KEYS[1]) return redis.error_reply('{said}')");
+        let run = [b"EVAL".as_slice(), script.as_bytes(), b"1", key.as_bytes()];
+        assert_eq!(client.ask(&format!("SET {key} 0")), simple("OK"));
+        assert_eq!(client.ask_bytes(&run), error(&said));
+        assert_eq!(client.ask(&format!("GET {key}")), bulk("1"), "{said}");
+        // On a connection of its own.
+        assert_eq!(watching.ask("WATCH {t}other"), simple("OK"));
+        assert_eq!(watching.ask_bytes(&run), error(&said));
+        assert_eq!(watching.ask("UNWATCH"), simple("OK"));
+        assert_eq!(client.ask(&format!("GET {key}")), bulk("2"), "{said}");
+    }
+    for key in ["a", "b", "c", "d"] {
+        assert_eq!(client.ask(&format!("SET {key} v")), simple("OK"));
+    }
+    let visit = stranger.accept().map(|(_, from)| from).map_err(|error| error.kind());
+    assert_eq!(visit, Err(std::io::ErrorKind::WouldBlock), "somebody came to whom no node has sent");
+}
+
 #[test]
 fn no_node_and_no_cluster() {
     let nobody = Proxy::start(&[common::free_port(), common::free_port()], &["cluster: true"]);
