@@ -191,7 +191,7 @@ fn unknown(placement: &Placement, request: &Request<'_>) -> Decision {
     refuse(&format!("unknown command '{}', with args beginning with: {args}", shown(name)))
 }
 
-fn shown(bytes: &[u8]) -> String {
+pub(super) fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned()
 }
 
@@ -316,6 +316,9 @@ mod tests {
             ("EVAL s 9 k", "-ERR invalid number of keys"),
             ("GET", "-ERR wrong number of arguments for 'get' command"),
             ("NONSENSE a b", "-ERR unknown command 'NONSENSE', with args beginning with: 'a' 'b'"),
+            ("SCRIPT nope", "-ERR unknown subcommand 'nope'. Try SCRIPT HELP."),
+            ("CLIENT nope x", "-ERR unknown subcommand 'nope'. Try CLIENT HELP."),
+            ("OBJECT HELP", ">"),
             ("BLPOP k 0", "own Blocking"),
             ("WATCH {t}a {t}b", "own Watch"),
             ("SUBSCRIBE a b", "own Subscribe(2)"),

@@ -25,7 +25,7 @@ use tombolo_resp::{Request, encode};
 use super::cluster::clustered;
 use super::effect::Effect;
 use super::join::{Gather, scan_place};
-use super::route::{Decision, refuse};
+use super::route::{self, Decision, refuse};
 use super::session::Session;
 use crate::placement::Placement;
 
@@ -72,6 +72,9 @@ pub(super) fn decide_apart(
             return set_info(request);
         }
         _ => {}
+    }
+    if let Some(refusal) = unknown_subcommand(command, request) {
+        return refusal;
     }
     match (effect, place(placement, command, request, dice)) {
         (Effect::Subscribe(_), Place::Server(server))
@@ -190,6 +193,13 @@ fn while_subscribed(command: &Command) -> Decision {
         "tombolo-proxy: '{}' may need another server than the one that this client is subscribed on; use another connection",
         command.name
     ))
+}
+
+/// The answer of Redis to a subcommand that there is not.
+fn unknown_subcommand(command: &Command, request: &Request<'_>) -> Option<Decision> {
+    let subcommand = request.arg(1).filter(|_| command.is_container())?;
+    let (shown, name) = (route::shown(subcommand), command.name.to_uppercase());
+    Some(refuse(&format!("unknown subcommand '{shown}'. Try {name} HELP.")))
 }
 
 /// What a library calls itself, which nobody asks for later; answered as Redis 7.2 answers it.
@@ -338,6 +348,9 @@ fn keyless(placement: &Placement, command: &Command, request: &Request<'_>, dice
     if let Some(decision) = clustered::keyless(placement, command, request) {
         return decision;
     }
+    if let Some(refusal) = unknown_subcommand(command, request) {
+        return refusal;
+    }
     let gather = match command.name {
         "dbsize" => Gather::Sum,
         "keys" => Gather::Concat,
@@ -349,7 +362,7 @@ fn keyless(placement: &Placement, command: &Command, request: &Request<'_>, dice
         "time" | "lolwut" | "publish" | "spublish" | "function|list" | "function|dump" => {
             return Decision::Forward(placement.first());
         }
-        name if name.starts_with("command") || name.starts_with("pubsub") => {
+        name if name.starts_with("command") || name.starts_with("pubsub") || name.ends_with("|help") => {
             return Decision::Forward(placement.first());
         }
         name => {

@@ -107,6 +107,11 @@ impl Command {
         self.container || self.name.contains('|')
     }
 
+    /// Whether a subcommand was asked for that is not known.
+    pub fn is_container(&self) -> bool {
+        self.container
+    }
+
     /// Whether a request of `args` arguments, the name included, has an acceptable number.
     pub fn accepts(&self, args: usize) -> bool {
         let least = self.arity.unsigned_abs() as usize;
