@@ -8,7 +8,7 @@ use super::route::{self, Decision};
 use super::run::plain_run;
 use super::server::{InFlight, State};
 use super::session::End;
-use super::{Action, ClientId, ConnectionId, Core, Micros, memcache};
+use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError, memcache};
 use crate::config::Protocol;
 
 impl Core {
@@ -182,7 +182,7 @@ impl Core {
     fn consume_runs(&mut self, id: ClientId, bytes: &[u8], now: Micros) -> usize {
         let Some(client) = self.clients.get_mut(id) else { return bytes.len() };
         let state = &self.pools[client.pool];
-        let apart = !state.placement.is_single() || state.slow.is_some();
+        let apart = !state.placement.is_single() || state.slow.is_some() || state.eject.all_out;
         if apart || !client.is_plain() || client.must_pause(&state.bounds) {
             return 0;
         }
@@ -297,6 +297,12 @@ impl Core {
             Decision::Begin | Decision::End(_) => self.unbound(id, &decision),
             Decision::Bind(server) => return self.bind(id, server, now),
             Decision::Spoil(answer) => self.spoil(id, &answer),
+            Decision::Split(parts, _) if self.pools[pool].eject.all_out => {
+                self.refuse(id, parts.len(), &ServerError::Refused.reply());
+            }
+            Decision::Forward(_) if self.pools[pool].eject.all_out => {
+                self.refuse(id, 1, &ServerError::Refused.reply());
+            }
             Decision::Split(parts, gather) => self.split(id, parts, gather, now),
             Decision::Forward(server) => {
                 let connection = self.pools[pool].servers[server].lanes[lane];

@@ -145,12 +145,30 @@ fn a_server_that_fails_is_left_out_and_comes_back() {
 }
 
 #[test]
-fn when_all_servers_are_left_out_the_error_stays_twemproxys() {
-    let options = ["auto_eject_hosts: true", "server_failure_limit: 1", "server_retry_timeout: 60000"];
-    let ours = start("tombolo-proxy", &[free_port(), free_port()], &options);
-    let mut client = Client::connect(ours.port);
-    for _ in 0..10 {
-        assert_eq!(client.ask("GET k"), error("ERR Connection refused"));
+fn when_all_servers_are_left_out_requests_are_refused_as_twemproxy_does() {
+    let options = [
+        "timeout: 400",
+        "auto_eject_hosts: true",
+        "server_failure_limit: 1",
+        "server_retry_timeout: 60000",
+        "distribution: modula",
+    ];
+    for program in ["nutcracker", "tombolo-proxy"] {
+        // They take connections, and never answer.
+        let silent = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let ports = silent.each_ref().map(|socket| socket.local_addr().expect("an address").port());
+        let proxy = start(program, &ports, &options);
+        let mut client = Client::connect(proxy.port);
+        let replies = (0..8).map(|index| client.ask(&format!("GET w{}", index * 7919)));
+        let (slow, refused) = (error("ERR Connection timed out"), error("ERR Connection refused"));
+        let mut expected = vec![refused; 8];
+        expected[..2].fill(slow);
+        assert_eq!(replies.collect::<Vec<_>>(), expected, "{program}");
+        wait_for("statistics", || {
+            let text = stats(proxy.stats)?;
+            let counted = ["server_ejects", "forward_error"].map(|name| counter(&text, "p", name));
+            (counted == [2, 8]).then_some(())
+        });
     }
 }
 

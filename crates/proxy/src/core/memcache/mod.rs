@@ -92,6 +92,14 @@ impl Core {
         match route::decide(&self.pools[pool].placement, request, dice) {
             Decision::Answer(reply) => self.answer(id, &reply),
             Decision::Quit => self.finish(id),
+            Decision::Split(parts, gather) if self.pools[pool].eject.all_out => {
+                self.refuse(id, parts.len(), &gather.reply(&[failure(&ServerError::Refused)]));
+            }
+            Decision::Forward(_, gather) if self.pools[pool].eject.all_out => {
+                let reply = failure(&ServerError::Refused);
+                let reply = gather.map_or(reply.clone(), |gather| gather.reply(&[reply]));
+                self.refuse(id, 1, &reply);
+            }
             Decision::Split(parts, gather) => self.split(id, parts, Gather::Memcache(gather), now),
             Decision::Forward(server, gather) => {
                 let wire = request.wire();
