@@ -1,6 +1,8 @@
 //! From YAML to pools, keys and values that know their lines. Scalars stay text: twemproxy reads
 //! them so, and a password such as `0123` must not become a number.
 
+use std::borrow::Cow;
+
 use saphyr::{MarkedYaml, YamlData, YamlLoader};
 use saphyr_parser::{Event, Parser};
 
@@ -76,7 +78,8 @@ impl Entry {
 pub(super) fn pools(file: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
     let document =
         |line: usize, reason: String| ConfigError::Document { file: file.to_string(), line, reason };
-    let docs = load(text).map_err(|(line, reason)| document(line, reason))?;
+    let text = spaced(text);
+    let docs = load(&text).map_err(|(line, reason)| document(line, reason))?;
     let [root] = &docs[..] else {
         return Err(document(1, format!("found {} documents; expected one map of pools", docs.len())));
     };
@@ -108,6 +111,25 @@ pub(super) fn pools(file: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
             Ok(Entry { keys: keys.collect::<Result<_, _>>()?, line, name })
         })
         .collect()
+}
+
+/// Tabs behind a key's `:` as spaces, which mean the same to YAML, and which our parser wants. One
+/// character for one outside of scalars: no value changes, and no place of an error.
+fn spaced(text: &str) -> Cow<'_, str> {
+    if !text.contains(":\t") {
+        return Cow::Borrowed(text);
+    }
+    let everywhere = text.replace(":\t", ": ");
+    // Where scalars are, in characters; they are in order, and what follows an error is not read.
+    let scalars = Parser::new_from_str(&everywhere).map_while(Result::ok).filter_map(|(event, span)| {
+        matches!(event, Event::Scalar(..)).then(|| span.start.index()..span.end.index())
+    });
+    let mut scalars = scalars.peekable();
+    let characters = text.chars().zip(everywhere.chars()).enumerate().map(|(at, (old, new))| {
+        while scalars.next_if(|scalar| scalar.end <= at).is_some() {}
+        if scalars.peek().is_some_and(|scalar| scalar.contains(&at)) { old } else { new }
+    });
+    Cow::Owned(characters.collect())
 }
 
 fn load(text: &str) -> Result<Vec<MarkedYaml<'_>>, (usize, String)> {
@@ -160,4 +182,56 @@ fn convert(node: &MarkedYaml<'_>) -> Value {
         _ => scalar(node).map_or(Data::Other, Data::Scalar),
     };
     Value { line: line_of(node), data }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys of a pool with their lines and values.
+    fn keys(lines: &str) -> Vec<(String, usize, String)> {
+        let entry =
+            pools("f", &format!("p:\n{lines}")).map_err(|error| error.to_string()).expect(lines).remove(0);
+        entry.keys.into_iter().map(|key| (key.name, key.value.line, key.value.shown())).collect()
+    }
+
+    #[test]
+    fn tabs_separate_as_spaces_do() {
+        let tabs = "  listen:\tlocalhost:1\n  ключ:\t\tfalse\t# no\tone:\tcares\n  hash: \tmd5\n  n:\t7\n  \"q\":\t'a'\n  o:\t-x\n  l:\t[a, b]\n";
+        let spaces = tabs.replace(":\t", ": ");
+        assert_eq!(keys(tabs), keys(&spaces));
+        assert_eq!(keys(tabs)[1], ("ключ".to_string(), 3, "'false'".to_string()));
+    }
+
+    #[test]
+    fn tabs_in_values_stay() {
+        for (lines, value) in [
+            ("  k:\t'ключ:\tb-\tc'\n", "ключ:\tb-\tc"),
+            ("  k:\t\"a:\tb\\tc:\t\\u003a\t\"\n", "a:\tb\tc:\t:\t"),
+            ("  k:\ta-\tb#:x\n", "a-\tb#:x"),
+            ("  k:\t|\n    a:\tb\n    -\tc\n", "a:\tb\n-\tc\n"),
+            ("  k:\t>-\n    a:\tb\n    c:\td\n", "a:\tb c:\td"),
+            ("  k:\t!!str 'a:\tb'\n", "a:\tb"),
+            ("  k:\t'a:\tb\n    c:\td'\n", "a:\tb c:\td"),
+            ("  # it's\n  k:\t'a:\tb' # \"\n", "a:\tb"),
+        ] {
+            let all = format!("{lines}  'last:\t':\tone\n");
+            let found = keys(&all);
+            assert_eq!((found.len(), found[0].2.as_str()), (2, format!("'{value}'").as_str()), "{all}");
+            assert_eq!((found[1].0.as_str(), found[1].2.as_str()), ("last:\t", "'one'"), "{all}");
+        }
+    }
+
+    #[test]
+    fn errors_are_where_they_were() {
+        for text in
+            ["p:\n  a:\tb\n  c:\t'd:\t\n", "p:\n  a:\tb\n\tc:\td\n", "p:\n  a:\tb\n  c:\t]\n  d:\te\n"]
+        {
+            let error = |text: &str| match pools("f", text) {
+                Err(error) => error.to_string(),
+                Ok(_) => panic!("{text}"),
+            };
+            assert_eq!(error(text), error(&text.replace(":\t", ": ")), "{text}");
+        }
+    }
 }
