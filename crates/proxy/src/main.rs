@@ -89,6 +89,9 @@ fn serve(args: &Args, config: &Config, log: Log) -> anyhow::Result<()> {
         event_loop: args.event_loop,
         metrics: args.metrics,
         drain_timeout: Duration::from_secs(args.drain_timeout.into()),
+        // twemproxy clears the umask in the background, and its clients may be other users. Our other
+        // files keep it.
+        unix_mode: args.daemonize.then_some(0o777),
     };
     let mut proxy = net::Proxy::start(config, &options, log)?;
     if let Some(path) = args.pid_file() {

@@ -54,6 +54,8 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
     /// How long clients have for what is under way, when the proxy is to end.
     pub drain_timeout: Duration,
+    /// The permissions of unix sockets that have none of their own; the umask's when absent.
+    pub unix_mode: Option<u32>,
 }
 
 /// A running proxy.
@@ -96,7 +98,7 @@ impl Proxy {
         contexts.load(config)?;
         contexts.warn(config, &log);
         config.remarks.iter().for_each(|remark| log.line(WARN, format_args!("{remark}")));
-        let mut next = Next { token: LISTENERS, pool: 0 };
+        let mut next = Next { token: LISTENERS, pool: 0, mode: options.unix_mode };
         let mut doors = Vec::new();
         for pool in &config.pools {
             let listener = next.listen(pool, poll.registry(), &log)?;

@@ -41,6 +41,8 @@ pub(super) struct Registered {
 pub(super) struct Next {
     pub(super) token: usize,
     pub(super) pool: usize,
+    /// The permissions of a unix socket that has none of its own; the umask's when absent.
+    pub(super) mode: Option<u32>,
 }
 
 impl Next {
@@ -51,7 +53,7 @@ impl Next {
         registry: &Registry,
         log: &Log,
     ) -> Result<Registered, NetError> {
-        let mut listener = Listener::bind(pool)?;
+        let mut listener = Listener::bind(pool, self.mode)?;
         let token = Token(self.token);
         self.token += 1;
         listener.register(registry, token).map_err(NetError::of("a listening socket"))?;

@@ -33,12 +33,12 @@ enum ListenSocket {
 }
 
 impl Listener {
-    pub(super) fn bind(pool: &Pool) -> Result<Listener, NetError> {
+    /// Binds the socket of `pool`. `mode` is for a unix socket that has no permissions of its own.
+    pub(super) fn bind(pool: &Pool, mode: Option<u32>) -> Result<Listener, NetError> {
         let bound = match &pool.listen.address {
             Address::Tcp(host, port) => bind_tcp(host, *port, pool).map(|socket| (socket, None)),
-            Address::Unix(path) => {
-                bind_unix(path, pool.listen.mode, pool.backlog).map(|socket| (socket, Some(path.clone())))
-            }
+            Address::Unix(path) => bind_unix(path, pool.listen.mode.or(mode), pool.backlog)
+                .map(|socket| (socket, Some(path.clone()))),
         };
         let (socket, path) = bound.map_err(|reason| NetError::Listen {
             pool: pool.name.clone(),

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -209,6 +210,36 @@ fn keys_of_a_server_that_is_left_out_go_where_twemproxy_sends_them() {
             (0..500).filter(|index| client.ask(&format!("GET key:{index}")) == bulk("12")).count()
         });
         assert_eq!(counts.sum::<usize>(), 500, "{distribution}");
+    }
+}
+
+/// The permissions of the socket, the pid file and the log of `program` in the background, with a
+/// umask of 022.
+fn modes(program: &str, listen: &str) -> [u32; 3] {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let [file, socket, pid_file, log] = ["c.yml", "s", "pid", "log"].map(|name| dir.path().join(name));
+    let listen = format!("{}/{listen}", dir.path().display());
+    std::fs::write(&file, pool_text("p", &listen, &[free_port()], &[])).expect("a file");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "umask 022; exec \"$@\"", "sh", program, "-d"]);
+    command.arg("-c").arg(&file).arg("-p").arg(&pid_file).arg("-o").arg(&log);
+    let status = command.args(["-s", &free_port().to_string()]).status().expect("sh");
+    assert!(status.success(), "{program}: {status}");
+    let pid =
+        wait_for("the pid file", || std::fs::read_to_string(&pid_file).ok()?.trim().parse::<u32>().ok());
+    wait_for("the socket", || std::os::unix::net::UnixStream::connect(&socket).ok());
+    let modes = [&socket, &pid_file, &log]
+        .map(|path| std::fs::metadata(path).expect("a file").permissions().mode() & 0o777);
+    let killed = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+    assert!(killed.expect("kill").success());
+    modes
+}
+
+#[test]
+fn in_the_background_other_users_may_use_a_unix_socket_and_nothing_else() {
+    for (listen, mode) in [("s", 0o777), ("s 0600", 0o600)] {
+        assert_eq!(modes("nutcracker", listen)[0], mode, "{listen}");
+        assert_eq!(modes(env!("CARGO_BIN_EXE_tombolo-proxy"), listen), [mode, 0o644, 0o644], "{listen}");
     }
 }
 
