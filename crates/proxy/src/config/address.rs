@@ -25,7 +25,8 @@ pub enum Address {
 pub struct Listen {
     /// The address.
     pub address: Address,
-    /// The permissions of a unix socket, such as 0o660; the umask's when absent.
+    /// The permissions of a unix socket, such as 0o660; when absent, the umask's, or everybody's in the
+    /// background.
     pub mode: Option<u32>,
 }
 
@@ -56,18 +57,17 @@ impl fmt::Display for Listen {
 }
 
 impl Listen {
-    /// `host:port` or `/path [octal permissions]`. As in twemproxy, it is the last space that ends a path.
+    /// `host:port` or `/path [octal permissions]`. As in twemproxy, it is the last space that ends a path,
+    /// and permissions of 0 are none.
     pub fn parse(text: &str) -> Option<Listen> {
         if !text.starts_with('/') {
             return Some(Listen { address: tcp(text)?, mode: None });
         }
         let (path, mode) = match text.rsplit_once(' ') {
-            Some((path, mode)) => {
-                (path, Some(u32::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o777)?))
-            }
-            None => (text, None),
+            Some((path, mode)) => (path, u32::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o777)?),
+            None => (text, 0),
         };
-        Some(Listen { address: unix(path)?, mode })
+        Some(Listen { address: unix(path)?, mode: (mode != 0).then_some(mode) })
     }
 
     /// Why the name that is listened on has no address; an address has itself.
@@ -153,6 +153,10 @@ mod tests {
         assert_eq!(Listen::parse("/s 660").and_then(|listen| listen.mode), Some(0o660));
         let spaced = Listen::parse("/my proxy.sock 0660").expect("a path with a space");
         assert_eq!((spaced.to_string().as_str(), spaced.mode), ("/my proxy.sock", Some(0o660)));
+        for text in ["/s", "/s 0", "/s 0000"] {
+            let listen = Listen::parse(text).map(|listen| (listen.to_string(), listen.mode));
+            assert_eq!(listen, Some(("/s".to_string(), None)), "{text}");
+        }
         for text in ["", "6379", "a:0", "a:b", "/s 999", "a:70000", "/my sock"] {
             assert_eq!(Listen::parse(text), None, "{text}");
         }
