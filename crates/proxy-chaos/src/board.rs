@@ -22,7 +22,7 @@ const DOCUMENTED: &[&str] = &[
     "ERR Connection refused",
     "ERR Connection timed out",
     "ERR Host is down",
-    "ERR Connection reset by peer (the server closed the connection; the command may have run)",
+    "ERR Connection reset by peer",
     "ERR TLS: the peer closed during the handshake",
 ];
 

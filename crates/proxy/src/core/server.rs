@@ -9,6 +9,7 @@
 //! Requests wait in `out` until the connection is ready, so none runs before AUTH, SELECT and
 //! HELLO succeeded. A request is written once: when a connection fails, nobody knows what ran.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use thiserror::Error;
@@ -23,8 +24,7 @@ use super::{ClientId, Micros};
 /// Memory that a connection's buffers keep when they are empty.
 pub(super) const KEEP_BUFFER: usize = 256 << 10;
 
-/// Why a connection is of no use. The text is what clients read, after a code; where twemproxy
-/// has a text, this starts with it.
+/// Why a connection is of no use, as the log tells it; clients read [`told`](Self::told).
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ServerError {
     /// Nobody listens there.
@@ -54,6 +54,16 @@ pub enum ServerError {
 }
 
 impl ServerError {
+    /// The text that clients read after a code: twemproxy's, where it has one.
+    pub(super) fn told(&self) -> Cow<'static, str> {
+        match self {
+            // twemproxy says "unknown" when nothing but the end has come.
+            ServerError::Closed => Cow::Borrowed("Connection reset by peer"),
+            ServerError::Protocol => Cow::Borrowed("Invalid argument"),
+            other => Cow::Owned(other.to_string()),
+        }
+    }
+
     /// What a client reads. A wrong password of the pool has the code that a client would get whose
     /// own was missing: clients know what it means, and it is what comes through twemproxy.
     pub(super) fn reply(&self) -> Vec<u8> {
@@ -65,7 +75,7 @@ impl ServerError {
             _ => "ERR",
         };
         let mut reply = Vec::new();
-        encode::error(&mut reply, &format!("{code} {self}"));
+        encode::error(&mut reply, &format!("{code} {}", self.told()));
         reply
     }
 }

@@ -1,6 +1,8 @@
 //! What clients see when servers fail: an error for each request, in order, and service again as
 //! soon as the server is back. Never a hang, never a close, never a request sent twice.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::time::Instant;
 
 use crate::common::{Client, PATIENCE, Proxy, Redis, bulk, error, free_port, simple, wait_for};
@@ -44,6 +46,44 @@ fn a_killed_server_fails_what_it_had_and_serves_again_when_it_is_back() {
     assert_eq!(client.ask("SET k w"), simple("OK"));
     assert_eq!(client.ask("GET k"), bulk("w"));
     assert_eq!(client.ask("GET n"), Value::Null, "nothing was sent again");
+}
+
+/// The port of a server that answers the first bytes of every connection with `answer`, and ends it:
+/// with a reset, if it is to be `abrupt`.
+fn ending(answer: &'static [u8], abrupt: bool) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            // What is not read when a socket is closed resets the connection.
+            let mut request = vec![0; if abrupt { 1 } else { 4096 }];
+            let _ = stream.read(&mut request).and_then(|_| stream.write_all(answer));
+        }
+    });
+    port
+}
+
+#[test]
+fn what_a_server_does_wrong_is_told_in_twemproxys_words() {
+    let (reset, wrong) = ("Connection reset by peer", "Invalid argument");
+    for (answer, abrupt, text) in [
+        (b"".as_slice(), true, reset),
+        (b"", false, reset),
+        (b"$10\r\nabc", false, reset),
+        (b"garbage\r\n", false, wrong),
+        (b"$x\r\n", false, wrong),
+    ] {
+        let proxy = Proxy::start(&[ending(answer, abrupt)], &[]);
+        assert_eq!(proxy.client().ask("GET k"), error(&format!("ERR {text}")), "{answer:?}");
+        let why = ["the server closed the connection", "Protocol error from the server"];
+        assert!(why.iter().any(|why| proxy.log().contains(why)), "{}", proxy.log());
+    }
+    let proxy = Proxy::start(&[ending(b"", false)], &["redis: false"]);
+    let mut client = proxy.client();
+    client.send(b"get a\r\n");
+    let mut reply = [0; 64];
+    let length = client.stream.read(&mut reply).expect("a reply");
+    assert_eq!(&reply[..length], b"SERVER_ERROR Connection reset by peer\r\n");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(super) const TOO_MANY_CLIENTS: &[u8] = b"ERROR Too many open connections\r\n
 /// The line for a request whose server has failed, as twemproxy writes it.
 pub(super) fn failure(error: &ServerError) -> Vec<u8> {
     // An error of the system's has no line breaks, but a client must not depend on that.
-    let text = error.to_string().replace(['\r', '\n'], " ");
+    let text = error.told().replace(['\r', '\n'], " ");
     format!("SERVER_ERROR {text}\r\n").into_bytes()
 }
 

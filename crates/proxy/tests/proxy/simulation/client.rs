@@ -158,7 +158,7 @@ impl FakeClient {
             count += 1;
             let expected = self.expected.pop_front().expect("a reply to a request");
             if let Value::Error(text) = &reply {
-                let known = ["ERR Connection ", "ERR Protocol error from the server"];
+                let known = ["ERR Connection ", "ERR Invalid argument"];
                 let known = known.iter().any(|known| text.starts_with(known));
                 assert!(known, "{text} in place of {:?}", expected.reply);
                 *failed += 1;
