@@ -8,7 +8,7 @@ use super::route::{self, Decision};
 use super::run::plain_run;
 use super::server::{InFlight, State};
 use super::session::End;
-use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError, memcache};
+use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError, limits};
 use crate::config::Protocol;
 
 impl Core {
@@ -35,11 +35,7 @@ impl Core {
     /// A client of `pool` has connected that is one too many: it is told so, and closed.
     pub fn client_refused(&mut self, pool: usize) -> ClientId {
         let id = self.client_connected(pool);
-        let refusal = match self.pools[pool].config.protocol {
-            Protocol::Redis => b"-ERR max number of clients reached\r\n".as_slice(),
-            Protocol::Memcache => memcache::TOO_MANY_CLIENTS,
-        };
-        self.answer(id, refusal);
+        self.answer(id, limits::refusal(self.pools[pool].config.protocol));
         self.finish(id);
         id
     }

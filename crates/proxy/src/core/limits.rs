@@ -5,7 +5,8 @@
 //! socket's buffer fills and it feels it as backpressure. One large request or reply may pass a
 //! soft limit, because it can not be split.
 
-use crate::config::Limits;
+use super::memcache;
+use crate::config::{Limits, Protocol};
 
 /// Requests of one client that wait for a reply. Small requests can have large replies, so this is
 /// also what bounds how much a client that does not read can ask for before it is held back.
@@ -39,6 +40,14 @@ pub const IDLE_OWN: u64 = 10_000_000;
 
 /// How long a connection is kept for what a client has sent that has gone, in microseconds.
 pub const LINGER: u64 = 60_000_000;
+
+/// What a client is told that is one too many.
+pub fn refusal(protocol: Protocol) -> &'static [u8] {
+    match protocol {
+        Protocol::Redis => b"-ERR max number of clients reached\r\n",
+        Protocol::Memcache => memcache::TOO_MANY_CLIENTS,
+    }
+}
 
 /// What a pool's clients are held to.
 #[derive(Debug, Clone, Copy)]

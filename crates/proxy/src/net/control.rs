@@ -8,6 +8,7 @@
 //!  draining ──no client is left, or the time is over, or another signal──▶ end
 //! ```
 
+use std::fmt::Arguments;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
 
+use super::descriptors::Descriptors;
 use super::doors::{Door, Next};
 use super::mailbox::{Command, Workers};
 use super::manager::Manager;
@@ -70,6 +72,7 @@ pub struct Proxy {
     /// What the next listener and the next pool get.
     pub(super) next: Next,
     pub(super) workers: Workers,
+    pub(super) descriptors: Arc<Descriptors>,
     pub(super) log: Arc<Log>,
     pub(super) manager: Manager,
     signals: Signals,
@@ -105,7 +108,8 @@ impl Proxy {
             doors.push(Door::new(listener, pool, next.pool()));
         }
         let (sender, ends) = channel();
-        let workers = start_workers(config, options, &contexts, &log, &waker, &sender)?;
+        let descriptors: Arc<Descriptors> = Arc::default();
+        let workers = start_workers(config, options, &contexts, &descriptors, &log, &waker, &sender)?;
         stats::serve(options.stats, workers.clone())?;
         let draining: Arc<AtomicBool> = Arc::default();
         if let Some(address) = options.metrics {
@@ -114,7 +118,7 @@ impl Proxy {
         }
         let manager = Manager::new(Instant::now());
         manager.ready(config.pools.len(), options.threads);
-        Ok(Proxy {
+        let proxy = Proxy {
             poll,
             config: config.clone(),
             options: options.clone(),
@@ -122,6 +126,7 @@ impl Proxy {
             doors,
             next,
             workers,
+            descriptors,
             log,
             manager,
             signals,
@@ -130,7 +135,17 @@ impl Proxy {
             accept_again: false,
             draining,
             deadline: None,
-        })
+        };
+        proxy.keep_descriptors_back();
+        Ok(proxy)
+    }
+
+    /// Keeps back the descriptors that the configuration needs.
+    pub(super) fn keep_descriptors_back(&self) {
+        let Options { threads, metrics, .. } = self.options;
+        if let Some(warning) = self.descriptors.keep_back(&self.config, threads.get(), metrics.is_some()) {
+            self.log.line(WARN, format_args!("{warning}"));
+        }
     }
 
     /// Serves until a signal says to end, and every client has what it is owed.
@@ -247,9 +262,24 @@ impl Proxy {
 
     /// Accepts all that wait at a door.
     pub(super) fn accept(&mut self, index: usize) {
-        if let Err(error) = self.doors[index].accept(&self.workers) {
-            self.log.line(ERROR, format_args!("can not accept: {error}"));
-            self.accept_again = true;
+        match self.doors[index].accept(&self.workers, &self.descriptors) {
+            Ok(false) => {}
+            Ok(true) => {
+                let clients = self.workers.clients();
+                self.complain(index, format_args!("clients are refused: there are {clients}, and no descriptors (RLIMIT_NOFILE) for more"));
+            }
+            Err(error) => {
+                self.accept_again = true;
+                self.complain(index, format_args!("can not accept: {error}"));
+            }
+        }
+    }
+
+    /// Writes a line about a door where it is hard to get in, but not for everybody who tries.
+    fn complain(&mut self, index: usize, text: Arguments<'_>) {
+        if self.doors[index].complaints.is_due(Instant::now()) {
+            let pool = self.config.pools[index].name.as_str();
+            self.log.about(ERROR, &[("pool", pool)], format_args!("pool '{pool}': {text}"));
         }
     }
 }
@@ -258,6 +288,7 @@ fn start_workers(
     config: &Config,
     options: &Options,
     contexts: &Contexts,
+    descriptors: &Arc<Descriptors>,
     log: &Arc<Log>,
     waker: &Arc<Waker>,
     ends: &Sender<Result<(), NetError>>,
@@ -269,6 +300,7 @@ fn start_workers(
             config,
             options.event_loop,
             contexts.clone(),
+            Arc::clone(descriptors),
             Arc::clone(log),
             started,
             number as u64,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mio::Waker;
 
+use super::descriptors::Hold;
 use super::stream::Stream;
 use crate::config::Pool;
 use crate::core::{Sketch, Snapshot};
@@ -59,13 +60,14 @@ pub(super) struct Arrival {
 pub(super) struct Seat {
     worker: Arc<AtomicUsize>,
     pool: Arc<AtomicUsize>,
+    _descriptor: Hold,
 }
 
 impl Seat {
-    pub(super) fn take(worker: &Arc<AtomicUsize>, pool: &Arc<AtomicUsize>) -> Seat {
+    pub(super) fn take(worker: &Arc<AtomicUsize>, pool: &Arc<AtomicUsize>, descriptor: Hold) -> Seat {
         worker.fetch_add(1, Ordering::Relaxed);
         pool.fetch_add(1, Ordering::Relaxed);
-        Seat { worker: Arc::clone(worker), pool: Arc::clone(pool) }
+        Seat { worker: Arc::clone(worker), pool: Arc::clone(pool), _descriptor: descriptor }
     }
 }
 

@@ -19,6 +19,7 @@
 mod admin;
 mod clients;
 mod control;
+mod descriptors;
 mod doors;
 mod listener;
 mod mailbox;

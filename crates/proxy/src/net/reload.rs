@@ -51,6 +51,7 @@ impl Proxy {
         self.accept_at_closing_doors(&plan);
         self.change_doors(&plan, &config, fresh);
         self.config = config;
+        self.keep_descriptors_back();
         Ok(plan.counts())
     }
 

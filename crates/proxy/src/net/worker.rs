@@ -12,6 +12,7 @@ use mio::{Events, Token, Waker};
 use tombolo_ring as ring;
 
 use super::clients::Clients;
+use super::descriptors::Descriptors;
 use super::mailbox::{Arrival, Command, Mailbox, PoolStep};
 use super::resolve::Resolver;
 use super::servers::Servers;
@@ -85,6 +86,7 @@ impl Worker {
         config: &Config,
         event_loop: EventLoop,
         contexts: Contexts,
+        descriptors: Arc<Descriptors>,
         log: Arc<Log>,
         started: Instant,
         number: u64,
@@ -104,7 +106,7 @@ impl Worker {
             event_loop,
             core,
             clients: Clients::default(),
-            servers: Servers::new(Resolver::new(waker), contexts.clone()),
+            servers: Servers::new(Resolver::new(waker), contexts.clone(), descriptors),
             contexts,
             commands,
             log,

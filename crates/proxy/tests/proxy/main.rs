@@ -9,6 +9,7 @@ mod commands;
 mod common;
 mod config;
 mod deploy;
+mod descriptors;
 mod dice;
 mod drain;
 mod event_loop;

@@ -3,6 +3,7 @@
 mod ring;
 
 use std::io;
+use std::sync::Arc;
 
 use mio::event::Event;
 use nix::errno::Errno;
@@ -13,6 +14,7 @@ use crate::config::{Address, ServerTls};
 use crate::core::{ConnectionId, Core, Micros, ServerError};
 use crate::log::{Log, WARN};
 use crate::net::clients::Clients;
+use crate::net::descriptors::{Descriptors, Hold};
 use crate::net::resolve::Resolver;
 use crate::net::stream::{Got, Socket, Stream};
 use crate::net::tls::{self, Contexts, Secure};
@@ -40,6 +42,8 @@ struct Link {
     down: bool,
     /// Clients share it. What becomes of the others is their clients' business, not the log's.
     shared: bool,
+    /// The descriptor of one that is a client's own.
+    hold: Option<Hold>,
 }
 
 impl Link {
@@ -67,6 +71,7 @@ impl Link {
             awaited: false,
             down: false,
             shared,
+            hold: None,
         }
     }
 
@@ -100,6 +105,7 @@ impl Link {
             _ => {}
         }
         self.connecting = false;
+        self.hold = None;
     }
 }
 
@@ -108,6 +114,7 @@ pub(in crate::net) struct Servers {
     links: Vec<Link>,
     resolver: Resolver,
     contexts: Contexts,
+    descriptors: Arc<Descriptors>,
     /// Those that epoll says may have something to read.
     readable: Vec<usize>,
     turn: Vec<usize>,
@@ -120,11 +127,16 @@ pub(in crate::net) struct Servers {
 }
 
 impl Servers {
-    pub(in crate::net) fn new(resolver: Resolver, contexts: Contexts) -> Servers {
+    pub(in crate::net) fn new(
+        resolver: Resolver,
+        contexts: Contexts,
+        descriptors: Arc<Descriptors>,
+    ) -> Servers {
         Servers {
             links: Vec::new(),
             resolver,
             contexts,
+            descriptors,
             readable: Vec::new(),
             turn: Vec::new(),
             events: Vec::new(),
@@ -149,6 +161,14 @@ impl Servers {
         if link.address != core.server(id).address {
             // A cluster's node has left, and another has its place. A lookup is not called back.
             *link = Link { looking_up: link.looking_up, ..Link::new(core, id) };
+        }
+        if !link.shared {
+            link.hold = None;
+            link.hold = self.descriptors.for_more();
+            if link.hold.is_none() {
+                let reason = "no descriptor is left for a connection of the client's own";
+                return self.fail(core, io, id, &ServerError::Other(reason.to_string()), now, log);
+            }
         }
         let begun = match &link.address {
             Address::Unix(path) => Stream::connect_unix(path),
