@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -60,25 +61,31 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let config = Config::load(&args.conf_file)?;
     raise_descriptor_limit();
     let log = Log::open(args.output(), args.verbose, args.log_format).context("the log can not be opened")?;
-    if !args.daemonize {
-        return serve(args, &config, log);
+    let log = Arc::new(log);
+    if args.daemonize {
+        go_to_the_background(args)?;
     }
+    let outcome = serve(args, &config, &log).inspect_err(|error| {
+        // What is printed nobody sees in the background.
+        if args.daemonize {
+            log.line(0, format_args!("{error:#}"));
+        }
+    });
+    log.flush();
+    outcome
+}
+
+fn go_to_the_background(args: &Args) -> anyhow::Result<()> {
     // While there is somebody to be told.
     if let Some(path) = args.pid_file() {
         try_to_write(path).with_context(|| unwritable(path))?;
     }
     // Before there is a thread or a descriptor that epoll knows: neither survives a fork.
-    daemon(true, false).context("can not go to the background")?;
-    serve(args, &config, log).inspect_err(|error| {
-        // In the background nobody sees what is printed.
-        if let Ok(log) = Log::open(args.output(), args.verbose, args.log_format) {
-            log.line(0, format_args!("{error:#}"));
-        }
-    })
+    daemon(true, false).context("can not go to the background")
 }
 
 /// Runs the proxy until a signal ends it.
-fn serve(args: &Args, config: &Config, log: Log) -> anyhow::Result<()> {
+fn serve(args: &Args, config: &Config, log: &Arc<Log>) -> anyhow::Result<()> {
     let options = net::Options {
         stats: net::StatsOptions {
             listen: SocketAddr::new(args.stats_addr, args.stats_port),
@@ -93,7 +100,7 @@ fn serve(args: &Args, config: &Config, log: Log) -> anyhow::Result<()> {
         // files keep it.
         unix_mode: args.daemonize.then_some(0o777),
     };
-    let mut proxy = net::Proxy::start(config, &options, log)?;
+    let mut proxy = net::Proxy::start(config, &options, Arc::clone(log))?;
     if let Some(path) = args.pid_file() {
         fs::write(path, format!("{}\n", std::process::id())).with_context(|| unwritable(path))?;
     }

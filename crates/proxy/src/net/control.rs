@@ -90,10 +90,9 @@ pub struct Proxy {
 impl Proxy {
     /// Listens for every pool of `config` and starts the workers. From here on, the signals that
     /// end a proxy are taken over by [`run`](Self::run).
-    pub fn start(config: &Config, options: &Options, log: Log) -> Result<Proxy, NetError> {
+    pub fn start(config: &Config, options: &Options, log: Arc<Log>) -> Result<Proxy, NetError> {
         // Before the first thread: threads inherit which signals are blocked.
         let signals = Signals::take().map_err(NetError::of("signals"))?;
-        let log = Arc::new(log);
         let poll = Poll::new().map_err(NetError::of("epoll"))?;
         signals.register(poll.registry(), SIGNALS).map_err(NetError::of("signals"))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(NetError::of("an eventfd"))?);

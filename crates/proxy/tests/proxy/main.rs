@@ -17,6 +17,7 @@ mod every_command;
 mod failures;
 mod garbage;
 mod limits;
+mod log;
 mod memcache;
 mod metrics;
 mod operation;
