@@ -58,21 +58,26 @@ fn run(args: &Args) -> anyhow::Result<()> {
         println!("tombolo-proxy: configuration file '{}' syntax is ok", args.conf_file.display());
         return Ok(());
     }
-    let config = Config::load(&args.conf_file)?;
-    raise_descriptor_limit();
     let log = Log::open(args.output(), args.verbose, args.log_format).context("the log can not be opened")?;
     let log = Arc::new(log);
-    if args.daemonize {
-        go_to_the_background(args)?;
-    }
-    let outcome = serve(args, &config, &log).inspect_err(|error| {
-        // What is printed nobody sees in the background.
-        if args.daemonize {
+    let outcome = start(args, &log).inspect_err(|error| {
+        // It is printed too; but whoever looks into the file should find it, and in the background
+        // nobody sees what is printed.
+        if args.output().is_some() {
             log.line(0, format_args!("{error:#}"));
         }
     });
     log.flush();
     outcome
+}
+
+fn start(args: &Args, log: &Arc<Log>) -> anyhow::Result<()> {
+    let config = Config::load(&args.conf_file)?;
+    raise_descriptor_limit();
+    if args.daemonize {
+        go_to_the_background(args)?;
+    }
+    serve(args, &config, log)
 }
 
 fn go_to_the_background(args: &Args) -> anyhow::Result<()> {

@@ -324,8 +324,13 @@ fn what_statistics_count_and_an_address_in_use() {
     std::fs::write(&file, pool_text("p", &format!("127.0.0.1:{}", free_port()), &[1], &[])).expect("a file");
     let mut command = mortal(env!("CARGO_BIN_EXE_tombolo-proxy"));
     let port = taken.local_addr().expect("an address").port().to_string();
-    let output = command.arg("-c").arg(&file).args(["-s", &port]).output().expect("tombolo-proxy");
+    let log = running.dir.path().join("other-log");
+    command.arg("-c").arg(&file).args(["-s", &port]).arg("-o").arg(&log);
+    let output = command.output().expect("tombolo-proxy");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(stderr.contains(&format!("statistics: can not listen on 127.0.0.1:{port}: ")), "{stderr}");
+    let log = std::fs::read_to_string(log).expect("the log");
+    for text in [stderr, log] {
+        assert!(text.contains(&format!("statistics: can not listen on 127.0.0.1:{port}: ")), "{text}");
+    }
     assert!(!running.process.pid().is_empty());
 }
