@@ -85,7 +85,9 @@ fn clients_do_not_get_the_last_descriptors() {
         stream.read_to_string(&mut refusal).expect("a refusal");
         assert_eq!(refusal, "-ERR max number of clients reached\r\n");
     }
-    assert_eq!(proxy.log().matches("pool 'p': clients are refused: ").count(), 1, "{}", proxy.log());
+    let said = || proxy.log().matches("pool 'p': clients are refused: ").count();
+    wait_for("the log", || (said() > 0).then_some(()));
+    assert_eq!(said(), 1, "{}", proxy.log());
     // The connection to the server is lost, and made anew.
     assert_eq!(served[0].ask("SET k v"), simple("OK"));
     assert!(matches!(redis.client().ask("CLIENT KILL TYPE normal SKIPME yes"), Value::Integer(1..)));

@@ -17,7 +17,7 @@ fn a_server_that_is_not_there_is_refused_in_order() {
     for expected in [refused.clone(), refused.clone(), simple("PONG"), refused] {
         assert_eq!(client.reply(), expected);
     }
-    assert!(proxy.log().contains("Connection refused"), "{}", proxy.log());
+    proxy.wait_for_log("Connection refused");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn what_a_server_does_wrong_is_told_in_twemproxys_words() {
         let proxy = Proxy::start(&[ending(answer, abrupt)], &[]);
         assert_eq!(proxy.client().ask("GET k"), error(&format!("ERR {text}")), "{answer:?}");
         let why = ["the server closed the connection", "Protocol error from the server"];
-        assert!(why.iter().any(|why| proxy.log().contains(why)), "{}", proxy.log());
+        wait_for("the log to say why", || why.iter().any(|why| proxy.log().contains(why)).then_some(()));
     }
     let proxy = Proxy::start(&[ending(b"", false)], &["redis: false"]);
     let mut client = proxy.client();

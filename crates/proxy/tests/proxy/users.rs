@@ -163,7 +163,7 @@ fn users_are_treated_as_redis_treats_them() {
     assert!(!proxy.log().contains(remark));
     let open = Proxy::start(&[behind.port], &["users: ['app on >secret ~app:* +@all']"]);
     assert_eq!(open.client().ask("SET other v"), simple("OK"));
-    assert!(open.log().contains(remark), "{}", open.log());
+    open.wait_for_log(remark);
 }
 
 #[test]

@@ -227,6 +227,11 @@ impl Proxy {
         self.dir.path().join("nutcracker.yaml")
     }
 
+    /// Waits until the log has `text`: it is written a moment after what it tells of.
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        wait_for(&format!("the log to say '{text}'"), || self.log().contains(text).then_some(()));
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }

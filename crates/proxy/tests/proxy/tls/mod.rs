@@ -371,5 +371,5 @@ fn memorystore_for_plain_clients_without_a_password() {
     assert_eq!(cli.expect("redis-cli").stdout, b"v\n");
     assert!(!proxy.log().contains("AUTH string"));
     // The file of the configuration can be read by everybody, which the log says.
-    assert!(proxy.log().contains("everybody on this machine may read passwords in it"), "{}", proxy.log());
+    proxy.wait_for_log("everybody on this machine may read passwords in it");
 }

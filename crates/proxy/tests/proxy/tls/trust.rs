@@ -43,7 +43,7 @@ fn servers_are_checked() {
                 assert_eq!(proxy.client().ask("SET k v"), simple("OK"), "{lines:?}: {reply}");
             } else {
                 assert!(reply.starts_with("ERR TLS: ") && reply.contains(expected), "{lines:?}: {reply}");
-                assert!(proxy.log().contains(expected), "{}", proxy.log());
+                proxy.wait_for_log(expected);
             }
         }
     }
@@ -69,7 +69,7 @@ fn servers_that_want_a_certificate_or_speak_no_tls() {
     // It waits for the end of the line that it takes the handshake for.
     let proxy = start(&[plain.port], &[trust.clone(), "timeout: 500".to_string()]);
     assert_eq!(proxy.client().ask("GET k").text(), "ERR Connection timed out");
-    assert!(proxy.log().contains("no answer to TLS's handshake; does it speak TLS?"), "{}", proxy.log());
+    proxy.wait_for_log("no answer to TLS's handshake; does it speak TLS?");
     // A server that is not there is still that.
     let reply = start(&[free_port()], &[trust]).client().ask("GET k").text();
     assert_eq!(reply, "ERR Connection refused");
@@ -125,7 +125,7 @@ fn a_client_without_tls_hears_of_it() {
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);
     assert_eq!(connect(proxy.port, &ca.client(None)).ask("PING"), simple("PONG"));
-    assert!(proxy.log().contains("a client's TLS handshake failed: "), "{}", proxy.log());
+    proxy.wait_for_log("a client's TLS handshake failed: ");
 }
 
 #[test]
@@ -185,6 +185,7 @@ fn a_key_that_everybody_may_read_is_remarked_upon() {
     let log = |mode: u32| {
         std::fs::set_permissions(&pair.key, std::fs::Permissions::from_mode(mode)).expect("a mode");
         let proxy: Proxy = start(&[redis.port], &toward_clients(&pair));
+        proxy.wait_for_log("listening on");
         proxy.log()
     };
     let remark = format!("{}: everybody on this machine may read the private key", shown(&pair.key));
