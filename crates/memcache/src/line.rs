@@ -175,7 +175,8 @@ fn storage(parsed: Line, line: &[u8], tokens: &mut Tokens, required: usize) -> R
         return Err(bad(RequestError::Unknown));
     }
     check_key(tokens.get(line, 1)).map_err(bad)?;
-    let flags = unsigned(tokens.get(line, 2)).is_some_and(|flags| u32::try_from(flags).is_ok());
+    // memcached reads 64 bits, and keeps 32 unless it was built otherwise.
+    let flags = unsigned(tokens.get(line, 2)).is_some();
     let unique = required < 6 || unsigned(tokens.get(line, 5)).is_some();
     let data = announced.filter(|_| flags && unique && signed(tokens.get(line, 3)).is_some());
     let data = block(data.ok_or_else(|| bad(RequestError::Format))?).map_err(bad)?;

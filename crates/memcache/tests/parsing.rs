@@ -100,7 +100,11 @@ fn streams() -> Vec<(String, Vec<Event>)> {
         ("cas a 0 0 1 7 noreply\r\n1\r\n", vec![noreply(is(Cas, &["a"], "cas a 0 0 1 7\r\n1\r\n"))]),
         // What is wrong with the line does not make a command of the data.
         ("cas a 0 0 7\r\nget b\r\n\r\nversion\r\n", vec![bad("ERROR"), is(Version, &[], "version\r\n")]),
-        ("set a 4294967296 0 3\r\nmn\n\r\nmn\r\n", vec![bad(FORMAT), is(MetaNoop, &[], "mn\r\n")]),
+        (
+            "set a 18446744073709551615 0 1\r\n1\r\n",
+            vec![is(Set, &["a"], "set a 18446744073709551615 0 1\r\n1\r\n")],
+        ),
+        ("set a 18446744073709551616 0 3\r\nmn\n\r\nmn\r\n", vec![bad(FORMAT), is(MetaNoop, &[], "mn\r\n")]),
         ("set a\0b 0 0 2\r\nmn\r\nmn x\r\n", vec![bad(FORMAT), is(MetaNoop, &[], "mn\r\n")]),
         ("set a 0 0 x\r\nmn\r\n", vec![bad(FORMAT), is(MetaNoop, &[], "mn\r\n")]),
         ("set a 0 0 -1\r\nmn\r\n", vec![bad(FORMAT), is(MetaNoop, &[], "mn\r\n")]),

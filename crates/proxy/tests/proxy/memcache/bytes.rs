@@ -19,6 +19,7 @@ const ALIKE: &[&str] = &[
     "delete b\r\ndelete b\r\nget a noreply\r\n",
     "version\r\nget \x01\t\x7f\r\nquit\r\nget a\r\n",
     "set f 4294967295 0 1\r\n1\r\nget f\r\n",
+    "set f 4294967297 0 1\r\n1\r\nget f\r\nset f 18446744073709551615 0 1\r\n1\r\nget f\r\n",
     "quit\r\n",
 ];
 
