@@ -114,7 +114,7 @@ pub struct Pool {
 /// `auto_eject_hosts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Eject {
-    /// How many failures in a row it takes; at least 1.
+    /// How many failures in a row it takes; 0 is as 1.
     pub failures: u32,
     /// How long the server is left out.
     pub retry: Duration,
@@ -152,7 +152,7 @@ impl Config {
         for credential in config.pools.iter_mut().filter_map(|pool| pool.server_credential.as_mut()) {
             credential.read()?;
         }
-        config.remarks = auth::remarks(path, &config.pools);
+        config.remarks.extend(auth::remarks(path, &config.pools));
         Ok(config)
     }
 
@@ -162,7 +162,7 @@ impl Config {
     }
 
     fn of(file: &str, entries: &[Entry]) -> Result<Config, ConfigError> {
-        let mut pools: Vec<Pool> = Vec::new();
+        let (mut pools, mut remarks): (Vec<Pool>, Vec<String>) = Default::default();
         for entry in entries {
             let pool = pool::read(file, entry)?;
             if let Some(other) = pools.iter().find(|other| other.listen.address == pool.listen.address) {
@@ -175,9 +175,10 @@ impl Config {
                     &expected,
                 ));
             }
+            remarks.extend(pool::remark(file, entry, &pool));
             pools.push(pool);
         }
-        Ok(Config { pools, remarks: Vec::new() })
+        Ok(Config { pools, remarks })
     }
 }
 

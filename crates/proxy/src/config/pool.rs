@@ -36,7 +36,8 @@ const KEYS: &[&str] = &[
 const DEFAULT_BACKLOG: u32 = 512;
 const DEFAULT_RETRY_MS: u32 = 30_000;
 const DEFAULT_FAILURES: u32 = 2;
-const MAX_SERVER_CONNECTIONS: u32 = 1024;
+/// More are accepted, as by twemproxy, and not made: each costs memory and time, used or not.
+const MAX_SERVER_CONNECTIONS: usize = 1024;
 /// The sum that modula divides by is a number of 32 bits.
 const MAX_TOTAL_WEIGHT: u64 = u32::MAX as u64;
 
@@ -82,6 +83,17 @@ pub(super) fn read(file: &str, entry: &Entry) -> Read<Pool> {
     Ok(pool)
 }
 
+/// What is done otherwise than it is written in the pool.
+pub(super) fn remark(file: &str, entry: &Entry, pool: &Pool) -> Option<String> {
+    let value = entry.get("server_connections")?;
+    let Data::Scalar(text) = &value.data else { return None };
+    let is_more = text.parse().is_ok_and(|number: usize| number > pool.server_connections);
+    is_more.then(|| {
+        let (line, name) = (value.line, &pool.name);
+        format!("{file}:{line}: pool '{name}', key 'server_connections': '{text}' is taken for {MAX_SERVER_CONNECTIONS}, the most")
+    })
+}
+
 pub(super) struct Reader<'a> {
     file: &'a str,
     pub(super) entry: &'a Entry,
@@ -119,18 +131,9 @@ impl<'a> Reader<'a> {
 
     fn eject(&self) -> Read<Option<Eject>> {
         let retry = self.number("server_retry_timeout")?.unwrap_or(DEFAULT_RETRY_MS);
-        let ejects = self.flag("auto_eject_hosts")? == Some(true);
-        // Without ejection it means nothing, and files have a 0 for that.
-        let least = u32::from(ejects);
-        let limit = format!("a number from {least} to 2147483647");
-        let failures = self.parsed("server_failure_limit", &limit, |text| {
-            decimal(text).filter(|number| (least..=i32::MAX as u32).contains(number))
-        })?;
-        let eject = Eject {
-            failures: failures.unwrap_or(DEFAULT_FAILURES),
-            retry: Duration::from_millis(retry.into()),
-        };
-        Ok(ejects.then_some(eject))
+        let failures = self.number("server_failure_limit")?.unwrap_or(DEFAULT_FAILURES);
+        let eject = Eject { failures, retry: Duration::from_millis(retry.into()) };
+        Ok(self.flag("auto_eject_hosts")?.unwrap_or(false).then_some(eject))
     }
 
     pub(super) fn missing(&self, key: &str, expected: &str) -> ConfigError {
@@ -196,10 +199,8 @@ impl<'a> Reader<'a> {
     }
 
     fn server_connections(&self) -> Read<usize> {
-        let expected = format!("a number from 1 to {MAX_SERVER_CONNECTIONS}");
-        let range = 1..=MAX_SERVER_CONNECTIONS;
-        let parse = |text: &str| decimal(text).filter(|number| range.contains(number));
-        Ok(self.parsed("server_connections", &expected, parse)?.unwrap_or(1) as usize)
+        let connections = self.within("server_connections", 1, i32::MAX as u64)?.unwrap_or(1);
+        Ok(connections.min(MAX_SERVER_CONNECTIONS))
     }
 
     fn servers(&self) -> Read<Vec<Server>> {
@@ -294,13 +295,9 @@ mod tests {
             ("hash_tag: '{'", "key 'hash_tag': bad value: '{'; expected two characters"),
             ("preconnect: yes", "key 'preconnect': bad value: 'yes'; expected 'true' or 'false'"),
             ("auto_eject_hosts: 1", "key 'auto_eject_hosts': bad value: '1'; expected 'true' or 'false'"),
-            (
-                "server_failure_limit: 0\n  auto_eject_hosts: true",
-                "bad value: '0'; expected a number from 1 to 2147483647",
-            ),
             ("server_failure_limit: -1", "bad value: '-1'; expected a number from 0 to 2147483647"),
             ("reuseport: on", "key 'reuseport': bad value: 'on'; expected 'true' or 'false'"),
-            ("server_connections: 0", "bad value: '0'; expected a number from 1 to 1024"),
+            ("server_connections: 0", "bad value: '0'; expected a number from 1 to 2147483647"),
             ("redis: false", "nutcracker.yaml:6:"),
             ("redis_db: -1", "bad value: '-1'; expected a number from 0"),
             ("redis_auht: hunter2", "key 'redis_auht': unknown key: a value; expected one of"),
@@ -318,6 +315,8 @@ mod tests {
             Config::parse("f", &text).expect(lines).pools.remove(0)
         };
         assert_eq!(of("  redis: true\n  server_failure_limit: 0\n").eject, None);
+        let eject = of("  server_failure_limit: 0\n  auto_eject_hosts: true\n").eject;
+        assert_eq!(eject.map(|eject| eject.failures), Some(0));
         assert_eq!(of("  redis_db: 3\n").redis_db, 0);
         assert_eq!(of("  redis: true\n  redis_db: 3\n").redis_db, 3);
         let placement = of("  distribution: modula\n  hash: crc32a\n").placement();
@@ -325,6 +324,18 @@ mod tests {
         assert!((1..100).contains(&places.sum::<usize>()));
         let text = "p:\n  listen: a:1\n  servers: [a:1:2147483647 a, a:1:2147483647 b, a:1:2 c]\n";
         assert!(error(text).contains("weights that sum to at most 4294967295"));
+    }
+
+    #[test]
+    fn no_more_connections_to_a_server_are_made_than_make_sense() {
+        let of = |count: &str| {
+            let text = format!("p:\n  listen: a:1\n  server_connections: {count}\n  servers: [a:1:1]\n");
+            let config = Config::parse("f", &text).expect(count);
+            (config.pools[0].server_connections, config.remarks)
+        };
+        assert_eq!(of("1024"), (1024, Vec::new()));
+        let remark = "f:3: pool 'p', key 'server_connections': '2147483647' is taken for 1024, the most";
+        assert_eq!(of("2147483647"), (1024, vec![remark.to_string()]));
     }
 
     #[test]

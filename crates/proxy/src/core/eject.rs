@@ -136,6 +136,7 @@ mod tests {
         assert!(eject.take_back(130));
         assert_eq!((eject.live(), eject.next_retry()), (vec![true, true], Micros::MAX));
         assert!(!Eject::new(None, 1).bad(0, 0, 0));
+        assert!(Eject::new(Some((0, 100)), 1).bad(0, 0, 0), "as with 1");
     }
 
     #[test]
