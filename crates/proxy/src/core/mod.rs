@@ -35,6 +35,7 @@ mod latency;
 pub mod limits;
 mod measure;
 mod memcache;
+mod news;
 mod order;
 mod output;
 mod own;
@@ -64,6 +65,7 @@ pub use latency::{BUCKETS, Latency};
 use limits::Bounds;
 use measure::Trouble;
 pub use measure::{Failures, PoolMeasures, ServerMeasures};
+pub use news::ServerNews;
 pub use output::Outlet;
 use own::{Spare, Timers};
 pub use server::ServerError;
@@ -177,6 +179,7 @@ pub struct Core {
     has_slow_news: bool,
     /// Servers without a password that were not told yet, with their pools.
     open_news: Vec<(usize, usize)>,
+    server_news: VecDeque<ServerNews>,
     actions: VecDeque<Action>,
     /// A parser between requests, for the next client that needs one.
     parser: Box<RequestParser>,
@@ -210,6 +213,7 @@ impl Core {
             clock: 0,
             has_slow_news: false,
             open_news: Vec::new(),
+            server_news: VecDeque::new(),
             actions: VecDeque::new(),
             parser: Box::default(),
             resumable: VecDeque::new(),
@@ -356,7 +360,7 @@ impl Core {
         self.tick_idle(now);
         self.tick_crowds(now);
         self.tick_own(now);
-        self.tick_eject(now);
+        self.note_returns(now);
         self.tick_clusters(now);
         self.resume_clients(now);
         self.close_retired();

@@ -4,7 +4,7 @@ use super::effect::Effect;
 use super::own;
 use super::server::{InFlight, KEEP_BUFFER, Replies, State};
 use super::session::End;
-use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError, memcache};
+use super::{Action, ClientId, ConnectionId, Core, Micros, ServerError, ServerNews, memcache};
 use crate::config::Protocol;
 
 /// Takes bytes for a client; returns how many of them it took.
@@ -286,7 +286,10 @@ impl Core {
         let (pool, server) = (connection.pool, connection.server);
         let (kept, unsent) = (std::mem::take(&mut connection.kept), connection.out.len());
         let runs = connection.reset();
-        self.server_is_bad(pool, server, now);
+        if *error == ServerError::TimedOut {
+            self.server_news.push_back(ServerNews::Silent(ConnectionId(index)));
+        }
+        self.note_bad(pool, server, now);
         self.actions.push_back(Action::CloseServer(ConnectionId(index)));
         let reply = match self.pools[pool].config.protocol {
             Protocol::Redis => error.reply(),

@@ -28,7 +28,7 @@ use super::manager::Manager;
 use super::signals::{Signals, Wish};
 use super::stats::{self, StatsOptions};
 use super::tls::Contexts;
-use super::worker::Worker;
+use super::worker::{Shared, Worker};
 use super::{EventLoop, NetError, admin};
 use crate::config::Config;
 use crate::log::{ERROR, Log, NOTICE, WARN};
@@ -108,7 +108,13 @@ impl Proxy {
         }
         let (sender, ends) = channel();
         let descriptors: Arc<Descriptors> = Arc::default();
-        let workers = start_workers(config, options, &contexts, &descriptors, &log, &waker, &sender)?;
+        let shared = Shared {
+            contexts: contexts.clone(),
+            descriptors: Arc::clone(&descriptors),
+            told: Arc::default(),
+            log: Arc::clone(&log),
+        };
+        let workers = start_workers(config, options, &shared, &waker, &sender)?;
         stats::serve(options.stats, workers.clone())?;
         let draining: Arc<AtomicBool> = Arc::default();
         if let Some(address) = options.metrics {
@@ -286,24 +292,15 @@ impl Proxy {
 fn start_workers(
     config: &Config,
     options: &Options,
-    contexts: &Contexts,
-    descriptors: &Arc<Descriptors>,
-    log: &Arc<Log>,
+    shared: &Shared,
     waker: &Arc<Waker>,
     ends: &Sender<Result<(), NetError>>,
 ) -> Result<Workers, NetError> {
     let started = Instant::now();
     let mut mailboxes = Vec::new();
     for number in 0..options.threads.get() {
-        let (mut worker, mailbox) = Worker::new(
-            config,
-            options.event_loop,
-            contexts.clone(),
-            Arc::clone(descriptors),
-            Arc::clone(log),
-            started,
-            number as u64,
-        )?;
+        let (mut worker, mailbox) =
+            Worker::new(config, options.event_loop, shared.clone(), started, number as u64)?;
         mailboxes.push(mailbox);
         let end = End { waker: Arc::clone(waker), ends: ends.clone() };
         thread::Builder::new()

@@ -15,7 +15,7 @@ use super::clients::Clients;
 use super::descriptors::Descriptors;
 use super::mailbox::{Arrival, Command, Mailbox, PoolStep};
 use super::resolve::Resolver;
-use super::servers::Servers;
+use super::servers::{Servers, Told};
 use super::stream::Stream;
 use super::tls::{Contexts, Secure};
 use super::wire::{Io, Ring};
@@ -60,6 +60,15 @@ impl Source {
     }
 }
 
+/// What all workers have together.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) contexts: Contexts,
+    pub(super) descriptors: Arc<Descriptors>,
+    pub(super) told: Arc<Told>,
+    pub(super) log: Arc<Log>,
+}
+
 #[derive(Debug)]
 pub(super) struct Worker {
     io: Io,
@@ -85,12 +94,11 @@ impl Worker {
     pub(super) fn new(
         config: &Config,
         event_loop: EventLoop,
-        contexts: Contexts,
-        descriptors: Arc<Descriptors>,
-        log: Arc<Log>,
+        shared: Shared,
         started: Instant,
         number: u64,
     ) -> Result<(Worker, Mailbox), NetError> {
+        let Shared { contexts, descriptors, told, log } = shared;
         let io = Io::new()?;
         let waker = Waker::new(io.registry(), Source::Waker.token());
         let waker = Arc::new(waker.map_err(NetError::of("an eventfd"))?);
@@ -106,7 +114,7 @@ impl Worker {
             event_loop,
             core,
             clients: Clients::default(),
-            servers: Servers::new(Resolver::new(waker), contexts.clone(), descriptors),
+            servers: Servers::new(Resolver::new(waker), contexts.clone(), descriptors, told),
             contexts,
             commands,
             log,
@@ -139,14 +147,15 @@ impl Worker {
             self.servers.read(core, io, clients, buffer, now, log);
             self.clients.tick(&mut self.core, now, &self.log);
             self.core.tick(now);
+            self.servers.tell_news(&mut self.core, &self.log);
             for (pool, slow) in self.core.slow_news() {
                 let about = [("pool", pool.name.as_str()), ("server", slow.server.as_str())];
                 self.log.about(INFO, &about, format_args!("pool '{}': {slow}", pool.name));
             }
             while let Some((pool, server)) = self.core.next_open_server() {
-                let (pool, server) = (pool.name.as_str(), server.address.to_string());
+                let (pool, name, server) = (pool.name.as_str(), server.name.as_str(), &server.address);
                 let text = "it has no password; redis_auth is what clients must give all the same";
-                let about = [("pool", pool), ("server", &server)];
+                let about = [("pool", pool), ("server", name)];
                 self.log.about(NOTICE, &about, format_args!("pool '{pool}': server {server}: {text}"));
             }
             self.act(now);

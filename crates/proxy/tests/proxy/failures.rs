@@ -117,6 +117,44 @@ fn a_frozen_server_times_out_and_holds_up_no_other_pool() {
 }
 
 #[test]
+fn the_log_says_once_that_a_server_is_silent_or_left_out_and_when_it_is_back() {
+    let redis = Redis::start();
+    let servers = format!("servers: [\"127.0.0.1:{}:1 one\"]", redis.port);
+    let options = [
+        "timeout: 100",
+        "server_connections: 2",
+        "auto_eject_hosts: true",
+        "server_failure_limit: 3",
+        "server_retry_timeout: 1000",
+        &servers,
+    ];
+    let proxy = Proxy::with_args(&[], &options, &["--threads", "2", "--log-format", "json"]);
+    let mut clients: Vec<Client> = (0..4).map(|_| proxy.client()).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.ask("SET k v"), simple("OK")));
+    redis.process.signal("-STOP");
+    for _ in 0..4 {
+        clients.iter_mut().for_each(|client| client.send(b"GET k\r\n"));
+        for client in &mut clients {
+            assert_eq!(client.reply(), error("ERR Connection timed out"));
+        }
+    }
+    redis.process.signal("-CONT");
+    let said = |text: &str| {
+        let is_of_server = |line: &&str| line.contains(text) && line.contains("\"server\":\"one\"");
+        proxy.log().lines().filter(is_of_server).count()
+    };
+    wait_for("its return", || {
+        clients.iter_mut().for_each(|client| drop(client.ask("GET k")));
+        (said("not left out any more") > 0 && said("it answers again") > 0).then_some(())
+    });
+    let text = format!("pool 'p': server 127.0.0.1:{}: Connection timed out", redis.port);
+    assert_eq!((said(&text), said("it answers again")), (1, 1), "{}", proxy.log());
+    let out = said("left out for 1s: 3 failures in a row");
+    assert!((1..=2).contains(&out) && said("not left out any more") <= out, "{}", proxy.log());
+    assert_eq!(said("connected again"), 0, "the system took connections all the time: {}", proxy.log());
+}
+
+#[test]
 fn one_dead_server_of_two_fails_only_its_keys() {
     let (live, mut dead) = (Redis::start(), Redis::start());
     let proxy = Proxy::start(&[live.port, dead.port], &["hash: murmur", "distribution: modula"]);

@@ -1,7 +1,9 @@
 //! The sockets of servers.
 
 mod ring;
+mod told;
 
+use std::fmt::Arguments;
 use std::io;
 use std::sync::Arc;
 
@@ -10,8 +12,8 @@ use nix::errno::Errno;
 use rustls::pki_types::ServerName;
 use tombolo_ring::{Event as RingEvent, Group, Received};
 
-use crate::config::{Address, ServerTls};
-use crate::core::{ConnectionId, Core, Micros, ServerError};
+use crate::config::{Address, Eject, ServerTls};
+use crate::core::{ConnectionId, Core, Micros, ServerError, ServerNews};
 use crate::log::{Log, WARN};
 use crate::net::clients::Clients;
 use crate::net::descriptors::{Descriptors, Hold};
@@ -22,10 +24,16 @@ use crate::net::wire::{Io, Ringed, Wire};
 use crate::net::worker::Source;
 use crate::net::{READ_BYTES, REST_BYTES};
 
+pub(super) use told::Told;
+use told::Trouble;
+
 #[derive(Debug)]
 struct Link {
-    /// For the log: the pool.
+    /// For the log: the pool, and what the configuration calls the server.
     pool: String,
+    name: String,
+    /// The index of the pool, and of the server there.
+    place: (usize, usize),
     address: Address,
     keepalive: bool,
     /// TLS, and the name that the certificate must have.
@@ -38,8 +46,8 @@ struct Link {
     looking_up: bool,
     /// The core waits for a connection, and that for the lookup.
     awaited: bool,
-    /// The last attempt failed; said once, not for each request.
-    down: bool,
+    /// How the last attempt failed; said once, not for each request.
+    down: Option<Trouble>,
     /// Clients share it. What becomes of the others is their clients' business, not the log's.
     shared: bool,
     /// The descriptor of one that is a client's own.
@@ -48,7 +56,8 @@ struct Link {
 
 impl Link {
     fn new(core: &Core, id: ConnectionId) -> Link {
-        let (pool, _, shared) = core.place(id);
+        let (pool, server, shared) = core.place(id);
+        let place = (pool, server);
         let pool = core.pool(pool);
         let address = core.server(id).address.clone();
         let tls = pool.server_tls.clone().and_then(|tls| {
@@ -62,6 +71,8 @@ impl Link {
         });
         Link {
             pool: pool.name.clone(),
+            name: core.server(id).name.clone(),
+            place,
             address,
             keepalive: pool.tcpkeepalive,
             tls,
@@ -69,16 +80,21 @@ impl Link {
             connecting: false,
             looking_up: false,
             awaited: false,
-            down: false,
+            down: None,
             shared,
             hold: None,
         }
     }
 
+    /// Whether its TLS handshake is under way.
+    fn is_handshaking(&self) -> bool {
+        self.wire.as_ref().is_some_and(Wire::is_handshaking) && !self.connecting
+    }
+
     /// Writes a line about it.
-    fn log(&self, log: &Log, text: std::fmt::Arguments<'_>) {
-        let (pool, server) = (self.pool.as_str(), self.address.to_string());
-        let about = [("pool", pool), ("server", &server)];
+    fn log(&self, log: &Log, text: Arguments<'_>) {
+        let (pool, server) = (self.pool.as_str(), &self.address);
+        let about = [("pool", pool), ("server", &self.name)];
         log.about(WARN, &about, format_args!("pool '{pool}': server {server}: {text}"));
     }
 
@@ -115,6 +131,7 @@ pub(in crate::net) struct Servers {
     resolver: Resolver,
     contexts: Contexts,
     descriptors: Arc<Descriptors>,
+    told: Arc<Told>,
     /// Those that epoll says may have something to read.
     readable: Vec<usize>,
     turn: Vec<usize>,
@@ -131,12 +148,14 @@ impl Servers {
         resolver: Resolver,
         contexts: Contexts,
         descriptors: Arc<Descriptors>,
+        told: Arc<Told>,
     ) -> Servers {
         Servers {
             links: Vec::new(),
             resolver,
             contexts,
             descriptors,
+            told,
             readable: Vec::new(),
             turn: Vec::new(),
             events: Vec::new(),
@@ -160,6 +179,7 @@ impl Servers {
         let link = &mut self.links[id.0];
         if link.address != core.server(id).address {
             // A cluster's node has left, and another has its place. A lookup is not called back.
+            self.told.forget(link.place);
             *link = Link { looking_up: link.looking_up, ..Link::new(core, id) };
         }
         if !link.shared {
@@ -290,8 +310,11 @@ impl Servers {
 
     fn connected(&mut self, core: &mut Core, id: ConnectionId, now: Micros, log: &Log) {
         let link = &mut self.links[id.0];
-        if std::mem::take(&mut link.down) {
-            link.log(log, format_args!("connected again"));
+        if link.shared {
+            link.down = link.down.filter(|trouble| *trouble == Trouble::Silent);
+            if self.told.ends(link.place, Trouble::Failed) {
+                link.log(log, format_args!("connected again"));
+            }
         }
         core.server_connected(id, now);
     }
@@ -343,6 +366,9 @@ impl Servers {
             match socket.read(&mut space[..READ_BYTES]) {
                 Ok(got @ (Got::Bytes(_) | Got::Nothing)) => {
                     let count = if let Got::Bytes(count) = got { count } else { 0 };
+                    if count > 0 {
+                        self.answers(index, log);
+                    }
                     let bytes = &buffer[start..REST_BYTES + count];
                     let mut outlet = |client, bytes: &[u8]| clients.offer(client, bytes, None);
                     if let Err(error) = core.server_data_to(id, bytes, now, &mut outlet) {
@@ -409,17 +435,67 @@ impl Servers {
     fn gone(&mut self, io: &mut Io, id: ConnectionId, error: &ServerError, log: &Log) {
         let link = &mut self.links[id.0];
         link.disconnect(io);
-        if link.shared && !std::mem::replace(&mut link.down, true) {
-            link.log(log, format_args!("{error}"));
+        Servers::trouble(&self.told, link, Trouble::Failed, format_args!("{error}"), log);
+    }
+
+    /// Tells of what is wrong with a server, if it was not told.
+    fn trouble(told: &Told, link: &mut Link, trouble: Trouble, text: Arguments<'_>, log: &Log) {
+        if link.shared && link.down.is_none() {
+            link.down = Some(trouble);
+            if told.begins(link.place, trouble) {
+                link.log(log, text);
+            }
+        }
+    }
+
+    /// A server has said something.
+    #[inline]
+    fn answers(&mut self, index: usize, log: &Log) {
+        let link = &mut self.links[index];
+        if link.down == Some(Trouble::Silent) {
+            link.down = None;
+            if self.told.ends(link.place, Trouble::Silent) {
+                link.log(log, format_args!("it answers again"));
+            }
+        }
+    }
+
+    /// Tells of what the core has found out about servers.
+    pub(in crate::net) fn tell_news(&mut self, core: &mut Core, log: &Log) {
+        while let Some(news) = core.next_server_news() {
+            let place = match news {
+                ServerNews::Silent(id) => {
+                    // A handshake that takes too long has a text of its own, when it is closed.
+                    if let Some(link) = self.links.get_mut(id.0)
+                        && !link.is_handshaking()
+                    {
+                        let text = format_args!("{}", ServerError::TimedOut);
+                        Servers::trouble(&self.told, link, Trouble::Silent, text, log);
+                    }
+                    continue;
+                }
+                ServerNews::LeftOut(pool, server) | ServerNews::Back(pool, server) => (pool, server),
+            };
+            let Some(link) = self.links.iter().find(|link| link.place == place) else { continue };
+            let news = match (news, core.pool(place.0).eject) {
+                (ServerNews::LeftOut(..), Some(Eject { failures, retry })) => self
+                    .told
+                    .begins(place, Trouble::LeftOut)
+                    .then(|| format!("left out for {retry:?}: {failures} failures in a row")),
+                _ => self.told.ends(place, Trouble::LeftOut).then(|| "not left out any more".to_string()),
+            };
+            if let Some(text) = news {
+                link.log(log, format_args!("{text}"));
+            }
         }
     }
 
     /// Closes a connection that the core is done with.
     pub(in crate::net) fn close(&mut self, io: &mut Io, id: ConnectionId, log: &Log) {
         let Some(link) = self.links.get_mut(id.0) else { return };
-        let handshaking = link.wire.as_ref().is_some_and(Wire::is_handshaking) && !link.connecting;
-        if handshaking && link.shared && !std::mem::replace(&mut link.down, true) {
-            link.log(log, format_args!("no answer to TLS's handshake; does it speak TLS?"));
+        if link.is_handshaking() {
+            let text = format_args!("no answer to TLS's handshake; does it speak TLS?");
+            Servers::trouble(&self.told, link, Trouble::Failed, text, log);
         }
         link.disconnect(io);
         link.awaited = false;

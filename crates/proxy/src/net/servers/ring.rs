@@ -75,6 +75,7 @@ impl Servers {
         if self.ringed(index, slot).is_none() {
             return ring.give_back(received);
         }
+        self.answers(index, log);
         let rest = core.rest(id);
         if (1..=HEADROOM).contains(&rest)
             && let Some(room) = ring.before(&mut received, rest)
