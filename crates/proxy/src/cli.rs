@@ -18,6 +18,9 @@ const MOST_VERBOSE: u8 = 11;
 #[derive(Debug, Parser)]
 #[command(name = "tombolo-proxy", version, disable_help_flag = true)]
 #[command(disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Examples:
+  tombolo-proxy -t -c nutcracker.yml
+  tombolo-proxy -c /etc/tombolo-proxy/tombolo-proxy.yml --threads auto --metrics 22223")]
 // As getopt_long has it, which twemproxy's command lines were written for.
 #[command(args_override_self = true, infer_long_args = true)]
 pub struct Args {
@@ -64,8 +67,8 @@ pub struct Args {
     /// How old the statistics may be, in milliseconds
     #[arg(short = 'i', long, value_name = "MS", default_value_t = 30_000)]
     pub stats_interval: u32,
-    /// Tell metrics and health over HTTP on this address: /metrics /healthz /readyz /stats /hotkeys. A
-    /// port alone is one of 127.0.0.1. Nothing is told unless this is given
+    /// Tell metrics and health over HTTP on this address: /metrics /healthz /readyz /stats /slowlog
+    /// /hotkeys. A port alone is one of 127.0.0.1. Nothing is told unless this is given
     #[arg(long, value_name = "ADDR:PORT", value_parser = metrics_address)]
     pub metrics: Option<SocketAddr>,
     /// Threads that serve clients: a number, or 'auto' for one per core. Each has connections to
@@ -198,6 +201,20 @@ mod tests {
         assert!(args.stats_addr.is_loopback());
         assert_eq!((args.pid_file(), args.output()), (None, None));
         assert!(matches!(parse(&["top"]).map(|args| args.verb), Ok(Some(Verb::Top(_)))));
+    }
+
+    #[test]
+    fn the_examples_of_the_help_are_commands() {
+        use clap::CommandFactory;
+        let help = Args::command().render_help().to_string();
+        let (_, examples) = help.split_once("Examples:\n").expect("examples");
+        for line in examples.lines() {
+            let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+            assert!(parse(&words).is_ok(), "{line}");
+        }
+        for path in ["/metrics", "/healthz", "/readyz", "/stats", "/slowlog", "/hotkeys"] {
+            assert!(help.contains(path), "{path}");
+        }
     }
 
     #[test]
