@@ -7,6 +7,7 @@ use crate::common::proxy_command;
 use clap::CommandFactory;
 use saphyr::{LoadableYamlNode, Yaml};
 use tombolo_proxy::cli::Args;
+use tombolo_proxy::config::{Config, Limits};
 
 fn deploy(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(path);
@@ -146,6 +147,17 @@ fn the_manifests_fit_together() {
     for path in text.split_whitespace().filter(|word| word.starts_with('/')) {
         let is_under = |mount: &Yaml<'_>| path.starts_with(mount["mountPath"].as_str().expect("a path"));
         assert!(mounts.iter().any(is_under), "{path} is mounted nowhere");
+    }
+    // Clients reach the pool's limits before the container reaches its own.
+    let limit = container["resources"]["limits"]["memory"].as_str().expect("a limit");
+    let limit: usize = limit.strip_suffix("Mi").and_then(|mebi| mebi.parse().ok()).expect("MiB");
+    for pool in Config::parse("tombolo-proxy.yml", text).expect("a configuration").pools {
+        let Limits { request_bytes, client_buffer_hard, buffered_bytes, .. } = pool.limits;
+        assert!(
+            request_bytes + client_buffer_hard + buffered_bytes <= (limit << 20) / 2,
+            "{:?}",
+            pool.limits
+        );
     }
     // The pods are the ones that the others mean.
     let labels = &documents[1]["spec"]["template"]["metadata"]["labels"];
