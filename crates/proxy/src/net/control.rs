@@ -103,7 +103,8 @@ impl Proxy {
         let mut next = Next { token: LISTENERS, pool: 0, mode: options.unix_mode };
         let mut doors = Vec::new();
         for pool in &config.pools {
-            let listener = next.listen(pool, poll.registry(), &log)?;
+            let listener = next.listen(pool, poll.registry())?;
+            listener.tell(pool, &log);
             doors.push(Door::new(listener, pool, next.pool()));
         }
         let (sender, ends) = channel();

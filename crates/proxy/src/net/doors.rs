@@ -74,18 +74,11 @@ pub(super) struct Next {
 
 impl Next {
     /// Binds the listening socket of a pool.
-    pub(super) fn listen(
-        &mut self,
-        pool: &Pool,
-        registry: &Registry,
-        log: &Log,
-    ) -> Result<Registered, NetError> {
+    pub(super) fn listen(&mut self, pool: &Pool, registry: &Registry) -> Result<Registered, NetError> {
         let mut listener = Listener::bind(pool, self.mode)?;
         let token = Token(self.token);
         self.token += 1;
         listener.register(registry, token).map_err(NetError::of("a listening socket"))?;
-        let about = [("pool", pool.name.as_str())];
-        log.about(NOTICE, &about, format_args!("pool '{}': listening on {}", pool.name, pool.listen));
         Ok(Registered { listener, token })
     }
 
@@ -97,6 +90,12 @@ impl Next {
 }
 
 impl Registered {
+    /// Says that it is there, for a pool that is to be served.
+    pub(super) fn tell(&self, pool: &Pool, log: &Log) {
+        let about = [("pool", pool.name.as_str())];
+        log.about(NOTICE, &about, format_args!("pool '{}': listening on {}", pool.name, pool.listen));
+    }
+
     pub(super) fn token(&self) -> Token {
         self.token
     }

@@ -5,6 +5,7 @@
 //!           └──────────────── an error: nothing has changed ────────────┘
 //! ```
 
+use std::io;
 use std::sync::Arc;
 
 use super::control::Proxy;
@@ -12,7 +13,7 @@ use super::doors::{Door, Registered};
 use super::mailbox::{Command, PoolStep};
 use super::{Contexts, NetError};
 use crate::config::plan::{Change, Plan};
-use crate::config::{Config, Pool};
+use crate::config::{Address, Config, Pool};
 use crate::log::{ERROR, NOTICE, WARN};
 
 impl Proxy {
@@ -42,10 +43,16 @@ impl Proxy {
         for (pool, step) in config.pools.iter().zip(&plan.steps) {
             fresh.push(match step.socket {
                 Some(_) => None,
-                None => Some(self.next.listen(pool, self.poll.registry(), &self.log)?),
+                None => {
+                    let socket = self.next.listen(pool, self.poll.registry());
+                    Some(socket.map_err(|error| self.explain(error, pool))?)
+                }
             });
         }
         self.contexts.load(&config)?;
+        for (pool, socket) in config.pools.iter().zip(&fresh) {
+            socket.iter().for_each(|socket| socket.tell(pool, &self.log));
+        }
         self.contexts.warn(&config, &self.log);
         config.remarks.iter().for_each(|remark| self.log.line(WARN, format_args!("{remark}")));
         self.accept_at_closing_doors(&plan);
@@ -53,6 +60,24 @@ impl Proxy {
         self.config = config;
         self.keep_descriptors_back();
         Ok(plan.counts())
+    }
+
+    /// Says so where it is the proxy itself that has a port: old sockets are there until new ones are.
+    fn explain(&self, error: NetError, new: &Pool) -> NetError {
+        let NetError::Listen { pool, address, reason } = error else { return error };
+        let Address::Tcp(_, port) = new.listen.address else {
+            return NetError::Listen { pool, address, reason };
+        };
+        let has_port = |old: &&Pool| matches!(old.listen.address, Address::Tcp(_, other) if other == port);
+        let reason = match self.config.pools.iter().find(has_port) {
+            Some(old) if reason.kind() == io::ErrorKind::AddrInUse => io::Error::other(format!(
+                "{reason}: this proxy listens on {} for pool '{}'; another address with the same port \
+                 needs a restart",
+                old.listen, old.name
+            )),
+            _ => reason,
+        };
+        NetError::Listen { pool, address, reason }
     }
 
     /// Who waits at a socket that is closed would be cut off.

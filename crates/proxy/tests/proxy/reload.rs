@@ -369,3 +369,28 @@ fn a_new_address_a_new_name_and_new_users() {
     assert_eq!(ann.raw(), None);
     wait_for("the new pool", || (Client::connect(port).ask("GET k") == bulk("v")).then_some(()));
 }
+
+#[test]
+fn a_port_that_the_proxy_has_itself_and_listeners_that_are_not_used() {
+    let redis = Redis::start();
+    let proxy = Reloaded::start(&[redis.port], &[]);
+    let (port, other) = (proxy.proxy.port, free_port());
+    let text = pool_text("new", &format!("127.0.0.1:{other}"), &[redis.port], &[])
+        + &pool_text("p", &format!("0.0.0.0:{port}"), &[redis.port], &[]);
+    proxy.hup(&text);
+    let log = wait_for("the refusal", || {
+        let log = proxy.proxy.log();
+        log.contains("the old one stays").then_some(log)
+    });
+    let expected = format!(
+        "pool 'p': can not listen on 0.0.0.0:{port}: Address already in use (os error 98): this proxy listens \
+         on 127.0.0.1:{port} for pool 'p'; another address with the same port needs a restart"
+    );
+    assert!(log.contains(&expected), "{log}");
+    assert_eq!(log.matches("listening on ").count(), 1, "what is not used is not told: {log}");
+    assert_eq!(proxy.proxy.client().ask("SET k v"), simple("OK"));
+    proxy.hup(&text.replace("0.0.0.0", "127.0.0.1"));
+    wait_for("the new pool", || {
+        proxy.proxy.log().contains(&format!("pool 'new': listening on 127.0.0.1:{other}")).then_some(())
+    });
+}
