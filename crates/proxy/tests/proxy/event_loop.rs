@@ -68,8 +68,10 @@ fn where_io_uring_is_forbidden_it_is_epoll() {
     });
     assert_eq!(client.ask("PING"), Value::Simple("PONG".into()));
     assert!(!has_ring(&process.pid()));
-    let said = std::fs::read_to_string(&log).expect("a log");
-    assert!(said.contains("epoll it is: there is no io_uring: Operation not permitted"), "{said}");
+    wait_for("the log", || {
+        let said = std::fs::read_to_string(&log).expect("a log");
+        said.contains("epoll it is: there is no io_uring: Operation not permitted").then_some(())
+    });
     drop(process);
     // Who insists is told, by the end of the proxy.
     let mut child = common::Process(proxy("io_uring"));
