@@ -11,6 +11,11 @@ use crate::config::Protocol;
 pub type Outlet<'a> = &'a mut dyn FnMut(ClientId, &[u8]) -> usize;
 
 impl Core {
+    /// Whether a connection is there, and the server has taken the password.
+    pub fn server_is_ready(&self, id: ConnectionId) -> bool {
+        self.connections[id.0].state == State::Ready
+    }
+
     /// What may be written to a server now.
     pub fn server_output(&self, id: ConnectionId) -> &[u8] {
         self.connections[id.0].output()

@@ -277,6 +277,18 @@ fn passwords_and_databases() {
         ),
         "{reply}"
     );
+    // Which is said once, and that it is over when it is.
+    for _ in 0..20 {
+        assert_eq!(client.ask("SET k w").text(), reply);
+    }
+    wrong.wait_for_log("WRONGPASS");
+    let mut direct = redis.client();
+    direct.ask("AUTH secret");
+    assert_eq!(direct.ask("CONFIG SET requirepass other"), simple("OK"));
+    assert_eq!(client.ask("SET k w"), simple("OK"));
+    wrong.wait_for_log("connected again");
+    let said = |text: &str| wrong.log().matches(text).count();
+    assert_eq!([said("WRONGPASS"), said("connected again")], [1, 1], "{}", wrong.log());
 
     // As with twemproxy, the password may be for clients alone; a user's may not.
     let open = Redis::start();

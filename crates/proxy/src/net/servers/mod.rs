@@ -46,7 +46,7 @@ struct Link {
     looking_up: bool,
     /// The core waits for a connection, and that for the lookup.
     awaited: bool,
-    /// How the last attempt failed; said once, not for each request.
+    /// What was wrong with it, until it works.
     down: Option<Trouble>,
     /// Clients share it. What becomes of the others is their clients' business, not the log's.
     shared: bool,
@@ -309,14 +309,10 @@ impl Servers {
     }
 
     fn connected(&mut self, core: &mut Core, id: ConnectionId, now: Micros, log: &Log) {
-        let link = &mut self.links[id.0];
-        if link.shared {
-            link.down = link.down.filter(|trouble| *trouble == Trouble::Silent);
-            if self.told.ends(link.place, Trouble::Failed) {
-                link.log(log, format_args!("connected again"));
-            }
-        }
         core.server_connected(id, now);
+        if self.links[id.0].down != Some(Trouble::Silent) {
+            self.works(core, id, log);
+        }
     }
 
     fn enqueue(&mut self, index: usize) {
@@ -366,13 +362,12 @@ impl Servers {
             match socket.read(&mut space[..READ_BYTES]) {
                 Ok(got @ (Got::Bytes(_) | Got::Nothing)) => {
                     let count = if let Got::Bytes(count) = got { count } else { 0 };
-                    if count > 0 {
-                        self.answers(index, log);
-                    }
                     let bytes = &buffer[start..REST_BYTES + count];
                     let mut outlet = |client, bytes: &[u8]| clients.offer(client, bytes, None);
-                    if let Err(error) = core.server_data_to(id, bytes, now, &mut outlet) {
-                        self.gone(io, id, &error, log);
+                    match core.server_data_to(id, bytes, now, &mut outlet) {
+                        Err(error) => self.gone(io, id, &error, log),
+                        Ok(()) if count > 0 => self.works(core, id, log),
+                        Ok(()) => {}
                     }
                     self.enqueue(index);
                 }
@@ -440,22 +435,27 @@ impl Servers {
 
     /// Tells of what is wrong with a server, if it was not told.
     fn trouble(told: &Told, link: &mut Link, trouble: Trouble, text: Arguments<'_>, log: &Log) {
-        if link.shared && link.down.is_none() {
-            link.down = Some(trouble);
-            if told.begins(link.place, trouble) {
+        if link.shared {
+            link.down = match link.down {
+                Some(Trouble::Silent) => link.down,
+                _ => Some(trouble),
+            };
+            if told.begins(link.place, trouble, &text.to_string()) {
                 link.log(log, text);
             }
         }
     }
 
-    /// A server has said something.
+    /// A connection is there, or the server has said something.
     #[inline]
-    fn answers(&mut self, index: usize, log: &Log) {
-        let link = &mut self.links[index];
-        if link.down == Some(Trouble::Silent) {
+    fn works(&mut self, core: &Core, id: ConnectionId, log: &Log) {
+        let link = &mut self.links[id.0];
+        if link.down.is_some() && core.server_is_ready(id) {
             link.down = None;
-            if self.told.ends(link.place, Trouble::Silent) {
-                link.log(log, format_args!("it answers again"));
+            match self.told.ends(link.place, &[Trouble::Failed, Trouble::Silent]) {
+                Some(Trouble::Failed) => link.log(log, format_args!("connected again")),
+                Some(_) => link.log(log, format_args!("it answers again")),
+                None => {}
             }
         }
     }
@@ -480,9 +480,9 @@ impl Servers {
             let news = match (news, core.pool(place.0).eject) {
                 (ServerNews::LeftOut(..), Some(Eject { failures, retry })) => self
                     .told
-                    .begins(place, Trouble::LeftOut)
+                    .begins(place, Trouble::LeftOut, "")
                     .then(|| format!("left out for {retry:?}: {failures} failures in a row")),
-                _ => self.told.ends(place, Trouble::LeftOut).then(|| "not left out any more".to_string()),
+                _ => self.told.ends(place, &[Trouble::LeftOut]).map(|_| "not left out any more".to_string()),
             };
             if let Some(text) = news {
                 link.log(log, format_args!("{text}"));

@@ -75,7 +75,6 @@ impl Servers {
         if self.ringed(index, slot).is_none() {
             return ring.give_back(received);
         }
-        self.answers(index, log);
         let rest = core.rest(id);
         if (1..=HEADROOM).contains(&rest)
             && let Some(room) = ring.before(&mut received, rest)
@@ -86,6 +85,9 @@ impl Servers {
         let mut outlet = |client, bytes: &[u8]| clients.offer(client, bytes, Some((there, &received)));
         let outcome = core.server_data_to(id, there.bytes(&received), now, &mut outlet);
         self.lent.push(received);
+        if outcome.is_ok() {
+            self.works(core, id, log);
+        }
         if let Err(error) = outcome {
             self.gone(io, id, &error, log);
         }
