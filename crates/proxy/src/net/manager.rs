@@ -3,7 +3,12 @@
 //! The watchdog is fed at half of its time, and only when every worker has turned since the last
 //! time: a worker that hangs is a proxy that hangs.
 
+use std::env;
+use std::io;
 use std::num::NonZeroUsize;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -72,5 +77,16 @@ impl Manager {
 
 /// A service manager that does not listen must not stop a proxy.
 fn tell(states: &[NotifyState<'_>]) {
-    let _ = sd_notify::notify(states);
+    let socket = env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    let _ = match socket.as_bytes() {
+        // An abstract one, which has no file; the library takes it for one.
+        [b'@', name @ ..] => tell_abstract(name, states),
+        _ => sd_notify::notify(states),
+    };
+}
+
+fn tell_abstract(name: &[u8], states: &[NotifyState<'_>]) -> io::Result<()> {
+    let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+    let address = SocketAddr::from_abstract_name(name)?;
+    UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address).map(drop)
 }

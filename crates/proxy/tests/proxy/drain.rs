@@ -1,9 +1,11 @@
 //! SIGTERM and SIGINT: whoever has asked something gets the reply, whoever gets no reply has had
 //! nothing done, and the exit status is 0.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -211,16 +213,25 @@ fn a_second_signal_and_the_end_of_patience() {
 
 #[test]
 fn the_service_manager_hears_of_it_all() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("notify");
+    hears_of_it_all(UnixDatagram::bind(&path).expect("a socket"), path.as_os_str());
+    let name = format!("tombolo-proxy-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("a name");
+    let socket = UnixDatagram::bind_addr(&address).expect("an abstract socket");
+    hears_of_it_all(socket, format!("@{name}").as_ref());
+}
+
+fn hears_of_it_all(socket: UnixDatagram, path: &OsStr) {
     let redis = Redis::start();
     let dir = tempfile::tempdir().expect("a directory");
-    let (file, path) = (dir.path().join("c.yml"), dir.path().join("notify"));
-    let socket = UnixDatagram::bind(&path).expect("a socket");
+    let file = dir.path().join("c.yml");
     socket.set_read_timeout(Some(common::PATIENCE)).expect("a timeout");
     let listen = format!("127.0.0.1:{}", common::free_port());
     std::fs::write(&file, common::pool_text("p", &listen, &[redis.port], &[])).expect("a file");
     let mut command = mortal(env!("CARGO_BIN_EXE_tombolo-proxy"));
     command.arg("-c").arg(&file).arg(format!("--stats-port={}", common::free_port()));
-    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "40000").env_remove("WATCHDOG_PID");
+    command.env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", "40000").env_remove("WATCHDOG_PID");
     let mut proxy = common::Process(command.spawn().expect("tombolo-proxy"));
     let next = || {
         let mut buffer = [0; 4096];
