@@ -58,6 +58,9 @@ impl Proxy {
     fn get(&self, target: &str, wait: Duration) -> Result<(u16, String), String> {
         self.exchange(target, wait).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => self.strange("this is no answer in HTTP"),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                format!("{}: no answer within {} s", self.address, (PATIENCE + wait).as_secs())
+            }
             _ => format!("{}: {error}; is a tombolo-proxy with --metrics there?", self.address),
         })
     }

@@ -108,9 +108,9 @@ fn color() -> bool {
 /// Shows reports until the user has seen enough.
 fn show(watch: Watch) -> Result<u8, String> {
     let (from, interval) = (watch.proxy.address.clone(), watch.interval);
-    let reports = watch.start();
     let failed = |error: io::Error| format!("the terminal: {error}");
     let screen = Screen::open(color()).map_err(failed)?;
+    let reports = watch.start();
     let waiting = format!("{from}: the first rates come in {interval} s; q ends this");
     let mut notice = Some((Style::new(), waiting));
     let mut latest: Option<Report> = None;
@@ -136,6 +136,8 @@ fn show(watch: Watch) -> Result<u8, String> {
         }
         match screen.input(TURN).map_err(failed)? {
             Input::Quit => return Ok(u8::from(latest.is_some_and(|report| !report.is_well()))),
+            // As a shell tells it.
+            Input::Signal(signal) => return Ok(128 + signal),
             Input::Resize => changed = true,
             Input::Nothing => {}
         }

@@ -10,12 +10,15 @@ use crossterm::terminal::{
     Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use crossterm::{execute, queue};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::text::{Line, text};
 
 /// The terminal; as it was before once this is dropped.
 pub(super) struct Screen {
     color: bool,
+    signals: SignalFd,
 }
 
 /// What the user has done.
@@ -24,12 +27,19 @@ pub(super) enum Input {
     Nothing,
     Resize,
     Quit,
+    /// Somebody wants the program to end, with a signal of this number.
+    Signal(u8),
 }
 
 impl Screen {
+    /// To be opened before a thread is started, which could be ended by a signal, and all with it: the
+    /// terminal would stay as it is here.
     pub(super) fn open(color: bool) -> io::Result<Screen> {
+        let ends: SigSet = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT].into_iter().collect();
+        ends.thread_block()?;
+        let signals = SignalFd::with_flags(&ends, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         enable_raw_mode()?;
-        let screen = Screen { color };
+        let screen = Screen { color, signals };
         execute!(io::stdout(), EnterAlternateScreen, Hide)?;
         Ok(screen)
     }
@@ -54,7 +64,11 @@ impl Screen {
 
     /// What the user does next, within `time`.
     pub(super) fn input(&self, time: Duration) -> io::Result<Input> {
-        if !event::poll(time)? {
+        let polled = event::poll(time);
+        if let Some(signal) = self.signals.read_signal()? {
+            return Ok(Input::Signal(u8::try_from(signal.ssi_signo).unwrap_or(0)));
+        }
+        if !polled? {
             return Ok(Input::Nothing);
         }
         Ok(match event::read()? {

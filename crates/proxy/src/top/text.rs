@@ -7,12 +7,10 @@ use super::report::{HotKey, PoolReport, Report, ServerReport, SlowRequest};
 
 /// The narrowest that columns are laid out for.
 const LEAST_WIDTH: usize = 60;
-/// No name needs more.
-const WIDEST_NAME: usize = 60;
 /// Slow requests that are shown of a pool.
 const SLOW: usize = 3;
 /// What the columns beside a server's name take.
-const SERVER_COLUMNS: usize = 50;
+const SERVER_COLUMNS: usize = 55;
 
 const PLAIN: Style = Style::new();
 const HEAD: Style = Style::new().bold();
@@ -93,11 +91,11 @@ fn pool(lines: &mut Vec<Line>, pool: &PoolReport, width: usize, keys: usize) {
         ),
     )]);
     let longest = pool.servers.iter().map(|server| clean(&server.name).width()).max().unwrap_or(0);
-    let room = (width - SERVER_COLUMNS).clamp(8, WIDEST_NAME);
+    let room = width - SERVER_COLUMNS;
     let name = longest.max(6).min(room);
     lines.push(vec![(
         DIM,
-        format!("  {}  STATE     REQ/S     IN/S    OUT/S  WAIT CONN  FAILED", pad("SERVER", name)),
+        format!("  {}  STATE    REQ/S     IN/S    OUT/S  WAIT CONN  FAILED", pad("SERVER", name)),
     )]);
     pool.servers.iter().for_each(|server| lines.push(self::server(server, name)));
     hot_keys(lines, pool, name, width, keys);
@@ -302,6 +300,18 @@ mod tests {
                 assert!(!text.chars().any(char::is_control), "{text:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_name_gives_way_to_the_columns_and_to_nothing_else() {
+        let name = format!("{}.example.com:6379", "server-".repeat(10));
+        let plain = |width| text(&lines(&report(1, &name), "here", width, None), false, "\n");
+        for width in [60, 80, 100] {
+            let narrow = plain(width);
+            assert!(narrow.contains("  FAILED\n") && narrow.contains("…  down "), "{width}: {narrow}");
+            assert!(narrow.contains("    12    4       4"), "{width}: {narrow}");
+        }
+        assert!(plain(160).contains(&format!("  {name}  down ")), "{}", plain(160));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! `tombolo-proxy top` against a proxy and real servers.
 
-use std::process::Output;
+use std::io::Read;
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::{self, Proxy, Redis, free_port, mortal, simple};
@@ -93,4 +95,43 @@ fn a_server_that_is_down_shows_and_so_does_a_proxy_that_is_not_there() {
     assert_eq!(top(&["--metrics", "nonsense"]).status.code(), Some(2));
     let help = top(&["--help"]);
     assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("--interval"));
+}
+
+#[test]
+fn a_proxy_that_says_nothing_is_told_as_that() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address").to_string();
+    let output = top(&["--metrics", &address, "--once"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(error, format!("tombolo-proxy top: {address}: no answer within 5 s\n"));
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was() {
+    let redis = Redis::start();
+    let (_proxy, metrics) = start(&[redis.port]);
+    for (signal, status) in [("-TERM", 143), ("-HUP", 129)] {
+        // `script` gives it a terminal, and its exit status.
+        let top = format!("exec {} top --metrics {metrics}", env!("CARGO_BIN_EXE_tombolo-proxy"));
+        let mut command = mortal("script");
+        command.args(["-q", "-e", "-c", &top, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut terminal = common::Process(command.spawn().expect("script"));
+        let mut stdout = terminal.0.stdout.take().expect("piped");
+        let (mut seen, mut chunk) = (String::new(), [0; 4096]);
+        let mut read_until = |part: &str| {
+            while !seen.contains(part) {
+                let count = stdout.read(&mut chunk).expect("a read");
+                assert!(count > 0, "{part}: {seen:?}");
+                seen.push_str(&String::from_utf8_lossy(&chunk[..count]));
+            }
+        };
+        read_until("\u{1b}[?1049h");
+        let children = format!("/proc/{0}/task/{0}/children", terminal.pid());
+        let child = std::fs::read_to_string(children).expect("the child");
+        let killed = Command::new("kill").args([signal, child.trim()]).status().expect("kill");
+        assert!(killed.success());
+        read_until("\u{1b}[?1049l");
+        assert_eq!(terminal.0.wait().expect("the end").code(), Some(status), "{signal}");
+    }
 }
