@@ -85,7 +85,7 @@ fn under_load_what_ran_was_answered_and_what_was_not_answered_did_not_run() {
         assert!(exit(&mut proxy).success());
         let replies = replies.load(Ordering::Relaxed).to_string();
         assert_eq!(redis.client().ask("GET n"), bulk(&replies));
-        assert!(proxy.log().contains("every client has what it asked for"), "{}", proxy.log());
+        proxy.wait_for_log("every client has what it asked for");
     }
 }
 
@@ -206,7 +206,7 @@ fn a_second_signal_and_the_end_of_patience() {
         assert!(exit(&mut proxy).success());
         assert_eq!(client.raw(), None);
         let expected = if second { "another signal said so" } else { "1 clients still waited" };
-        assert!(proxy.log().contains(expected), "{}", proxy.log());
+        proxy.wait_for_log(expected);
         redis.process.signal("-CONT");
     }
 }
