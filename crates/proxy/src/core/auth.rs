@@ -87,13 +87,13 @@ impl Core {
         let client = self.clients.get(id)?;
         if client.unbound {
             // A server has to know that the transaction failed.
-            return Some(self.bind(id, 0, now));
+            return Some(self.bind(id, self.pools[client.pool].placement.first(), now));
         }
         let session = client.session.as_ref()?;
         if session.may_be_ending() || session.is_authenticating() {
             return Some(false);
         }
-        if session.is_in_transaction() {
+        if session.is_in_transaction() && !session.is_opaque() {
             self.spoil(id, b"-ERR tombolo-proxy: no AUTH in a transaction\r\n");
             return Some(true);
         }
@@ -232,7 +232,7 @@ impl Core {
         };
         if client.unbound {
             // A server has to know that the transaction failed.
-            return Some(self.bind(id, 0, now));
+            return Some(self.bind(id, self.pools[client.pool].placement.first(), now));
         }
         match client.session {
             Some(_) => self.spoil(id, &reply),

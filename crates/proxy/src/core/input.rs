@@ -263,6 +263,9 @@ impl Core {
                 Ok(true) => {}
                 Ok(false) => return false,
                 Err(reason) => {
+                    if let Some(client) = self.clients.get_mut(id) {
+                        client.held_since = None;
+                    }
                     let mut reply = Vec::new();
                     tombolo_resp::encode::error(&mut reply, &reason);
                     self.answer(id, &reply);

@@ -23,7 +23,7 @@ impl Failures {
             ServerError::Protocol => 4,
             ServerError::Handshake(_) => 5,
             ServerError::Tls(_) => 6,
-            ServerError::Other(_) => 7,
+            ServerError::Descriptors | ServerError::Other(_) => 7,
         };
         self.0[kind] += 1;
     }

@@ -191,6 +191,8 @@ pub struct Core {
     total_clients: u64,
     /// What the clock's zero is since 1970.
     epoch: Micros,
+    /// Tells it from other cores of the process.
+    number: u8,
     /// Set while somebody wants to know which keys are asked for most.
     sampling: Option<Box<Sampling>>,
     /// Pools that are retired and still have clients or connections.
@@ -220,6 +222,7 @@ impl Core {
             dice: seed | 1,
             total_clients: 0,
             epoch: 0,
+            number: 0,
             sampling: None,
             retiring: Vec::new(),
             leaving: 0,
@@ -289,6 +292,11 @@ impl Core {
     /// Says what the clock's zero is in microseconds since 1970; only statistics show it.
     pub fn set_epoch(&mut self, epoch: Micros) {
         self.epoch = epoch;
+    }
+
+    /// Says which of the process's cores this is: clients' ids show it.
+    pub fn set_number(&mut self, number: u8) {
+        self.number = number;
     }
 
     /// Connects every server of `pool` now instead of on the first request, as clients speak by default.

@@ -348,10 +348,11 @@ impl Core {
     /// Appends a reply of the proxy's own.
     pub(super) fn answer(&mut self, id: ClientId, reply: &[u8]) {
         if let Some(client) = self.clients.get_mut(id) {
-            let session = client.session.as_ref().filter(|session| session.speaks_through_server());
-            if session.is_some_and(|session| !self.connections[session.connection].raw)
+            let session = client.session.as_mut().filter(|session| session.speaks_through_server());
+            if let Some(session) = session
                 && let Some(wire) = own::said_by_server(reply)
             {
+                session.goes_on();
                 return self.send_own(id, Effect::Plain, &wire, self.clock);
             }
             client.reply(reply);

@@ -38,7 +38,7 @@ pub(super) fn said_by_server(reply: &[u8]) -> Option<Vec<u8>> {
     let line = reply.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let (script, text) = match line.split_first()? {
         (b'+', text) => ("return redis.status_reply(ARGV[1])", text),
-        (b'-', _) => ("return redis.error_reply(ARGV[1])", line),
+        (b'-', text) => ("return redis.error_reply(ARGV[1])", text),
         (b'$', _) => ("return ARGV[1]", reply.get(line.len() + 2..reply.len() - 2)?),
         _ => return None,
     };
@@ -62,7 +62,7 @@ impl Core {
         let waits = client.is_waiting();
         match &mut client.session {
             Some(session) if session.holds_back(effect) => return false,
-            Some(session) => session.opening = None,
+            Some(session) => session.goes_on(),
             None if waits => return false,
             None => {
                 let resp3 = effect.protocol().unwrap_or(client.resp3);
@@ -215,7 +215,7 @@ impl Core {
                 client.authenticated = true;
                 client.out.push(frame);
             }
-            Verdict::PassGreeting => client.out.push(&with_id(frame, id.number())),
+            Verdict::PassGreeting => client.out.push(&with_id(frame, id.number(self.number))),
             Verdict::Pass if is_late => {}
             Verdict::Pass => client.out.push(frame),
         }
@@ -340,7 +340,8 @@ impl Core {
     pub(super) fn fail_own(&mut self, index: usize, error: &ServerError) {
         let connection = &mut self.connections[index];
         let (pool, server, owner) = (connection.pool, connection.server, connection.owner.take());
-        let unreached = connection.state != State::Ready;
+        // A lack of the proxy's own says nothing about the server.
+        let unreached = connection.state != State::Ready && *error != ServerError::Descriptors;
         self.pools[pool].servers[server].trouble.now |= unreached;
         self.pools[pool].servers[server].spare.idle.retain(|idle| *idle != index);
         self.close_own(index);
@@ -444,7 +445,6 @@ impl Core {
             && let Some(session) = &mut client.session
         {
             session.start_clock(now, self.pools[client.pool].timeout);
-            client.held_since = None;
         }
         self.arm(index);
     }

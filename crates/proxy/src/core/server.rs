@@ -48,6 +48,9 @@ pub enum ServerError {
     /// There is no TLS with the server; why.
     #[error("TLS: {0}")]
     Tls(String),
+    /// The proxy itself has no descriptor for it.
+    #[error("no descriptor is left for a connection of the client's own")]
+    Descriptors,
     /// Anything else that the system reports.
     #[error("{0}")]
     Other(String),

@@ -193,9 +193,14 @@ impl Session {
     }
 
     /// Whether a reply of the proxy's own has to come from the server: where nobody knows what is still to come, and
-    /// whether replies are turned off.
+    /// whether replies are turned off. Not where the server sends without being asked: it may run nothing there.
     pub(super) fn speaks_through_server(&self) -> bool {
-        self.state.opaque && self.ending.is_none()
+        self.state.opaque && !self.state.streams && self.ending.is_none()
+    }
+
+    /// More than its first request is under way: it can not begin anew elsewhere as if that were all.
+    pub(super) fn goes_on(&mut self) {
+        (self.opening, self.for_anyone) = (None, None);
     }
 
     /// Begins the end of an opaque session; `false` when it is none, has begun to end, or would
@@ -258,6 +263,7 @@ impl Session {
     /// A request that the server will refuse was put on the connection, for this answer. While
     /// opaque the server's own words have to do.
     pub(super) fn sent_to_fail(&mut self, answer: Vec<u8>) {
+        self.goes_on();
         if self.state.opaque {
             return;
         }
@@ -269,6 +275,7 @@ impl Session {
     /// none, so that it can go out at once.
     pub(super) fn hold(&mut self, reply: &[u8]) -> bool {
         if !self.pending.is_empty() {
+            self.goes_on();
             self.pending.push_back(Pending::Local(reply.to_vec()));
             self.bytes += reply.len();
         }

@@ -11,10 +11,10 @@ impl Id {
     /// Of nothing that is in a slab, ever.
     pub(super) const NOBODY: Id = Id { index: u32::MAX, generation: u32::MAX };
 
-    /// A number that no other has had for long, above those that a server gives its clients, and below
-    /// 2^53, so that every language reads it as it is.
-    pub(super) fn number(self) -> u64 {
-        1 << 52 | u64::from(self.generation & 0xf_ffff) << 32 | u64::from(self.index)
+    /// A number that no other has had for long, of those in slab `slab`: above those that a server gives its
+    /// clients, and below 2^53, so that every language reads it as it is.
+    pub(super) fn number(self, slab: u8) -> u64 {
+        1 << 52 | u64::from(slab) << 44 | u64::from(self.generation & 0xfff) << 32 | u64::from(self.index)
     }
 
     /// The slot: small, and unique among what is in the slab at one time.

@@ -105,6 +105,7 @@ impl Worker {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut core = Core::new(&config.pools, (epoch.as_nanos() as u64).wrapping_add(number << 32));
         core.set_epoch(micros(epoch.saturating_sub(started.elapsed())));
+        core.set_number(number as u8);
         for (index, _) in config.pools.iter().enumerate().filter(|(_, pool)| pool.preconnect) {
             core.preconnect(index, micros(started.elapsed()));
         }

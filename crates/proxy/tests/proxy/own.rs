@@ -603,6 +603,18 @@ fn replies_of_the_proxys_own_keep_to_what_the_server_does() {
     assert_eq!(client.reply(), error("ERR tombolo-proxy: no AUTH in a transaction"));
     assert!(client.reply().text().starts_with("EXECABORT"));
     assert_eq!([client.reply(), client.reply()], [simple("OK"), bulk("1")]);
+    let mut opaque = proxy.client();
+    opaque.send(b"AUTH secret\r\nMULTI\r\nHELLO 3\r\nEXEC\r\nAUTH secret\r\nGET a\r\n");
+    for expected in [simple("OK"), simple("OK"), simple("QUEUED")] {
+        assert_eq!(opaque.reply(), expected);
+    }
+    assert!(matches!(opaque.reply(), Value::Array(_)));
+    assert_eq!([opaque.reply(), opaque.reply()], [simple("OK"), bulk("1")]);
+    // A server runs no script for who watches it.
+    let mut monitor = proxy.client();
+    monitor.send(b"AUTH secret\r\nMONITOR\r\n");
+    assert_eq!([monitor.reply(), monitor.reply()], [simple("OK"), simple("OK")]);
+    assert!(!monitor.ask("AUTH secret").text().starts_with("ERR"));
     client.send(b"SUBSCRIBE c\r\nAUTH wrong\r\nUNSUBSCRIBE c\r\nGET a\r\n");
     assert_eq!(client.reply(), confirmation("subscribe", "c", 1));
     assert!(client.reply().text().starts_with("ERR Can't execute 'auth'"));

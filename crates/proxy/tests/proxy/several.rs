@@ -178,6 +178,19 @@ fn a_transaction_for_a_server_that_is_gone_ends_with_an_error() {
 }
 
 #[test]
+fn what_waits_behind_info_is_answered_when_a_server_is_gone() {
+    let mut servers: Vec<Redis> = (0..2).map(|_| Redis::start()).collect();
+    let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
+    let proxy = Proxy::start(&ports, &["users: ['default on nopass +@all -get ~* &*']"]);
+    servers[0].kill();
+    let mut client = proxy.client();
+    client.send(b"INFO server\r\nGET x\r\nECHO third\r\n");
+    client.reply();
+    assert!(client.reply().text().starts_with("NOPERM"));
+    assert_eq!(client.reply(), bulk("third"));
+}
+
+#[test]
 fn sort_does_not_look_for_keys_that_may_be_elsewhere() {
     let (_servers, proxy) = pool();
     let mut client = proxy.client();

@@ -77,7 +77,7 @@ impl Core {
     /// give the password away. So it is believed only where it names its own slot and another known node.
     fn is_said_by_node(&self, pool: usize, server: usize, wire: &[u8], answer: &Answer<'_>) -> bool {
         let Some((command, own)) = command_and_slot(wire) else { return true };
-        let may_write = matches!(command.name, "eval" | "evalsha" | "fcall");
+        let may_write = is_writing_script(command);
         if !may_write && !matches!(command.name, "eval_ro" | "evalsha_ro" | "fcall_ro") {
             return true;
         }
@@ -120,13 +120,16 @@ impl Core {
         reply: &[u8],
         now: Micros,
     ) {
+        // What says that a script was not run may be the script: it is not sent back to where it was.
+        let may_write = command_and_slot(&wire).is_some_and(|(command, _)| is_writing_script(command));
+        let most = if may_write { 1 } else { MAX_REDIRECTS };
         let Some(detour) = self.take_detour(pool, request, slot, wire) else { return };
         detour.redirects += 1;
-        if detour.redirects > MAX_REDIRECTS {
+        if detour.redirects > most {
             let mut error = Vec::new();
             let last = String::from_utf8_lossy(reply.get(1..).unwrap_or_default());
             let text = format!(
-                "ERR tombolo-proxy: sent on {MAX_REDIRECTS} times without finding its node; the last answer was: {}",
+                "ERR tombolo-proxy: sent on {most} times without finding its node; the last answer was: {}",
                 last.trim_end()
             );
             encode::error(&mut error, &text);
@@ -362,6 +365,10 @@ impl Core {
             }
         }
     }
+}
+
+fn is_writing_script(command: &Command) -> bool {
+    matches!(command.name, "eval" | "evalsha" | "fcall")
 }
 
 /// The slot of the keys of a request.

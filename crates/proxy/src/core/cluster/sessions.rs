@@ -34,7 +34,7 @@ impl Core {
         if self.pools[client.pool].cluster.is_some()
             && let Some(session) = &mut client.session
         {
-            let since = client.held_since.unwrap_or(now);
+            let since = client.held_since.take().unwrap_or(now);
             session.opening = Some(Box::new(Opening { wire: wire.to_vec(), effect, redirects: 0, since }));
         }
     }
@@ -109,7 +109,6 @@ impl Core {
         let waits = !hopeless && !client.closing;
         let in_time = |opening: &mut Box<Opening>| opening.since.saturating_add(patience) > now;
         let Some(opening) = session.opening.take_if(|opening| waits && in_time(opening)) else {
-            client.held_since = None;
             return false;
         };
         match opening.effect {

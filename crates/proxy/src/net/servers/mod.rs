@@ -186,8 +186,7 @@ impl Servers {
             link.hold = None;
             link.hold = self.descriptors.for_more();
             if link.hold.is_none() {
-                let reason = "no descriptor is left for a connection of the client's own";
-                return self.fail(core, io, id, &ServerError::Other(reason.to_string()), now, log);
+                return self.fail(core, io, id, &ServerError::Descriptors, now, log);
             }
         }
         let begun = match &link.address {

@@ -121,3 +121,23 @@ fn sessions_wait_for_a_primary_that_can_be_reached() {
     }
     assert_eq!(plain[0].reply(), bulk(&nodes[1].to_string()));
 }
+
+/// What was answered behind a request is not forgotten when that one can not be sent.
+#[test]
+fn a_session_with_more_behind_its_first_request_does_not_begin_anew() {
+    let owner = Arc::new(AtomicU16::new(0));
+    let node = node(&owner);
+    owner.store(node, Ordering::Relaxed);
+    let options = ["cluster: true", "timeout: 20000", "users: ['default on nopass +@all -get ~* &*']"];
+    let proxy = Proxy::start(&[node], &options);
+    assert_eq!(proxy.client().ask("TTL k"), bulk(&node.to_string()));
+    owner.store(free_port(), Ordering::Relaxed);
+    let mut client = proxy.client();
+    proxy.client().send(b"TTL k\r\n");
+    client.send(b"BLPOP k 0\r\nGET k\r\nECHO third\r\n");
+    // Of the node that is not there, or of the one that says so.
+    let said = client.reply().text();
+    assert!(said.starts_with("ERR Connection refused") || said.starts_with("MOVED"), "{said}");
+    assert!(client.reply().text().starts_with("NOPERM"));
+    assert_eq!(client.reply(), bulk("third"));
+}

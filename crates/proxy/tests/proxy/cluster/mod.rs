@@ -337,6 +337,14 @@ fn a_script_is_run_once_whatever_it_says() {
         assert_eq!(watching.ask("UNWATCH"), simple("OK"));
         assert_eq!(client.ask(&format!("GET {key}")), bulk("2"), "{said}");
     }
+    // Believed, but not sent back by the other node.
+    let other = nodes.ports()[(Nodes::home(key) + 1) % 3];
+    let script =
+        format!("redis.call('incr', KEYS[1]) return redis.error_reply('MOVED {slot} 127.0.0.1:{other}')");
+    assert_eq!(client.ask(&format!("SET {key} 0")), simple("OK"));
+    let said = client.ask_bytes(&[b"EVAL", script.as_bytes(), b"1", key.as_bytes()]).text();
+    assert!(said.starts_with("ERR tombolo-proxy: sent on 1 times"), "{said}");
+    assert_eq!(client.ask(&format!("GET {key}")), bulk("1"));
     for key in ["a", "b", "c", "d"] {
         assert_eq!(client.ask(&format!("SET {key} v")), simple("OK"));
     }
