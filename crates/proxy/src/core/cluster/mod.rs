@@ -14,8 +14,13 @@
 //! another table than the present one (its `epoch`), sends nothing more until all is answered. What
 //! can not be kept in order is a slot that leaves a node and is back while requests are under way.
 //!
+//! Only a node can say that it refused a request, but a script can say the same, whatever it did: see
+//! `is_said_by_node` in [`flow`]. Where an answer points is where the password goes next.
+//!
 //! A request that can not reach its primary is held until the table is told again, and again, for
-//! as long as the pool's timeout: a failover is a delay for those that were not sent yet.
+//! as long as the pool's timeout: a failover is a delay for those that were not sent yet. So is one that
+//! needs a connection of its own, while it is the only one there: [`sessions`] puts it back in front of what its client
+//! has sent.
 
 pub(super) mod clustered;
 mod detour;
