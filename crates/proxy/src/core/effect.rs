@@ -132,7 +132,6 @@ impl Effect {
     /// The effect of a request on its connection.
     pub(super) fn of(command: &Command, request: &Request<'_>) -> Effect {
         let first = request.arg(1).unwrap_or_default();
-        let is = |keyword: &str| first.eq_ignore_ascii_case(keyword.as_bytes());
         match command.name {
             "multi" => Effect::Multi,
             "exec" => Effect::Exec,
@@ -147,7 +146,7 @@ impl Effect {
             }
             "client|reply" if request.len() == 3 => Effect::Mute,
             "client|reply" => Effect::Plain,
-            "client" if is("setinfo") || request.len() == 1 => Effect::Plain,
+            "client" if first.eq_ignore_ascii_case(b"setinfo") || request.len() == 1 => Effect::Plain,
             "hello" => hello(request),
             "auth" => Effect::Auth,
             "monitor" => Effect::Monitor,

@@ -5,7 +5,7 @@
 //! servers are out, what would go over shared connections is refused, until the first one comes
 //! back. Otherwise commands that go to every server, and messages, do not care.
 
-use super::{ClientId, Core, Micros};
+use super::{ClientId, Core, Micros, ServerNews};
 
 /// A pool's view of its servers' health.
 #[derive(Debug)]
@@ -91,9 +91,13 @@ impl Core {
         for &lane in &state.servers[server].lanes {
             self.connections[lane].suspect = true;
         }
+        let was_out = state.eject.is_out(server);
         if state.eject.bad(server, now, epoch) {
             state.stats.server_ejects += 1;
             state.placement.keep(&state.eject.live());
+            if !was_out {
+                self.server_news.push_back(ServerNews::LeftOut(pool, server));
+            }
         }
     }
 
@@ -107,10 +111,16 @@ impl Core {
 
     /// Puts servers back into the distribution whose time has come.
     pub(super) fn tick_eject(&mut self, now: Micros) {
-        for state in self.pools.iter_mut().filter(|state| state.eject.policy.is_some()) {
-            if state.eject.take_back(now) {
-                state.placement.keep(&state.eject.live());
+        for (pool, state) in self.pools.iter_mut().enumerate() {
+            if state.eject.next_retry() > now {
+                continue;
             }
+            let before = state.eject.live();
+            state.eject.take_back(now);
+            let after = state.eject.live();
+            state.placement.keep(&after);
+            let back = (0..after.len()).filter(|&server| after[server] && !before[server]);
+            self.server_news.extend(back.map(|server| ServerNews::Back(pool, server)));
         }
     }
 }

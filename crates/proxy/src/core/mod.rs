@@ -368,7 +368,7 @@ impl Core {
         self.tick_idle(now);
         self.tick_crowds(now);
         self.tick_own(now);
-        self.note_returns(now);
+        self.tick_eject(now);
         self.tick_clusters(now);
         self.resume_clients(now);
         self.close_retired();

@@ -1,7 +1,7 @@
 //! What becomes of servers without anything happening to a socket, for the log: time is the core's
 //! business.
 
-use super::{ConnectionId, Core, Micros};
+use super::{ConnectionId, Core};
 
 /// Something that has become of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,28 +18,6 @@ impl Core {
     /// What has become of servers since it was last asked, one after the other.
     pub fn next_server_news(&mut self) -> Option<ServerNews> {
         self.server_news.pop_front()
-    }
-
-    /// A connection has failed: takes note of it, and tells whether the server is left out for it.
-    pub(super) fn note_bad(&mut self, pool: usize, server: usize, now: Micros) {
-        let was_out = self.pools[pool].eject.is_out(server);
-        self.server_is_bad(pool, server, now);
-        if !was_out && self.pools[pool].eject.is_out(server) {
-            self.server_news.push_back(ServerNews::LeftOut(pool, server));
-        }
-    }
-
-    /// Puts servers back into the distribution whose time has come, and tells which.
-    pub(super) fn note_returns(&mut self, now: Micros) {
-        let due = self.pools.iter().enumerate().filter(|(_, state)| state.eject.next_retry() <= now);
-        let out = due.flat_map(|(pool, state)| {
-            let out = (0..state.servers.len()).filter(|&server| state.eject.is_out(server));
-            out.map(move |server| (pool, server))
-        });
-        let out: Vec<(usize, usize)> = out.collect();
-        self.tick_eject(now);
-        let back = out.into_iter().filter(|&(pool, server)| !self.pools[pool].eject.is_out(server));
-        self.server_news.extend(back.map(|(pool, server)| ServerNews::Back(pool, server)));
     }
 }
 

@@ -294,7 +294,7 @@ impl Core {
         if *error == ServerError::TimedOut {
             self.server_news.push_back(ServerNews::Silent(ConnectionId(index)));
         }
-        self.note_bad(pool, server, now);
+        self.server_is_bad(pool, server, now);
         self.actions.push_back(Action::CloseServer(ConnectionId(index)));
         let reply = match self.pools[pool].config.protocol {
             Protocol::Redis => error.reply(),

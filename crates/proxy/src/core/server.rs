@@ -57,6 +57,11 @@ pub enum ServerError {
 }
 
 impl ServerError {
+    /// Whether it will be so the next time: who does not accept the password or the certificate now will not then.
+    pub(super) fn is_hopeless(&self) -> bool {
+        matches!(self, ServerError::Handshake(_) | ServerError::Protocol | ServerError::Tls(_))
+    }
+
     /// The text that clients read after a code: twemproxy's, where it has one.
     pub(super) fn told(&self) -> Cow<'static, str> {
         match self {

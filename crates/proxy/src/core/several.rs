@@ -253,11 +253,7 @@ fn place(placement: &Placement, command: &Command, request: &Request<'_>, dice: 
             "tombolo-proxy: '{}' has several keys, and the distribution of this pool is random",
             command.name
         ))),
-        Some(group)
-            if together
-                && placement.slots().is_none()
-                && sorts_by_others(placement, command, request, group) =>
-        {
+        Some(group) if together && sorts_by_others(placement, command, request, group) => {
             Place::Nowhere(refuse(&format!(
                 "tombolo-proxy: the keys that BY and GET of '{}' name may be on different servers; a hash tag keeps keys together",
                 command.name
@@ -275,7 +271,8 @@ fn place(placement: &Placement, command: &Command, request: &Request<'_>, dice: 
 
 /// Whether SORT looks at keys, by a pattern, that need not be where its own is.
 fn sorts_by_others(placement: &Placement, command: &Command, request: &Request<'_>, group: usize) -> bool {
-    if !matches!(command.name, "sort" | "sort_ro") {
+    // A cluster's nodes refuse such patterns themselves.
+    if placement.slots().is_some() || !matches!(command.name, "sort" | "sort_ro") {
         return false;
     }
     let mut at = 2;

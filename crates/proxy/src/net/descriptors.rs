@@ -116,7 +116,7 @@ mod tests {
     fn what_servers_and_the_rest_need_is_kept_back() {
         let redis = "  redis: true\n  server_connections: 3\n  servers: [\"s:1:1\", \"s:2:1\"]\n";
         let one = config(&format!("a:\n  listen: h:1\n{redis}"));
-        let budget = |limit, config: &Config, threads, metrics| Budget::of(limit, config, threads, metrics);
+        let budget = Budget::of;
         let roomy = budget(1000, &one, 1, false);
         assert_eq!(roomy, Budget { most: 1000 - 32 - 6 - 2 - 12, clients: 948 - 118, short: false });
         assert_eq!(budget(1000, &one, 2, true).most, roomy.most - 6 - 12 - 40);

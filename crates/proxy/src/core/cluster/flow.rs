@@ -335,9 +335,6 @@ impl Core {
             table.set_reachable(server, false);
         }
         let written = bytes.len().saturating_sub(unsent);
-        // A node that does not accept the password or the certificate will not the next time.
-        let hopeless =
-            matches!(error, ServerError::Handshake(_) | ServerError::Protocol | ServerError::Tls(_));
         let mut at = 0;
         for request in requests {
             let start = at;
@@ -348,7 +345,7 @@ impl Core {
                 }
                 continue;
             }
-            let wire = bytes.get(start..at).filter(|_| !hopeless && start >= written);
+            let wire = bytes.get(start..at).filter(|_| !error.is_hopeless() && start >= written);
             match wire.and_then(|wire| Some((slot_of(wire)?, wire.to_vec()))) {
                 Some((slot, wire)) => match self.pools[pool].placement.server_of(slot.into()) {
                     owner if owner != server => {

@@ -100,13 +100,11 @@ impl Core {
         session: &mut Session,
         error: &ServerError,
     ) -> bool {
-        let hopeless =
-            matches!(error, ServerError::Handshake(_) | ServerError::Protocol | ServerError::Tls(_));
         let now = self.clock;
         let Some(client) = self.clients.get_mut(id) else { return false };
         let Some(cluster) = &mut self.pools[client.pool].cluster else { return false };
         let patience = cluster.patience;
-        let waits = !hopeless && !client.closing;
+        let waits = !error.is_hopeless() && !client.closing;
         let in_time = |opening: &mut Box<Opening>| opening.since.saturating_add(patience) > now;
         let Some(opening) = session.opening.take_if(|opening| waits && in_time(opening)) else {
             return false;

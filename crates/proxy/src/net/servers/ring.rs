@@ -85,11 +85,9 @@ impl Servers {
         let mut outlet = |client, bytes: &[u8]| clients.offer(client, bytes, Some((there, &received)));
         let outcome = core.server_data_to(id, there.bytes(&received), now, &mut outlet);
         self.lent.push(received);
-        if outcome.is_ok() {
-            self.works(core, id, log);
-        }
-        if let Err(error) = outcome {
-            self.gone(io, id, &error, log);
+        match outcome {
+            Ok(()) => self.works(core, id, log),
+            Err(error) => self.gone(io, id, &error, log),
         }
         if let (Some(ringed), Some(ring)) = (self.ringed(index, slot), &mut io.ring) {
             ringed.pace(core.wants_server_data(id), ring);
